@@ -1,0 +1,66 @@
+"""diffcomb: train neural networks through combinatorial solvers.
+
+Solvers for the multicut, the multiway cut and the asymmetric multiway cut; gradients through them or through
+any other black-box solver; the lifted multiway cut that carries a loss on instances back to class costs.
+torch is imported when something that needs it is used for the first time (PEP 562).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ._threads import get_num_threads, set_num_threads
+from ._version import __version__
+from .cuts import amwc, multicut, mwc
+from .graph import Graph, GridGraph, grid_graph
+from .lifting import LiftedMWC
+from .problem import Problem, Solution, make_problem
+
+if TYPE_CHECKING:
+    from .gradients import Blackbox, Fixed, LogGrid, LogUniform, Relative, Uniform, perturbed_grad
+    from .layers import AsymmetricMultiwayCutLayer, CutOutput, MulticutLayer, MultiwayCutLayer
+
+
+_NEEDS_TORCH = {
+    **dict.fromkeys(["Blackbox", "Fixed", "LogGrid", "LogUniform", "Relative", "Uniform"], "gradients"),
+    "perturbed_grad": "gradients",
+    **dict.fromkeys(["AsymmetricMultiwayCutLayer", "CutOutput", "MulticutLayer", "MultiwayCutLayer"], "layers"),
+}
+
+__all__ = [
+    "AsymmetricMultiwayCutLayer",
+    "Blackbox",
+    "CutOutput",
+    "Fixed",
+    "Graph",
+    "GridGraph",
+    "LiftedMWC",
+    "LogGrid",
+    "LogUniform",
+    "MulticutLayer",
+    "MultiwayCutLayer",
+    "Problem",
+    "Relative",
+    "Solution",
+    "Uniform",
+    "__version__",
+    "amwc",
+    "get_num_threads",
+    "grid_graph",
+    "make_problem",
+    "multicut",
+    "mwc",
+    "perturbed_grad",
+    "set_num_threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDS_TORCH:
+        return getattr(importlib.import_module(f".{_NEEDS_TORCH[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,90 @@
+"""Getting arrays in and out: numpy arrays or torch tensors go in, the same kind comes out.
+
+torch is never imported here: a value can only be a tensor if its caller has imported torch already.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def is_tensor(value: object) -> bool:
+    """Whether `value` is a ``torch.Tensor``, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def to_numpy(value: Any) -> Array:
+    """View `value` as a numpy array; a tensor is detached and, where it lies on a device, copied to the host."""
+    if is_tensor(value):
+        value = value.detach()
+        if value.dtype in (sys.modules["torch"].bfloat16, sys.modules["torch"].float16):
+            value = value.float()  # numpy knows no bfloat16, and no solver sums in half precision
+        return value.cpu().numpy()  # type: ignore[no-any-return]
+    return np.asarray(value)
+
+
+def like(value: Array, reference: Any) -> Any:
+    """Return the array `value` as the kind of thing that `reference` is, on the same device."""
+    if is_tensor(reference):
+        return sys.modules["torch"].as_tensor(value, device=reference.device)
+    return value
+
+
+def float_array(value: Any, name: str, shape: str) -> Array:
+    """Return costs as a C-contiguous float32 or float64 array, or say what is wrong with them.
+
+    Parameters
+    ----------
+    value : array_like or tensor
+        Integers become float64, half precision becomes float32; float32 and float64 are not copied.
+    name, shape : str
+        The argument's name and its expected shape in words, for the error message.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a numeric array.
+    ValueError
+        If a value is NaN or infinite.
+    """
+    try:
+        array = to_numpy(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a numeric array of shape {shape}, got {value!r:.80}") from error
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be a numeric array of shape {shape}, got dtype {array.dtype}")
+    if array.dtype == np.float16:
+        array = array.astype(np.float32)
+    elif array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    array = np.ascontiguousarray(array)
+    if not _all_finite(array):
+        bad = np.argwhere(~np.isfinite(array))
+        where = ", ".join(str(i) for i in bad[0])
+        raise ValueError(
+            f"{name} must be finite, got {len(bad)} NaN or infinite value(s), "
+            f"the first at index [{where}]: {array[tuple(bad[0])]}"
+        )
+    return array
+
+
+def _all_finite(array: Array) -> bool:
+    # One pass without a temporary decides the common case: only a non-finite value makes the sum non-finite,
+    # except for an overflow of huge finite values, which the exact test then acquits.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+
+
+def check_same_device(**tensors: Any) -> None:
+    """Raise a ValueError unless all tensors among the keyword arguments lie on one device, or none is a tensor."""
+    kinds = {name: (str(t.device) if is_tensor(t) else "numpy") for name, t in tensors.items() if t is not None}
+    if len(set(kinds.values())) > 1:
+        got = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+        raise ValueError(f"the costs must be of one kind and on one device, got {got}")

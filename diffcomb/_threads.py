@@ -1,0 +1,111 @@
+"""One shared pool of threads for all independent solves.
+
+The kernels release the GIL, so threads give the speed-up of processes without pickling a cost. The pool
+is made on first use, is made anew after a fork (a forked child has none of its parent's threads), and a
+task that itself asks for parallel work runs that work serially: nested pools would deadlock.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_lock = threading.Lock()
+_inside = threading.local()
+_pool: ThreadPoolExecutor | None = None
+_num_threads: int | None = None
+
+
+def get_num_threads() -> int:
+    """Return how many threads solve a batch.
+
+    The value of :func:`set_num_threads`, else ``DIFFCOMB_NUM_THREADS``, else the CPUs of this process.
+    """
+    if _num_threads is not None:
+        return _num_threads
+    text = os.environ.get("DIFFCOMB_NUM_THREADS", "")
+    if text:
+        if not text.isdigit() or int(text) < 1:
+            raise ValueError(f"DIFFCOMB_NUM_THREADS must be a positive integer, got {text!r}")
+        return int(text)
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def set_num_threads(number: int | None) -> None:
+    """Set how many threads solve a batch; ``None`` restores the default.
+
+    Raises
+    ------
+    ValueError
+        If `number` is not a positive integer.
+    """
+    global _num_threads
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise ValueError(f"number of threads must be a positive integer or None, got {number!r}")
+    _num_threads = number
+    _drop_pool()
+
+
+def _drop_pool() -> None:
+    global _pool
+    _pool = None
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # the parent may have held it
+    _drop_pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def _get_pool() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(get_num_threads(), thread_name_prefix="diffcomb")
+        return _pool
+
+
+def thread_imap(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield ``function(item)`` for every item, in order, computed by the shared threads; all start at once.
+
+    An exception of any call is raised at its turn, and what has not started by then is cancelled.
+    """
+    items = list(items)
+    if len(items) < 2 or get_num_threads() == 1 or getattr(_inside, "task", False):
+        yield from map(function, items)
+        return
+
+    def task(item: T) -> R:
+        _inside.task = True
+        try:
+            return function(item)
+        finally:
+            _inside.task = False
+
+    pool = _get_pool()
+    futures = deque(pool.submit(task, item) for item in items)
+    try:
+        while futures:
+            yield futures.popleft().result()  # popped, so that a result's memory is freed once it is used
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def thread_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Return the list of what :func:`thread_imap` yields."""
+    return list(thread_imap(function, items))

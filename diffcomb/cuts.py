@@ -1,0 +1,263 @@
+"""The public verbs: :func:`amwc`, :func:`mwc` and :func:`multicut`. Each picks a solver and returns a Solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ._arrays import Array, check_same_device, float_array, like, to_numpy
+from ._threads import thread_map
+from .graph import Graph, as_graph
+from .problem import Problem, Solution, make_problem
+from .solvers import get_solver, solve
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _linear_face(face: Callable[..., Any], cost_ndims: tuple[int, ...]) -> Callable[[F], F]:
+    """Attach the map "costs -> solutions, linear objective", under which a gradient estimator sees a solver."""
+
+    def attach(function: F) -> F:
+        face.cost_ndims = cost_ndims  # type: ignore[attr-defined]
+        function.linear_face = face  # type: ignore[attr-defined]
+        return function
+
+    return attach
+
+
+def _amwc_face(
+    node_costs: Any, edge_costs: Any, *, graph: Any, partitionable: Any, init: Any = None, **options: Any
+) -> tuple[Array, Array, Array]:
+    """`amwc` as (c_V, c_E) -> (x one-hot, y, clusters); `init` is such a triple."""
+    if isinstance(init, tuple) and to_numpy(init[0]).ndim == 2:
+        init = (to_numpy(init[0]).argmax(1), init[2])
+    solution = amwc(graph, node_costs, edge_costs, partitionable, init=init, **options)
+    one_hot = np.zeros(node_costs.shape, node_costs.dtype)
+    if len(one_hot):
+        one_hot[np.arange(len(one_hot)), solution.node_labels] = 1
+    return one_hot, solution.edge_labels.astype(edge_costs.dtype), solution.clusters
+
+
+def _mwc_face(node_costs: Any, edge_costs: Any, *, graph: Any, **options: Any) -> tuple[Array, Array, Array]:
+    return _amwc_face(node_costs, edge_costs, graph=graph, partitionable=(), **options)
+
+
+def _multicut_face(edge_costs: Any, *, graph: Any, init: Any = None, **options: Any) -> tuple[Array, Array]:
+    if isinstance(init, tuple) and len(init) == 2:
+        init = init[1]
+    solution = multicut(graph, edge_costs, init=init, **options)
+    return solution.edge_labels.astype(edge_costs.dtype), solution.clusters
+
+
+@_linear_face(_amwc_face, cost_ndims=(2, 1))
+def amwc(
+    graph: Any,
+    node_costs: Any,
+    edge_costs: Any,
+    partitionable: Any,
+    *,
+    solver: str = "multilevel",
+    init: Any = None,
+    seed: int = 0,
+    effort: int = 1,
+) -> Solution:
+    """Solve an asymmetric multiway cut problem (COPS eq. 2).
+
+    Parameters
+    ----------
+    graph : Graph or array_like of int, shape (m, 2)
+        The graph, or its plain edge list. Costs of parallel edges add up; self-loops are never cut.
+    node_costs : array_like or tensor, shape (n, K) or (B, n, K)
+        Cost of each class at each node; minimised. float32 and float64 are used as they are.
+    edge_costs : array_like or tensor, shape (m,) or (B, m)
+        Cost of cutting each edge: positive is attractive, negative is repulsive.
+    partitionable : array_like of bool, shape (K,), or list of int
+        The classes P that may be split into several clusters: a mask, or class indices.
+    solver : {"multilevel", "greedy", "exact"}
+        `multilevel` is fast and good, `greedy` is Algorithm 2 of the paper, `exact` is for small instances.
+    init : Solution, or (node labels, clusters), or node labels, optional
+        A labelling to start from; the result is never worse. Cluster ids are any integers; nodes of a
+        partitionable class are together iff class and id agree. A batch takes a batch of them.
+    seed : int
+        Seed of the solver's random choices: the same seed gives the same solution.
+    effort : int
+        Number of improvement cycles of `multilevel` after its first descent; 0 is the fastest.
+
+    Returns
+    -------
+    Solution
+        Arrays, or tensors on the device of the costs if those are tensors. With a batch axis B on either of
+        the costs, every field has it, and the instances are solved in parallel threads.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If shapes do not fit, a cost is NaN or infinite, a class or node index is out of range, the costs lie
+        on different devices, or there is no solver of that name.
+
+    Notes
+    -----
+    Where node costs have a batch axis and edge costs have none, or the other way round, the one without is
+    shared by all instances.
+
+    Examples
+    --------
+    Three nodes of one partitionable class; the repulsive edge is cut where that is cheapest:
+
+    >>> import numpy as np
+    >>> s = amwc([(0, 1), (1, 2), (0, 2)], np.zeros((3, 1)), np.array([1.0, 3.0, -2.0]), [0])
+    >>> s.edge_labels.tolist(), s.clusters.tolist(), s.objective
+    ([1, 0, 1], [0, 1, 1], -1.0)
+    """
+    check_same_device(node_costs=node_costs, edge_costs=edge_costs)
+    nodes = float_array(node_costs, "node_costs", "(n, K) or (B, n, K)")
+    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
+    if nodes.ndim not in (2, 3):
+        raise ValueError(f"node_costs must have shape (n, K) or (B, n, K), got {nodes.shape}")
+    return _solve(as_graph(graph, nodes.shape[-2]), nodes, edges, partitionable, solver, init, seed, effort, edge_costs)
+
+
+@_linear_face(_mwc_face, cost_ndims=(2, 1))
+def mwc(
+    graph: Any,
+    node_costs: Any,
+    edge_costs: Any,
+    *,
+    solver: str = "multilevel",
+    init: Any = None,
+    seed: int = 0,
+    effort: int = 1,
+) -> Solution:
+    """Solve a multiway cut problem: the asymmetric one in which no class is partitionable.
+
+    All parameters, results and errors are those of :func:`amwc`, without `partitionable`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mwc([(0, 1)], np.array([[0.0, 1.0], [1.0, 0.5]]), np.array([2.0])).node_labels.tolist()
+    [0, 0]
+    """
+    return amwc(graph, node_costs, edge_costs, (), solver=solver, init=init, seed=seed, effort=effort)
+
+
+@_linear_face(_multicut_face, cost_ndims=(1,))
+def multicut(
+    graph: Any, edge_costs: Any, *, solver: str = "multilevel", init: Any = None, seed: int = 0, effort: int = 1
+) -> Solution:
+    """Solve a multicut (correlation clustering) problem: one class, partitionable, without node costs.
+
+    Parameters
+    ----------
+    graph : Graph or array_like of int, shape (m, 2)
+        Of a plain edge list the largest end point tells the number of nodes.
+    edge_costs : array_like or tensor, shape (m,) or (B, m)
+        Cost of cutting each edge: positive is attractive, negative is repulsive.
+    solver, init, seed, effort
+        As in :func:`amwc`; a plain array as `init` holds cluster ids.
+
+    Returns
+    -------
+    Solution
+        Whose node labels are all 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> multicut([(0, 1), (1, 2)], np.array([1.0, -1.0])).clusters.tolist()
+    [0, 0, 1]
+    """
+    graph = as_graph(graph)
+    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
+    nodes = np.zeros((graph.num_nodes, 1), edges.dtype)
+    if init is not None and not isinstance(init, (Solution, tuple)):
+        clusters = to_numpy(init)
+        init = (np.zeros_like(clusters), clusters)
+    return _solve(graph, nodes, edges, (0,), solver, init, seed, effort, edge_costs)
+
+
+def _solve(
+    graph: Graph, nodes: Array, edges: Array, partitionable: Any,
+    solver: str, init: Any, seed: int, effort: int, reference: Any,
+) -> Solution:  # fmt: skip
+    """Split a batch into instances, solve them in threads, stack the solutions."""
+    get_solver(solver)
+    _check_count(seed, "seed")
+    _check_count(effort, "effort")
+    if edges.ndim not in (1, 2):
+        raise ValueError(f"edge_costs must have shape (m,) or (B, m), got {edges.shape}")
+    batched = nodes.ndim == 3 or edges.ndim == 2
+    sizes = {len(a) for a, ndim in ((nodes, 3), (edges, 2)) if a.ndim == ndim}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"node_costs and edge_costs must have the same batch size, got {nodes.shape} and {edges.shape}"
+        )
+    count = sizes.pop() if batched else 1
+    problems = [
+        make_problem(
+            graph, nodes[b] if nodes.ndim == 3 else nodes, edges[b] if edges.ndim == 2 else edges, partitionable
+        )
+        for b in range(count)
+    ]
+    if batched and not problems:
+        make_problem(graph, np.zeros((graph.num_nodes, nodes.shape[-1])), np.zeros(graph.num_edges), partitionable)
+    inits = [_instance_init(init, b if batched else None, problem) for b, problem in enumerate(problems)]
+    _ = graph.csr  # build it once, not in every thread
+    jobs = zip(problems, inits, strict=True)
+    solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort), jobs)
+    return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
+
+
+def _check_count(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
+
+
+def _as_kind(s: Solution, reference: Any) -> Solution:
+    x, y, z = (like(a, reference) for a in (s.node_labels, s.edge_labels, s.clusters))
+    return Solution(x, y, z, s.objective, s.lower_bound)
+
+
+def _stack(solutions: list[Solution], graph: Graph, reference: Any) -> Solution:
+    count, n, m = len(solutions), graph.num_nodes, graph.num_edges
+    x = np.array([s.node_labels for s in solutions], np.int64).reshape(count, n)
+    y = np.array([s.edge_labels for s in solutions], np.uint8).reshape(count, m)
+    z = np.array([s.clusters for s in solutions], np.int64).reshape(count, n)
+    objective = np.array([s.objective for s in solutions], np.float64)
+    bounds = [s.lower_bound for s in solutions]
+    bound = None if None in bounds else like(np.array(bounds, np.float64), reference)
+    x, y, z, objective = (like(a, reference) for a in (x, y, z, objective))
+    return Solution(x, y, z, objective, bound)
+
+
+def _instance_init(init: Any, b: int | None, problem: Problem) -> tuple[Array, Array] | None:
+    """The initial labelling of instance b as (node labels, clusters), checked."""
+    if init is None:
+        return None
+    if isinstance(init, list) and b is not None and len(init) and isinstance(init[0], (Solution, tuple)):
+        if b >= len(init):
+            raise ValueError(f"init must have one labelling for each instance, got {len(init)}")
+        return _instance_init(init[b], None, problem)
+    if isinstance(init, Solution):
+        init = (init.node_labels, init.clusters)
+    if isinstance(init, tuple):
+        if len(init) != 2:
+            raise ValueError(f"init must be a Solution or a pair (node labels, clusters), got {len(init)} items")
+        labels, clusters = (to_numpy(a) for a in init)
+    else:
+        labels = clusters = to_numpy(init)
+    n, K = problem.graph.num_nodes, problem.num_classes
+    if b is not None and labels.ndim == 2 and b < len(labels) == len(clusters):
+        labels, clusters = labels[b], clusters[b]
+    for name, array in (("node labels", labels), ("clusters", clusters)):
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"init: {name} must be integers, got dtype {array.dtype}")
+        if array.shape != (n,):
+            raise ValueError(f"init: {name} must have shape (n,) = ({n},) for each instance, got {array.shape}")
+    if n and (labels.min() < 0 or labels.max() >= K):
+        raise ValueError(f"init: node labels must lie in 0..{K - 1}, got {labels.min()}..{labels.max()}")
+    return labels.astype(np.int64), clusters.astype(np.int64)

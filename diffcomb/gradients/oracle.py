@@ -1,0 +1,121 @@
+"""The solver as an estimator sees it: instances with costs and solutions, and a way to solve more of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from .._arrays import Array, is_tensor, to_numpy
+from .._threads import thread_imap
+
+
+class Estimator(Protocol):
+    """How to differentiate: anything with this method can be the `estimator` of `perturbed_grad`."""
+
+    def gradients(
+        self, oracle: Oracle, grads: list[tuple[Array, ...]], generator: torch.Generator | None
+    ) -> list[tuple[Array, ...]]:
+        """Return dL/dc for every instance of the oracle, given dL/dw; both in the (lifted) space of the oracle."""
+        ...
+
+
+@dataclass
+class Instance:
+    """One instance: its (lifted) costs, the forward solutions for them, auxiliary outputs, keyword data."""
+
+    costs: tuple[Array, ...]
+    solutions: tuple[Array, ...]
+    auxiliary: tuple[Any, ...]
+    data: dict[str, Any]
+
+
+@dataclass
+class Job:
+    """A solve to be done: which instance, a function that makes its costs (called in the thread), which start."""
+
+    instance: int
+    costs: Callable[[], tuple[Array, ...]]
+    warm: bool = False
+
+
+class Solver:
+    """A user's callable with its conventions: which arrays it takes, and whether it takes a batch axis itself."""
+
+    def __init__(self, function: Callable[..., Any], arrays: str, vectorized: bool) -> None:
+        self.function = function
+        self.arrays = arrays
+        self.vectorized = vectorized
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, costs: tuple[Array, ...], data: dict[str, Any]) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
+        """Call the solver; returns (solutions of the costs' shapes and dtypes, auxiliary outputs).
+
+        Raises
+        ------
+        ValueError
+            If the solver returns fewer outputs than there are costs, or one of another shape, or not finite.
+        """
+        arguments = [torch.from_numpy(c) for c in costs] if self.arrays == "torch" else costs
+        try:
+            returned = self.function(*arguments, **data)
+        except Exception as error:
+            kind = "numpy arrays" if self.arrays == "numpy" else "torch tensors"
+            shapes = ", ".join(str(c.shape) for c in costs)
+            error.add_note(
+                f"perturbed_grad called {self.name} with {kind} of shape {shapes}; "
+                f"arrays='numpy' | 'torch', cost_ndims= and vectorized= change how it is called"
+            )
+            raise
+        outputs = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
+        if len(outputs) < len(costs):
+            raise ValueError(
+                f"{self.name} must return one solution for each of its {len(costs)} costs, got {len(outputs)} output(s)"
+            )
+        solutions = []
+        for number, (output, cost) in enumerate(zip(outputs, costs, strict=False)):
+            solution = to_numpy(output)
+            if solution.shape != cost.shape:
+                raise ValueError(
+                    f"{self.name} must return solutions of the shapes of its costs: "
+                    f"expected {cost.shape} for output {number}, got {solution.shape}"
+                )
+            solution = solution.astype(cost.dtype)
+            if not np.isfinite(solution).all():
+                raise ValueError(f"{self.name} returned NaN or infinity in solution {number}")
+            solutions.append(solution)
+        auxiliary = tuple(to_numpy(a) if is_tensor(a) else a for a in outputs[len(costs) :])
+        return tuple(solutions), auxiliary
+
+
+class Oracle:
+    """What an estimator may ask: the instances of a batch, and solutions for other costs of theirs."""
+
+    def __init__(self, solver: Solver, instances: list[Instance]) -> None:
+        self.solver = solver
+        self.instances = instances
+
+    def solve_many(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
+        """Solve all jobs in parallel threads, or in one call of a vectorized solver; solutions come in order."""
+        if not jobs:
+            return iter(())
+        if self.solver.vectorized:
+            return self._solve_stacked(jobs)
+        return thread_imap(self._solve_one, jobs)
+
+    def _solve_one(self, job: Job) -> tuple[Array, ...]:
+        instance = self.instances[job.instance]
+        data = instance.data
+        if job.warm:
+            data = {**data, "init": (*instance.solutions, *instance.auxiliary)}
+        return self.solver(job.costs(), data)[0]
+
+    def _solve_stacked(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
+        if any(job.warm for job in jobs):
+            raise ValueError("a vectorized solver cannot be warm-started; use start='cold'")
+        costs = tuple(np.stack(parts) for parts in zip(*(job.costs() for job in jobs), strict=True))
+        solutions, _ = self.solver(costs, self.instances[0].data)
+        return iter(list(zip(*solutions, strict=True)))

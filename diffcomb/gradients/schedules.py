@@ -1,0 +1,146 @@
+"""Schedules of the perturbation scale λ, drawn anew for every instance and backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from .._arrays import Array
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """Anything that can draw scales."""
+
+    def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
+        """Return positive scales of shape (B, N) for B instances with the given norms (B,) of c and g."""
+        ...
+
+
+def _check_range(low: Any, high: Any, n: Any) -> None:
+    for name, value in (("low", low), ("high", high)):
+        if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            raise ValueError(f"λ must be positive and finite, got {name}={value!r}")
+    if low > high:
+        raise ValueError(f"λ interval must have low <= high, got [{low}, {high}]")
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n, the number of scales λ, must be a positive integer, got {n!r}")
+
+
+def _uniform(shape: tuple[int, int], generator: torch.Generator | None) -> Array:
+    device = generator.device if generator is not None else None
+    draws: Array = torch.rand(shape, generator=generator, dtype=torch.float64, device=device).cpu().numpy()
+    return draws
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The same scales every time.
+
+    Parameters
+    ----------
+    values : float or sequence of float
+        The scales λ; one value is the estimator of Vlastelica et al. (COPS eq. 3).
+    """
+
+    values: tuple[float, ...]
+
+    def __init__(self, values: float | Sequence[float]) -> None:
+        scales = (values,) if isinstance(values, (int, float)) else tuple(values)
+        if not scales:
+            raise ValueError("at least one scale λ is needed, got none")
+        for value in scales:
+            _check_range(value, value, 1)
+        object.__setattr__(self, "values", tuple(float(v) for v in scales))
+
+    def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
+        """Return the values for every instance, shape (B, N)."""
+        return np.tile(np.array(self.values), (len(cost_norms), 1))
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """λ uniform in [low, high], `n` draws an instance: the paper's choice (COPS eq. 4, N = n)."""
+
+    low: float
+    high: float
+    n: int = 5
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.n)
+
+    def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
+        """Draw scales, shape (B, N)."""
+        return self.low + (self.high - self.low) * _uniform((len(cost_norms), self.n), generator)
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """log λ uniform in [log low, log high], `n` draws an instance."""
+
+    low: float
+    high: float
+    n: int = 5
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.n)
+
+    def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
+        """Draw scales, shape (B, N)."""
+        draws = _uniform((len(cost_norms), self.n), generator)
+        return np.asarray(self.low * (self.high / self.low) ** draws)
+
+
+@dataclass(frozen=True)
+class LogGrid:
+    """`n` scales at equal ratios from low to high, always the same: no rare small λ dominates through 1/λ."""
+
+    low: float
+    high: float
+    n: int = 5
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.n)
+
+    def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
+        """Return the grid for every instance, shape (B, N)."""
+        return np.tile(np.geomspace(self.low, self.high, self.n), (len(cost_norms), 1))
+
+
+@dataclass(frozen=True)
+class Relative:
+    """λ = α ‖c‖ / ‖g‖ for each instance: invariant to the loss's scale and to a mean over the batch.
+
+    Parameters
+    ----------
+    alphas : float, sequence of float, or schedule
+        The relative scales α.
+    """
+
+    alphas: Schedule
+
+    def __init__(self, alphas: float | Sequence[float] | Schedule) -> None:
+        object.__setattr__(self, "alphas", as_schedule(alphas))
+
+    def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
+        """Draw α and scale it by the instance's norms, shape (B, N); costs of norm 0 count as norm 1."""
+        alphas = self.alphas.sample(cost_norms, grad_norms, generator)
+        cost = np.where(cost_norms > 0, cost_norms, 1.0)
+        ratio = np.divide(cost, grad_norms, out=np.ones_like(cost), where=grad_norms > 0)
+        return alphas * ratio[:, None]
+
+
+def as_schedule(value: Any) -> Schedule:
+    """Return a schedule as it is, and a number or numbers as a :class:`Fixed` schedule."""
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return Fixed(value)
+    if isinstance(value, (list, tuple)):
+        return Fixed(value)
+    raise TypeError(f"lambdas must be a schedule such as Uniform(1, 5000, 5), a number or numbers, got {value!r}")

@@ -1,0 +1,323 @@
+"""Graphs: an edge list in the user's order, with the adjacency structure that solvers need cached beside it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import Array, to_numpy
+from ._numba import njit
+
+if TYPE_CHECKING:
+    import networkx
+
+MAX_NODES = 2**31 - 1  # node and edge indices are int32 in the kernels
+
+
+@njit
+def _build_csr(num_nodes: int, edges: Array) -> tuple[Array, Array, Array]:
+    """Both directions of every edge, sorted by node by counting; self-loops are left out."""
+    indptr = np.zeros(num_nodes + 1, np.int64)
+    for e in range(len(edges)):
+        u, v = edges[e, 0], edges[e, 1]
+        if u != v:
+            indptr[u + 1] += 1
+            indptr[v + 1] += 1
+    for i in range(num_nodes):
+        indptr[i + 1] += indptr[i]
+    fill = indptr[:-1].copy()
+    neighbours = np.empty(indptr[-1], np.int32)
+    edge_ids = np.empty(indptr[-1], np.int32)
+    for e in range(len(edges)):
+        u, v = edges[e, 0], edges[e, 1]
+        if u != v:
+            neighbours[fill[u]] = v
+            edge_ids[fill[u]] = e
+            fill[u] += 1
+            neighbours[fill[v]] = u
+            edge_ids[fill[v]] = e
+            fill[v] += 1
+    return indptr, neighbours, edge_ids
+
+
+class Graph:
+    """An undirected graph with nodes 0..n-1 and edges in the order given.
+
+    Structure is validated and built once; every solve on the graph passes only costs.
+
+    Parameters
+    ----------
+    num_nodes : int
+        Number of nodes n; zero and isolated nodes are allowed.
+    edges : array_like of int, shape (m, 2)
+        End points. A repeated edge stays an edge of its own, so costs of parallel edges add up. A self-loop
+        is never cut and never costs anything.
+
+    Attributes
+    ----------
+    num_nodes, num_edges : int
+        n and m.
+    edges : numpy.ndarray of int32, shape (m, 2)
+        The edge list, in the order given, read-only.
+
+    Raises
+    ------
+    TypeError
+        If `num_nodes` is not an integer or `edges` holds anything but integers.
+    ValueError
+        If `edges` does not have shape (m, 2) or an end point lies outside 0..n-1.
+
+    Examples
+    --------
+    >>> graph = Graph(3, [(0, 1), (1, 2)])
+    >>> graph
+    Graph(num_nodes=3, num_edges=2)
+    """
+
+    def __init__(self, num_nodes: int, edges: Any) -> None:
+        if isinstance(num_nodes, bool) or not isinstance(num_nodes, (int, np.integer)):
+            raise TypeError(f"num_nodes must be an integer, got {num_nodes!r}")
+        if not 0 <= num_nodes <= MAX_NODES:
+            raise ValueError(f"num_nodes must lie in 0..{MAX_NODES}, got {num_nodes}")
+        array = edge_array(edges)
+        if len(array) and (array.min() < 0 or array.max() >= num_nodes):
+            row = int(np.flatnonzero(((array < 0) | (array >= num_nodes)).any(axis=1))[0])
+            raise ValueError(
+                f"edges must have end points in 0..{num_nodes - 1} (num_nodes={num_nodes}), "
+                f"got {tuple(array[row].tolist())} in row {row}"
+            )
+        self.num_nodes = int(num_nodes)
+        self.edges = np.array(array, np.int32, order="C")
+        self.edges.flags.writeable = False
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges m, parallel edges and self-loops included."""
+        return len(self.edges)
+
+    @functools.cached_property
+    def csr(self) -> tuple[Array, Array, Array]:
+        """Adjacency ``(indptr (n + 1,), neighbours (2m,), edge ids (2m,))``, self-loops left out, in O(n + m)."""
+        return _build_csr(self.num_nodes, self.edges)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_nodes={self.num_nodes}, num_edges={self.num_edges})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "csr"}
+
+    @classmethod
+    def from_networkx(cls, graph: networkx.Graph, weight: str | None = None) -> Any:
+        """Convert a networkx graph; nodes are numbered in the order of ``graph.nodes``.
+
+        Parameters
+        ----------
+        graph : networkx.Graph
+            An undirected graph or multigraph.
+        weight : str, optional
+            An edge attribute to return as edge costs.
+
+        Returns
+        -------
+        Graph or (Graph, numpy.ndarray of float64)
+            The graph; with `weight`, also the costs of its edges in the order of ``Graph.edges``.
+
+        Raises
+        ------
+        ValueError
+            If the graph is directed, or an edge lacks the attribute `weight`.
+        """
+        if graph.is_directed():
+            raise ValueError("from_networkx needs an undirected graph, got a directed one; call .to_undirected()")
+        index = {node: i for i, node in enumerate(graph.nodes)}
+        pairs = [(index[u], index[v]) for u, v in graph.edges()]
+        result = cls(len(index), np.array(pairs, np.int64).reshape(-1, 2))
+        if weight is None:
+            return result
+        costs = [value for _, _, value in graph.edges(data=weight)]
+        if any(value is None for value in costs):
+            raise ValueError(f"weight={weight!r} is missing on edge {pairs[costs.index(None)]} of the networkx graph")
+        return result, np.array(costs, np.float64)
+
+    def to_networkx(self, edge_costs: Any = None, weight: str = "weight") -> networkx.MultiGraph:
+        """Convert to a networkx multigraph, with `edge_costs` (m,) as the edge attribute `weight` if given."""
+        import networkx
+
+        graph = networkx.MultiGraph()
+        graph.add_nodes_from(range(self.num_nodes))
+        if edge_costs is None:
+            graph.add_edges_from(self.edges.tolist())
+        else:
+            costs = to_numpy(edge_costs)
+            if costs.shape != (self.num_edges,):
+                raise ValueError(f"edge_costs must have shape (m,) = ({self.num_edges},), got {costs.shape}")
+            graph.add_weighted_edges_from(
+                ((u, v, c) for (u, v), c in zip(self.edges.tolist(), costs.tolist(), strict=True)), weight=weight
+            )
+        return graph
+
+    @classmethod
+    def from_scipy(cls, matrix: Any) -> tuple[Graph, Array]:
+        """Convert a symmetric sparse matrix to a graph and its edge costs, one edge per stored pair i <= j.
+
+        Parameters
+        ----------
+        matrix : scipy.sparse matrix or array, shape (n, n)
+            Either symmetric or triangular; stored zeros are edges of cost zero.
+
+        Returns
+        -------
+        graph : Graph
+        edge_costs : numpy.ndarray, shape (m,)
+
+        Raises
+        ------
+        ValueError
+            If the matrix is not square, or is neither symmetric nor triangular.
+        """
+        coo = matrix.tocoo()
+        if coo.shape[0] != coo.shape[1]:
+            raise ValueError(f"from_scipy needs a square matrix, got shape {coo.shape}")
+        row, col, costs = coo.row, coo.col, coo.data
+        if np.any(row > col) and np.any(row < col):
+            if abs(matrix - matrix.T).max() != 0:
+                raise ValueError("from_scipy needs a symmetric or triangular matrix, got one that is neither")
+            upper = row <= col
+            row, col, costs = row[upper], col[upper], costs[upper]
+        return cls(coo.shape[0], np.stack([row, col], axis=1)), costs
+
+
+class GridGraph(Graph):
+    """A graph over the cells of a regular grid; see :func:`grid_graph`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    offsets : tuple of tuple of int
+    edge_slices : tuple of slice
+        Where the edges of every offset lie in the edge list.
+    """
+
+    def __init__(self, shape: tuple[int, ...], offsets: tuple[tuple[int, ...], ...]) -> None:
+        index = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+        parts = [
+            np.stack([index[source].ravel(), index[target].ravel()], axis=1)
+            for source, target in (_windows(shape, offset) for offset in offsets)
+        ]
+        super().__init__(index.size, np.concatenate([np.empty((0, 2), np.int64), *parts]))
+        self.shape = shape
+        self.offsets = offsets
+        ends = np.cumsum([0, *(len(part) for part in parts)])
+        self.edge_slices = tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+
+    def __repr__(self) -> str:
+        return f"GridGraph(shape={self.shape}, offsets={self.offsets})"
+
+    def map_window(self, offset: int, anchor: str = "start") -> tuple[slice, ...]:
+        """Return the part of an affinity map of the grid's shape that holds the edges of offset number `offset`.
+
+        Parameters
+        ----------
+        offset : int
+            Index into :attr:`offsets`.
+        anchor : {"start", "center"}
+            Whether the value of the edge p -- p + d stands at p, or at its middle, p + ceil(d / 2)
+            (COPS eq. 10-11: position i of the map joins i - ceil(d / 2) and i + floor(d / 2)).
+        """
+        source, _ = _windows(self.shape, self.offsets[offset])
+        if anchor == "start":
+            return source
+        if anchor != "center":
+            raise ValueError(f"anchor must be 'start' or 'center', got {anchor!r}")
+        shift = [-(-d // 2) for d in self.offsets[offset]]
+        return tuple(slice(w.start + s, w.stop + s) for w, s in zip(source, shift, strict=True))
+
+
+def _windows(shape: Sequence[int], offset: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Slices of all cells p and of all cells p + offset for which both lie in the grid."""
+    source, target = [], []
+    for size, step in zip(shape, offset, strict=True):
+        length = max(size - abs(step), 0)
+        a = min(max(-step, 0), size - length)
+        b = min(max(step, 0), size - length)
+        source.append(slice(a, a + length))
+        target.append(slice(b, b + length))
+    return tuple(source), tuple(target)
+
+
+def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ((0, 1), (1, 0))) -> GridGraph:
+    """Build the graph of a grid in which cell p is joined to p + d for every offset d.
+
+    Edges come offset by offset, in the order given, and within an offset in row-major order of p. An offset
+    that is longer than the grid has no edges.
+
+    Parameters
+    ----------
+    shape : iterable of int
+        Size of the grid, (H, W) or any other number of dimensions; nodes are numbered in row-major order.
+    offsets : iterable of tuples of int
+        One vector for each kind of edge; d and -d name the same edges, so giving both doubles them.
+
+    Returns
+    -------
+    GridGraph
+        A :class:`Graph` that knows its `shape` and `offsets`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shape or an offset is not a tuple of integers, lengths differ, or an offset is zero.
+
+    Examples
+    --------
+    >>> grid_graph((2, 2), offsets=[(0, 1), (1, 0)]).edges.tolist()
+    [[0, 1], [2, 3], [0, 2], [1, 3]]
+    """
+    size = _integers(shape, "shape")
+    if any(length < 0 for length in size):
+        raise ValueError(f"shape must not be negative, got {size}")
+    vectors = tuple(_integers(offset, "offsets") for offset in offsets)
+    for offset in vectors:
+        if len(offset) != len(size):
+            raise ValueError(f"offsets must have {len(size)} components as the shape {size} has, got {offset}")
+        if not any(offset):
+            raise ValueError(f"offsets must not be zero (it would join every cell to itself), got {offset}")
+    return GridGraph(size, vectors)
+
+
+def _integers(values: Any, name: str) -> tuple[int, ...]:
+    try:
+        result = tuple(values)
+    except TypeError:
+        raise TypeError(f"{name} must be a tuple of integers, got {values!r}") from None
+    if any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in result):
+        raise TypeError(f"{name} must hold integers only, got {result!r}")
+    return tuple(int(v) for v in result)
+
+
+def edge_array(edges: Any) -> Array:
+    """Return `edges` as an integer array of shape (m, 2), or say what is wrong with it."""
+    array = to_numpy(edges)
+    if array.size == 0:
+        return np.empty((0, 2), np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"edges must hold integers, got dtype {array.dtype}")
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(f"edges must have shape (m, 2), got {array.shape}")
+    return array
+
+
+def as_graph(graph: Any, num_nodes: int | None = None) -> Graph:
+    """Return `graph` itself, or the :class:`Graph` of a plain (m, 2) edge array.
+
+    Without `num_nodes` the number of nodes is one more than the largest end point.
+    """
+    if isinstance(graph, Graph):
+        return graph
+    edges = edge_array(graph)
+    if num_nodes is None:
+        num_nodes = int(edges.max()) + 1 if len(edges) else 0
+    return Graph(num_nodes, edges)

@@ -1,0 +1,176 @@
+"""Lifting between class space and panoptic-label space: a linear map M and its adjoint (COPS Algorithm 1).
+
+A loss on panoptic labels z lives in a finer space than the class costs. With the map m from panoptic labels
+to classes, M copies the column m(l) of the class costs to column l, for every label l, and its adjoint adds
+the columns of one class: <M c, z> = <c, M^T z>. Edge costs pass through both unchanged. Algorithm 1 is then
+the black-box gradient in the lifted space followed by M^T.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Array, is_tensor, to_numpy
+from .problem import class_mask
+
+
+class LiftedMWC:
+    """The lifted multiway cut of COPS Algorithm 1: one class for every panoptic label.
+
+    As ``perturbed_grad(amwc, lift=LiftedMWC())`` the labels are made from every forward solution: one for
+    each class that is not partitionable, present or not, and one for each cluster of the partitionable ones.
+    With the map `label_classes` the labels are fixed, and the clusters of a forward solution take the labels
+    of their class in order.
+
+    Parameters
+    ----------
+    label_classes : array_like of int, shape (J,), optional
+        The map m: class of every panoptic label; -1 is padding, a label that nothing takes.
+    num_classes : int, optional
+        Number of classes K; by default the largest class of the map plus one.
+    spare : int
+        Without a map: labels to add for every partitionable class, beyond the clusters found, so that the
+        perturbed problem can open a new cluster.
+
+    Raises
+    ------
+    ValueError
+        If a class is out of range or `spare` is negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> M = LiftedMWC([0, 1, 1])
+    >>> M.lift(np.array([[5.0, 7.0]])).tolist()
+    [[5.0, 7.0, 7.0]]
+    >>> M.project(np.array([[0.0, 1.0, 2.0]])).tolist()
+    [[0.0, 3.0]]
+    """
+
+    def __init__(self, label_classes: Any = None, num_classes: int | None = None, *, spare: int = 0) -> None:
+        if isinstance(spare, bool) or not isinstance(spare, int) or spare < 0:
+            raise ValueError(f"spare must be a non-negative integer, got {spare!r}")
+        self.spare = spare
+        self.num_classes = num_classes
+        self.label_classes: Array | None = None
+        if label_classes is not None:
+            classes = to_numpy(label_classes)
+            if classes.ndim != 1 or (classes.size and classes.dtype.kind not in "iu"):
+                raise ValueError(f"label_classes must be integers of shape (J,), got {classes!r:.80}")
+            classes = classes.astype(np.int64)
+            if num_classes is None:
+                self.num_classes = num_classes = int(classes.max(initial=-1)) + 1
+            if classes.size and (classes.min() < -1 or classes.max() >= num_classes):
+                raise ValueError(f"label_classes must lie in -1..{num_classes - 1}, got {classes.tolist()}")
+            self.label_classes = classes
+
+    def _map(self) -> tuple[Array, int]:
+        if self.label_classes is None or self.num_classes is None:
+            raise ValueError("this LiftedMWC has no map yet: give label_classes, or use it as the lift of a solver")
+        return self.label_classes, self.num_classes
+
+    def lift(self, node_costs: Any) -> Any:
+        """Apply M: class costs (..., K) to label costs (..., J); numpy or torch, differentiable in torch."""
+        classes, K = self._map()
+        if node_costs.shape[-1] != K:
+            raise ValueError(f"node_costs must have {K} classes on the last axis, got shape {tuple(node_costs.shape)}")
+        lifted = node_costs[..., np.maximum(classes, 0).tolist()]
+        return lifted if (classes >= 0).all() else lifted * _as_kind(classes >= 0, lifted)
+
+    def project(self, label_values: Any) -> Any:
+        """Apply the adjoint: values of labels (..., J) to values of classes (..., K), adding over each class."""
+        classes, K = self._map()
+        if label_values.shape[-1] != len(classes):
+            raise ValueError(
+                f"label values must have {len(classes)} labels on the last axis, got shape {tuple(label_values.shape)}"
+            )
+        matrix = _as_kind(classes[:, None] == np.arange(K), label_values)
+        return label_values @ matrix
+
+    def bind(self, outputs: tuple[Array, ...], data: dict[str, Any]) -> BoundLift:
+        """Fix the labels for one forward solution (x one-hot, y, clusters); called by `perturbed_grad`.
+
+        Raises
+        ------
+        ValueError
+            If a fixed map has fewer labels of a class than the solution has clusters.
+        """
+        x, _, clusters = outputs[:3]
+        K = x.shape[1]
+        mask = class_mask(data.get("partitionable", ()), K)
+        count = int(clusters.max(initial=-1)) + 1
+        cluster_class = np.zeros(count, np.int64)
+        cluster_class[clusters] = x.argmax(axis=1)
+        if self.label_classes is None:
+            stuff = np.flatnonzero(~mask)
+            things = cluster_class[mask[cluster_class]]
+            classes = np.concatenate([stuff, things, np.repeat(np.flatnonzero(mask), self.spare)])
+        else:
+            classes = self.label_classes
+        return BoundLift(LiftedMWC(classes, K), _assign(cluster_class, classes)[clusters], len(classes))
+
+
+def _as_kind(array: Array, reference: Any) -> Any:
+    if is_tensor(reference):
+        return reference.new_tensor(array.tolist())
+    return array.astype(reference.dtype)
+
+
+def _assign(cluster_class: Array, label_classes: Array) -> Array:
+    """Give the clusters of every class the labels of that class, in order."""
+    label = np.empty(len(cluster_class), np.int64)
+    for k in np.unique(cluster_class):
+        clusters = np.flatnonzero(cluster_class == k)
+        labels = np.flatnonzero(label_classes == k)
+        if len(clusters) > len(labels):
+            raise ValueError(
+                f"label_classes has {len(labels)} label(s) of class {k}, but the solution has {len(clusters)} "
+                f"clusters of it; give more labels, or no map to have labels made from every solution"
+            )
+        label[clusters] = labels[: len(clusters)]
+    return label
+
+
+@dataclass(frozen=True)
+class BoundLift:
+    """A lift for one forward solution: what `perturbed_grad` asks of any lift.
+
+    Attributes
+    ----------
+    map : LiftedMWC
+        M and its adjoint, with its labels fixed.
+    labels : numpy.ndarray of int64, shape (n,)
+        The panoptic label of every node in the forward solution.
+    num_labels : int
+        J.
+    """
+
+    map: LiftedMWC
+    labels: Array
+    num_labels: int
+
+    def costs(self, costs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """M: (c_V, c_E) to (M c_V, c_E); a padding label costs more than any other, so that nothing takes it."""
+        lifted = self.map.lift(costs[0])
+        classes, _ = self.map._map()
+        if (classes < 0).any():
+            lifted[:, classes < 0] = 2 * np.abs(costs[0]).sum() + 2 * np.abs(costs[1]).sum() + 1
+        return lifted, *costs[1:]
+
+    def outputs(self, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""
+        z = np.zeros((len(self.labels), self.num_labels), outputs[0].dtype)
+        z[np.arange(len(z)), self.labels] = 1
+        classes, _ = self.map._map()
+        return z, *outputs[1:], classes
+
+    def data(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The instance data of the lifted problem: a multiway cut, hence nothing is partitionable."""
+        return {**data, "partitionable": ()} if "partitionable" in data else data
+
+    def pull_back(self, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+        """M^T: gradients with respect to lifted costs to gradients with respect to costs."""
+        return self.map.project(gradients[0]), *gradients[1:]

@@ -1,0 +1,238 @@
+"""The asymmetric multiway cut problem (COPS eq. 1 and 2): its data, its objective, its feasible set, a solution.
+
+minimise   sum_i c_V(i, x_i) + sum_ij c_E(ij) y_ij   over class labels x and partition boundaries y,
+such that  y_ij = 0 if x_i = x_j is not partitionable,  and  y_ij = 1 if x_i != x_j.
+
+The multiway cut has no partitionable class; the multicut has one class, partitionable, and no node costs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Array, float_array, to_numpy
+from ._numba import njit
+from .graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One instance of the asymmetric multiway cut problem, validated.
+
+    Attributes
+    ----------
+    graph : Graph
+        n nodes and m edges.
+    node_costs : numpy.ndarray of float32 or float64, shape (n, K)
+        Cost of every class at every node.
+    edge_costs : numpy.ndarray of float32 or float64, shape (m,)
+        Cost of cutting an edge; positive is attractive (cutting it is paid), negative is repulsive.
+    partitionable : numpy.ndarray of bool, shape (K,)
+        The classes that may be split into several clusters (the set P).
+    """
+
+    graph: Graph
+    node_costs: Array
+    edge_costs: Array
+    partitionable: Array
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return int(self.node_costs.shape[1])
+
+    def objective(self, node_labels: Array, edge_labels: Array) -> float:
+        """Return the objective of eq. 2, summed in float64, in O(n + m)."""
+        nodes = self.node_costs[np.arange(self.graph.num_nodes), node_labels].sum(dtype=np.float64)
+        edges = np.dot(self.edge_costs.astype(np.float64, copy=False), edge_labels)
+        return float(nodes + edges)
+
+    def violations(self, node_labels: Any, edge_labels: Any, clusters: Any = None) -> list[str]:
+        """Say in words which constraints of eq. 1 and 2 a labelling breaks; an empty list means feasible.
+
+        Parameters
+        ----------
+        node_labels, edge_labels : array_like of int, shapes (n,) and (m,)
+            Class labels x and cut indicators y.
+        clusters : array_like of int, shape (n,), optional
+            Cluster ids z, checked for agreement with x and y.
+
+        Returns
+        -------
+        list of str
+        """
+        x, y = to_numpy(node_labels), to_numpy(edge_labels)
+        n, m, K = self.graph.num_nodes, self.graph.num_edges, self.num_classes
+        if x.shape != (n,) or y.shape != (m,):
+            return [f"shapes must be ({n},) and ({m},), got {x.shape} and {y.shape}"]
+        found = []
+        if n and (x.min() < 0 or x.max() >= K):
+            return [f"node labels must lie in 0..{K - 1}, got {x.min()}..{x.max()}"]
+        if not np.isin(y, (0, 1)).all():
+            return ["edge labels must be 0 or 1"]
+        u, v = self.graph.edges.T
+        differ = x[u] != x[v]
+        if np.any(differ & (y == 0)):
+            found.append("an edge between two classes is not cut")
+        if np.any(~differ & ~self.partitionable[x[u]] & (y == 1)):
+            found.append("an edge inside a class that is not partitionable is cut")
+        component = uncut_components(self.graph.edges, y.astype(np.uint8), n)
+        if np.any((component[u] == component[v]) & (y == 1)):
+            found.append("an edge is cut although a path of uncut edges joins its ends (eq. 1)")
+        if clusters is not None:
+            z = to_numpy(clusters)
+            if z.shape != (n,):
+                return [*found, f"clusters must have shape ({n},), got {z.shape}"]
+            if np.any((z[u] == z[v]) != (y == 0)):
+                found.append("clusters and edge labels disagree")
+            if n and not np.array_equal(np.unique(z), np.arange(z.max() + 1)):
+                found.append("cluster ids are not 0..M-1")
+            order = np.argsort(z, kind="stable")
+            if np.any((np.diff(z[order]) == 0) & (np.diff(x[order]) != 0)):
+                found.append("a cluster holds two classes")
+        return found
+
+
+def make_problem(graph: Graph, node_costs: Any, edge_costs: Any, partitionable: Any) -> Problem:
+    """Validate one instance (no batch axis) and return it; see :class:`Problem` for shapes and `amwc` for errors."""
+    nodes = float_array(node_costs, "node_costs", "(n, K)")
+    edges = float_array(edge_costs, "edge_costs", "(m,)")
+    if nodes.ndim != 2 or nodes.shape[0] != graph.num_nodes:
+        raise ValueError(f"node_costs must have shape (n, K) with n={graph.num_nodes}, got {nodes.shape}")
+    if nodes.shape[1] == 0 and graph.num_nodes:
+        raise ValueError("node_costs must have at least one class, got shape " + str(nodes.shape))
+    if edges.shape != (graph.num_edges,):
+        raise ValueError(f"edge_costs must have shape (m,) = ({graph.num_edges},), got {edges.shape}")
+    return Problem(graph, nodes, edges, class_mask(partitionable, nodes.shape[1]))
+
+
+def class_mask(partitionable: Any, num_classes: int) -> Array:
+    """Return the partitionable classes as a mask (K,), given as a boolean mask or as a list of class indices."""
+    array = to_numpy(partitionable)
+    if array.size == 0 and array.ndim <= 1:
+        return np.zeros(num_classes, bool)
+    if array.ndim != 1:
+        raise ValueError(f"partitionable must be a mask (K,) or a list of class indices, got shape {array.shape}")
+    if array.dtype == bool:
+        if array.shape != (num_classes,):
+            raise ValueError(f"partitionable as a mask must have shape (K,) = ({num_classes},), got {array.shape}")
+        return array.copy()
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"partitionable must hold booleans or class indices, got dtype {array.dtype}")
+    if array.min() < 0 or array.max() >= num_classes:
+        raise ValueError(f"partitionable must hold class indices in 0..{num_classes - 1}, got {array.tolist()}")
+    mask = np.zeros(num_classes, bool)
+    mask[array] = True
+    return mask
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A feasible labelling: numpy arrays, or tensors if the costs were tensors; a batch has a leading axis B.
+
+    Attributes
+    ----------
+    node_labels : int64, shape (n,) or (B, n)
+        Class x of every node.
+    edge_labels : uint8, shape (m,) or (B, m)
+        y: 1 where the edge is cut.
+    clusters : int64, shape (n,) or (B, n)
+        Panoptic labels z in 0..M-1, numbered by first appearance. A cluster of a partitionable class is a
+        connected component of the uncut edges; a class that is not partitionable is one cluster, connected
+        or not (Algorithm 2, lines 19-23).
+    objective : float, or array of shape (B,)
+        Value of eq. 2.
+    lower_bound : float or array of shape (B,), optional
+        A proven bound on the optimum, from solvers that have one.
+    """
+
+    node_labels: Any
+    edge_labels: Any
+    clusters: Any
+    objective: Any
+    lower_bound: Any = None
+
+    @property
+    def gap(self) -> Any:
+        """Difference of objective and lower bound, or None without a bound."""
+        return None if self.lower_bound is None else self.objective - self.lower_bound
+
+    @property
+    def num_clusters(self) -> Any:
+        """Number of clusters M; of shape (B,) for a batch."""
+        z = self.clusters
+        if z.ndim == 1:
+            return int(z.max()) + 1 if len(z) else 0
+        if z.shape[1] == 0:
+            return z.sum(1)
+        return (z.max(1) if isinstance(z, np.ndarray) else z.amax(1)) + 1
+
+
+def make_solution(problem: Problem, node_labels: Array, clusters: Array, lower_bound: float | None = None) -> Solution:
+    """Turn any (class, cluster id) labelling into a feasible Solution, in O(n + m).
+
+    Nodes of a partitionable class are together iff class and cluster id agree and a path joins them.
+    """
+    x = np.ascontiguousarray(node_labels, dtype=np.int64)
+    graph = problem.graph
+    y = cut_edges(graph.edges, x, np.ascontiguousarray(clusters, dtype=np.int64), problem.partitionable)
+    z = _number_clusters(uncut_components(graph.edges, y, graph.num_nodes), x, problem.partitionable)
+    return Solution(x, y, z, problem.objective(x, y), lower_bound)
+
+
+@njit
+def cut_edges(edges: Array, x: Array, clusters: Array, partitionable: Array) -> Array:
+    """Y of a labelling: cut between classes, and between clusters of a partitionable class."""
+    y = np.zeros(len(edges), np.uint8)
+    for e in range(len(edges)):
+        u, v = edges[e, 0], edges[e, 1]
+        if x[u] != x[v] or (partitionable[x[u]] and clusters[u] != clusters[v]):
+            y[e] = 1
+    return y
+
+
+@njit
+def uncut_components(edges: Array, y: Array, num_nodes: int) -> Array:
+    """Component (its union-find root) of every node in the graph of the uncut edges."""
+    parent = np.arange(num_nodes)
+    for e in range(len(edges)):
+        if y[e] == 0:
+            a, b = edges[e, 0], edges[e, 1]
+            while parent[a] != a:
+                parent[a] = parent[parent[a]]
+                a = parent[a]
+            while parent[b] != b:
+                parent[b] = parent[parent[b]]
+                b = parent[b]
+            if a < b:
+                parent[b] = a
+            else:
+                parent[a] = b
+    for i in range(num_nodes):
+        parent[i] = parent[parent[i]]  # roots have the smallest index, so parent[i] is final before i
+    return parent
+
+
+@njit
+def _number_clusters(component: Array, x: Array, partitionable: Array) -> Array:
+    """Cluster ids 0..M-1 by first appearance; one cluster for each class that is not partitionable."""
+    n = len(x)
+    of_component = np.full(n, -1)
+    of_class = np.full(len(partitionable), -1)
+    z = np.empty(n, np.int64)
+    count = 0
+    for i in range(n):
+        k = x[i]
+        known = of_component[component[i]] if partitionable[k] else of_class[k]
+        if known < 0:
+            known = count
+            count += 1
+            if partitionable[k]:
+                of_component[component[i]] = known
+            else:
+                of_class[k] = known
+        z[i] = known
+    return z

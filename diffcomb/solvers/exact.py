@@ -1,0 +1,134 @@
+"""The exact solver: an integer linear programme whose cycle inequalities are added when violated.
+
+Variables are x (n, K) and y (m,), both binary. The coupling constraints of eq. 2 stand from the start; the
+boundaries of eq. 1 are described by the cycle inequalities y_e <= sum of y over the rest of a cycle, found by
+breadth-first search among the uncut edges. Small instances only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse.csgraph import breadth_first_order, connected_components
+
+from .._arrays import Array
+from ..problem import Problem, Solution, make_solution
+
+
+def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: int) -> Solution:
+    """Solve to optimality through ``scipy.optimize.milp`` (HiGHS); exponential in the worst case.
+
+    Parameters
+    ----------
+    problem : Problem
+    init, rng, budget
+        Not used: the result is optimal.
+
+    Returns
+    -------
+    Solution
+        With `lower_bound` set to the bound that the integer programme proved.
+
+    Raises
+    ------
+    RuntimeError
+        If HiGHS gives up.
+    """
+    n, K = problem.graph.num_nodes, problem.num_classes
+    if n == 0:
+        return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
+    edges = problem.graph.edges.astype(np.int64)
+    loops = edges[:, 0] == edges[:, 1]
+    costs = np.concatenate([problem.node_costs.ravel(), np.where(loops, 0, problem.edge_costs)]).astype(np.float64)
+    scale = np.abs(costs).max() or 1.0  # HiGHS works to absolute tolerances
+    rows = _Rows(n * K + len(edges))
+    _couple(rows, problem.partitionable, edges, n, K)
+    upper = np.ones(rows.width)
+    upper[n * K :][loops] = 0
+    while True:
+        result = milp(
+            costs / scale,
+            integrality=np.ones(rows.width),
+            bounds=Bounds(0, upper),
+            constraints=rows.constraint(),
+            options={"mip_rel_gap": 0.0},
+        )
+        if result.x is None:
+            raise RuntimeError(f"the exact solver failed: {result.message}")
+        x = result.x[: n * K].reshape(n, K).argmax(axis=1)
+        y = result.x[n * K :].round().astype(np.int64)
+        cycles = _violated_cycles(edges, y, n)
+        if not cycles:
+            break
+        for cut, path in cycles:
+            columns = n * K + np.array([cut, *path])
+            rows.add(columns[None], np.array([1.0] + [-1.0] * len(path))[None], upper=0.0)
+    uncut = edges[y == 0]
+    adjacency = sparse.coo_array((np.ones(len(uncut)), (uncut[:, 0], uncut[:, 1])), shape=(n, n))
+    _, component = connected_components(adjacency, directed=False)
+    return make_solution(problem, x, component, float(result.mip_dual_bound) * scale)
+
+
+class _Rows:
+    """Linear constraints as they are collected."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._blocks: list[Any] = []
+        self._lower: list[Array] = []
+        self._upper: list[Array] = []
+
+    def add(self, columns: Array, values: Array, lower: float = -np.inf, upper: float = np.inf) -> None:
+        """Add one constraint for each row of `columns` and `values`."""
+        count, width = columns.shape
+        row = np.repeat(np.arange(count), width)
+        self._blocks.append(sparse.coo_array((values.ravel(), (row, columns.ravel())), shape=(count, self.width)))
+        self._lower.append(np.full(count, lower))
+        self._upper.append(np.full(count, upper))
+
+    def constraint(self) -> LinearConstraint:
+        """All of them as one object for scipy."""
+        matrix = sparse.vstack(self._blocks, format="csc")
+        return LinearConstraint(matrix, np.concatenate(self._lower), np.concatenate(self._upper))
+
+
+def _couple(rows: _Rows, partitionable: Array, edges: Array, n: int, K: int) -> None:
+    """One class a node; y >= |x_i - x_j|; y = 0 inside a class that is not partitionable."""
+    label = np.arange(n * K).reshape(n, K)
+    rows.add(label, np.ones((n, K)), lower=1.0, upper=1.0)
+    proper = np.flatnonzero(edges[:, 0] != edges[:, 1])
+    if len(proper) == 0:
+        return
+    i, j = edges[proper].T
+    cut = n * K + proper
+    for k in range(K):
+        for a, b in ((i, j), (j, i)):
+            columns = np.stack([cut, label[a, k], label[b, k]], axis=1)
+            rows.add(columns, np.tile([1.0, -1.0, 1.0], (len(proper), 1)), lower=0.0)
+        if not partitionable[k]:
+            columns = np.stack([cut, label[i, k], label[j, k]], axis=1)
+            rows.add(columns, np.ones((len(proper), 3)), upper=2.0)
+
+
+def _violated_cycles(edges: Array, y: Array, n: int) -> list[tuple[int, list[int]]]:
+    """For every cut edge whose ends are joined by uncut edges: the edge, and a shortest such path."""
+    uncut = np.flatnonzero(y == 0)
+    u, v = edges[uncut].T
+    edge_of = {(int(a), int(b)): int(e) for e, a, b in zip(uncut, u, v, strict=True)}
+    edge_of |= {(b, a): e for (a, b), e in edge_of.items()}
+    adjacency = sparse.coo_array((np.ones(len(uncut)), (u, v)), shape=(n, n)).tocsr()
+    _, component = connected_components(adjacency, directed=False)
+    found = []
+    for e in np.flatnonzero(y == 1):
+        a, b = (int(node) for node in edges[e])
+        if component[a] == component[b]:
+            _, previous = breadth_first_order(adjacency, a, directed=False, return_predecessors=True)
+            path = []
+            while b != a:
+                path.append(edge_of[int(previous[b]), b])
+                b = int(previous[b])
+            found.append((int(e), path))
+    return found

@@ -1,0 +1,23 @@
+"""Shared set-up: hypothesis is deterministic, and data beyond the suite's own are announced when absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "suite", derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def data_root():
+    """Folder of public sample data, from the environment variable DIFFCOMB_DATA."""
+    value = os.environ.get("DIFFCOMB_DATA")
+    if not value:
+        pytest.skip("DIFFCOMB_DATA is not set: tests on public sample data do not run (the suite is complete without)")
+    if not Path(value).is_dir():
+        pytest.fail(f"DIFFCOMB_DATA={value} is not a folder")
+    return Path(value)

@@ -1,0 +1,190 @@
+"""The public verbs: kinds of arrays, batches, threads, and bad input."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from diffcomb import Graph, Solution, amwc, get_num_threads, grid_graph, multicut, mwc, set_num_threads
+
+GRAPH = grid_graph((4, 5))
+RNG = np.random.default_rng(0)
+NODES = RNG.normal(size=(3, 20, 3))
+EDGES = RNG.normal(size=(3, GRAPH.num_edges))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_tensors_in_tensors_out(dtype):
+    s = amwc(GRAPH, torch.tensor(NODES, dtype=dtype), torch.tensor(EDGES, dtype=dtype, requires_grad=True), [2])
+    assert all(isinstance(a, torch.Tensor) for a in (s.node_labels, s.edge_labels, s.clusters, s.objective))
+    assert s.node_labels.dtype == torch.int64
+    assert s.num_clusters.shape == (3,)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_cuda_tensors_in_cuda_tensors_out():
+    s = amwc(GRAPH, torch.tensor(NODES).cuda(), torch.tensor(EDGES).cuda(), [2])
+    assert s.node_labels.is_cuda
+    assert s.objective.is_cuda
+
+
+def test_float32_and_float64_agree_and_are_not_changed():
+    nodes, edges = NODES[0].astype(np.float32), EDGES[0].astype(np.float32)
+    before = nodes.copy(), edges.copy()
+    a = amwc(GRAPH, nodes, edges, [0, 2])
+    b = amwc(GRAPH, nodes.astype(np.float64), edges.astype(np.float64), [0, 2])
+    assert a.objective == pytest.approx(b.objective)
+    assert (nodes == before[0]).all()
+    assert (edges == before[1]).all()
+
+
+def test_a_batch_is_its_instances():
+    batch = amwc(GRAPH, NODES, EDGES, [2])
+    for b in range(3):
+        one = amwc(GRAPH, NODES[b], EDGES[b], [2])
+        assert isinstance(one.objective, float)
+        assert batch.objective[b] == one.objective
+        assert batch.clusters[b].tolist() == one.clusters.tolist()
+        assert batch.num_clusters[b] == one.num_clusters
+    assert mwc(GRAPH, NODES, EDGES).edge_labels.shape == EDGES.shape
+    assert multicut(GRAPH, EDGES).clusters.shape == (3, 20)
+
+
+def test_costs_without_a_batch_axis_are_shared():
+    a = amwc(GRAPH, NODES[0], EDGES, [2]).objective
+    assert a.tolist() == [amwc(GRAPH, NODES[0], e, [2]).objective for e in EDGES]
+    a = amwc(GRAPH, NODES, EDGES[0], [2]).objective
+    assert a.tolist() == [amwc(GRAPH, n, EDGES[0], [2]).objective for n in NODES]
+
+
+def test_an_empty_batch():
+    s = amwc(GRAPH, NODES[:0], EDGES[:0], [2])
+    assert s.node_labels.shape == (0, 20)
+    assert s.edge_labels.shape == (0, GRAPH.num_edges)
+    assert s.objective.shape == (0,)
+    with pytest.raises(ValueError, match="partitionable"):
+        amwc(GRAPH, NODES[:0], EDGES[:0], [7])
+
+
+def test_the_number_of_threads_does_not_change_the_result():
+    results = []
+    for threads in (1, 2, 5):
+        set_num_threads(threads)
+        assert get_num_threads() == threads
+        results.append(amwc(GRAPH, NODES, EDGES, [2]).clusters.tolist())
+    set_num_threads(None)
+    assert results[0] == results[1] == results[2]
+    with pytest.raises(ValueError, match="positive integer"):
+        set_num_threads(0)
+
+
+def test_non_contiguous_costs():
+    nodes = np.asfortranarray(NODES[0])
+    edges = np.repeat(EDGES[0], 2)[::2]
+    assert amwc(GRAPH, nodes, edges, [2]).objective == amwc(GRAPH, NODES[0], EDGES[0], [2]).objective
+
+
+def test_mask_and_indices_say_the_same():
+    for P, mask in (([0, 2], [True, False, True]), ([], [False] * 3), (torch.tensor([1]), [False, True, False])):
+        a = amwc(GRAPH, NODES[0], EDGES[0], P)
+        assert a.objective == amwc(GRAPH, NODES[0], EDGES[0], np.array(mask)).objective
+
+
+def test_every_form_of_init():
+    s = amwc(GRAPH, NODES, EDGES, [2])
+    for init in (s, (s.node_labels, s.clusters), [(s.node_labels[b], s.clusters[b]) for b in range(3)]):
+        assert (amwc(GRAPH, NODES, EDGES, [2], init=init, effort=0).objective <= s.objective + 1e-9).all()
+    one = mwc(GRAPH, NODES[0], EDGES[0])
+    assert mwc(GRAPH, NODES[0], EDGES[0], init=one.node_labels).objective <= one.objective + 1e-9
+    cut = multicut(GRAPH, EDGES[0])
+    assert multicut(GRAPH, EDGES[0], init=torch.tensor(cut.clusters)).objective <= cut.objective + 1e-9
+
+
+def call(**changes):
+    arguments = dict(graph=GRAPH, node_costs=NODES[0], edge_costs=EDGES[0], partitionable=[2])
+    return amwc(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"node_costs": np.where(NODES[0] > 1, np.nan, NODES[0])}, ValueError, "node_costs must be finite, got .* NaN"),
+        ({"edge_costs": np.full(31, np.inf)}, ValueError, r"edge_costs must be finite.*index \[0\]: inf"),
+        ({"node_costs": NODES[0, :19]}, ValueError, r"node_costs must have shape \(n, K\) with n=20, got \(19, 3\)"),
+        ({"node_costs": NODES[0, 0]}, ValueError, "node_costs must have shape"),
+        ({"node_costs": np.zeros((20, 0))}, ValueError, "at least one class"),
+        ({"edge_costs": EDGES[0, 1:]}, ValueError, r"edge_costs must have shape \(m,\) = \(31,\), got \(30,\)"),
+        ({"edge_costs": EDGES[None]}, ValueError, "edge_costs must have shape"),
+        ({"node_costs": NODES[:2], "edge_costs": EDGES}, ValueError, "same batch size"),
+        ({"partitionable": [3]}, ValueError, r"class indices in 0\.\.2, got \[3\]"),
+        ({"partitionable": [-1]}, ValueError, "class indices"),
+        ({"partitionable": [True, False]}, ValueError, r"mask must have shape \(K,\) = \(3,\)"),
+        ({"partitionable": [0.5]}, TypeError, "booleans or class indices"),
+        ({"solver": "gurobi"}, ValueError, "solver must be one of 'multilevel', 'greedy', 'exact', got 'gurobi'"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"effort": 1.5}, ValueError, "effort"),
+        ({"node_costs": "costs"}, TypeError, "node_costs must be a numeric array"),
+        ({"node_costs": NODES[0] + 1j}, TypeError, "node_costs must be a numeric array"),
+        ({"node_costs": torch.tensor(NODES[0])}, ValueError, "one kind and on one device, got node_costs: cpu, edge"),
+        ({"graph": [(0, 25)] * 31}, ValueError, r"end points in 0\.\.19"),
+        ({"graph": np.ones((31, 2))}, TypeError, "integers"),
+        ({"init": (np.zeros(19, int), np.zeros(20, int))}, ValueError, r"init: node labels must have shape"),
+        ({"init": (np.full(20, 3), np.zeros(20, int))}, ValueError, r"init: node labels must lie in 0\.\.2"),
+        ({"init": (np.zeros(20), np.zeros(20, int))}, TypeError, "init: node labels must be integers"),
+        ({"init": (np.zeros(20, int),)}, ValueError, "pair"),
+    ],
+)
+def test_bad_input_is_named(changes, error, message):
+    with pytest.raises(error, match=message):
+        call(**changes)
+
+
+def test_huge_finite_costs_are_not_called_infinite():
+    s = multicut([(0, 1), (1, 2)], np.array([1e308, 1e308]))
+    assert s.clusters.tolist() == [0, 0, 0]
+
+
+def test_violations_say_what_is_wrong():
+    from diffcomb import make_problem
+
+    problem = make_problem(Graph(3, [(0, 1), (1, 2), (0, 2)]), np.zeros((3, 2)), np.zeros(3), [1])
+    assert problem.violations([0, 0, 0], [0, 0, 0], [0, 0, 0]) == []
+    assert "between two classes" in problem.violations([0, 1, 1], [0, 0, 1])[0]
+    assert "not partitionable" in problem.violations([0, 0, 0], [1, 0, 1])[0]
+    assert "path of uncut edges" in problem.violations([1, 1, 1], [1, 0, 0])[0]
+    assert "disagree" in problem.violations([1, 1, 1], [0, 0, 0], [0, 0, 1])[0]
+    assert "0..M-1" in problem.violations([1, 1, 1], [0, 0, 0], [1, 1, 1])[0]
+    assert "two classes" in " ".join(problem.violations([0, 1, 1], [1, 0, 1], [0, 0, 0]))
+    assert "lie in" in problem.violations([0, 2, 0], [0, 0, 0])[0]
+    assert "0 or 1" in problem.violations([0, 0, 0], [0, 2, 0])[0]
+    assert "shape" in problem.violations([0, 0], [0, 0, 0])[0]
+
+
+def test_solution_without_a_bound_has_no_gap():
+    assert Solution(NODES, EDGES, EDGES, 1.0).gap is None
+
+
+def test_importing_diffcomb_does_not_import_torch():
+    code = "import sys, diffcomb; assert 'torch' not in sys.modules; diffcomb.Blackbox; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_attributes_are_unknown():
+    import diffcomb
+
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        diffcomb.nonsense  # noqa: B018
+    assert set(diffcomb.__all__) <= set(dir(diffcomb))
+    assert all(getattr(diffcomb, name) is not None for name in diffcomb.__all__)
+
+
+def test_a_forked_child_can_solve():
+    code = (
+        "import os, numpy as np; from diffcomb import multicut, grid_graph\n"
+        "g = grid_graph((4, 4)); c = np.ones((4, g.num_edges)); multicut(g, c)\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n    multicut(g, c); os._exit(7)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)

@@ -1,0 +1,254 @@
+"""Every solver against the definitions: feasibility, objective, optimality, parity with Algorithm 2."""
+
+import numpy as np
+import pytest
+from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
+from diffcomb.solvers import SOLVERS
+from diffcomb.solvers._contraction import contract
+from diffcomb.solvers._pairs import pair_delete, pair_find, pair_insert, pair_table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import naive
+from strategies import instances, random_instance
+
+HEURISTICS = ["multilevel", "greedy"]
+
+
+def check(instance, s):
+    """x, y and z are feasible by the library's check and by the oracle's; the objective is what it says."""
+    n, edges, node_costs, edge_costs, partitionable = instance
+    problem = make_problem(Graph(n, edges), node_costs, edge_costs, partitionable)
+    assert problem.violations(s.node_labels, s.edge_labels, s.clusters) == []
+    assert naive.is_feasible(n, edges.tolist(), s.node_labels, s.edge_labels, partitionable)
+    expected = naive.objective(node_costs.tolist(), edge_costs.tolist(), s.node_labels, s.edge_labels)
+    assert s.objective == pytest.approx(expected, rel=1e-9, abs=1e-6)
+    for k in np.flatnonzero(~partitionable):  # one cluster for each class that is not partitionable
+        assert len(set(s.clusters[s.node_labels == k].tolist())) <= 1
+
+
+@pytest.mark.parametrize("solver", HEURISTICS)
+@given(instance=instances(max_nodes=12, max_edges=40))
+def test_heuristics_return_feasible_solutions(solver, instance):
+    check(instance, amwc(Graph(instance[0], instance[1]), *instance[2:], solver=solver))
+
+
+@given(instance=instances(max_nodes=5, max_edges=7, max_classes=3))
+@settings(max_examples=40)
+def test_exact_is_optimal(instance):
+    n, edges, node_costs, edge_costs, partitionable = instance
+    s = amwc(Graph(n, edges), *instance[2:], solver="exact")
+    check(instance, s)
+    best, *_ = naive.brute_force(n, edges.tolist(), node_costs.tolist(), edge_costs.tolist(), partitionable)
+    assert s.objective == pytest.approx(best, rel=1e-5, abs=1e-4)
+    assert s.lower_bound == pytest.approx(best, rel=1e-5, abs=1e-4)
+    assert s.gap == pytest.approx(0, abs=2e-4 + 1e-5 * abs(best))
+
+
+@pytest.mark.parametrize("solver", HEURISTICS)
+@given(instance=instances(max_nodes=6, max_edges=12, max_classes=3))
+@settings(max_examples=40)
+def test_heuristics_are_never_better_than_exact(solver, instance):
+    graph = Graph(instance[0], instance[1])
+    best = amwc(graph, *instance[2:], solver="exact").objective
+    assert amwc(graph, *instance[2:], solver=solver).objective >= best - 1e-5 * (1 + abs(best))
+
+
+@given(instance=instances(max_nodes=6, max_edges=10, max_classes=3), data=st.data())
+@settings(max_examples=30)
+def test_exact_is_invariant_to_renumbering_nodes(instance, data):
+    n, edges, node_costs, edge_costs, partitionable = instance
+    order = np.array(data.draw(st.permutations(range(n))), np.int64)
+    place = np.argsort(order)
+    renumbered = place[edges] if len(edges) else edges
+    a = amwc(Graph(n, edges), node_costs, edge_costs, partitionable, solver="exact").objective
+    b = amwc(Graph(n, renumbered), node_costs[order], edge_costs, partitionable, solver="exact").objective
+    assert a == pytest.approx(b, rel=1e-5, abs=1e-4)
+
+
+@pytest.mark.parametrize("solver", list(SOLVERS))
+@given(instance=instances(max_nodes=6, max_edges=12))
+@settings(max_examples=30)
+def test_multiway_cut_and_multicut_are_faces_of_the_asymmetric_one(solver, instance):
+    n, edges, node_costs, edge_costs, _ = instance
+    graph = Graph(n, edges)
+    a = amwc(graph, node_costs, edge_costs, [], solver=solver)
+    b = mwc(graph, node_costs, edge_costs, solver=solver)
+    assert a.objective == b.objective
+    assert a.node_labels.tolist() == b.node_labels.tolist()
+    a = amwc(graph, np.zeros((n, 1), edge_costs.dtype), edge_costs, [0], solver=solver)
+    b = multicut(graph, edge_costs, solver=solver)
+    assert a.objective == b.objective
+    assert a.edge_labels.tolist() == b.edge_labels.tolist()
+
+
+@pytest.mark.parametrize("solver", HEURISTICS)
+@given(instance=instances(max_nodes=10, max_edges=30), data=st.data())
+def test_never_worse_than_init(solver, instance, data):
+    n, edges, node_costs, edge_costs, partitionable = instance
+    K = node_costs.shape[1]
+    x = np.array(data.draw(st.lists(st.integers(0, K - 1), min_size=n, max_size=n)), np.int64)
+    clusters = np.array(data.draw(st.lists(st.integers(-2, 3), min_size=n, max_size=n)), np.int64)
+    s = amwc(Graph(n, edges), node_costs, edge_costs, partitionable, solver=solver, init=(x, clusters))
+    check(instance, s)
+    y = [int(x[i] != x[j] or (partitionable[x[i]] and clusters[i] != clusters[j])) for i, j in edges.tolist()]
+    start = naive.objective(node_costs.tolist(), edge_costs.tolist(), x, y)
+    assert s.objective <= start + 1e-5 * (1 + abs(start))
+
+
+@pytest.mark.parametrize("solver", HEURISTICS)
+@given(instance=instances(max_nodes=12, max_edges=30))
+@settings(max_examples=30)
+def test_restarting_from_a_solution_keeps_it_or_improves_it(solver, instance):
+    graph = Graph(instance[0], instance[1])
+    s = amwc(graph, *instance[2:], solver=solver)
+    assert amwc(graph, *instance[2:], solver=solver, init=s).objective <= s.objective + 1e-6 * (1 + abs(s.objective))
+
+
+def test_seeds_reproduce_and_matter():
+    rng = np.random.default_rng(0)
+    instance = random_instance(rng, n=400, m=2000, K=3, noise=0.3)
+    graph = Graph(instance[0], instance[1])
+    runs = [amwc(graph, *instance[2:], seed=seed) for seed in (0, 0, 1, 2, 3)]
+    assert runs[0].clusters.tolist() == runs[1].clusters.tolist()
+    assert len({run.objective for run in runs}) > 1
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_greedy_multicut_is_algorithm_2_to_the_letter(seed):
+    rng = np.random.default_rng(seed)
+    n, edges, _, edge_costs, _ = random_instance(rng, n=int(rng.integers(2, 40)), m=int(rng.integers(1, 200)))
+    s = multicut(Graph(n, edges), edge_costs, solver="greedy")
+    _, y = naive.algorithm_2(n, edges.tolist(), np.zeros((n, 1)), edge_costs, [True])
+    assert s.edge_labels.tolist() == y
+
+
+def test_greedy_amwc_is_as_good_as_algorithm_2_on_average():
+    ours, letter = [], []
+    for seed in range(60):
+        n, edges, node_costs, edge_costs, partitionable = random_instance(np.random.default_rng(seed))
+        ours.append(amwc(Graph(n, edges), node_costs, edge_costs, partitionable, solver="greedy").objective)
+        x, y = naive.algorithm_2(n, edges.tolist(), node_costs, edge_costs, partitionable)
+        letter.append(naive.objective(node_costs, edge_costs, x, y))
+    assert np.mean(ours) <= np.mean(letter) + 0.01 * abs(np.mean(letter))
+
+
+def test_greedy_evaluates_a_key_again_when_it_is_popped():
+    # After 0 joins 1 the edge 1-2 is worth less than its key: joining 2 would change the class of all three.
+    node_costs = np.array([[0.0, 4.0], [0.0, 4.0], [5.0, 0.0]])
+    edges, edge_costs = [(0, 1), (1, 2)], np.array([9.0, 4.5])
+    s = amwc(edges, node_costs, edge_costs, [0, 1], solver="greedy")
+    assert s.node_labels.tolist() == [0, 0, 1]
+    assert s.objective == 4.5
+
+
+def test_multilevel_beats_greedy_where_unaries_are_weak():
+    rng = np.random.default_rng(1)
+    graph = grid_graph((24, 32), [(0, 1), (1, 0), (0, 4), (4, 0)])
+    gt = (np.arange(24)[:, None] // 8 * 4 + np.arange(32) // 8).ravel()
+    same = gt[graph.edges[:, 0]] == gt[graph.edges[:, 1]]
+    edge_costs = np.where(same, 1.0, -1.0) + 1.5 * rng.normal(size=graph.num_edges)
+    node_costs = 0.5 * rng.normal(size=(graph.num_nodes, 6)) - 0.5 * np.eye(6)[gt % 6]
+    P = [3, 4, 5]
+    assert amwc(graph, node_costs, edge_costs, P).objective < amwc(graph, node_costs, edge_costs, P, solver="greedy").objective
+
+
+def test_multilevel_is_a_local_optimum_under_moves_of_one_node():
+    for seed in range(10):
+        n, edges, node_costs, edge_costs, partitionable = random_instance(np.random.default_rng(seed))
+        s = amwc(Graph(n, edges), node_costs, edge_costs, partitionable)
+        problem = make_problem(Graph(n, edges), node_costs, edge_costs, partitionable)
+        for i in range(n):
+            choices = set(zip(s.node_labels.tolist(), s.clusters.tolist(), strict=True))
+            choices |= {(k, n + 1) for k in range(node_costs.shape[1])}
+            for k, c in choices:
+                x, z = s.node_labels.copy(), s.clusters.copy()
+                x[i], z[i] = k, c
+                u, v = edges.T
+                y = (x[u] != x[v]) | (partitionable[x[u]] & (z[u] != z[v]))
+                assert problem.objective(x, y) >= s.objective - 1e-9
+
+
+def test_exact_separates_cycles():
+    # A 5-cycle with one repulsive edge: only a cycle inequality forbids cutting that edge alone.
+    edges = [(i, (i + 1) % 5) for i in range(5)]
+    s = multicut(edges, np.array([1.0, 1.0, 1.0, 1.0, -0.5]), solver="exact")
+    assert s.edge_labels.tolist() == [0, 0, 0, 0, 0]
+    s = multicut(edges, np.array([1.0, 2.0, 3.0, 4.0, -1.5]), solver="exact")
+    assert s.edge_labels.tolist() == [1, 0, 0, 0, 1]
+    assert s.objective == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("solver", list(SOLVERS))
+class TestOddGraphs:
+    def test_no_nodes(self, solver):
+        s = amwc(Graph(0, []), np.zeros((0, 3)), np.zeros(0), [0], solver=solver)
+        assert (s.node_labels.shape, s.edge_labels.shape, s.objective, s.num_clusters) == ((0,), (0,), 0.0, 0)
+        assert multicut([], np.zeros(0), solver=solver).clusters.shape == (0,)
+
+    def test_one_node_and_isolated_nodes_take_their_cheapest_class(self, solver):
+        assert amwc(Graph(1, []), np.array([[2.0, -1.0]]), np.zeros(0), [0], solver=solver).node_labels.tolist() == [1]
+        s = amwc(Graph(3, []), np.array([[0, 1.0], [1.0, 0], [0, 1.0]]), np.zeros(0), [1], solver=solver)
+        assert s.node_labels.tolist() == [0, 1, 0]
+        assert s.clusters.tolist() == [0, 1, 0]  # class 0 is one cluster though not connected
+
+    def test_parallel_edges_add_up(self, solver):
+        s = multicut([(0, 1), (1, 0), (0, 1)], np.array([2.0, -3.0, 0.5]), solver=solver)
+        assert s.edge_labels.tolist() == [1, 1, 1]
+        assert s.objective == -0.5
+
+    def test_self_loops_are_never_cut(self, solver):
+        s = multicut([(0, 0), (0, 1)], np.array([-5.0, 1.0]), solver=solver)
+        assert s.edge_labels.tolist() == [0, 0]
+        assert s.objective == 0
+
+    def test_complete_graph_star_and_path(self, solver):
+        rng = np.random.default_rng(0)
+        n = 8 if solver == "exact" else 200
+        complete = np.stack(np.triu_indices(n, 1), axis=1)
+        star = np.stack([np.zeros(n - 1, int), np.arange(1, n)], axis=1)
+        path = np.stack([np.arange(n - 1), np.arange(1, n)], axis=1)
+        for edges in (complete, star, path):
+            costs = rng.normal(size=len(edges))
+            s = multicut(edges, costs, solver=solver)
+            check((n, edges, np.zeros((n, 1)), costs, np.array([True])), s)
+            if edges is not complete:  # on a tree every negative edge is cut and nothing else
+                assert s.objective == pytest.approx(costs[costs < 0].sum())
+
+
+def test_pair_table_behaves_like_a_dict():
+    rng = np.random.default_rng(0)
+    keys, values = pair_table(50)
+    reference = {}
+    for step in range(3000):
+        i, j = sorted(rng.integers(0, 12, 2).tolist())
+        if len(reference) < 50 and (i, j) not in reference and rng.random() < 0.6:
+            pair_insert(keys, values, i, j, step)
+            reference[i, j] = step
+        else:
+            pair_delete(keys, values, i, j)
+            reference.pop((i, j), None)
+        i, j = sorted(rng.integers(0, 12, 2).tolist())
+        assert pair_find(keys, values, j, i) == reference.get((i, j), -1)
+
+
+def test_contraction_adds_costs():
+    graph = Graph(4, [(0, 1), (0, 2), (1, 3), (2, 3), (1, 2)])
+    indptr, neighbours, edge_ids = graph.csr
+    weights = np.array([1.0, 2.0, 4.0, 8.0, 16.0])[edge_ids]
+    ptr, other, w, costs = contract(indptr, neighbours, weights, np.eye(4), np.array([0, 0, 1, 1], np.int32), 2)
+    assert ptr.tolist() == [0, 1, 2]
+    assert other.tolist() == [1, 0]
+    assert w.tolist() == [22.0, 22.0]
+    assert costs.tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
+
+
+def test_reference_objectives_of_public_peers(data_root):
+    """GAEC to the last digit, and below the best peer where it is noisy, on the public signed graphs."""
+    costs = {}
+    for name in ("bitcoin_otc", "ppi_signed", "stockcorr_2010"):
+        with np.load(data_root / "signed_graphs" / f"{name}.npz") as f:
+            graph = Graph(int(f["n"]), f["edges"])
+            costs[name] = [multicut(graph, f["costs"], solver=s).objective for s in HEURISTICS]
+    assert costs["stockcorr_2010"][1] == pytest.approx(-10.46, abs=0.01)
+    assert costs["stockcorr_2010"][0] <= -5174

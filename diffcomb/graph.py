@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -211,7 +212,7 @@ class GridGraph(Graph):
         self.shape = shape
         self.offsets = offsets
         ends = np.cumsum([0, *(len(part) for part in parts)])
-        self.edge_slices = tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        self.edge_slices = tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def __repr__(self) -> str:
         return f"GridGraph(shape={self.shape}, offsets={self.offsets})"

@@ -144,8 +144,6 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
         z, y, clusters, label_classes = self._solve(
             nodes, edge_costs, graph=graph, partitionable=self.partitionable, **self.options
         )
-        if batch == 0:
-            label_classes = z.new_full((0, K), -1, dtype=torch.int64)
         one_hot = label_classes[:, :, None] == torch.arange(K, device=z.device)
         x = z @ one_hot.to(z.dtype)  # M^T: the labels of one class add up
         shape = torch.Size((batch, len(self.offsets), height, width))
@@ -153,7 +151,7 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
             x.transpose(1, 2).reshape(batch, K, height, width),
             self._scatter(y, places, shape),
             z.transpose(1, 2).reshape(batch, z.shape[2], height, width),
-            clusters.view(batch, height, width) if batch else clusters.new_zeros(0, height, width).long(),
+            clusters.view(batch, height, width),
             label_classes,
         )
 
@@ -181,8 +179,7 @@ class MultiwayCutLayer(_GridLayer):
         """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
         edge_costs, graph, places = self._edge_costs(affinities)
         batch, K, height, width = _check_class_costs(class_costs, edge_costs, graph)
-        x, y, *rest = self._solve(class_costs.flatten(2).transpose(1, 2), edge_costs, graph=graph, **self.options)
-        clusters = rest[0] if rest else x.new_zeros(batch, height * width, dtype=torch.int64)
+        x, y, clusters = self._solve(class_costs.flatten(2).transpose(1, 2), edge_costs, graph=graph, **self.options)
         classes = x.transpose(1, 2).reshape(batch, K, height, width)
         shape = torch.Size((batch, len(self.offsets), height, width))
         labels = torch.arange(K, device=x.device).expand(batch, K)
@@ -216,8 +213,8 @@ class MulticutLayer(_GridLayer):
         edge_costs, graph, places = self._edge_costs(affinities)
         height, width = graph.shape
         batch = len(edge_costs)
-        y, *rest = self._solve(edge_costs, graph=graph, **self.options)
-        clusters = (rest[0] if rest else y.new_zeros(batch, height * width).long()).view(batch, height, width)
+        y, clusters = self._solve(edge_costs, graph=graph, **self.options)
+        clusters = clusters.view(batch, height, width)
         count = int(clusters.max()) + 1 if clusters.numel() else 0
         ids = torch.arange(count, device=y.device)
         panoptic = (clusters[:, None] == ids[None, :, None, None]).to(y.dtype)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, is_tensor, to_numpy
+from ._arrays import Array, is_tensor, like, to_numpy
 from .problem import class_mask
 
 
@@ -77,7 +77,11 @@ class LiftedMWC:
         classes, K = self._map()
         if node_costs.shape[-1] != K:
             raise ValueError(f"node_costs must have {K} classes on the last axis, got shape {tuple(node_costs.shape)}")
-        lifted = node_costs[..., np.maximum(classes, 0).tolist()]
+        columns = np.maximum(classes, 0)
+        if is_tensor(node_costs):
+            lifted = node_costs.index_select(-1, like(columns, node_costs))
+        else:
+            lifted = node_costs[..., columns]
         return lifted if (classes >= 0).all() else lifted * _as_kind(classes >= 0, lifted)
 
     def project(self, label_values: Any) -> Any:
@@ -115,7 +119,7 @@ class LiftedMWC:
 
 def _as_kind(array: Array, reference: Any) -> Any:
     if is_tensor(reference):
-        return reference.new_tensor(array.tolist())
+        return like(array, reference).to(reference.dtype)
     return array.astype(reference.dtype)
 
 

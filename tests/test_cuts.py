@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from diffcomb import Graph, Solution, amwc, get_num_threads, grid_graph, multicut, mwc, set_num_threads
 
 GRAPH = grid_graph((4, 5))

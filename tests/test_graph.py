@@ -4,6 +4,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import scipy.sparse as sp
+
 from diffcomb import Graph, amwc, grid_graph, multicut
 
 

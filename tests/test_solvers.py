@@ -1,16 +1,16 @@
 """Every solver against the definitions: feasibility, objective, optimality, parity with Algorithm 2."""
 
+import naive
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import instances, random_instance
+
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
 from diffcomb.solvers import SOLVERS
 from diffcomb.solvers._contraction import contract
 from diffcomb.solvers._pairs import pair_delete, pair_find, pair_insert, pair_table
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-import naive
-from strategies import instances, random_instance
 
 HEURISTICS = ["multilevel", "greedy"]
 
@@ -150,7 +150,10 @@ def test_multilevel_beats_greedy_where_unaries_are_weak():
     edge_costs = np.where(same, 1.0, -1.0) + 1.5 * rng.normal(size=graph.num_edges)
     node_costs = 0.5 * rng.normal(size=(graph.num_nodes, 6)) - 0.5 * np.eye(6)[gt % 6]
     P = [3, 4, 5]
-    assert amwc(graph, node_costs, edge_costs, P).objective < amwc(graph, node_costs, edge_costs, P, solver="greedy").objective
+    assert (
+        amwc(graph, node_costs, edge_costs, P).objective
+        < amwc(graph, node_costs, edge_costs, P, solver="greedy").objective
+    )
 
 
 def test_multilevel_is_a_local_optimum_under_moves_of_one_node():

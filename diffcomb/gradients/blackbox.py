@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
 
 from .._arrays import Array
-from .oracle import Job, Oracle
+from .oracle import Instance, Job, Oracle
 from .schedules import Schedule, Uniform, as_schedule
 
 STARTS = ("cold", "warm", "best")
@@ -29,8 +31,13 @@ class Blackbox:
     start : {"cold", "warm", "best"}
         Where the perturbed solves start. "cold": from nothing, as in the paper. "warm": from the forward
         solution, which the solver takes as ``init=``; with a solver that never returns anything worse than
-        `init`, the difference vanishes as λ does, and no perturbed solution is worse for the perturbed costs
-        than the forward one. "best": both, keeping the better for the perturbed costs, at twice the price.
+        `init`, no perturbed solution is worse for the perturbed costs than the forward one. "best": both,
+        keeping the better for the perturbed costs, at twice the price.
+    repair : bool
+        Use all solutions found in one backward pass, the forward one among them, as a pool: W(c) is the best
+        of the pool for c, and W(c + λ g) the best of it for c + λ g. An exact solver is not affected. With a
+        heuristic, <g, W(c + λ g) - W(c)> <= 0 then holds by construction, so the estimate never points
+        uphill, and it is exactly 0 once λ is small enough.
 
     Raises
     ------
@@ -40,12 +47,20 @@ class Blackbox:
 
     lambdas: Schedule
     start: str
+    repair: bool
 
-    def __init__(self, lambdas: Schedule | float | Sequence[float] | None = None, *, start: str = "cold") -> None:
+    def __init__(
+        self,
+        lambdas: Schedule | float | Sequence[float] | None = None,
+        *,
+        start: str = "cold",
+        repair: bool = False,
+    ) -> None:
         if start not in STARTS:
             raise ValueError(f"start must be one of {', '.join(map(repr, STARTS))}, got {start!r}")
         object.__setattr__(self, "lambdas", Uniform(1, 5000, 5) if lambdas is None else as_schedule(lambdas))
         object.__setattr__(self, "start", start)
+        object.__setattr__(self, "repair", bool(repair))
 
     def gradients(
         self, oracle: Oracle, grads: list[tuple[Array, ...]], generator: torch.Generator | None
@@ -54,33 +69,55 @@ class Blackbox:
 
         An instance whose upstream gradient is zero is not solved again: its gradient is zero.
         """
+        instances = oracle.instances
         scales = self.lambdas.sample(
-            np.array([_norm(instance.costs) for instance in oracle.instances]),
+            np.array([_norm(instance.costs) for instance in instances]),
             np.array([_norm(g) for g in grads]),
             generator,
         )
+        active = [b for b, g in enumerate(grads) if any(part.any() for part in g)]
         starts = ("cold", "warm") if self.start == "best" else (self.start,)
-        plan = [(b, float(scale)) for b, g in enumerate(grads) if any(part.any() for part in g) for scale in scales[b]]
-
-        def perturbed(b: int, scale: float) -> tuple[Array, ...]:
-            return tuple(c + c.dtype.type(scale) * g for c, g in zip(oracle.instances[b].costs, grads[b], strict=True))
-
         jobs = [
-            Job(b, lambda b=b, scale=scale: perturbed(b, scale), warm=start == "warm")  # type: ignore[misc]
-            for b, scale in plan
+            Job(b, partial(_perturbed, instances[b].costs, grads[b], scale), warm=start == "warm")
+            for b in active
+            for scale in scales[b]
             for start in starts
         ]
         solutions = oracle.solve_many(jobs)
-        totals = [tuple(np.zeros_like(c) for c in instance.costs) for instance in oracle.instances]
-        for b, scale in plan:
-            candidates = [next(solutions) for _ in starts]
-            if len(candidates) > 1:
-                costs = perturbed(b, scale)
-                candidates.sort(key=lambda w: _inner(costs, w))
-            weight = 1 / (scale * scales.shape[1])
-            for total, moved, start in zip(totals[b], candidates[0], oracle.instances[b].solutions, strict=True):
-                total += (moved - start) * weight
+        totals = [tuple(np.zeros_like(c) for c in instance.costs) for instance in instances]
+        for b in active:
+            moved = list(islice(solutions, len(scales[b]) * len(starts)))
+            self._accumulate(totals[b], instances[b], grads[b], scales[b], moved)
         return totals
+
+    def _accumulate(
+        self,
+        total: tuple[Array, ...],
+        instance: Instance,
+        grad: tuple[Array, ...],
+        scales: Array,
+        moved: list[tuple[Array, ...]],
+    ) -> None:
+        """Add the mean of the differences of one instance to `total`; `moved` holds its solutions, λ by λ."""
+        reference = instance.solutions
+        choices = len(moved) // len(scales)
+        if self.repair or choices > 1:  # <c + λ g, w> = <c, w> + λ <g, w>, so two numbers a solution are enough
+            pool = [reference, *moved]
+            value = np.array([_inner(instance.costs, w) for w in pool])
+            slope = np.array([_inner(grad, w) for w in pool])
+        if self.repair:
+            reference = pool[int(value.argmin())]
+        for number, scale in enumerate(scales):
+            found = moved[number * choices]
+            if self.repair or choices > 1:
+                rivals = slice(None) if self.repair else slice(1 + number * choices, 1 + (number + 1) * choices)
+                found = pool[rivals][int((value + scale * slope)[rivals].argmin())]
+            for part, after, before in zip(total, found, reference, strict=True):
+                part += (after - before) * part.dtype.type(1 / (scale * len(scales)))
+
+
+def _perturbed(costs: tuple[Array, ...], grad: tuple[Array, ...], scale: float) -> tuple[Array, ...]:
+    return tuple(c + c.dtype.type(scale) * g for c, g in zip(costs, grad, strict=True))
 
 
 def _norm(arrays: tuple[Array, ...]) -> float:

@@ -185,25 +185,29 @@ class _Run:
         return (*solutions, *head)
 
     def _solve_instances(self, arrays: list[Array]) -> tuple[Any, ...]:
-        indices = range(self.batch_size)
-        costs = [tuple(a[b] if self.batched else a for a in arrays) for b in indices]
-        data = [self._instance_data(b) for b in indices]
-        results = thread_map(lambda b: self.options.solver(costs[b], data[b]), indices)
-        if self.options.lift is None:
-            self.oracle.instances = [Instance(c, *r, d) for c, r, d in zip(costs, results, data, strict=True)]
-        else:
-            self.bound = [self.options.lift.bind((*r[0], *r[1]), d) for r, d in zip(results, data, strict=True)]
-            for bound, c, (solutions, auxiliary), d in zip(self.bound, costs, results, data, strict=True):
-                lifted = bound.outputs((*solutions, *auxiliary))
-                self.oracle.instances.append(
-                    Instance(bound.costs(c), lifted[: self.num_costs], lifted[self.num_costs :], bound.data(d))
-                )
-        whole = [(*i.solutions, *i.auxiliary) for i in self.oracle.instances]
+        # An empty batch solves one instance of zeros, to learn how many outputs there are and of which shapes.
+        empty = self.batched and self.batch_size == 0
+        costs = [tuple(np.zeros(a.shape[1:], a.dtype) for a in arrays)] if empty else self._split(arrays)
+        data = [self._instance_data(b) for b in range(len(costs))]
+        results = thread_map(lambda job: self.options.solver(*job), zip(costs, data, strict=True))
+        instances = [self._instance(*parts) for parts in zip(costs, results, data, strict=True)]
+        whole = [(*i.solutions, *i.auxiliary) for i in instances]
+        self.oracle.instances = [] if empty else instances
         if not self.batched:
             return whole[0]
-        if not whole:
-            return tuple(np.zeros_like(a) for a in arrays)
-        return tuple(_stack_padded(parts) for parts in zip(*whole, strict=True))
+        stacked = (_stack_padded(parts) for parts in zip(*whole, strict=True))
+        return tuple(s[:0] if empty else s for s in stacked)
+
+    def _split(self, arrays: list[Array]) -> list[tuple[Array, ...]]:
+        return [tuple(a[b] if self.batched else a for a in arrays) for b in range(self.batch_size)]
+
+    def _instance(self, costs: tuple[Array, ...], result: Any, data: dict[str, Any]) -> Instance:
+        if self.options.lift is None:
+            return Instance(costs, result[0], result[1], data)
+        bound = self.options.lift.bind((*result[0], *result[1]), data)
+        self.bound.append(bound)
+        lifted = bound.outputs((*result[0], *result[1]))
+        return Instance(bound.costs(costs), lifted[: self.num_costs], lifted[self.num_costs :], bound.data(data))
 
     def _solve_stacked(self, arrays: list[Array]) -> tuple[Any, ...]:
         stack = tuple(a if self.batched else a[None] for a in arrays)
@@ -217,7 +221,7 @@ class _Run:
     def _instance_data(self, b: int) -> dict[str, Any]:
         data = dict(self.data)
         for name in self.options.per_instance:
-            if self.batched and data.get(name) is not None:
+            if self.batched and self.batch_size and data.get(name) is not None:
                 if len(data[name]) != self.batch_size:
                     raise ValueError(f"{name} must have one item for each of {self.batch_size} instances")
                 data[name] = data[name][b]

@@ -23,7 +23,9 @@ class Solver(Protocol):
 
     def __call__(
         self, problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: int
-    ) -> Solution: ...
+    ) -> Solution:
+        """Solve one instance."""
+        ...
 
 
 SOLVERS: dict[str, Solver] = {"multilevel": multilevel, "greedy": greedy, "exact": exact}

@@ -1,0 +1,143 @@
+import pytest
+import torch
+
+from diffcomb import (
+    AsymmetricMultiwayCutLayer,
+    Blackbox,
+    MulticutLayer,
+    MultiwayCutLayer,
+    amwc,
+    grid_graph,
+    make_problem,
+)
+
+OFFSETS = [(0, 1), (1, 0), (0, 3), (4, 0), (0, 9)]
+B, K, H, W = 3, 4, 5, 6
+
+
+def maps(seed=0, requires_grad=False):
+    g = torch.Generator().manual_seed(seed)
+    costs = torch.randn(B, K, H, W, generator=g, dtype=torch.float64)
+    affinities = torch.randn(B, len(OFFSETS), H, W, generator=g, dtype=torch.float64)
+    return costs.requires_grad_(requires_grad), affinities.requires_grad_(requires_grad)
+
+
+@pytest.mark.parametrize("anchor", ["start", "center"])
+def test_outputs_are_the_solution_of_the_graph_problem(anchor):
+    layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], anchor=anchor)
+    costs, affinities = maps()
+    out = layer(costs, affinities)
+    graph = grid_graph((H, W), OFFSETS)
+    for b in range(B):
+        window = [affinities[b, o][graph.map_window(o, anchor)].flatten() for o in range(len(OFFSETS))]
+        nodes, edges = costs[b].flatten(1).T, torch.cat(window)
+        s = amwc(graph, nodes, edges, [2, 3])
+        y = torch.cat([out.edges[b, o][graph.map_window(o, anchor)].flatten() for o in range(len(OFFSETS))])
+        assert torch.equal(out.classes[b].argmax(0).flatten(), s.node_labels)
+        assert torch.equal(out.clusters[b].flatten(), s.clusters)
+        assert torch.equal(y, s.edge_labels.to(y.dtype))
+        assert out.edges[b].sum() == y.sum()  # nothing where the map has no edge
+        z = out.panoptic[b].argmax(0).flatten()
+        assert torch.equal(out.label_classes[b][z], s.node_labels)
+        problem = make_problem(graph, nodes, edges, [2, 3])
+        assert problem.violations(s.node_labels, y.long(), s.clusters) == []
+    assert (out.panoptic.sum(1) == 1).all()
+    assert (out.classes.sum(1) == 1).all()
+
+
+def test_gradients_reach_costs_through_each_output_and_not_the_unused_places():
+    layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], estimator=Blackbox(lambdas=20.0))
+    for name in ("classes", "edges", "panoptic"):
+        costs, affinities = maps(requires_grad=True)
+        output = getattr(layer(costs, affinities), name)
+        weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=output.dtype)
+        (output * weights).sum().backward()
+        assert costs.grad.abs().sum() > 0
+        assert affinities.grad.abs().sum() > 0
+        assert affinities.grad[:, 4].abs().sum() == 0
+        assert affinities.grad[:, 2, :, W - 3 :].abs().sum() == 0
+
+
+def test_a_loss_on_classes_is_a_loss_on_all_their_labels():
+    """The gradient through x = M^T z equals that of putting M g_x on z."""
+    layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], estimator=Blackbox(lambdas=20.0))
+    weights = torch.randn(B, K, H, W, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    costs, affinities = maps(requires_grad=True)
+    (layer(costs, affinities).classes * weights).sum().backward()
+    costs2, affinities2 = maps(requires_grad=True)
+    out = layer(costs2, affinities2)
+    lifted = torch.stack([w[m.clamp(min=0)] for w, m in zip(weights, out.label_classes, strict=True)])
+    (out.panoptic * lifted).sum().backward()
+    assert torch.equal(costs.grad, costs2.grad)
+    assert torch.equal(affinities.grad, affinities2.grad)
+
+
+def test_a_list_of_maps_is_a_stack_of_maps():
+    layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3])
+    costs, affinities = maps()
+    assert torch.equal(layer(costs, affinities).edges, layer(costs, list(affinities.unbind(1))).edges)
+
+
+def test_multiway_cut_layer():
+    costs, affinities = maps(requires_grad=True)
+    out = MultiwayCutLayer(OFFSETS, estimator=Blackbox(lambdas=20.0))(costs, affinities)
+    assert torch.equal(out.classes, out.panoptic)
+    assert out.label_classes.tolist() == [[0, 1, 2, 3]] * B
+    (out.classes[:, 0].sum() + out.edges[:, 0].sum()).backward()
+    assert costs.grad.abs().sum() > 0
+
+
+def test_multicut_layer():
+    _, affinities = maps(requires_grad=True)
+    out = MulticutLayer(OFFSETS, estimator=Blackbox(lambdas=20.0))(affinities)
+    assert torch.equal(out.panoptic.argmax(1), out.clusters)
+    assert out.classes.shape == (B, 1, H, W)
+    counts = out.clusters.flatten(1).amax(1) + 1
+    assert ((out.label_classes == 0).sum(1) == counts).all()
+    out.edges.sum().backward()
+    assert affinities.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("size", [(0, H, W), (2, 1, 1), (2, 0, 3)])
+def test_empty_batches_and_tiny_images(size):
+    b, h, w = size
+    costs = torch.randn(b, K, h, w, requires_grad=True)
+    affinities = torch.randn(b, len(OFFSETS), h, w, requires_grad=True)
+    for layer, inputs in (
+        (AsymmetricMultiwayCutLayer(OFFSETS, [2]), (costs, affinities)),
+        (MultiwayCutLayer(OFFSETS), (costs, affinities)),
+        (MulticutLayer(OFFSETS), (affinities,)),
+    ):
+        out = layer(*inputs)
+        assert out.edges.shape == (b, len(OFFSETS), h, w)
+        assert out.clusters.shape == (b, h, w)
+        assert out.label_classes.shape == out.panoptic.shape[:2]
+        (out.edges.sum() + out.panoptic.sum()).backward()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda c, a: AsymmetricMultiwayCutLayer([(0, 0)], [0]), "zero"),
+        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0], anchor="middle"), "anchor"),
+        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [9])(c, a), "class indices in 0..3"),
+        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0])(c, a[:, :2]), "affinities must be 5 maps"),
+        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0])(c[:2], a), "class_costs must have shape"),
+        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0])(c * float("nan"), a), "must be finite"),
+        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0], solver="x")(c, a), "solver must be one of"),
+    ],
+)
+def test_bad_input_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(*maps())
+
+
+def test_generators_make_layers_reproducible():
+    grads = []
+    for _ in range(2):
+        layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], generator=torch.Generator().manual_seed(5))
+        costs, affinities = maps(requires_grad=True)
+        layer(costs, affinities).panoptic[:, 0].sum().backward()
+        grads.append(costs.grad)
+    assert torch.equal(*grads)
+    assert grads[0].isfinite().all()

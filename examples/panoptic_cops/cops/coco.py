@@ -1,0 +1,149 @@
+"""The COCO panoptic format from disk: JSON, id PNGs (id = R + 256 G + 256² B), images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from .data import VOID, Category, Sample, Segment
+
+
+class DataError(Exception):
+    """The data on disk are not as they should be; the message says which file, and what to do."""
+
+
+class CocoPanoptic:
+    """A COCO panoptic split: ``annotations/panoptic_<split>.json`` with its PNG folder, images in ``<split>/``.
+
+    The official year suffix is found by itself: split "val" also finds ``panoptic_val2017.json``.
+
+    Parameters
+    ----------
+    root : path
+        Folder that holds ``annotations/``.
+    split : str
+        Name of the split.
+
+    Raises
+    ------
+    DataError
+        If a folder, the JSON or one of its fields is missing or malformed. Images and PNGs are read when asked for.
+    """
+
+    def __init__(self, root: str | Path, split: str) -> None:
+        self.root = Path(root)
+        self.json_path = _find_json(self.root, split)
+        self.label_folder = self.json_path.with_suffix("")
+        self.image_folder = self.root / self.json_path.stem.removeprefix("panoptic_")
+        for folder in (self.label_folder, self.image_folder):
+            if not folder.is_dir():
+                raise DataError(f"the folder {folder} is missing: {self.json_path.name} refers to it")
+        content = _read_json(self.json_path)
+        self.categories = tuple(
+            Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), _color(c))
+            for c in _field(content, "categories", self.json_path)
+        )
+        self._index = {category.id: k for k, category in enumerate(self.categories)}
+        self._images = {image["id"]: image for image in _field(content, "images", self.json_path)}
+        self._annotations = _field(content, "annotations", self.json_path)
+        unknown = {a["image_id"] for a in self._annotations} - set(self._images)
+        if unknown:
+            raise DataError(f"{self.json_path}: annotations name image ids that 'images' lacks, e.g. {min(unknown)}")
+
+    def __len__(self) -> int:
+        return len(self._annotations)
+
+    def annotation(self, index: int) -> dict[str, Any]:
+        """The annotation as it stands in the JSON."""
+        return dict(self._annotations[index])
+
+    def __getitem__(self, index: int) -> Sample:
+        annotation = self._annotations[index]
+        where = f"{self.json_path.name}, annotation of image {annotation['image_id']}"
+        image_name = self._images[annotation["image_id"]]["file_name"]
+        image = read_image(self.image_folder / image_name, where)
+        rgb = read_image(self.label_folder / annotation["file_name"], where).astype(np.int64)
+        ids = rgb[..., 0] + 256 * rgb[..., 1] + 256**2 * rgb[..., 2]
+        if ids.shape != image.shape[:2]:
+            raise DataError(f"{where}: label {ids.shape} and image {image.shape[:2]} differ in size")
+        segments = []
+        for info in annotation["segments_info"]:
+            if info["category_id"] not in self._index:
+                raise DataError(f"{where}: segment {info['id']} has the unknown category id {info['category_id']}")
+            segments.append(Segment(int(info["id"]), self._index[info["category_id"]], bool(info.get("iscrowd", 0))))
+        missing = set(np.unique(ids).tolist()) - {VOID} - {s.id for s in segments}
+        if missing:
+            raise DataError(f"{where}: the PNG holds ids that segments_info lacks, e.g. {min(missing)}")
+        return _renumbered(Sample(Path(image_name).stem, image, ids, tuple(segments)))
+
+
+def _renumbered(sample: Sample) -> Sample:
+    """Number the segments 1..S in the order of the annotation: raw ids go up to 2**24."""
+    values, inverse = np.unique(sample.ids, return_inverse=True)
+    new = {s.id: i for i, s in enumerate(sample.segments, start=1)}
+    table = np.array([new.get(int(v), VOID) for v in values], np.int64)
+    segments = tuple(Segment(i, s.category, s.iscrowd) for i, s in enumerate(sample.segments, start=1))
+    return Sample(sample.name, sample.image, table[inverse.reshape(sample.ids.shape)], segments)
+
+
+def read_image(path: Path, where: str = "") -> NDArray[np.uint8]:
+    """Read an image file as RGB (H, W, 3) uint8; grey and 16-bit images are converted.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, truncated or no image.
+    """
+    prefix = f"{where}: " if where else ""
+    try:
+        with Image.open(path) as file:
+            if file.mode.startswith("I"):  # 16 bits: scale to the image's own range, microscopes use a part of it
+                values = np.asarray(file, np.float64)
+                low, high = values.min(), values.max()
+                grey = ((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            return np.array(file.convert("RGB"))
+    except FileNotFoundError:
+        raise DataError(f"{prefix}the file {path} is missing") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise DataError(f"{prefix}{path} cannot be read as an image: {error}") from error
+
+
+def _find_json(root: Path, split: str) -> Path:
+    if not root.is_dir():
+        raise DataError(f"the data folder {root} does not exist (--root)")
+    found = sorted((root / "annotations").glob(f"panoptic_{split}*.json"))
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "none"
+        raise DataError(f"{root / 'annotations'} must hold one panoptic_{split}*.json (COCO panoptic format), got {names}")
+    return found[0]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _field(content: dict[str, Any], name: str, path: Path) -> list[Any]:
+    if not isinstance(content.get(name), list):
+        raise DataError(f"{path} lacks the list {name!r} of the COCO panoptic format")
+    return list(content[name])
+
+
+def _color(category: dict[str, Any]) -> tuple[int, int, int]:
+    if "color" in category:
+        r, g, b = category["color"]
+        return int(r), int(g), int(b)
+    rng = np.random.default_rng(int(category["id"]))
+    r, g, b = rng.integers(40, 230, 3).tolist()
+    return r, g, b

@@ -1,0 +1,169 @@
+"""The COPS network: a shared backbone, two DeepLabv3+ decoders, a semantic head, affinity classifiers (A.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .backbones import ResNet50, SmallBackbone
+
+SIZES = {
+    "small": {"aspp": 64, "decoder": 48, "reduced": (24, 12), "rates": (1, 2, 4), "head": 32, "affinity": 32},
+    "resnet50": {"aspp": 256, "decoder": 256, "reduced": (64, 32), "rates": (6, 12, 18), "head": 256, "affinity": 256},
+}
+
+
+class Logits(NamedTuple):
+    """What the network predicts on its grid: class logits (B, K, h, w), logits of "cut" (B, 2 D, h, w)."""
+
+    classes: Tensor
+    cuts: Tensor
+
+
+def conv_bn(inputs: int, outputs: int, size: int, dilation: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU."""
+    padding = dilation * (size // 2)
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, 1, padding, dilation, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling with image pooling."""
+
+    def __init__(self, inputs: int, outputs: int, rates: Sequence[int]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [conv_bn(inputs, outputs, 1), *(conv_bn(inputs, outputs, 3, dilation=rate) for rate in rates)]
+        )
+        # No batch norm on the pooled branch: one value a channel has no statistics in a batch of one.
+        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, outputs, 1), nn.ReLU(inplace=True))
+        self.project = nn.Sequential(conv_bn(outputs * (len(rates) + 2), outputs, 1), nn.Dropout(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.pooled(x).expand(-1, -1, *x.shape[2:])
+        return self.project(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1))
+
+
+class Decoder(nn.Module):
+    """A DeepLabv3+ decoder as in Panoptic-DeepLab: ASPP, then one fusion for each finer feature map."""
+
+    def __init__(self, channels: dict[int, int], size: dict, low_strides: Sequence[int]) -> None:  # type: ignore[type-arg]
+        super().__init__()
+        top = max(channels)
+        self.top = top
+        self.low_strides = tuple(low_strides)
+        self.aspp = ASPP(channels[top], size["aspp"], size["rates"])
+        self.reduce = nn.ModuleList()
+        self.fuse = nn.ModuleList()
+        inputs = size["aspp"]
+        for stride, reduced in zip(self.low_strides, size["reduced"], strict=True):
+            self.reduce.append(conv_bn(channels[stride], reduced, 1))
+            self.fuse.append(conv_bn(inputs + reduced, size["decoder"], 3))
+            inputs = size["decoder"]
+
+    def forward(self, features: dict[int, Tensor]) -> Tensor:
+        x = self.aspp(features[self.top])
+        for stride, reduce, fuse in zip(self.low_strides, self.reduce, self.fuse, strict=True):
+            low = reduce(features[stride])
+            x = F.interpolate(x, size=low.shape[2:], mode="bilinear", align_corners=False)
+            x = fuse(torch.cat([x, low], dim=1))
+        return x
+
+
+def difference_features(f: Tensor, distance: int) -> tuple[Tensor, Tensor]:
+    """g_h and g_v of eq. 10 and 11: differences over horizontal and vertical edges, centred at their middles.
+
+    Where an end point lies outside the map the feature there counts as zero.
+    """
+    back, forth = -(-distance // 2), distance // 2
+    height, width = f.shape[2:]
+    h = F.pad(f, (back, forth, 0, 0))
+    v = F.pad(f, (0, 0, back, forth))
+    return h[..., distance : distance + width] - h[..., :width], v[..., distance : distance + height, :] - v[..., :height, :]
+
+
+class AffinityClassifier(nn.Module):
+    """One classifier Q_d: two channels, horizontal and vertical edges of one distance (Fig. 7)."""
+
+    def __init__(self, channels: int, distance: int) -> None:
+        super().__init__()
+        self.distance = distance
+        inputs, groups = (channels, 1) if distance == 1 else (2 * channels, 2)
+        self.body = nn.Sequential(conv_bn(inputs, inputs, 3, groups=inputs), conv_bn(inputs, channels, 1, groups=groups))
+        self.last = nn.Conv2d(channels, 2, 1)  # not grouped: it sees both directions
+
+    def forward(self, f: Tensor) -> Tensor:
+        x = f if self.distance == 1 else torch.cat(difference_features(f, self.distance), dim=1)
+        return self.last(self.body(x))
+
+
+class CopsNetwork(nn.Module):
+    """Backbone, decoders and heads.
+
+    Parameters
+    ----------
+    backbone : {"small", "resnet50"}
+    num_classes : int
+    distances : sequence of int
+        Edge distances on the grid.
+
+    Attributes
+    ----------
+    stride : int
+        Image pixels per grid cell, along each axis.
+    divisor : int
+        Image sizes must be divisible by this.
+    """
+
+    def __init__(self, backbone: str, num_classes: int, distances: Sequence[int]) -> None:
+        super().__init__()
+        if backbone not in SIZES:
+            raise ValueError(f"backbone must be one of {', '.join(map(repr, SIZES))}, got {backbone!r}")
+        size = SIZES[backbone]
+        self.backbone = SmallBackbone() if backbone == "small" else ResNet50()
+        strides = sorted(self.backbone.channels)
+        self.stride, self.divisor = strides[0], strides[-1]
+        low = strides[-2::-1]
+        self.semantic_decoder = Decoder(self.backbone.channels, size, low)
+        self.affinity_decoder = Decoder(self.backbone.channels, size, low)
+        width, head, affinity = size["decoder"], size["head"], size["affinity"]
+        self.semantic_head = nn.Sequential(conv_bn(width, head, 3), nn.Conv2d(head, num_classes, 1))
+        self.affinity_head = nn.Sequential(conv_bn(width + num_classes, affinity, 3), conv_bn(affinity, affinity, 1))
+        self.classifiers = nn.ModuleList(AffinityClassifier(affinity, d) for d in distances)
+
+    def forward(self, image: Tensor) -> Logits:
+        features = self.backbone(image)
+        classes = self.semantic_head(self.semantic_decoder(features))
+        # The affinity branch sees the class costs but does not train them (section 3.1).
+        joined = torch.cat([self.affinity_decoder(features), -classes.detach()], dim=1)
+        shared = self.affinity_head(joined)
+        return Logits(classes, torch.cat([classifier(shared) for classifier in self.classifiers], dim=1))
+
+
+class CostScaling(nn.Module):
+    """Logits to costs, with learned scales and offsets (in the published code, not in the paper).
+
+    c_V = -|s| logits + b with one scale and an offset for each class; c_E = -|s_d| logits + b_d for each
+    distance d, where logits of "cut" above zero make an edge repulsive.
+    """
+
+    def __init__(self, num_classes: int, num_distances: int) -> None:
+        super().__init__()
+        self.class_scale = nn.Parameter(torch.ones(()))
+        self.class_offset = nn.Parameter(torch.zeros(num_classes))
+        self.edge_scale = nn.Parameter(torch.ones(num_distances))
+        self.edge_offset = nn.Parameter(torch.zeros(num_distances))
+
+    def forward(self, logits: Logits) -> tuple[Tensor, Tensor]:
+        """Return class costs (B, K, h, w) and edge costs (B, 2 D, h, w)."""
+        class_costs = self.class_offset[:, None, None] - self.class_scale.abs() * logits.classes
+        scale = self.edge_scale.abs().repeat_interleave(2)[:, None, None]
+        edge_costs = self.edge_offset.repeat_interleave(2)[:, None, None] - scale * logits.cuts
+        return class_costs, edge_costs

@@ -1,0 +1,115 @@
+"""Exact panoptic quality (eq. 5), with the rules of the official evaluation for void and crowds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import VOID, Category, Sample, Segment
+
+
+@dataclass
+class _Counts:
+    iou: float = 0.0
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+
+
+@dataclass
+class PanopticQuality:
+    """Accumulates images; sums come first, ratios last, as in panopticapi.
+
+    Rules: a pair matches if it has one class and IoU > 0.5 strictly; ground-truth void leaves the union,
+    predicted void does not; a prediction that lies more than half on void or on a crowd of its class is
+    ignored; crowds are never missed; classes without any segment are left out of the means.
+    """
+
+    categories: Sequence[Category]
+    counts: list[_Counts] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.counts = [_Counts() for _ in self.categories]
+
+    def add(self, ids: NDArray[np.int64], segments: Sequence[Segment], truth: Sample) -> None:
+        """Add one image: predicted segment ids (H, W) with 0 for void, what they are, and the ground truth.
+
+        Raises
+        ------
+        ValueError
+            If sizes differ or the prediction holds an id that `segments` lacks.
+        """
+        if ids.shape != truth.ids.shape:
+            raise ValueError(f"{truth.name}: prediction {ids.shape} and ground truth {truth.ids.shape} differ in size")
+        predicted = {s.id: s for s in segments}
+        real = {s.id: s for s in truth.segments}
+        factor = int(truth.ids.max(initial=0)) + 1
+        pairs, areas = np.unique(ids * factor + truth.ids, return_counts=True)
+        overlap = {(int(p // factor), int(p % factor)): int(a) for p, a in zip(pairs, areas, strict=True)}
+        area: dict[int, int] = {}
+        real_area: dict[int, int] = {}
+        for (p, g), a in overlap.items():
+            area[p] = area.get(p, 0) + a
+            real_area[g] = real_area.get(g, 0) + a
+        unknown = set(area) - {VOID} - set(predicted)
+        if unknown:
+            raise ValueError(f"{truth.name}: the prediction holds ids without a segment, e.g. {min(unknown)}")
+        matched_p, matched_g = set(), set()
+        for (p, g), a in overlap.items():
+            if p == VOID or g == VOID or real[g].iscrowd or predicted[p].category != real[g].category:
+                continue
+            iou = a / (area[p] + real_area[g] - a - overlap.get((p, VOID), 0))
+            if iou > 0.5:
+                count = self.counts[real[g].category]
+                count.iou += iou
+                count.tp += 1
+                matched_p.add(p)
+                matched_g.add(g)
+        for g, segment in real.items():
+            if g in real_area and g not in matched_g and not segment.iscrowd:
+                self.counts[segment.category].fn += 1
+        for p, segment in predicted.items():
+            if p not in area or p in matched_p:
+                continue
+            crowd = [g for g, s in real.items() if s.iscrowd and s.category == segment.category]
+            ignored = overlap.get((p, VOID), 0) + sum(overlap.get((p, g), 0) for g in crowd[-1:])
+            if ignored / area[p] <= 0.5:
+                self.counts[segment.category].fp += 1
+
+    def result(self) -> dict[str, float]:
+        """PQ, PQ_th, PQ_st, SQ and RQ in percent; 0 where there is no class to average."""
+        return {
+            "PQ": self._mean(lambda c: True)[0],
+            "PQ_th": self._mean(lambda c: c.isthing)[0],
+            "PQ_st": self._mean(lambda c: not c.isthing)[0],
+            "SQ": self._mean(lambda c: True)[1],
+            "RQ": self._mean(lambda c: True)[2],
+        }
+
+    def per_class(self) -> list[dict[str, float | str | int]]:
+        """One row for each class that appears: name, PQ, SQ, RQ in percent, TP, FP, FN."""
+        rows: list[dict[str, float | str | int]] = []
+        for category, c in zip(self.categories, self.counts, strict=True):
+            if c.tp + c.fp + c.fn:
+                pq, sq, rq = _ratios(c)
+                rows.append({"class": category.name, "PQ": pq, "SQ": sq, "RQ": rq, "TP": c.tp, "FP": c.fp, "FN": c.fn})
+        return rows
+
+    def _mean(self, chosen) -> tuple[float, float, float]:  # type: ignore[no-untyped-def]
+        rows = [
+            _ratios(c)
+            for category, c in zip(self.categories, self.counts, strict=True)
+            if chosen(category) and c.tp + c.fp + c.fn
+        ]
+        if not rows:
+            return 0.0, 0.0, 0.0
+        pq, sq, rq = np.mean(rows, axis=0).tolist()
+        return pq, sq, rq
+
+
+def _ratios(c: _Counts) -> tuple[float, float, float]:
+    denominator = c.tp + 0.5 * c.fp + 0.5 * c.fn
+    return 100 * c.iou / denominator, 100 * (c.iou / c.tp if c.tp else 0.0), 100 * c.tp / denominator

@@ -1,0 +1,134 @@
+"""Images to panoptic segmentations: network, costs, asymmetric multiway cut, rejection of small segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffcomb import AsymmetricMultiwayCutLayer
+from diffcomb.gradients.oracle import Estimator
+
+from .config import Config
+from .data import VOID, Category, Segment
+from .network import CopsNetwork, CostScaling, Logits
+from .targets import offsets, to_input
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A panoptic segmentation of one image.
+
+    Attributes
+    ----------
+    ids : (H, W) int64, 0 for void
+    segments : what the ids are
+    scores : confidence of every segment, higher is surer (the negative of eq. 12)
+    edges : (O, h, w) uint8, the cut edges on the grid
+    class_costs, edge_costs : the costs that were solved for
+    """
+
+    ids: NDArray[np.int64]
+    segments: tuple[Segment, ...]
+    scores: tuple[float, ...]
+    edges: NDArray[np.uint8]
+    class_costs: NDArray[np.float32]
+    edge_costs: NDArray[np.float32]
+
+
+class Segmenter(nn.Module):
+    """The whole model: what is trained, and what predicts."""
+
+    def __init__(self, config: Config, categories: Sequence[Category], estimator: Estimator | None = None,
+ generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.categories = tuple(categories)
+        self.network = CopsNetwork(config.model.backbone, len(categories), config.model.distances)
+        self.scaling = CostScaling(len(categories), len(config.model.distances))
+        things = [k for k, c in enumerate(categories) if c.isthing]
+        self.layer = AsymmetricMultiwayCutLayer(
+            offsets(config.model.distances), things, estimator=estimator, solver=config.model.solver, anchor="center", generator=generator
+        )
+        thresholds = [config.dataset.reject_things if c.isthing else config.dataset.reject_stuff for c in categories]
+        self.register_buffer("thresholds", torch.tensor(thresholds, dtype=torch.float32), persistent=False)
+
+    @property
+    def stride(self) -> int:
+        """Image pixels per grid cell, along each axis."""
+        return self.network.stride
+
+    def predict(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> list[Prediction]:
+        """Segment images (H, W, 3) uint8 of one size."""
+        height, width = images[0].shape[:2]
+        step = self.network.divisor
+        batch = to_input(images).to(device)
+        batch = F.pad(batch, (0, -width % step, 0, -height % step), mode="replicate")
+        self.eval()
+        with torch.no_grad():
+            rows, columns = -(-height // self.stride), -(-width // self.stride)
+            logits = Logits(*(t[..., :rows, :columns].float().cpu() for t in self.network(batch)))
+            class_costs, edge_costs = self._costs_on_cpu(logits)
+            out = self.layer(class_costs, edge_costs)
+        return [
+            self._prediction(*parts, (height, width))
+            for parts in zip(class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True)
+        ]
+
+    def _costs_on_cpu(self, logits: Logits) -> tuple[Tensor, Tensor]:
+        device = self.scaling.class_scale.device
+        class_costs, edge_costs = self.scaling(Logits(*(t.to(device) for t in logits)))
+        return class_costs.cpu(), edge_costs.cpu()
+
+    def _prediction(
+        self, class_costs: Tensor, edge_costs: Tensor, classes: Tensor, clusters: Tensor, edges: Tensor, size: tuple[int, int]
+    ) -> Prediction:
+        s = self.stride
+        full = clusters.repeat_interleave(s, 0).repeat_interleave(s, 1)[: size[0], : size[1]].numpy()
+        area = np.bincount(full.ravel(), minlength=int(clusters.max()) + 1)
+        cluster_class = np.zeros(len(area), np.int64)
+        cluster_class[clusters.numpy()] = classes.argmax(0).numpy()
+        keep = area >= self.thresholds.cpu().numpy()[cluster_class]
+        ids = np.full(len(area), VOID, np.int64)
+        ids[keep] = np.arange(1, keep.sum() + 1)
+        scores = segment_scores(self.layer, class_costs, edge_costs, clusters, cluster_class)
+        return Prediction(
+            ids[full],
+            tuple(Segment(int(ids[c]), int(cluster_class[c])) for c in np.flatnonzero(keep)),
+            tuple(float(scores[c]) for c in np.flatnonzero(keep)),
+            edges.to(torch.uint8).numpy(),
+            class_costs.numpy(),
+            edge_costs.numpy(),
+        )
+
+
+def segment_scores(
+    layer: AsymmetricMultiwayCutLayer, class_costs: Tensor, edge_costs: Tensor, clusters: Tensor, cluster_class: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Confidence of every cluster: minus eq. 12, so that higher is surer.
+
+    Eq. 12 is the mean class cost inside, plus the mean cost of the cut edges at the border, minus that of the
+    inner edges; a mean over no edge is 0.
+    """
+    _, H, W = class_costs.shape
+    graph = layer.graph(H, W)
+    z = clusters.flatten().numpy()
+    M = len(cluster_class)
+    x = cluster_class[z]
+    unary = np.bincount(z, class_costs.flatten(1).T.numpy()[np.arange(H * W), x], M) / np.maximum(np.bincount(z, minlength=M), 1)
+    values = np.concatenate(
+        [edge_costs[o][graph.map_window(o, "center")].flatten().numpy() for o in range(len(graph.offsets))]
+    )
+    u, v = z[graph.edges].T
+    inner = u == v
+    outer_ends = np.concatenate([u[~inner], v[~inner]])
+    border = _means(outer_ends, np.tile(values[~inner], 2), M)
+    return -(unary + border - _means(u[inner], values[inner], M))
+
+
+def _means(index: NDArray[np.int64], values: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+    return np.bincount(index, values, count) / np.maximum(np.bincount(index, minlength=count), 1)

@@ -19,6 +19,8 @@ import torch
 from jsonargparse import ArgumentParser
 from torch.utils.tensorboard import SummaryWriter
 
+from diffcomb import get_num_threads
+
 from cops.checkpoints import CheckpointError, write_json
 from cops.coco import DataError
 from cops.config import Config, config_from_dict, differences
@@ -52,7 +54,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     """Run all stages that are not done yet; returns the metrics."""
     began = time.time()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or min(4, get_num_threads()))
     splits = load_splits(config)
     out = Path(config.out or "runs")
     resumed = _prepare(out, config, overwrite)

@@ -18,7 +18,7 @@ class SmallBackbone(nn.Module):
         Channels of the feature map at each stride.
     """
 
-    def __init__(self, width: int = 24) -> None:
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
         w = width
         self.channels = {2: w, 4: 2 * w, 8: 4 * w}

@@ -58,7 +58,7 @@ class Pretrain:
     batch : Samples a step; 65,536 pixels' worth by default, which is 16 scenes.
     """
 
-    steps: int = 2500
+    steps: int = 2000
     batch: int | None = None
     lr: float = 3e-3
     warmup: int = 50
@@ -111,7 +111,7 @@ class Config:
     out : Folder of the run; "runs/<data>" by default.
     seed : Everything random follows from it.
     device : Where the network runs; "auto" takes CUDA if there is one.
-    threads : torch threads; convolutions of the default's size run slower with two than with one.
+    threads : torch threads; all CPUs, but not more than 4, by default: the default network is too small for more.
     save_every : Steps between checkpoints.
     pictures : Test images to draw.
     """
@@ -125,7 +125,7 @@ class Config:
     out: str | None = None
     seed: int = 0
     device: str = "auto"
-    threads: int = 1
+    threads: int | None = None
     save_every: int = 100
     pictures: int = 4
 

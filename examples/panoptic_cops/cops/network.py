@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .backbones import ResNet50, SmallBackbone
 
 SIZES = {
-    "small": {"aspp": 64, "decoder": 48, "reduced": (24, 12), "rates": (1, 2, 4), "head": 32, "affinity": 32},
+    "small": {"aspp": 48, "decoder": 32, "reduced": (16, 12), "rates": (1, 2, 4), "head": 32, "affinity": 24},
     "resnet50": {"aspp": 256, "decoder": 256, "reduced": (64, 32), "rates": (6, 12, 18), "head": 256, "affinity": 256},
 }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from diffcomb import Blackbox, LogGrid, LogUniform, Uniform
 
-from .checkpoints import load_checkpoint, save_atomically
-from .config import Config, Full
-from .data import Dataset, random_crop
+from .checkpoints import CheckpointError, load_checkpoint, save_atomically
+from .config import Config, Full, config_from_dict
+from .data import Category, Dataset, random_crop
 from .datasets import Splits
 from .evaluation import panoptic_quality
 from .losses import pretraining_loss
@@ -49,7 +49,7 @@ class Run:
         model = make_segmenter(self.config, self.splits.train.categories)
         if checkpoint is not None:
             model.load_state_dict(load_checkpoint(self.checkpoint(checkpoint))["model"])
-        return model.to(self.device)
+        return model.to(self.device, memory_format=torch.channels_last)  # convolutions run a third faster on a CPU
 
     def checkpoint(self, name: str) -> Path:
         """Path of a checkpoint."""
@@ -139,6 +139,26 @@ def _finetuned(run: Run) -> tuple[Segmenter, torch.optim.Optimizer]:
     return model, torch.optim.Adam(groups)
 
 
+def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config]:
+    """The model of a finished stage, ready to predict, and the configuration it was trained with.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, corrupt, or of an unfinished stage.
+    """
+    content = load_checkpoint(path)
+    if "categories" not in content:
+        raise CheckpointError(f"{path} belongs to an unfinished stage; take baseline.pt, control.pt or full.pt")
+    config = config_from_dict(content["config"])
+    if solver is not None:
+        config = replace(config, model=replace(config.model, solver=solver))
+    categories = [Category(**{**c, "color": tuple(c["color"])}) for c in content["categories"]]
+    model = make_segmenter(config, categories)
+    model.load_state_dict(content["model"])
+    return model, config
+
+
 Step = Callable[[Segmenter, Tensor, Targets], dict[str, Tensor]]
 
 
@@ -171,7 +191,7 @@ def _train(
             optimizer.step()
             scheduler.step()
             state["step"] = number + 1
-            values = {name: float(value) for name, value in losses.items()}
+            values = {name: float(value.detach()) for name, value in losses.items()}
             if not math.isfinite(values["loss"]):
                 raise FloatingPointError(f"the loss of {stage} became {values['loss']} at step {number}")
             for name, value in values.items():
@@ -183,7 +203,13 @@ def _train(
             if done or state["step"] % run.config.save_every == 0:
                 save_atomically(_content(model, optimizer, scheduler, state), last)
     best = state["best"] if state["best"] is not None else model.state_dict()
-    save_atomically({"model": best, "config": run.config.to_dict(), "curve": state["curve"]}, run.checkpoint(result))
+    content = {
+        "model": best,
+        "config": run.config.to_dict(),
+        "categories": [asdict(c) for c in run.splits.train.categories],
+        "curve": state["curve"],
+    }
+    save_atomically(content, run.checkpoint(result))
     last.unlink(missing_ok=True)
 
 

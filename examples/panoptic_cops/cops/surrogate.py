@@ -81,6 +81,8 @@ class PanopticQualitySurrogate:
 
     def _image(self, p: Tensor, classes: Tensor, truth: Tensor, K: int) -> tuple[Tensor, Tensor]:
         """Numerator and denominator of eq. 6 for every class, in one image."""
+        if not len(truth):  # all void: every prediction is ignored
+            return p.new_zeros(K), p.new_zeros(K)
         ids, inverse = torch.unique(truth, return_inverse=True)
         g = torch.nn.functional.one_hot(inverse, len(ids)).to(p.dtype)
         intersection = p @ g

@@ -100,5 +100,5 @@ def _edges(graph: GridGraph, segments: Tensor, node_weight: Tensor) -> tuple[Ten
 
 def to_input(images: Sequence[np.ndarray]) -> Tensor:
     """A batch of equal-sized uint8 images as the network's input (B, 3, H, W), about zero mean and unit range."""
-    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()  # channels last, as the images come
     return (batch - 127.5) / 60.0

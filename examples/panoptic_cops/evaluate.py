@@ -1,0 +1,74 @@
+"""Score a trained model: exact PQ, SQ and RQ for all and for each class, and instance AP with the score of eq. 12.
+
+    python examples/panoptic_cops/evaluate.py runs/scenes/checkpoints/full.pt
+    python examples/panoptic_cops/evaluate.py runs/coco/checkpoints/full.pt --root FOLDER --dump predictions
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse import ArgumentParser
+
+from cops.checkpoints import CheckpointError, write_json
+from cops.coco import DataError
+from cops.datasets import load_splits
+from cops.evaluation import average_precision, predictions
+from cops.export import PanopticWriter
+from cops.quality import PanopticQuality
+from cops.stages import load_model
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Score one checkpoint on one split; returns the metrics."""
+    parser = ArgumentParser(description="Score a trained model.")
+    parser.add_argument("checkpoint", type=Path, help="baseline.pt, control.pt or full.pt of a run")
+    parser.add_argument("--split", type=Literal["test", "validation", "train"], default="test")
+    parser.add_argument("--root", type=str | None, help="data folder, if it is not where it was in training")
+    parser.add_argument("--solver", type=Literal["multilevel", "greedy"] | None, help="another solver than in training")
+    parser.add_argument("--dump", type=Path | None, help="folder for the predictions in COCO panoptic format")
+    parser.add_argument("--metrics", type=Path | None, help="JSON file for the metrics")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args(arguments)
+    try:
+        return evaluate(options)
+    except (DataError, CheckpointError, ValueError) as error:
+        parser.exit(2, f"evaluate.py: error: {error}\n")
+        raise AssertionError from error  # not reached
+
+
+def evaluate(options: Any) -> dict[str, Any]:
+    """Score one checkpoint on one split; returns the metrics."""
+    model, config = load_model(options.checkpoint, options.solver)
+    if options.root is not None:
+        config = replace(config, root=options.root)
+    dataset = getattr(load_splits(config), options.split)
+    device = torch.device(options.device)
+    pairs = list(predictions(model.to(device), dataset, device, f"{options.split} split"))
+    quality = PanopticQuality(dataset.categories)
+    for sample, prediction in pairs:
+        quality.add(prediction.ids, prediction.segments, sample)
+    metrics = {**quality.result(), **average_precision(pairs, dataset.categories), "classes": quality.per_class()}
+    print("\n| " + " | ".join(k for k in metrics if k != "classes") + " |")
+    print("|" + "---|" * (len(metrics) - 1))
+    print("| " + " | ".join(f"{v:.2f}" for k, v in metrics.items() if k != "classes") + " |\n")
+    print("| class | PQ | SQ | RQ | TP | FP | FN |\n|---|---|---|---|---|---|---|")
+    for row in metrics["classes"]:
+        values = [f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()]
+        print("| " + " | ".join(values) + " |")
+    if options.metrics is not None:
+        write_json(metrics, options.metrics)
+        print(f"\nwrote {options.metrics}")
+    if options.dump is not None:
+        writer = PanopticWriter(options.dump, dataset.categories)
+        for sample, prediction in pairs:
+            writer.add(sample.name, prediction)
+        print(f"\nwrote {writer.close()} and {len(pairs)} PNGs beside it")
+    return metrics
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Targets, features, losses, scores: each against its definition, written as a loop."""
+
+import numpy as np
+import pytest
+import torch
+from cops.backbones import ResNet50, SmallBackbone, load_backbone_weights
+from cops.config import Config, config_from_dict, differences
+from cops.data import Category, Sample, Segment, random_crop
+from cops.losses import affinity_loss, top_k_mean
+from cops.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
+from cops.scenes import Scenes
+from cops.segmenter import Segmenter, segment_scores
+from cops.targets import make_targets, offsets, to_input
+
+from diffcomb import AsymmetricMultiwayCutLayer
+
+STUFF, THING = Category(7, "stuff", False, (1, 2, 3)), Category(9, "thing", True, (4, 5, 6))
+
+
+def sample(ids, *segments):
+    ids = np.asarray(ids, np.int64)
+    return Sample("s", np.zeros((*ids.shape, 3), np.uint8), ids, tuple(Segment(*s) for s in segments))
+
+
+def test_targets_against_a_loop():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 5, (12, 16)).repeat(1, 0)
+    s = sample(ids, (1, 0), (2, 1), (3, 1), (4, 0))
+    targets = make_targets([s], (STUFF, THING), [1, 3, 20], stride=2, small_area=36)
+    grid = ids[1::2, 1::2]
+    category = {0: -1, 1: 0, 2: 1, 3: 1, 4: 0}
+    area = {v: int((ids == v).sum()) for v in range(5)}
+    weight = {v: 0 if v == 0 else (3 if category[v] == 1 and area[v] < 36 else 1) for v in range(5)}
+    assert targets.labels[0].tolist() == [[category[v] for v in row] for row in grid.tolist()]
+    assert targets.class_weight[0].tolist() == [[weight[v] for v in row] for row in grid.tolist()]
+    key = {0: None, 1: "stuff", 4: "stuff", 2: 2, 3: 3}
+    edge_weight = {v: weight[v] * (4 if category[v] == 1 else 1) for v in range(5)}
+    H, W = grid.shape
+    for o, (di, dj) in enumerate(offsets([1, 3, 20])):
+        cut, expected_weight = np.zeros((H, W)), np.zeros((H, W))
+        for i in range(H):
+            for j in range(W):
+                a = (i - -(-di // 2), j - -(-dj // 2))
+                b = (i + di // 2, j + dj // 2)
+                if min(a) >= 0 and b[0] < H and b[1] < W:
+                    u, v = int(grid[a]), int(grid[b])
+                    cut[i, j] = key[u] != key[v]
+                    if u and v:
+                        expected_weight[i, j] = max(edge_weight[u], edge_weight[v])
+        assert (targets.cut[0, o].numpy() == cut).all()
+        assert (targets.edge_weight[0, o].numpy() == expected_weight).all()
+
+
+def test_crowds_are_void_in_training():
+    s = sample([[1, 2], [2, 2]], (1, 0), (2, 1, True))
+    assert s.class_map().tolist() == [[0, -1], [-1, -1]]
+
+
+def test_random_crop_pads_with_void_and_is_a_function_of_its_generator():
+    s = sample(np.ones((5, 9)), (1, 0))
+    crop = random_crop(s, (8, 4), np.random.default_rng(0))
+    assert crop.ids.shape == crop.image.shape[:2] == (8, 4)
+    assert crop.ids[:5].all()
+    assert not crop.ids[5:].any()
+    big = Scenes(1, 0)[0]
+    a, b = (random_crop(big, (16, 16), np.random.default_rng(3)) for _ in range(2))
+    assert (a.image == b.image).all()
+
+
+@pytest.mark.parametrize("distance", [1, 2, 3, 4, 9])
+def test_difference_features_are_equations_10_and_11(distance):
+    f = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    h, v = difference_features(f, distance)
+    back, forth = -(-distance // 2), distance // 2
+
+    def at(i, j):
+        return f[:, :, i, j] if 0 <= i < 5 and 0 <= j < 6 else torch.zeros(2, 3)
+
+    for i in range(5):
+        for j in range(6):
+            assert torch.equal(h[:, :, i, j], at(i, j + forth) - at(i, j - back))
+            assert torch.equal(v[:, :, i, j], at(i + forth, j) - at(i - back, j))
+
+
+def test_top_k_mean_counts_ignored_values_as_zeros():
+    values = torch.tensor([[5.0, 0.0], [3.0, 0.0], [1.0, 0.0]])
+    assert float(top_k_mean(values, 0.5)) == pytest.approx(3.0)
+    assert float(top_k_mean(values, 1.0)) == pytest.approx(1.5)
+    assert float(top_k_mean(values, 1e-9)) == 5.0
+
+
+def test_affinity_loss_is_zero_weighted_at_void():
+    s = sample(np.zeros((8, 8)), (1, 0))
+    targets = make_targets([s], (STUFF, THING), [1], 2, 10)
+    assert float(affinity_loss(torch.randn(1, 2, 4, 4), targets, 0.25)) == 0.0
+
+
+@pytest.mark.parametrize(("name", "stride"), [("small", 2), ("resnet50", 4)])
+def test_network_shapes_and_strides(name, stride):
+    network = CopsNetwork(name, 3, [1, 4, 64]).eval()
+    with torch.no_grad():
+        out = network(torch.randn(1, 3, 64, 96))
+    assert network.stride == stride
+    assert out.classes.shape == (1, 3, 64 // stride, 96 // stride)
+    assert out.cuts.shape == (1, 6, 64 // stride, 96 // stride)
+
+
+def test_network_trains_on_a_single_image():
+    network = CopsNetwork("small", 3, [1, 2]).train()
+    out = network(torch.randn(1, 3, 64, 64))
+    (out.classes.sum() + out.cuts.sum()).backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_affinities_do_not_train_the_semantic_branch():
+    network = CopsNetwork("small", 3, [1, 2])
+    network(torch.randn(2, 3, 64, 64)).cuts.sum().backward()
+    assert all(p.grad is None for p in network.semantic_head.parameters())
+    assert all(p.grad is None for p in network.semantic_decoder.parameters())
+    assert all(p.grad is not None for p in network.affinity_decoder.parameters())
+
+
+def test_resnet_loads_torchvision_names(tmp_path):
+    state = ResNet50().state_dict()
+    assert {"conv1.weight", "layer1.0.downsample.0.weight", "layer4.2.bn3.running_var"} <= set(state)
+    assert sum(v.numel() for k, v in state.items() if "running" not in k and "num_batches" not in k) == 23_508_032
+    torch.save({**state, "fc.weight": torch.zeros(1000, 2048)}, tmp_path / "weights.pt")
+    load_backbone_weights(ResNet50(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="does not hold weights of SmallBackbone"):
+        load_backbone_weights(SmallBackbone(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="do not exist"):
+        load_backbone_weights(ResNet50(), tmp_path / "nothing.pt")
+    with pytest.raises(ValueError, match="backbone must be one of 'small', 'resnet50'"):
+        CopsNetwork("vgg", 3, [1])
+    assert Decoder({2: 4, 4: 8}, {"aspp": 8, "rates": (1,), "reduced": (4,), "decoder": 8}, [2]).top == 4
+
+
+def test_cost_scaling_signs():
+    scaling = CostScaling(2, 1)
+    with torch.no_grad():
+        scaling.edge_scale.fill_(-2.0)
+        scaling.edge_offset.fill_(0.5)
+    class_costs, edge_costs = scaling(Logits(torch.ones(1, 2, 1, 1), torch.tensor([[[[3.0]], [[-3.0]]]])))
+    assert class_costs.flatten().tolist() == [-1.0, -1.0]
+    assert edge_costs.flatten().tolist() == [-5.5, 6.5]  # "cut" is repulsive, whatever the sign of the scale
+
+
+def test_segment_scores_are_equation_12():
+    layer = AsymmetricMultiwayCutLayer(offsets([1, 2]), [1], anchor="center")
+    g = torch.Generator().manual_seed(1)
+    class_costs, edge_costs = torch.randn(2, 4, 5, generator=g), torch.randn(4, 4, 5, generator=g)
+    clusters = torch.randint(0, 3, (4, 5), generator=g)
+    cluster_class = np.array([0, 1, 1])
+    scores = segment_scores(layer, class_costs, edge_costs, clusters, cluster_class)
+    for c in range(3):
+        inside = [(i, j) for i in range(4) for j in range(5) if clusters[i, j] == c]
+        unary = np.mean([float(class_costs[cluster_class[c], i, j]) for i, j in inside])
+        cut, joined = [], []
+        for o, (di, dj) in enumerate(offsets([1, 2])):
+            for i in range(4):
+                for j in range(5):
+                    a, b = (i - -(-di // 2), j - -(-dj // 2)), (i + di // 2, j + dj // 2)
+                    if min(a) < 0 or b[0] >= 4 or b[1] >= 5:
+                        continue
+                    ends = (int(clusters[a]) == c) + (int(clusters[b]) == c)
+                    (cut if ends == 1 else joined).append(float(edge_costs[o, i, j])) if ends else None
+        expected = unary + (np.mean(cut) if cut else 0) - (np.mean(joined) if joined else 0)
+        assert scores[c] == pytest.approx(-expected, abs=1e-6)
+
+
+def test_prediction_rejects_small_segments_and_keeps_odd_sizes():
+    config = Config(seed=0).resolved()
+    torch.manual_seed(0)
+    model = Segmenter(config, (STUFF, THING))
+    image = np.random.default_rng(0).integers(0, 255, (45, 70, 3)).astype(np.uint8)
+    (p,) = model.predict([image], torch.device("cpu"))
+    assert p.ids.shape == (45, 70)
+    assert set(np.unique(p.ids)) - {0} == {s.id for s in p.segments}
+    for s in p.segments:
+        assert (p.ids == s.id).sum() >= (80 if s.category == 0 else 20)
+    assert len(p.scores) == len(p.segments)
+
+
+def test_scenes_are_reproducible_and_rich():
+    a, b = Scenes(30, 1), Scenes(30, 1)
+    assert all((a[i].image == b[i].image).all() and (a[i].ids == b[i].ids).all() for i in range(5))
+    assert not (Scenes(1, 2)[0].image == a[0].image).all()
+    touching = void = 0
+    classes = set()
+    for i in range(30):
+        s = a[i]
+        labels = s.class_map()
+        thing = labels >= 2
+        classes |= set(np.unique(labels).tolist())
+        void += (s.ids == 0).any()
+        same = (labels[:, :-1] == labels[:, 1:]) & thing[:, :-1] & (s.ids[:, :-1] != s.ids[:, 1:])
+        touching += same.any()
+        assert {x.id for x in s.segments} == set(np.unique(s.ids).tolist()) - {0}
+    assert classes == {-1, 0, 1, 2, 3, 4}
+    assert touching > 10
+    assert void > 3
+    with pytest.raises(IndexError):
+        a[30]
+
+
+def test_input_is_normalised():
+    assert to_input([np.full((2, 3, 3), 127.5)]).abs().max() == 0
+    assert to_input([np.zeros((2, 3, 3), np.uint8)]).shape == (1, 3, 2, 3)
+
+
+def test_config_round_trip_and_differences():
+    config = Config().resolved()
+    assert config_from_dict(config.to_dict()) == config
+    other = config_from_dict({**config.to_dict(), "seed": 5, "out": "elsewhere"})
+    assert differences(config, other) == ["seed: 0 -> 5"]

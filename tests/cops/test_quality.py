@@ -1,0 +1,108 @@
+"""Exact PQ against golden cases that panopticapi itself produced: 20×20 pixels, a square thing on stuff."""
+
+import numpy as np
+import pytest
+from cops.data import Category, Sample, Segment
+from cops.quality import PanopticQuality
+
+CATEGORIES = (
+    Category(1, "stuff", False, (0, 0, 0)),
+    Category(2, "thing", True, (0, 0, 0)),
+    Category(3, "other", True, (0, 0, 0)),
+)
+STUFF, THING, OTHER = 0, 1, 2
+
+
+def canvas(*boxes):
+    """Ids: 1 everywhere, then (id, rows, columns) painted over."""
+    ids = np.ones((20, 20), np.int64)
+    for value, rows, columns in boxes:
+        ids[slice(*rows), slice(*columns)] = value
+    return ids
+
+
+def score(truth, real, found, predicted):
+    quality = PanopticQuality(CATEGORIES)
+    sample = Sample("x", np.zeros((20, 20, 3), np.uint8), truth, tuple(Segment(*s) for s in real))
+    quality.add(found, tuple(Segment(*s) for s in predicted), sample)
+    return quality
+
+
+SQUARE = canvas((2, (2, 12), (2, 12)))
+BOTH = [(1, STUFF), (2, THING)]
+STUFF_ONLY = [(1, STUFF)]
+
+
+@pytest.mark.parametrize(
+    ("truth", "real", "found", "predicted", "pq", "classes"),
+    [
+        pytest.param(SQUARE, BOTH, SQUARE, BOTH, 1.0, 2, id="perfect"),
+        pytest.param(SQUARE, BOTH, canvas((2, (2, 7), (2, 12))), BOTH, 0.428571, 2, id="IoU exactly .5"),
+        pytest.param(SQUARE, BOTH, canvas((2, (2, 8), (2, 12))), BOTH, 0.741176, 2, id="IoU .6"),
+        pytest.param(
+            SQUARE, BOTH, canvas((0, (2, 12), (2, 12)), (2, (2, 8), (2, 12))), BOTH, 0.8, 2, id="IoU .6, rest void"
+        ),
+        pytest.param(SQUARE, BOTH, canvas((0, (2, 12), (2, 12))), STUFF_ONLY, 0.5, 2, id="thing predicted void"),
+        pytest.param(canvas((0, (2, 12), (2, 12))), STUFF_ONLY, SQUARE, BOTH, 1.0, 1, id="FP on void is ignored"),
+        pytest.param(
+            canvas((0, (2, 12), (2, 10))), STUFF_ONLY, canvas((2, (2, 12), (2, 18))), BOTH, 0.375, 2,
+            id="FP half on void counts",
+        ),
+        pytest.param(
+            canvas((0, (12, 18), (2, 12)), (2, (2, 12), (2, 12))), BOTH, canvas((2, (2, 18), (2, 12))), BOTH, 1.0, 2,
+            id="void beside a TP leaves the union",
+        ),
+        pytest.param(
+            SQUARE, [(1, STUFF), (2, THING, True)], SQUARE, BOTH, 1.0, 1, id="prediction on a crowd of its class"
+        ),
+        pytest.param(
+            SQUARE, [(1, STUFF), (2, OTHER, True)], SQUARE, BOTH, 0.5, 2, id="prediction on a crowd of another class"
+        ),
+        pytest.param(SQUARE, BOTH, SQUARE, [(1, STUFF), (2, OTHER)], 0.333333, 3, id="right mask, wrong class"),
+        pytest.param(
+            canvas((2, (2, 7), (2, 12)), (3, (7, 12), (2, 12))), [*BOTH, (3, THING)], SQUARE, BOTH, 0.5, 2,
+            id="two instances merged",
+        ),
+        pytest.param(
+            canvas((2, (2, 9), (2, 12)), (3, (9, 12), (2, 12))), [*BOTH, (3, THING)], SQUARE, BOTH, 0.733333, 2,
+            id="70/30 merge",
+        ),
+    ],
+)  # fmt: skip
+def test_golden_cases(truth, real, found, predicted, pq, classes):
+    quality = score(truth, real, found, predicted)
+    assert quality.result()["PQ"] == pytest.approx(100 * pq, abs=1e-4)
+    assert len(quality.per_class()) == classes
+
+
+def test_details_of_the_golden_cases():
+    half = score(SQUARE, BOTH, canvas((2, (2, 7), (2, 12))), BOTH)
+    stuff, thing = half.per_class()
+    assert stuff["PQ"] == pytest.approx(85.7143, abs=1e-4)
+    assert (thing["TP"], thing["FP"], thing["FN"]) == (0, 1, 1)
+    truth = canvas((2, (2, 9), (2, 12)), (3, (9, 12), (2, 12)))
+    merged = score(truth, [*BOTH, (3, THING)], SQUARE, BOTH)
+    assert merged.per_class()[1]["PQ"] == pytest.approx(46.6667, abs=1e-4)
+    result = merged.result()
+    assert (result["SQ"], result["RQ"]) == (pytest.approx(85.0), pytest.approx(83.3333, abs=1e-4))
+    assert (result["PQ_th"], result["PQ_st"]) == (pytest.approx(46.6667, abs=1e-4), pytest.approx(100.0))
+
+
+def test_images_are_summed_before_ratios():
+    quality = score(SQUARE, BOTH, SQUARE, BOTH)
+    sample = Sample("y", np.zeros((20, 20, 3), np.uint8), SQUARE, tuple(Segment(*s) for s in BOTH))
+    quality.add(canvas(), (Segment(1, STUFF),), sample)
+    thing = quality.per_class()[1]
+    assert (thing["TP"], thing["FN"]) == (1, 1)
+    assert thing["PQ"] == pytest.approx(100 / 1.5)
+
+
+def test_nothing_at_all_is_no_division_by_zero():
+    assert set(PanopticQuality(CATEGORIES).result().values()) == {0.0}
+
+
+def test_bad_predictions_are_refused():
+    with pytest.raises(ValueError, match="ids without a segment, e.g. 2"):
+        score(SQUARE, BOTH, SQUARE, STUFF_ONLY)
+    with pytest.raises(ValueError, match="differ in size"):
+        score(SQUARE, BOTH, SQUARE[:10], BOTH)

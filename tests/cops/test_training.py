@@ -1,0 +1,242 @@
+"""Both stages for a few steps, resume after a kill, and the gradient itself: descent on costs raises exact PQ."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
+from cops.config import Config, Dataset, Full, Model, Pretrain
+from cops.quality import PanopticQuality
+from cops.scenes import Scenes
+from cops.segmenter import Segmenter
+from cops.surrogate import PanopticQualitySurrogate
+from cops.targets import make_targets
+from PIL import Image
+
+import evaluate
+import predict
+import train
+from diffcomb import Blackbox, Uniform
+
+EXAMPLE = Path(train.__file__).parent
+
+
+def tiny(out, **changes):
+    return Config(
+        dataset=Dataset(train=12, validation=3, test=4),
+        model=Model(distances=[1, 4]),
+        pretrain=Pretrain(steps=5, batch=2, warmup=2),
+        full=Full(steps=4, batch=2, evaluate_every=2, num_lambdas=2),
+        out=str(out),
+        pictures=1,
+        save_every=2,
+        threads=1,
+        **changes,
+    ).resolved()
+
+
+ARGUMENTS = (
+    "--dataset.train=12 --dataset.validation=3 --dataset.test=4 --model.distances=[1,4] --pretrain.steps=5 "
+    "--pretrain.batch=2 --pretrain.warmup=2 --full.steps=4 --full.batch=2 --full.evaluate_every=2 "
+    "--full.num_lambdas=2 --pictures=1 --save_every=2 --threads=1"
+).split()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run, trained through the command line."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    metrics = train.main([*ARGUMENTS, f"--out={out}"])
+    return out, metrics
+
+
+def test_a_run_writes_what_it_says(finished):
+    out, metrics = finished
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert list(metrics) == ["baseline", "control", "full"]
+    for scores in metrics.values():
+        assert list(scores) == ["PQ", "PQ_th", "PQ_st", "SQ", "RQ"]
+        assert all(0 <= v <= 100 for v in scores.values())
+    assert {p.name for p in (out / "checkpoints").iterdir()} == {"baseline.pt", "control.pt", "full.pt"}
+    (picture,) = (out / "pictures").iterdir()
+    with Image.open(picture) as file:
+        assert min(file.size) > 300
+    assert list((out / "tensorboard").iterdir())
+    curve = load_checkpoint(out / "checkpoints" / "full.pt")["curve"]
+    assert [step for step, _ in curve] == [2, 4]
+
+
+def test_full_training_changes_heads_and_scales_only(finished):
+    out, _ = finished
+    states = {n: load_checkpoint(out / "checkpoints" / f"{n}.pt")["model"] for n in ("baseline", "control", "full")}
+    changed = {
+        name: {k for k, v in states["baseline"].items() if not torch.equal(v, states[name][k])}
+        for name in ("control", "full")
+    }
+    assert changed["full"]
+    assert {k.split(".")[0] for k in changed["full"]} == {"network", "scaling"}
+    assert {k.split(".")[1] for k in changed["full"] if k.startswith("network")} <= {
+        "semantic_head", "affinity_head", "classifiers"
+    }  # fmt: skip
+    assert not any("running" in k for k in changed["full"])
+    assert {k.split(".")[0] for k in changed["control"]} == {"network"}
+
+
+def test_the_same_command_again_trains_nothing_and_other_settings_are_refused(finished, capsys):
+    out, metrics = finished
+    times = {p: p.stat().st_mtime_ns for p in (out / "checkpoints").iterdir()}
+    assert train.main([*ARGUMENTS, f"--out={out}"]) == metrics
+    assert times == {p: p.stat().st_mtime_ns for p in (out / "checkpoints").iterdir()}
+    with pytest.raises(SystemExit) as stopped:
+        train.main([*ARGUMENTS, f"--out={out}", "--seed=3"])
+    assert stopped.value.code == 2
+    assert "other settings (seed: 0 -> 3)" in capsys.readouterr().err
+
+
+def test_resumed_after_a_kill_equals_uninterrupted(finished, tmp_path):
+    """The process is killed without warning in the middle of a stage; the same command completes the same run."""
+    expected, metrics = finished
+    out = tmp_path / "run"
+    command = [sys.executable, "-W", "ignore", str(EXAMPLE / "train.py"), *ARGUMENTS, f"--out={out}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 240
+    while not (out / "checkpoints" / "pretrain.last.pt").exists():
+        assert process.poll() is None, "it ended before its first checkpoint"
+        assert time.time() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "metrics.json").exists()
+    assert train.main([*ARGUMENTS, f"--out={out}"]) == metrics
+    for name in ("baseline", "control", "full"):
+        a, b = (load_checkpoint(o / "checkpoints" / f"{name}.pt")["model"] for o in (expected, out))
+        assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_corrupt_checkpoints_are_named_and_nothing_is_lost(finished, tmp_path, capsys):
+    out, _ = finished
+    for name in ("config.json", "metrics.json"):
+        (tmp_path / name).write_bytes((out / name).read_bytes())
+    (tmp_path / "checkpoints").mkdir()
+    content = (out / "checkpoints" / "baseline.pt").read_bytes()
+    (tmp_path / "checkpoints" / "baseline.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(SystemExit):
+        train.main([*ARGUMENTS, f"--out={tmp_path}"])
+    error = capsys.readouterr().err
+    assert "baseline.pt is corrupt" in error
+    assert "delete it to train that stage anew" in error
+    torch.save([1, 2], tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="lacks the key 'model'"):
+        load_checkpoint(tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_checkpoint(tmp_path / "y.pt")
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
+    path = tmp_path / "a.pt"
+    save_atomically({"model": 1}, path)
+    with pytest.raises((TypeError, AttributeError)):
+        save_atomically({"model": (i for i in ())}, path)  # cannot be pickled
+    assert load_checkpoint(path) == {"model": 1}
+
+
+def test_evaluate_scores_and_dumps_what_coco_reads_back(finished, tmp_path, capsys):
+    from cops.coco import CocoPanoptic
+
+    out, metrics = finished
+    dump = tmp_path / "annotations" / "panoptic_val"
+    arguments = [str(out / "checkpoints" / "full.pt"), f"--dump={dump}", f"--metrics={tmp_path / 'm.json'}"]
+    scores = evaluate.main(arguments)
+    assert {k: scores[k] for k in metrics["full"]} == metrics["full"]
+    assert 0 <= scores["AP"] <= scores["AP50"] <= 100
+    assert "| class | PQ |" in capsys.readouterr().out
+    assert json.loads((tmp_path / "m.json").read_text()) == scores
+    content = json.loads((dump / "panoptic.json").read_text())
+    (tmp_path / "annotations" / "panoptic_val.json").write_text(json.dumps(content))
+    (tmp_path / "val").mkdir()
+    for image in content["images"]:
+        Image.new("RGB", (64, 64)).save(tmp_path / "val" / image["file_name"], format="PNG")
+    data = CocoPanoptic(tmp_path, "val")
+    assert len(data) == 4
+    assert sum(s["area"] for s in content["annotations"][0]["segments_info"]) == (data[0].ids > 0).sum()
+    greedy = evaluate.main([*arguments[:1], "--solver=greedy", "--split=validation"])
+    assert 0 <= greedy["PQ"] <= 100
+
+
+def test_predict_writes_overlay_png_and_json(finished, tmp_path, capsys):
+    out, _ = finished
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.fromarray(Scenes(1, 5)[0].image).save(folder / "one.png")
+    Image.new("L", (50, 31), 100).save(folder / "two.jpg")
+    (folder / "notes.txt").write_text("no image")
+    predict.main([str(folder), f"--checkpoint={out / 'checkpoints' / 'full.pt'}", f"--out={tmp_path / 'p'}"])
+    names = {p.name for p in (tmp_path / "p").iterdir()}
+    assert names == {
+        "one_overlay.png", "one_panoptic.png", "two_overlay.png", "two_panoptic.png", "panoptic.json"
+    }  # fmt: skip
+    with Image.open(tmp_path / "p" / "two_panoptic.png") as file:
+        assert file.size == (50, 31)
+    with pytest.raises(SystemExit):
+        predict.main([str(tmp_path / "none.png"), f"--checkpoint={out / 'checkpoints' / 'full.pt'}"])
+    assert "none.png is missing" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        predict.main([str(folder), "--checkpoint=nothing.pt"])
+    assert "nothing.pt does not exist" in capsys.readouterr().err
+
+
+def test_a_bad_command_line_says_what_is_wrong(tmp_path, capsys):
+    for arguments, message in (
+        (["--data=coco", f"--root={tmp_path / 'nowhere'}"], "data folder"),
+        (["--device=gpu7"], "device='gpu7' cannot be used"),
+        (["--full.lambda_low=0"], "λ must be positive"),
+        (["--data=voc"], "data"),
+    ):
+        with pytest.raises(SystemExit):
+            train.main([*ARGUMENTS, f"--out={tmp_path / 'run'}", *arguments])
+        assert message in capsys.readouterr().err
+
+
+def test_descent_on_costs_raises_exact_panoptic_quality():
+    """The fast integration test: no network; twelve steps on the costs of a few scenes, at least ten points."""
+    config = Config(model=Model(distances=[1, 2, 4, 8])).resolved()
+    scenes = Scenes(8, 99)
+    estimator = Blackbox(Uniform(1000, 5000, 3), start="warm")
+    model = Segmenter(config, scenes.categories, estimator, torch.Generator().manual_seed(0))
+    samples = [scenes[i] for i in range(8)]
+    targets = make_targets(samples, scenes.categories, config.model.distances, 2, 60)
+    g = torch.Generator().manual_seed(0)
+    truth = torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5).permute(0, 3, 1, 2).float()
+    blur = torch.nn.AvgPool2d(5, 1, 2, count_include_pad=False)
+    class_costs = -3 * blur(truth) + 0.8 * torch.randn(truth.shape, generator=g)
+    edge_costs = blur(1 - 2 * targets.cut) + 0.3 + 0.8 * torch.randn(targets.cut.shape, generator=g)
+    surrogate = PanopticQualitySurrogate(model.thresholds, 4.0)
+
+    def exact():
+        out = model.layer(class_costs, edge_costs)
+        quality = PanopticQuality(scenes.categories)
+        for parts in zip(samples, class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True):
+            prediction = model._prediction(*(p.detach() for p in parts[1:]), (64, 64))
+            quality.add(prediction.ids, prediction.segments, parts[0])
+        return quality.result()["PQ"]
+
+    before = exact()
+    for _ in range(12):
+        costs = class_costs.requires_grad_(), edge_costs.requires_grad_()
+        out = model.layer(*costs)
+        gradients = torch.autograd.grad(surrogate(out.panoptic, out.label_classes, targets.segments), costs)
+        with torch.no_grad():
+            class_costs, edge_costs = (c - 1000 * d for c, d in zip(costs, gradients, strict=True))
+    after = exact()
+    print(f"exact PQ {before:.1f} -> {after:.1f}")
+    assert 20 < before < 80
+    assert after >= before + 10
+    assert np.isfinite(after)

@@ -60,11 +60,12 @@ def float_array(value: Any, name: str, shape: str) -> Array:
         raise TypeError(f"{name} must be a numeric array of shape {shape}, got {value!r:.80}") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be a numeric array of shape {shape}, got dtype {array.dtype}")
-    if array.dtype == np.float16:
+    if array.dtype.newbyteorder("=") == np.float16:
         array = array.astype(np.float32)
-    elif array.dtype not in (np.float32, np.float64):
+    elif array.dtype.newbyteorder("=") not in (np.float32, np.float64):
         array = array.astype(np.float64)
-    array = np.ascontiguousarray(array)
+    if array.ndim and not (array.flags.c_contiguous and array.dtype.isnative):
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     if not _all_finite(array):
         bad = np.argwhere(~np.isfinite(array))
         where = ", ".join(str(i) for i in bad[0])

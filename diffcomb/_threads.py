@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,6 +20,7 @@ _lock = threading.Lock()
 _inside = threading.local()
 _pool: ThreadPoolExecutor | None = None
 _num_threads: int | None = None
+_DONE: Future[Any] = Future()
 
 
 def get_num_threads() -> int:
@@ -75,7 +75,7 @@ def _get_pool() -> ThreadPoolExecutor:
     global _pool
     with _lock:
         if _pool is None:
-            _pool = ThreadPoolExecutor(get_num_threads(), thread_name_prefix="diffcomb")
+            _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), thread_name_prefix="diffcomb")
         return _pool
 
 
@@ -97,10 +97,19 @@ def thread_imap(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             _inside.task = False
 
     pool = _get_pool()
-    futures = deque(pool.submit(task, item) for item in items)
+    futures = [pool.submit(task, item) for item in items]
+    done: dict[int, R] = {}
+    last = len(items) - 1
     try:
-        while futures:
-            yield futures.popleft().result()  # popped, so that a result's memory is freed once it is used
+        for number, future in enumerate(futures):
+            # The caller works too, from the end, so that it never waits for a task that has not started:
+            # a solver with threads of its own may call back from a thread that the pool does not know.
+            while last >= number and not future.done():
+                if futures[last].cancel():
+                    done[last] = function(items[last])
+                last -= 1
+            yield done.pop(number) if number in done else future.result()
+            futures[number] = _DONE  # so that a result's memory is freed once it is used
     finally:
         for future in futures:
             future.cancel()

@@ -174,7 +174,7 @@ def multicut(
     graph = as_graph(graph)
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
     nodes = np.zeros((graph.num_nodes, 1), edges.dtype)
-    if init is not None and not isinstance(init, (Solution, tuple)):
+    if init is not None and not isinstance(init, (Solution, tuple)) and not _is_list_of_labellings(init):
         clusters = to_numpy(init)
         init = (np.zeros_like(clusters), clusters)
     return _solve(graph, nodes, edges, (0,), solver, init, seed, effort, edge_costs)
@@ -186,8 +186,8 @@ def _solve(
 ) -> Solution:  # fmt: skip
     """Split a batch into instances, solve them in threads, stack the solutions."""
     get_solver(solver)
-    _check_count(seed, "seed")
-    _check_count(effort, "effort")
+    check_count(seed, "seed")
+    check_count(effort, "effort")
     if edges.ndim not in (1, 2):
         raise ValueError(f"edge_costs must have shape (m,) or (B, m), got {edges.shape}")
     batched = nodes.ndim == 3 or edges.ndim == 2
@@ -205,14 +205,15 @@ def _solve(
     ]
     if batched and not problems:
         make_problem(graph, np.zeros((graph.num_nodes, nodes.shape[-1])), np.zeros(graph.num_edges), partitionable)
-    inits = [_instance_init(init, b if batched else None, problem) for b, problem in enumerate(problems)]
+    inits = [_instance_init(init, b if batched else None, count, problem) for b, problem in enumerate(problems)]
     _ = graph.csr  # build it once, not in every thread
     jobs = zip(problems, inits, strict=True)
     solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort), jobs)
     return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
 
 
-def _check_count(value: Any, name: str) -> None:
+def check_count(value: Any, name: str) -> None:
+    """Raise a ValueError unless `value` is a non-negative integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
 
@@ -234,24 +235,42 @@ def _stack(solutions: list[Solution], graph: Graph, reference: Any) -> Solution:
     return Solution(x, y, z, objective, bound)
 
 
-def _instance_init(init: Any, b: int | None, problem: Problem) -> tuple[Array, Array] | None:
+def _is_list_of_labellings(init: Any) -> bool:
+    return isinstance(init, list) and len(init) > 0 and isinstance(init[0], (Solution, tuple))
+
+
+def _init_array(value: Any) -> Array:
+    try:
+        return to_numpy(value)
+    except ValueError as error:
+        raise ValueError(f"init must hold arrays of integers, got {value!r:.80}") from error
+
+
+def _instance_init(init: Any, b: int | None, batch_size: int, problem: Problem) -> tuple[Array, Array] | None:
     """The initial labelling of instance b as (node labels, clusters), checked."""
     if init is None:
         return None
-    if isinstance(init, list) and b is not None and len(init) and isinstance(init[0], (Solution, tuple)):
-        if b >= len(init):
-            raise ValueError(f"init must have one labelling for each instance, got {len(init)}")
-        return _instance_init(init[b], None, problem)
+    if _is_list_of_labellings(init):
+        if b is None:
+            raise ValueError("init is a list of labellings, but the costs have no batch axis")
+        if len(init) != batch_size:
+            raise ValueError(f"init must have one labelling for each of {batch_size} instances, got {len(init)}")
+        return _instance_init(init[b], None, 1, problem)
     if isinstance(init, Solution):
         init = (init.node_labels, init.clusters)
     if isinstance(init, tuple):
         if len(init) != 2:
             raise ValueError(f"init must be a Solution or a pair (node labels, clusters), got {len(init)} items")
-        labels, clusters = (to_numpy(a) for a in init)
+        labels, clusters = (_init_array(a) for a in init)
     else:
-        labels = clusters = to_numpy(init)
+        labels = clusters = _init_array(init)
     n, K = problem.graph.num_nodes, problem.num_classes
-    if b is not None and labels.ndim == 2 and b < len(labels) == len(clusters):
+    if b is not None and labels.ndim == 2:
+        if not len(labels) == len(clusters) == batch_size:
+            raise ValueError(
+                f"init must have one labelling for each of {batch_size} instances, "
+                f"got {labels.shape} and {clusters.shape}"
+            )
         labels, clusters = labels[b], clusters[b]
     for name, array in (("node labels", labels), ("clusters", clusters)):
         if array.dtype.kind not in "iu":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sparse
 
 from ._arrays import Array, to_numpy
 from ._numba import njit
@@ -110,6 +112,11 @@ class Graph:
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "csr"}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.edges = self.edges.copy()
+        self.edges.flags.writeable = False  # the kernels rely on its being valid
+
     @classmethod
     def from_networkx(cls, graph: networkx.Graph, weight: str | None = None) -> Any:
         """Convert a networkx graph; nodes are numbered in the order of ``graph.nodes``.
@@ -131,17 +138,22 @@ class Graph:
         ValueError
             If the graph is directed, or an edge lacks the attribute `weight`.
         """
+        if not hasattr(graph, "is_directed"):
+            raise TypeError(f"from_networkx needs a networkx graph, got {type(graph).__name__}")
         if graph.is_directed():
             raise ValueError("from_networkx needs an undirected graph, got a directed one; call .to_undirected()")
         index = {node: i for i, node in enumerate(graph.nodes)}
         pairs = [(index[u], index[v]) for u, v in graph.edges()]
-        result = cls(len(index), np.array(pairs, np.int64).reshape(-1, 2))
+        result = Graph(len(index), np.array(pairs, np.int64).reshape(-1, 2))
         if weight is None:
             return result
         costs = [value for _, _, value in graph.edges(data=weight)]
         if any(value is None for value in costs):
             raise ValueError(f"weight={weight!r} is missing on edge {pairs[costs.index(None)]} of the networkx graph")
-        return result, np.array(costs, np.float64)
+        try:
+            return result, np.array(costs, np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"weight={weight!r} must hold numbers: {error}") from error
 
     def to_networkx(self, edge_costs: Any = None, weight: str = "weight") -> networkx.MultiGraph:
         """Convert to a networkx multigraph, with `edge_costs` (m,) as the edge attribute `weight` if given."""
@@ -166,7 +178,7 @@ class Graph:
 
         Parameters
         ----------
-        matrix : scipy.sparse matrix or array, shape (n, n)
+        matrix : scipy.sparse matrix or array, or dense array, shape (n, n)
             Either symmetric or triangular; stored zeros are edges of cost zero.
 
         Returns
@@ -179,16 +191,16 @@ class Graph:
         ValueError
             If the matrix is not square, or is neither symmetric nor triangular.
         """
-        coo = matrix.tocoo()
+        coo = matrix.tocoo() if hasattr(matrix, "tocoo") else sparse.coo_array(np.asarray(matrix))
         if coo.shape[0] != coo.shape[1]:
             raise ValueError(f"from_scipy needs a square matrix, got shape {coo.shape}")
         row, col, costs = coo.row, coo.col, coo.data
         if np.any(row > col) and np.any(row < col):
-            if abs(matrix - matrix.T).max() != 0:
+            if abs(coo - coo.T).max() != 0:
                 raise ValueError("from_scipy needs a symmetric or triangular matrix, got one that is neither")
             upper = row <= col
             row, col, costs = row[upper], col[upper], costs[upper]
-        return cls(coo.shape[0], np.stack([row, col], axis=1)), costs
+        return Graph(coo.shape[0], np.stack([row, col], axis=1)), costs
 
 
 class GridGraph(Graph):
@@ -280,6 +292,8 @@ def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ((0, 1),
     size = _integers(shape, "shape")
     if any(length < 0 for length in size):
         raise ValueError(f"shape must not be negative, got {size}")
+    if math.prod(size) > MAX_NODES:
+        raise ValueError(f"shape must have at most {MAX_NODES} cells, got {size}")
     vectors = tuple(_integers(offset, "offsets") for offset in offsets)
     for offset in vectors:
         if len(offset) != len(size):
@@ -301,7 +315,10 @@ def _integers(values: Any, name: str) -> tuple[int, ...]:
 
 def edge_array(edges: Any) -> Array:
     """Return `edges` as an integer array of shape (m, 2), or say what is wrong with it."""
-    array = to_numpy(edges)
+    try:
+        array = to_numpy(edges)
+    except ValueError as error:
+        raise ValueError(f"edges must have shape (m, 2), got rows of different lengths: {edges!r:.80}") from error
     if array.size == 0:
         return np.empty((0, 2), np.int64)
     if array.dtype.kind not in "iu":

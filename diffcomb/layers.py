@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .cuts import amwc, multicut, mwc
+from .cuts import amwc, check_count, multicut, mwc
 from .gradients import Blackbox, perturbed_grad
 from .gradients.oracle import Estimator
 from .graph import GridGraph, grid_graph
 from .lifting import LiftedMWC
+from .solvers import get_solver
 
 
 class CutOutput(NamedTuple):
@@ -52,8 +53,9 @@ class _GridLayer(nn.Module):
         effort: int,
     ) -> None:
         super().__init__()
-        self.offsets = tuple(tuple(int(d) for d in offset) for offset in offsets)
-        grid_graph((1,) * 2, self.offsets).edges  # noqa: B018  # says now what is wrong with the offsets
+        self.offsets = grid_graph((1, 1), offsets).offsets  # says now what is wrong with the offsets
+        get_solver(solver)
+        check_count(effort, "effort")
         if anchor not in ("start", "center"):
             raise ValueError(f"anchor must be 'start' or 'center', got {anchor!r}")
         self.anchor = anchor
@@ -80,6 +82,8 @@ class _GridLayer(nn.Module):
 
     def _edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph, Tensor]:
         """Gather affinity maps (B, O, H, W) into edge costs (B, m)."""
+        if not all(isinstance(a, Tensor) for a in affinities):
+            raise TypeError(f"affinities must be a tensor or a list of tensors, got {type(affinities).__name__}")
         maps = affinities if isinstance(affinities, Tensor) else torch.stack(list(affinities), dim=1)
         if maps.ndim != 4 or maps.shape[1] != len(self.offsets):
             raise ValueError(
@@ -134,14 +138,15 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
     ) -> None:
         super().__init__(offsets, estimator, solver, anchor, generator, effort)
         self.partitionable = partitionable
-        self._solve = perturbed_grad(amwc, estimator=self.estimator, lift=LiftedMWC(spare=spare), generator=generator)
+        self.lift = LiftedMWC(spare=spare)
 
     def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
         edge_costs, graph, places = self._edge_costs(affinities)
         batch, K, height, width = _check_class_costs(class_costs, edge_costs, graph)
         nodes = class_costs.flatten(2).transpose(1, 2)
-        z, y, clusters, label_classes = self._solve(
+        solve = perturbed_grad(amwc, estimator=self.estimator, lift=self.lift, generator=self.generator)
+        z, y, clusters, label_classes = solve(
             nodes, edge_costs, graph=graph, partitionable=self.partitionable, **self.options
         )
         one_hot = label_classes[:, :, None] == torch.arange(K, device=z.device)
@@ -173,13 +178,13 @@ class MultiwayCutLayer(_GridLayer):
         effort: int = 1,
     ) -> None:
         super().__init__(offsets, estimator, solver, anchor, generator, effort)
-        self._solve = perturbed_grad(mwc, estimator=self.estimator, generator=generator)
 
     def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
         edge_costs, graph, places = self._edge_costs(affinities)
         batch, K, height, width = _check_class_costs(class_costs, edge_costs, graph)
-        x, y, clusters = self._solve(class_costs.flatten(2).transpose(1, 2), edge_costs, graph=graph, **self.options)
+        solve = perturbed_grad(mwc, estimator=self.estimator, generator=self.generator)
+        x, y, clusters = solve(class_costs.flatten(2).transpose(1, 2), edge_costs, graph=graph, **self.options)
         classes = x.transpose(1, 2).reshape(batch, K, height, width)
         shape = torch.Size((batch, len(self.offsets), height, width))
         labels = torch.arange(K, device=x.device).expand(batch, K)
@@ -203,7 +208,6 @@ class MulticutLayer(_GridLayer):
         effort: int = 1,
     ) -> None:
         super().__init__(offsets, estimator, solver, anchor, generator, effort)
-        self._solve = perturbed_grad(multicut, estimator=self.estimator, generator=generator)
 
     def forward(self, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for affinity costs, O maps (B, H, W) or one tensor (B, O, H, W).
@@ -213,7 +217,8 @@ class MulticutLayer(_GridLayer):
         edge_costs, graph, places = self._edge_costs(affinities)
         height, width = graph.shape
         batch = len(edge_costs)
-        y, clusters = self._solve(edge_costs, graph=graph, **self.options)
+        solve = perturbed_grad(multicut, estimator=self.estimator, generator=self.generator)
+        y, clusters = solve(edge_costs, graph=graph, **self.options)
         clusters = clusters.view(batch, height, width)
         count = int(clusters.max()) + 1 if clusters.numel() else 0
         ids = torch.arange(count, device=y.device)

@@ -28,7 +28,8 @@ class LiftedMWC:
     Parameters
     ----------
     label_classes : array_like of int, shape (J,), optional
-        The map m: class of every panoptic label; -1 is padding, a label that nothing takes.
+        The map m: class of every panoptic label; -1 is padding, a column of zeros, as batches have it. A map
+        that is used as the lift of a solver has none.
     num_classes : int, optional
         Number of classes K; by default the largest class of the map plus one.
     spare : int
@@ -114,6 +115,8 @@ class LiftedMWC:
             classes = np.concatenate([stuff, things, np.repeat(np.flatnonzero(mask), self.spare)])
         else:
             classes = self.label_classes
+            if (classes < 0).any():
+                raise ValueError(f"label_classes of a lift must not hold padding (-1), got {classes.tolist()}")
         return BoundLift(LiftedMWC(classes, K), _assign(cluster_class, classes)[clusters], len(classes))
 
 
@@ -157,12 +160,8 @@ class BoundLift:
     num_labels: int
 
     def costs(self, costs: tuple[Array, ...]) -> tuple[Array, ...]:
-        """M: (c_V, c_E) to (M c_V, c_E); a padding label costs more than any other, so that nothing takes it."""
-        lifted = self.map.lift(costs[0])
-        classes, _ = self.map._map()
-        if (classes < 0).any():
-            lifted[:, classes < 0] = 2 * np.abs(costs[0]).sum() + 2 * np.abs(costs[1]).sum() + 1
-        return lifted, *costs[1:]
+        """M: (c_V, c_E) to (M c_V, c_E)."""
+        return self.map.lift(costs[0]), *costs[1:]
 
     def outputs(self, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""

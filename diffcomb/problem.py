@@ -111,7 +111,10 @@ def make_problem(graph: Graph, node_costs: Any, edge_costs: Any, partitionable: 
 
 def class_mask(partitionable: Any, num_classes: int) -> Array:
     """Return the partitionable classes as a mask (K,), given as a boolean mask or as a list of class indices."""
-    array = to_numpy(partitionable)
+    try:
+        array = to_numpy(partitionable)
+    except ValueError as error:
+        raise ValueError(f"partitionable must be a mask (K,) or class indices, got {partitionable!r:.80}") from error
     if array.size == 0 and array.ndim <= 1:
         return np.zeros(num_classes, bool)
     if array.ndim != 1:

@@ -99,7 +99,15 @@ def test_every_form_of_init():
     one = mwc(GRAPH, NODES[0], EDGES[0])
     assert mwc(GRAPH, NODES[0], EDGES[0], init=one.node_labels).objective <= one.objective + 1e-9
     cut = multicut(GRAPH, EDGES[0])
+    parts = [multicut(GRAPH, e) for e in EDGES]
+    assert (multicut(GRAPH, EDGES, init=parts).objective <= [p.objective + 1e-9 for p in parts]).all()
     assert multicut(GRAPH, EDGES[0], init=torch.tensor(cut.clusters)).objective <= cut.objective + 1e-9
+
+
+@pytest.mark.parametrize("init", [np.zeros((5, 20), int), [(np.zeros(20, int), np.zeros(20, int))] * 5])
+def test_an_init_of_another_batch_size_is_refused(init):
+    with pytest.raises(ValueError, match="one labelling for each of 3 instances, got"):
+        amwc(GRAPH, NODES, EDGES, [2], init=init)
 
 
 def call(**changes):
@@ -134,6 +142,9 @@ def call(**changes):
         ({"init": (np.full(20, 3), np.zeros(20, int))}, ValueError, r"init: node labels must lie in 0\.\.2"),
         ({"init": (np.zeros(20), np.zeros(20, int))}, TypeError, "init: node labels must be integers"),
         ({"init": (np.zeros(20, int),)}, ValueError, "pair"),
+        ({"init": ([0, 1], [0, [1]])}, ValueError, "init must hold arrays"),
+        ({"partitionable": [[1], [1, 2]]}, ValueError, "partitionable must be a mask"),
+        ({"edge_costs": np.float64(1.0)}, ValueError, "edge_costs must have shape"),
     ],
 )
 def test_bad_input_is_named(changes, error, message):

@@ -1,6 +1,8 @@
 """Gradients against closed forms, the value function, and a second route written down independently."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -177,13 +179,9 @@ class TestLift:
             assert torch.equal(gn[b], one[0])
             assert torch.equal(ge[b], one[1])
 
-    def test_padding_labels_are_never_taken(self):
-        nodes, edges = costs_and_gradient(0, (6, 2), (7,))
-        f = pg(mwc, estimator=Blackbox(lambdas=3.0), lift=LiftedMWC([0, -1, 1], 2))
-        z, *_ = f(nodes, edges, graph=GRAPH)
-        gn, _ = cost_gradient(f, [nodes, edges], [torch.randn(z.shape, dtype=z.dtype)], graph=GRAPH)
-        assert not z[:, 1].any()
-        assert torch.allclose(gn.sum(1), torch.zeros(6, dtype=gn.dtype))
+    def test_a_fixed_map_of_a_lift_has_no_padding(self):
+        with pytest.raises(ValueError, match=r"must not hold padding \(-1\), got \[0, -1, 1\]"):
+            pg(mwc, lift=LiftedMWC([0, -1, 1], 2))(torch.zeros(6, 2), torch.zeros(7), graph=GRAPH)
 
     @pytest.mark.parametrize(
         "bad", [dict(label_classes=[0, 5], num_classes=2), dict(label_classes=[0.5]), dict(spare=-1)]
@@ -359,6 +357,8 @@ class TestCallables:
         assert f(torch.zeros(2, 3), offset=[-1.0, 1.0]).tolist() == [[1, 1, 1], [0, 0, 0]]
         with pytest.raises(ValueError, match="one item for each of 2"):
             f(torch.zeros(2, 3), offset=[-1.0])
+        named = pg(solver, arrays="torch", cost_ndims=np.int64(1), per_instance="offset")
+        assert named(torch.zeros(2, 3), offset=[-1.0, 1.0]).tolist() == [[1, 1, 1], [0, 0, 0]]
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
     def test_dtypes_and_non_contiguous_costs(self, dtype):
@@ -404,15 +404,60 @@ class TestCallables:
         x, y, clusters = pg(mwc)(torch.randn(6, 3), torch.randn(7), graph=GRAPH)
         assert (x.sum(1) == 1).all()
 
-    def test_the_input_is_not_changed(self):
-        c = torch.tensor([1.0, 2.0], requires_grad=True)
-
+    @pytest.mark.parametrize("shape", [(3,), (2, 3)])
+    def test_a_solver_that_works_in_place_does_no_harm(self, shape):
         def rude(costs):
-            w = argmin_one_hot(costs)
-            return w
+            costs -= 5
+            return (costs < 0) * 1.0
 
-        pg(rude)(c).sum().backward()
-        assert c.tolist() == [1.0, 2.0]
+        c = torch.ones(shape, requires_grad=True)
+        for vectorized in (False, True):
+            pg(rude, cost_ndims=1, vectorized=vectorized)(c).sum().backward()
+            assert (c == 1).all()
+
+    def test_changing_an_output_in_place_does_not_change_the_gradient(self):
+        f = pg(lambda c: (c < 0) * 1.0, estimator=Blackbox(lambdas=10.0))
+        for in_place in (False, True):
+            c = torch.tensor([-1.0, 2.0, 3.0], requires_grad=True)
+            w = f(c)
+            w = w.mul_(2.0) if in_place else w * 2.0
+            (w * torch.tensor([1.0, -1.0, 1.0])).sum().backward()
+            assert c.grad.tolist() == pytest.approx([-0.1, 0.1, 0.0])
+
+    def test_changing_the_costs_before_backward_is_noticed(self):
+        p = torch.tensor([-1.0, 2.0], requires_grad=True)
+        c = p * 1
+        w = pg(lambda c: (c < 0) * 1.0)(c)
+        with torch.no_grad():
+            c.mul_(10)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            w.sum().backward()
+
+    def test_a_solver_with_threads_of_its_own_does_not_deadlock(self):
+        from concurrent.futures import ThreadPoolExecutor
+
+        def solver(c):
+            with ThreadPoolExecutor(1) as pool:
+                batch = np.stack([c, c, c])
+                return pool.submit(lambda: multicut([(0, 1), (1, 2), (0, 2)], batch).edge_labels[0]).result()
+
+        assert pg(solver, cost_ndims=1)(torch.randn(12, 3)).shape == (12, 3)
+
+    def test_odd_arrays(self):
+        reverse = pg(lambda c: ((c < 0) * 1.0, np.arange(len(c))[::-1]))
+        assert reverse(torch.ones(3))[1].tolist() == [2, 1, 0]
+        mixed = pg(lambda c: (c * 0, np.array([1]) if c[0] > 0 else np.array([1.5])), cost_ndims=1)
+        assert mixed(torch.tensor([[1.0], [-1.0]]))[1].tolist() == [[1.0], [1.5]]
+        costs = np.ones(3, ">f8")
+        costs.flags.writeable = False
+        assert pg(argmin_one_hot)(costs).tolist() == [1.0, 0.0, 0.0]
+        with pytest.raises(TypeError, match="numeric solutions, got dtype"):
+            pg(lambda c: np.array(["a", "b"]))(torch.ones(2))
+
+    def test_wrapped_solvers_can_be_copied_and_pickled(self):
+        f = pickle.loads(pickle.dumps(copy.deepcopy(pg(multicut, estimator=Blackbox(lambdas=3.0)))))
+        assert "Fixed(values=(3.0,))" in repr(f)
+        assert f(torch.ones(7), graph=GRAPH)[0].tolist() == [0] * 7
 
 
 class TestBadInput:
@@ -521,6 +566,28 @@ class TestSchedules:
         assert not torch.allclose(
             cost_gradient(absolute, [c], [g])[0] / 1000, cost_gradient(absolute, [c], [g / 1000])[0]
         )
+
+    @pytest.mark.parametrize("scale", [1e-25, 1e-30, 1e20, 1e30])
+    def test_relative_is_invariant_at_any_scale_of_float32(self, scale):
+        f = pg(argmin_one_hot, estimator=Blackbox(lambdas=Relative(1.0)))
+        c, g = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 0.0, 1.0])
+        (expected,) = cost_gradient(f, [c], [g])
+        (grad,) = cost_gradient(f, [c], [g * scale])
+        assert expected.abs().sum() > 0
+        assert torch.allclose(grad / scale, expected, rtol=1e-4)
+
+    def test_a_scale_that_the_dtype_cannot_hold_is_refused(self):
+        with pytest.raises(ValueError, match="not finite: the scales λ are too small"):
+            cost_gradient(
+                pg(lambda c: (c < 1) * 1.0, estimator=Blackbox(1e-40)), [torch.ones(1)], [-1e30 * torch.ones(1)]
+            )
+
+    def test_numbers_of_numpy_are_numbers(self):
+        assert Blackbox(np.float32(2)).lambdas == Fixed(2.0)
+        assert Blackbox(np.array([1.0, 2.0])).lambdas == Fixed([1.0, 2.0])
+        assert Uniform(np.float64(1), 2, np.int64(3)).n == 3
+        with pytest.raises(TypeError, match="lambdas"):
+            Blackbox(lambdas="5")
 
     def test_relative_scales_each_instance_by_its_norms(self):
         s = self.sample(Relative([0.5, 2.0]), np.array([3.0, 0.0, 1.0]), np.array([6.0, 2.0, 0.0]))

@@ -1,3 +1,4 @@
+import copy
 import pickle
 
 import networkx as nx
@@ -21,7 +22,10 @@ def test_csr_is_cached_and_edges_are_read_only():
     assert graph.csr is graph.csr
     with pytest.raises(ValueError, match="read-only"):
         graph.edges[0, 0] = 1
-    assert pickle.loads(pickle.dumps(graph)).edges.tolist() == [[0, 1]]
+    for copied in (pickle.loads(pickle.dumps(graph)), copy.deepcopy(graph)):
+        assert copied.edges.tolist() == [[0, 1]]
+        with pytest.raises(ValueError, match="read-only"):
+            copied.edges[0, 0] = 100_000_000
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,7 @@ def test_csr_is_cached_and_edges_are_read_only():
         (2, [(0.0, 1.0)], TypeError, "integers, got dtype float64"),
         (2, [(0, 1, 1)], ValueError, r"shape \(m, 2\), got \(1, 3\)"),
         (2, [0, 1], ValueError, r"shape \(m, 2\), got \(2,\)"),
+        (2, [[0, 1], [1]], ValueError, "rows of different lengths"),
         (-1, [], ValueError, "num_nodes"),
         (2.0, [], TypeError, "num_nodes must be an integer"),
         (0, [(0, 0)], ValueError, "end points"),
@@ -78,6 +83,7 @@ def test_map_window_follows_equations_10_and_11(anchor, offset):
         ((3, 3), [(1,)], "2 components"),
         ((3, -1), [(0, 1)], "negative"),
         ((3, 3), [(0.5, 1)], "integers"),
+        ((2**32, 2**32), [(0, 1)], "at most"),
         (3, [(0, 1)], "tuple of integers"),
     ],
 )
@@ -106,6 +112,8 @@ def test_networkx_round_trip_keeps_order_and_costs():
         Graph.from_networkx(graph, weight="nothing")
     with pytest.raises(ValueError, match="undirected"):
         Graph.from_networkx(nx.DiGraph())
+    with pytest.raises(TypeError, match="networkx graph, got list"):
+        Graph.from_networkx([(0, 1)])
 
 
 def test_from_scipy_takes_symmetric_and_triangular_matrices():
@@ -118,6 +126,7 @@ def test_from_scipy_takes_symmetric_and_triangular_matrices():
         ]
     with pytest.raises(ValueError, match="neither"):
         Graph.from_scipy(sp.csr_array(np.array([[0, 1.0], [2.0, 0]])))
+    assert Graph.from_scipy(dense)[0].num_edges == 2
     with pytest.raises(ValueError, match="square"):
         Graph.from_scipy(sp.csr_array(np.zeros((2, 3))))
 

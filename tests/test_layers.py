@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -124,12 +126,31 @@ def test_empty_batches_and_tiny_images(size):
         (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0])(c, a[:, :2]), "affinities must be 5 maps"),
         (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0])(c[:2], a), "class_costs must have shape"),
         (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0])(c * float("nan"), a), "must be finite"),
-        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0], solver="x")(c, a), "solver must be one of"),
+        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0], solver="x"), "solver must be one of"),
+        (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0], effort=-1), "effort"),
     ],
 )
 def test_bad_input_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make(*maps())
+
+
+def test_copies_and_pickles_are_independent(tmp_path):
+    layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], generator=torch.Generator().manual_seed(5))
+    twin = copy.deepcopy(layer)
+    torch.save(layer, tmp_path / "layer.pt")
+    loaded = torch.load(tmp_path / "layer.pt", weights_only=False)
+    grads = []
+    for each in (layer, twin, loaded):
+        costs, affinities = maps(requires_grad=True)
+        each(costs, affinities).panoptic[:, 0].sum().backward()
+        grads.append(costs.grad)
+    assert torch.equal(grads[0], grads[1])
+    assert torch.equal(grads[0], grads[2])
+    layer.estimator = Blackbox(lambdas=7.0)
+    costs, affinities = maps(requires_grad=True)
+    layer(costs, affinities).panoptic[:, 0].sum().backward()
+    assert not torch.equal(costs.grad, grads[0])
 
 
 def test_generators_make_layers_reproducible():

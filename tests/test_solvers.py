@@ -219,6 +219,22 @@ class TestOddGraphs:
                 assert s.objective == pytest.approx(costs[costs < 0].sum())
 
 
+@pytest.mark.parametrize("big", [1e5, 1e7, 1e9, 1e30])
+@pytest.mark.parametrize("where", ["node", "edge"])
+def test_exact_is_optimal_beside_one_huge_cost(big, where):
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        n, edges, node_costs, edge_costs, partitionable = random_instance(rng, n=4, m=6, K=2)
+        if where == "node":
+            node_costs[0, 0] = big
+        else:
+            edge_costs[0] = big
+        s = amwc(Graph(n, edges), node_costs, edge_costs, partitionable, solver="exact")
+        best, *_ = naive.brute_force(n, edges.tolist(), node_costs.tolist(), edge_costs.tolist(), partitionable)
+        assert s.objective == pytest.approx(best, rel=1e-9, abs=1e-6)
+        assert s.lower_bound <= s.objective
+
+
 def test_pair_table_behaves_like_a_dict():
     rng = np.random.default_rng(0)
     keys, values = pair_table(50)

@@ -113,16 +113,21 @@ class Blackbox:
                 rivals = slice(None) if self.repair else slice(1 + number * choices, 1 + (number + 1) * choices)
                 found = pool[rivals][int((value + scale * slope)[rivals].argmin())]
             for part, after, before in zip(total, found, reference, strict=True):
-                part += (after - before) * part.dtype.type(1 / (scale * len(scales)))
+                with np.errstate(over="ignore", invalid="ignore"):
+                    part += (after - before) * part.dtype.type(1 / (scale * len(scales)))
 
 
 def _perturbed(costs: tuple[Array, ...], grad: tuple[Array, ...], scale: float) -> tuple[Array, ...]:
-    return tuple(c + c.dtype.type(scale) * g for c, g in zip(costs, grad, strict=True))
+    with np.errstate(over="ignore"):  # what overflows is refused as an infinite cost or gradient
+        return tuple((c + scale * g.astype(np.float64)).astype(c.dtype) for c, g in zip(costs, grad, strict=True))
 
 
 def _norm(arrays: tuple[Array, ...]) -> float:
-    return float(np.sqrt(sum(np.vdot(a, a).astype(np.float64) for a in arrays)))
+    largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
+    if largest == 0.0:
+        return 0.0
+    return largest * float(np.sqrt(sum(np.square(a / largest, dtype=np.float64).sum() for a in arrays)))
 
 
 def _inner(costs: tuple[Array, ...], solutions: tuple[Array, ...]) -> float:
-    return float(sum(np.vdot(c, w).astype(np.float64) for c, w in zip(costs, solutions, strict=True)))
+    return float(sum(np.vdot(c.astype(np.float64, copy=False), w) for c, w in zip(costs, solutions, strict=True)))

@@ -45,11 +45,11 @@ class Job:
 class Solver:
     """A user's callable with its conventions: which arrays it takes, and whether it takes a batch axis itself."""
 
-    def __init__(self, function: Callable[..., Any], arrays: str, vectorized: bool) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, arrays: str, vectorized: bool) -> None:
         self.function = function
+        self.name = name
         self.arrays = arrays
         self.vectorized = vectorized
-        self.name = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, costs: tuple[Array, ...], data: dict[str, Any]) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
         """Call the solver; returns (solutions of the costs' shapes and dtypes, auxiliary outputs).
@@ -65,10 +65,11 @@ class Solver:
         except Exception as error:
             kind = "numpy arrays" if self.arrays == "numpy" else "torch tensors"
             shapes = ", ".join(str(c.shape) for c in costs)
-            error.add_note(
-                f"perturbed_grad called {self.name} with {kind} of shape {shapes}; "
-                f"arrays='numpy' | 'torch', cost_ndims= and vectorized= change how it is called"
-            )
+            if not hasattr(self.function, "cost_ndims"):  # not one of this package's own
+                error.add_note(
+                    f"perturbed_grad called {self.name} with {kind} of shape {shapes}; "
+                    f"arrays='numpy' | 'torch', cost_ndims= and vectorized= change how it is called"
+                )
             raise
         outputs = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
         if len(outputs) < len(costs):
@@ -78,6 +79,10 @@ class Solver:
         solutions = []
         for number, (output, cost) in enumerate(zip(outputs, costs, strict=False)):
             solution = to_numpy(output)
+            if solution.dtype.kind not in "fiub":
+                raise TypeError(
+                    f"{self.name} must return numeric solutions, got dtype {solution.dtype} in output {number}"
+                )
             if solution.shape != cost.shape:
                 raise ValueError(
                     f"{self.name} must return solutions of the shapes of its costs: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,23 +118,38 @@ def perturbed_grad(
     face = getattr(solver, "linear_face", solver)
     if cost_ndims is None:
         cost_ndims = getattr(face, "cost_ndims", None)
-    if isinstance(cost_ndims, int):
-        cost_ndims = (cost_ndims,)
+    if cost_ndims is not None:
+        cost_ndims = tuple(
+            operator.index(d) for d in (cost_ndims if isinstance(cost_ndims, Sequence) else [cost_ndims])
+        )
     if vectorized and cost_ndims is None:
         raise ValueError("a vectorized solver needs cost_ndims, the number of axes of the costs of one instance")
     if vectorized and lift is not None:
         raise ValueError("a vectorized solver cannot be lifted: every instance has its own labels")
-    options = _Options(
-        Solver(face, arrays, vectorized), Blackbox() if estimator is None else estimator, lift, generator,
-        None if cost_ndims is None else tuple(cost_ndims), tuple(per_instance),
+    name = getattr(solver, "__name__", type(solver).__name__)
+    names = (per_instance,) if isinstance(per_instance, str) else tuple(per_instance)
+    return Differentiable(
+        solver,
+        _Options(
+            Solver(face, name, arrays, vectorized), estimator or Blackbox(), lift, generator, cost_ndims, names
+        ),
     )  # fmt: skip
 
-    @functools.wraps(solver)
-    def differentiable(*costs: Any, **data: Any) -> Any:
-        return _call(options, costs, data)
 
-    del differentiable.__wrapped__  # its signature differs from the solver's
-    return differentiable
+class Differentiable:
+    """What `perturbed_grad` returns: the solver, to be called with costs and keyword data."""
+
+    def __init__(self, solver: Callable[..., Any], options: _Options) -> None:
+        self.__name__ = options.solver.name
+        self.__doc__ = solver.__doc__
+        self._options = options
+
+    def __call__(self, *costs: Any, **data: Any) -> Any:
+        """Solve; see `perturbed_grad`."""
+        return _call(self._options, costs, data)
+
+    def __repr__(self) -> str:
+        return f"perturbed_grad({self.__name__}, estimator={self._options.estimator})"
 
 
 def _call(options: _Options, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
@@ -146,7 +162,7 @@ def _call(options: _Options, costs: tuple[Any, ...], data: dict[str, Any]) -> An
             f"such as graph= go by keyword; got ({kinds})"
         )
     check_same_device(**{f"costs[{i}]": c for i, c in enumerate(costs)})
-    tensors = [c if is_tensor(c) else torch.from_numpy(np.ascontiguousarray(c)) for c in costs]
+    tensors = [c if is_tensor(c) else _tensor(c) for c in costs]
     if not all(t.is_floating_point() for t in tensors):
         raise TypeError(f"costs must be floating-point, got {', '.join(str(t.dtype) for t in tensors)}")
     run = _Run(options, tensors, data)
@@ -174,12 +190,13 @@ class _Run:
         """Solve every instance; returns the outputs that are tensors, the solutions first."""
         arrays = [float_array(t, f"costs[{i}]", str(tuple(t.shape))) for i, t in enumerate(tensors)]
         outputs = self._solve_stacked(arrays) if self.options.solver.vectorized else self._solve_instances(arrays)
-        solutions = [torch.from_numpy(o).to(t) for o, t in zip(outputs, tensors, strict=False)]
+        # Copies: what the caller does to an output must not reach the solution that backward starts from.
+        solutions = [_tensor(o).to(t) for o, t in zip(outputs, tensors, strict=False)]
         auxiliary = outputs[len(tensors) :]
         # Auxiliary outputs that are no arrays cannot pass through autograd; they are returned behind the others.
         head = []
         while auxiliary and isinstance(auxiliary[0], np.ndarray) and auxiliary[0].dtype.kind in "fiub":
-            head.append(torch.from_numpy(auxiliary[0]).to(tensors[0].device))
+            head.append(_tensor(auxiliary[0]).to(tensors[0].device))
             auxiliary = auxiliary[1:]
         self.other = auxiliary
         return (*solutions, *head)
@@ -189,7 +206,9 @@ class _Run:
         empty = self.batched and self.batch_size == 0
         costs = [tuple(np.zeros(a.shape[1:], a.dtype) for a in arrays)] if empty else self._split(arrays)
         data = [self._instance_data(b) for b in range(len(costs))]
-        results = thread_map(lambda job: self.options.solver(*job), zip(costs, data, strict=True))
+        # The solver gets copies, since it may work in place on what it is given.
+        jobs = zip(costs, data, strict=True)
+        results = thread_map(lambda job: self.options.solver(tuple(c.copy() for c in job[0]), job[1]), jobs)
         instances = [self._instance(*parts) for parts in zip(costs, results, data, strict=True)]
         whole = [(*i.solutions, *i.auxiliary) for i in instances]
         self.oracle.instances = [] if empty else instances
@@ -211,7 +230,7 @@ class _Run:
 
     def _solve_stacked(self, arrays: list[Array]) -> tuple[Any, ...]:
         stack = tuple(a if self.batched else a[None] for a in arrays)
-        solutions, auxiliary = self.options.solver(stack, self.data)
+        solutions, auxiliary = self.options.solver(tuple(a.copy() for a in stack), self.data)
         self.oracle.instances = [
             Instance(tuple(a[b] for a in stack), tuple(s[b] for s in solutions), (), self.data)
             for b in range(self.batch_size)
@@ -241,6 +260,12 @@ class _Run:
             if not all(np.isfinite(g[number]).all() for g in upstream):
                 raise ValueError(f"the gradient with respect to solution {number} holds NaN or infinity")
         results = self.options.estimator.gradients(self.oracle, upstream, self.options.generator)
+        for number in range(self.num_costs):
+            if not all(np.isfinite(result[number]).all() for result in results):
+                raise ValueError(
+                    f"the estimated gradient of costs[{number}] is not finite: the scales λ are too small or too "
+                    f"large for {instances[0].costs[number].dtype}"
+                )
         if self.bound:
             results = [bound.pull_back(result) for bound, result in zip(self.bound, results, strict=True)]
         if not self.batched:
@@ -260,12 +285,14 @@ class _Solve(torch.autograd.Function):
         run, *costs = inputs
         ctx.run = run
         ctx.like = [(c.dtype, c.device, c.shape) for c in costs]
+        ctx.save_for_backward(*costs)  # read as views by the run; autograd notices if they were changed meanwhile
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[len(costs) :])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        _ = ctx.saved_tensors  # raises if the costs were modified in place since
         grads = grads[: len(ctx.like)]
         if all(g is None for g in grads) or not ctx.run.oracle.instances:
             return (None, *(torch.zeros(s, dtype=t, device=d) for t, d, s in ctx.like))
@@ -277,6 +304,11 @@ class _Solve(torch.autograd.Function):
                 for result, (dtype, device, _) in zip(results, ctx.like, strict=True)
             ),
         )
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    """A tensor with a copy of the array, whatever its strides, byte order and flags are."""
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
 
 
 def _is_batched(options: _Options, tensors: list[torch.Tensor]) -> bool:
@@ -302,7 +334,8 @@ def _stack_padded(parts: tuple[Any, ...]) -> Any:
     if not all(isinstance(p, np.ndarray) for p in parts):
         return list(parts)
     shape = np.max([p.shape for p in parts], axis=0)
-    stacked = np.full((len(parts), *shape), -1 if parts[0].dtype.kind == "i" else 0, parts[0].dtype)
+    dtype = np.result_type(*parts)
+    stacked = np.full((len(parts), *shape), -1 if dtype.kind == "i" else 0, dtype)
     for target, part in zip(stacked, parts, strict=True):
         target[tuple(slice(length) for length in part.shape)] = part
     return stacked

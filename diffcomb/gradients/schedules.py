@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,11 +25,11 @@ class Schedule(Protocol):
 
 def _check_range(low: Any, high: Any, n: Any) -> None:
     for name, value in (("low", low), ("high", high)):
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
             raise ValueError(f"λ must be positive and finite, got {name}={value!r}")
     if low > high:
         raise ValueError(f"λ interval must have low <= high, got [{low}, {high}]")
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
         raise ValueError(f"n, the number of scales λ, must be a positive integer, got {n!r}")
 
 
@@ -51,7 +52,7 @@ class Fixed:
     values: tuple[float, ...]
 
     def __init__(self, values: float | Sequence[float]) -> None:
-        scales = (values,) if isinstance(values, (int, float)) else tuple(values)
+        scales = (values,) if isinstance(values, Real) else tuple(values)  # type: ignore[arg-type]
         if not scales:
             raise ValueError("at least one scale λ is needed, got none")
         for value in scales:
@@ -93,7 +94,8 @@ class LogUniform:
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Draw scales, shape (B, N)."""
         draws = _uniform((len(cost_norms), self.n), generator)
-        return np.asarray(self.low * (self.high / self.low) ** draws)
+        low, high = math.log(self.low), math.log(self.high)
+        return np.asarray(np.clip(np.exp(low + (high - low) * draws), self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,6 @@ def as_schedule(value: Any) -> Schedule:
     """Return a schedule as it is, and a number or numbers as a :class:`Fixed` schedule."""
     if isinstance(value, Schedule):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Fixed(value)
-    if isinstance(value, (list, tuple)):
-        return Fixed(value)
+    if isinstance(value, (Real, list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        return Fixed(value)  # type: ignore[arg-type]
     raise TypeError(f"lambdas must be a schedule such as Uniform(1, 5000, 5), a number or numbers, got {value!r}")

@@ -7,6 +7,7 @@ breadth-first search among the uncut edges. Small instances only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from .._arrays import Array
 from ..problem import Problem, Solution, make_solution
+
+LARGEST_COST = 1e6  # costs are scaled to this for HiGHS
+ABSOLUTE_GAP = 1e-6  # of HiGHS, in scaled costs
 
 
 def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: int) -> Solution:
@@ -30,7 +34,8 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     Returns
     -------
     Solution
-        With `lower_bound` set to the bound that the integer programme proved.
+        With `lower_bound` set to the bound that the integer programme proved. Differences below 1e-12 of the
+        largest cost (unless it outweighs all smaller ones together) are below HiGHS's tolerance.
 
     Raises
     ------
@@ -43,14 +48,14 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     edges = problem.graph.edges.astype(np.int64)
     loops = edges[:, 0] == edges[:, 1]
     costs = np.concatenate([problem.node_costs.ravel(), np.where(loops, 0, problem.edge_costs)]).astype(np.float64)
-    scale = np.abs(costs).max() or 1.0  # HiGHS works to absolute tolerances
+    tamed, scale = _tame(costs)
     rows = _Rows(n * K + len(edges))
     _couple(rows, problem.partitionable, edges, n, K)
     upper = np.ones(rows.width)
     upper[n * K :][loops] = 0
     while True:
         result = milp(
-            costs / scale,
+            tamed,
             integrality=np.ones(rows.width),
             bounds=Bounds(0, upper),
             constraints=rows.constraint(),
@@ -69,7 +74,32 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     uncut = edges[y == 0]
     adjacency = sparse.coo_array((np.ones(len(uncut)), (uncut[:, 0], uncut[:, 1])), shape=(n, n))
     _, component = connected_components(adjacency, directed=False)
-    return make_solution(problem, x, component, float(result.mip_dual_bound) * scale)
+    solution = make_solution(problem, x, component)
+    gap = scale * (max(0.0, float(result.fun - result.mip_dual_bound)) + ABSOLUTE_GAP)
+    return replace(solution, lower_bound=solution.objective - gap)
+
+
+def _tame(costs: Array) -> tuple[Array, float]:
+    """Scale costs to where HiGHS resolves them; returns them and the factor back.
+
+    HiGHS works to absolute tolerances, so one huge cost would drown all others. The largest costs decide
+    lexicographically as long as each outweighs all smaller ones together, whatever their size; these are
+    clipped to twice that sum.
+    """
+    order = np.argsort(np.abs(costs), kind="stable")
+    size = np.abs(costs)[order]
+    below = np.cumsum(size) - size
+    decides = np.logical_and.accumulate((size > 2 * below)[::-1])[::-1]
+    first = len(size) - int(decides.sum())
+    total = float(size[:first].sum())
+    for i in range(first, len(size)):
+        if total > 0:
+            size[i] = min(size[i], 2 * total)
+        total += size[i]
+    clipped = np.empty_like(costs)
+    clipped[order] = np.sign(costs[order]) * size
+    scale = float(np.abs(clipped).max(initial=0.0)) / LARGEST_COST or 1.0
+    return clipped / scale, scale
 
 
 class _Rows:

@@ -1,7 +1,7 @@
 """Score a trained model: exact PQ, SQ and RQ for all and for each class, and instance AP with the score of eq. 12.
 
-    python examples/panoptic_cops/evaluate.py runs/scenes/checkpoints/full.pt
-    python examples/panoptic_cops/evaluate.py runs/coco/checkpoints/full.pt --root FOLDER --dump predictions
+python examples/panoptic_cops/evaluate.py runs/scenes/checkpoints/full.pt
+python examples/panoptic_cops/evaluate.py runs/coco/checkpoints/full.pt --root FOLDER --dump predictions
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jsonargparse import ArgumentParser
-
 from cops.checkpoints import CheckpointError, write_json
 from cops.coco import DataError
 from cops.datasets import load_splits
@@ -20,6 +18,7 @@ from cops.evaluation import average_precision, predictions
 from cops.export import PanopticWriter
 from cops.quality import PanopticQuality
 from cops.stages import load_model
+from jsonargparse import ArgumentParser
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

@@ -11,15 +11,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
-from PIL import Image
-from tqdm import tqdm
-
 from cops.checkpoints import CheckpointError
 from cops.coco import DataError, read_image
 from cops.export import PanopticWriter
 from cops.pictures import overlay
 from cops.stages import load_model
+from jsonargparse import ArgumentParser
+from PIL import Image
+from tqdm import tqdm
 
 
 def main(arguments: list[str] | None = None) -> None:

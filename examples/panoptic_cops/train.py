@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentParser
-from torch.utils.tensorboard import SummaryWriter
-
-from diffcomb import get_num_threads
-
 from cops.checkpoints import CheckpointError, write_json
 from cops.coco import DataError
 from cops.config import Config, config_from_dict, differences
 from cops.datasets import load_splits
 from cops.evaluation import panoptic_quality, predictions
 from cops.pictures import comparison
-from cops.stages import Run, control, full, pretrain
+from cops.stages import Run, control, full, make_segmenter, pretrain
+from jsonargparse import ArgumentParser
+from torch.utils.tensorboard import SummaryWriter
+
+from diffcomb import get_num_threads
 
 MODELS = ("baseline", "control", "full")
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
@@ -56,9 +55,10 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     began = time.time()
     torch.set_num_threads(config.threads or min(4, get_num_threads()))
     splits = load_splits(config)
+    device = _device(config.device)
+    make_segmenter(config, splits.train.categories)  # says what is wrong with the settings before anything is written
     out = Path(config.out or "runs")
     resumed = _prepare(out, config, overwrite)
-    device = _device(config.device)
     print(
         f"{'resuming' if resumed else 'starting'} in {out}: {len(splits.train)} training, {len(splits.validation)} "
         f"validation and {len(splits.test)} test images, network on {device}"
@@ -103,7 +103,9 @@ def _draw(run: Run) -> None:
     count = min(run.config.pictures, len(test))
     if not count:
         return
-    shown = type("Shown", (), {"__len__": lambda _: count, "__getitem__": lambda _, i: test[i], "categories": test.categories})()
+    shown = type(
+        "Shown", (), {"__len__": lambda _: count, "__getitem__": lambda _, i: test[i], "categories": test.categories}
+    )()
     found = {name: list(predictions(run.model(name), shown, run.device)) for name in MODELS}
     for i in range(count):
         results = {name: found[name][i][1] for name in ("baseline", "full")}
@@ -121,7 +123,12 @@ def _prepare(out: Path, config: Config, overwrite: bool) -> bool:
                 f"{out} holds a run with other settings ({'; '.join(changed)}): give another --out, or --overwrite"
             )
         return True
-    for old in (*out.glob("checkpoints/*.pt"), *out.glob("tensorboard/*"), *out.glob("pictures/*.png"), out / "metrics.json"):
+    for old in (
+        *out.glob("checkpoints/*.pt"),
+        *out.glob("tensorboard/*"),
+        *out.glob("pictures/*.png"),
+        out / "metrics.json",
+    ):
         old.unlink(missing_ok=True)
     write_json(config.to_dict(), path)
     return False

@@ -102,7 +102,7 @@ def test_nothing_at_all_is_no_division_by_zero():
 
 
 def test_bad_predictions_are_refused():
-    with pytest.raises(ValueError, match="ids without a segment, e.g. 2"):
+    with pytest.raises(ValueError, match=r"ids without a segment, e.g. 2"):
         score(SQUARE, BOTH, SQUARE, STUFF_ONLY)
     with pytest.raises(ValueError, match="differ in size"):
         score(SQUARE, BOTH, SQUARE[:10], BOTH)

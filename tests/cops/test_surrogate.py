@@ -112,9 +112,7 @@ def test_matching_is_the_best_of_all_matchings():
         weight = torch.where(classes[:, None] == truth_classes, iou, 0.0).numpy()
         rows, columns = _match(iou, iou, classes, truth_classes)
         assert (classes[rows] == truth_classes[columns]).all()
-        best = max(
-            sum(weight[i, c] for i, c in enumerate(chosen)) for chosen in itertools.permutations(range(4), 3)
-        )
+        best = max(sum(weight[i, c] for i, c in enumerate(chosen)) for chosen in itertools.permutations(range(4), 3))
         assert float(weight[rows, columns].sum()) == pytest.approx(best)
 
 

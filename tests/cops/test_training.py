@@ -8,9 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import evaluate
 import numpy as np
+import predict
 import pytest
 import torch
+import train
 from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
 from cops.config import Config, Dataset, Full, Model, Pretrain
 from cops.quality import PanopticQuality
@@ -20,9 +23,6 @@ from cops.surrogate import PanopticQualitySurrogate
 from cops.targets import make_targets
 from PIL import Image
 
-import evaluate
-import predict
-import train
 from diffcomb import Blackbox, Uniform
 
 EXAMPLE = Path(train.__file__).parent
@@ -42,11 +42,22 @@ def tiny(out, **changes):
     ).resolved()
 
 
-ARGUMENTS = (
-    "--dataset.train=12 --dataset.validation=3 --dataset.test=4 --model.distances=[1,4] --pretrain.steps=5 "
-    "--pretrain.batch=2 --pretrain.warmup=2 --full.steps=4 --full.batch=2 --full.evaluate_every=2 "
-    "--full.num_lambdas=2 --pictures=1 --save_every=2 --threads=1"
-).split()
+ARGUMENTS = [
+    "--dataset.train=12",
+    "--dataset.validation=3",
+    "--dataset.test=4",
+    "--model.distances=[1,4]",
+    "--pretrain.steps=5",
+    "--pretrain.batch=2",
+    "--pretrain.warmup=2",
+    "--full.steps=4",
+    "--full.batch=2",
+    "--full.evaluate_every=2",
+    "--full.num_lambdas=2",
+    "--pictures=1",
+    "--save_every=2",
+    "--threads=1",
+]
 
 
 @pytest.fixture(scope="module")

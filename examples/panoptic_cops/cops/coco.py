@@ -120,7 +120,9 @@ def _find_json(root: Path, split: str) -> Path:
     found = sorted((root / "annotations").glob(f"panoptic_{split}*.json"))
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "none"
-        raise DataError(f"{root / 'annotations'} must hold one panoptic_{split}*.json (COCO panoptic format), got {names}")
+        raise DataError(
+            f"{root / 'annotations'} must hold one panoptic_{split}*.json (COCO panoptic format), got {names}"
+        )
     return found[0]
 
 

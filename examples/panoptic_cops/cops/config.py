@@ -107,7 +107,8 @@ class Config:
     Attributes
     ----------
     data : "scenes" is generated, "coco" is the COCO panoptic format from `root`.
-    root : Folder with annotations/, for "coco": panoptic_train*.json is split into training and validation, panoptic_val*.json is the test split.
+    root : Folder with annotations/: panoptic_train*.json is split into training and validation images,
+        panoptic_val*.json is the test split.
     out : Folder of the run; "runs/<data>" by default.
     seed : Everything random follows from it.
     device : Where the network runs; "auto" takes CUDA if there is one.

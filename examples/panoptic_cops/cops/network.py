@@ -86,7 +86,9 @@ def difference_features(f: Tensor, distance: int) -> tuple[Tensor, Tensor]:
     height, width = f.shape[2:]
     h = F.pad(f, (back, forth, 0, 0))
     v = F.pad(f, (0, 0, back, forth))
-    return h[..., distance : distance + width] - h[..., :width], v[..., distance : distance + height, :] - v[..., :height, :]
+    return h[..., distance : distance + width] - h[..., :width], v[..., distance : distance + height, :] - v[
+        ..., :height, :
+    ]
 
 
 class AffinityClassifier(nn.Module):
@@ -96,7 +98,9 @@ class AffinityClassifier(nn.Module):
         super().__init__()
         self.distance = distance
         inputs, groups = (channels, 1) if distance == 1 else (2 * channels, 2)
-        self.body = nn.Sequential(conv_bn(inputs, inputs, 3, groups=inputs), conv_bn(inputs, channels, 1, groups=groups))
+        self.body = nn.Sequential(
+            conv_bn(inputs, inputs, 3, groups=inputs), conv_bn(inputs, channels, 1, groups=groups)
+        )
         self.last = nn.Conv2d(channels, 2, 1)  # not grouped: it sees both directions
 
     def forward(self, f: Tensor) -> Tensor:

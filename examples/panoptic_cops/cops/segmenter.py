@@ -44,15 +44,25 @@ class Prediction:
 class Segmenter(nn.Module):
     """The whole model: what is trained, and what predicts."""
 
-    def __init__(self, config: Config, categories: Sequence[Category], estimator: Estimator | None = None,
- generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        categories: Sequence[Category],
+        estimator: Estimator | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.categories = tuple(categories)
         self.network = CopsNetwork(config.model.backbone, len(categories), config.model.distances)
         self.scaling = CostScaling(len(categories), len(config.model.distances))
         things = [k for k, c in enumerate(categories) if c.isthing]
         self.layer = AsymmetricMultiwayCutLayer(
-            offsets(config.model.distances), things, estimator=estimator, solver=config.model.solver, anchor="center", generator=generator
+            offsets(config.model.distances),
+            things,
+            estimator=estimator,
+            solver=config.model.solver,
+            anchor="center",
+            generator=generator,
         )
         thresholds = [config.dataset.reject_things if c.isthing else config.dataset.reject_stuff for c in categories]
         self.register_buffer("thresholds", torch.tensor(thresholds, dtype=torch.float32), persistent=False)
@@ -85,7 +95,13 @@ class Segmenter(nn.Module):
         return class_costs.cpu(), edge_costs.cpu()
 
     def _prediction(
-        self, class_costs: Tensor, edge_costs: Tensor, classes: Tensor, clusters: Tensor, edges: Tensor, size: tuple[int, int]
+        self,
+        class_costs: Tensor,
+        edge_costs: Tensor,
+        classes: Tensor,
+        clusters: Tensor,
+        edges: Tensor,
+        size: tuple[int, int],
     ) -> Prediction:
         s = self.stride
         full = clusters.repeat_interleave(s, 0).repeat_interleave(s, 1)[: size[0], : size[1]].numpy()
@@ -107,7 +123,11 @@ class Segmenter(nn.Module):
 
 
 def segment_scores(
-    layer: AsymmetricMultiwayCutLayer, class_costs: Tensor, edge_costs: Tensor, clusters: Tensor, cluster_class: NDArray[np.int64]
+    layer: AsymmetricMultiwayCutLayer,
+    class_costs: Tensor,
+    edge_costs: Tensor,
+    clusters: Tensor,
+    cluster_class: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Confidence of every cluster: minus eq. 12, so that higher is surer.
 
@@ -119,7 +139,9 @@ def segment_scores(
     z = clusters.flatten().numpy()
     M = len(cluster_class)
     x = cluster_class[z]
-    unary = np.bincount(z, class_costs.flatten(1).T.numpy()[np.arange(H * W), x], M) / np.maximum(np.bincount(z, minlength=M), 1)
+    unary = np.bincount(z, class_costs.flatten(1).T.numpy()[np.arange(H * W), x], M) / np.maximum(
+        np.bincount(z, minlength=M), 1
+    )
     values = np.concatenate(
         [edge_costs[o][graph.map_window(o, "center")].flatten().numpy() for o in range(len(graph.offsets))]
     )

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from diffcomb import Blackbox, LogGrid, LogUniform, Uniform
 
+from .backbones import load_backbone_weights
 from .checkpoints import CheckpointError, load_checkpoint, save_atomically
 from .config import Config, Full, config_from_dict
 from .data import Category, Dataset, random_crop
@@ -47,6 +48,9 @@ class Run:
         """A model with the weights of a finished stage, or fresh ones that follow from the seed."""
         torch.manual_seed(self.config.seed)
         model = make_segmenter(self.config, self.splits.train.categories)
+        weights = self.config.model.backbone_weights
+        if checkpoint is None and weights is not None:
+            load_backbone_weights(model.network.backbone, weights)
         if checkpoint is not None:
             model.load_state_dict(load_checkpoint(self.checkpoint(checkpoint))["model"])
         return model.to(self.device, memory_format=torch.channels_last)  # convolutions run a third faster on a CPU
@@ -115,9 +119,7 @@ def full(run: Run) -> None:
 
 def _pretraining_losses(config: Config, model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
     c = config.pretrain
-    return pretraining_loss(
-        model.network(images), targets, c.semantic_share, c.affinity_share, c.affinity_weight
-    )
+    return pretraining_loss(model.network(images), targets, c.semantic_share, c.affinity_share, c.affinity_weight)
 
 
 def _drop(costs: Tensor, share: float) -> Tensor:
@@ -131,7 +133,11 @@ def _finetuned(run: Run) -> tuple[Segmenter, torch.optim.Optimizer]:
     model = run.model("baseline")
     model.requires_grad_(False)
     network = model.network
-    heads = [*network.semantic_head.parameters(), *network.affinity_head.parameters(), *network.classifiers.parameters()]
+    heads = [
+        *network.semantic_head.parameters(),
+        *network.affinity_head.parameters(),
+        *network.classifiers.parameters(),
+    ]
     scalars = list(model.scaling.parameters())
     for parameter in (*heads, *scalars):
         parameter.requires_grad_(True)

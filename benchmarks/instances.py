@@ -1,0 +1,83 @@
+"""Grid instances of COPS's shape: a Voronoi-like partition, noisy edge costs, noisy class costs. numpy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffcomb import GridGraph, grid_graph
+
+DISTANCES = (1, 4, 16, 32, 64, 128)  # Cityscapes, on the quarter-resolution grid
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One benchmark instance; `multicut_costs` follow the regions, `edge_costs` the panoptic partition."""
+
+    name: str
+    graph: GridGraph
+    node_costs: np.ndarray
+    edge_costs: np.ndarray
+    multicut_costs: np.ndarray
+    partitionable: np.ndarray
+
+
+def make(
+    height: int,
+    width: int,
+    num_classes: int = 19,
+    regions: int | None = None,
+    sharpness: float = 4.0,
+    noise: float = 1.0,
+    scale: float = 1.0,
+    seed: int = 0,
+) -> Instance:
+    """Make an instance.
+
+    Parameters
+    ----------
+    regions : number of regions; a function of the size by default.
+    sharpness : how far the class costs favour the true class; 1 is weak, 4 is strong.
+    noise : standard deviation of the edge costs about ±1.
+    scale : factor of the edge costs against the class costs.
+    """
+    rng = np.random.default_rng(seed)
+    regions = regions or max(6, round(0.16 * np.sqrt(height * width)))
+    region = _voronoi(rng, height, width, regions)
+    classes = rng.integers(0, num_classes, regions)[region]
+    things = max(1, round(num_classes * 8 / 19))
+    partitionable = np.arange(num_classes) >= num_classes - things
+    panoptic = np.where(partitionable[classes], region + num_classes, classes)
+    graph = grid_graph((height, width), [offset for d in DISTANCES for offset in ((d, 0), (0, d))])
+    u, v = graph.edges.T
+
+    def edge_costs(labels: np.ndarray) -> np.ndarray:
+        return np.where(labels[u] == labels[v], 1.0, -1.0) + noise * rng.standard_normal(len(u))
+
+    multicut_costs, panoptic_costs = edge_costs(region), scale * edge_costs(panoptic)
+    logits = rng.standard_normal((height * width, num_classes), np.float32)
+    logits[np.arange(len(logits)), classes] += sharpness
+    node_costs = np.log(np.exp(logits).sum(1, keepdims=True)) - logits
+    name = f"{height}x{width}, K={num_classes}, sharpness {sharpness:g}, noise {noise:g}, scale {scale:g}"
+    return Instance(name, graph, node_costs, panoptic_costs, multicut_costs, partitionable)
+
+
+def _voronoi(rng: np.random.Generator, height: int, width: int, regions: int) -> np.ndarray:
+    """Region of every cell: a power diagram of random points, in coordinates that are warped smoothly."""
+    side = min(height, width)
+    points = rng.uniform(0, 1, (regions, 2)) * [height, width]
+    weights = rng.uniform(0, (0.15 * side) ** 2, regions)
+    frequency = np.fft.fftfreq(height)[:, None] ** 2 + np.fft.fftfreq(width)[None] ** 2
+    low_pass = np.exp(-frequency * (2 * np.pi * 0.06 * side) ** 2 / 2)
+    yy, xx = np.mgrid[:height, :width].astype(float)
+    for axis in (yy, xx):
+        field = np.real(np.fft.ifft2(np.fft.fft2(rng.standard_normal((height, width))) * low_pass))
+        axis += 0.05 * side * field / field.std()
+    nearest = np.full((height, width), np.inf)
+    region = np.zeros((height, width), np.int64)
+    for r in range(regions):
+        distance = (yy - points[r, 0]) ** 2 + (xx - points[r, 1]) ** 2 - weights[r]
+        region[distance < nearest] = r
+        np.minimum(nearest, distance, out=nearest)
+    return region.ravel()

@@ -1,0 +1,66 @@
+"""What all benchmarks share: timing, peak memory, the yardstick, and tables as JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+from scipy.sparse.csgraph import minimum_spanning_tree
+from tabulate import tabulate
+
+from diffcomb import Graph
+
+
+def seconds(function: Callable[[], Any], repeat: int = 3) -> float:
+    """Median wall time of `repeat` calls after one that is not counted."""
+    function()
+    times = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def spanning_tree_seconds(graph: Graph, costs: np.ndarray) -> float:
+    """The yardstick: scipy's minimum spanning tree of the same graph, a sort and a union-find."""
+    shifted = np.abs(costs) + 1  # stored zeros would be no edges
+    u, v = graph.edges.T
+    matrix = sparse.coo_array((shifted, (u, v)), shape=(graph.num_nodes,) * 2).tocsr()
+    return seconds(lambda: minimum_spanning_tree(matrix))
+
+
+def peak_megabytes(function: Callable[[], Any]) -> float | None:
+    """How far the resident set rises above where it stood during a call; None where /proc does not tell."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    except OSError:
+        return None
+    before = _status("VmRSS")
+    function()
+    return max(0.0, (_status("VmHWM") - before) / 1024)
+
+
+def _status(field: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return float(line.split()[1])
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def save(name: str, title: str, rows: list[dict[str, Any]], out: Path, note: str = "") -> None:
+    """Print the rows as a Markdown table and save them as NAME.md and NAME.json."""
+    text = tabulate(rows, headers="keys", tablefmt="github", floatfmt=",.2f", missingval="")
+    out.mkdir(parents=True, exist_ok=True)
+    body = f"{title}\n\n{text}\n" + (f"\n{note}\n" if note else "")
+    (out / f"{name}.md").write_text(body)
+    content = {"title": title, "note": note, "python": platform.python_version(), "rows": rows}
+    (out / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
+    print(f"\n{body}\nwrote {out / name}.md and .json")

@@ -1,0 +1,74 @@
+"""Mutations: a sign flipped, a factor dropped; the named tests must turn red, or they test nothing.
+
+Each mutation is applied to a copy of the sources, and the tests run on that copy in another process, without
+compilation (a compiled copy would cost a quarter of a minute each).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLACKBOX, LIFTING = "diffcomb/gradients/blackbox.py", "diffcomb/lifting.py"
+MOVING, GREEDY = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/greedy.py"
+SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
+
+MUTATIONS = [
+    (BLACKBOX, "(after - before)", "(before - after)", "tests/test_gradients.py", "closed_form"),
+    (BLACKBOX, "1 / (scale * len(scales))", "1 / len(scales)", "tests/test_gradients.py", "closed_form"),
+    (BLACKBOX, "1 / (scale * len(scales))", "1 / scale", "tests/test_gradients.py", "mean_over_scales"),
+    (BLACKBOX, "(c + scale * g", "(c - scale * g", "tests/test_gradients.py", "closed_form"),
+    (BLACKBOX, "pool[int(value.argmin())]", "pool[int(value.argmax())]", "tests/test_gradients.py", "repair"),
+    (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_gradients.py", "adjoint"),
+    (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_gradients.py", "algorithm_1"),
+    (MOVING, "not queued[j] and not (fenced", "queued[j] and not (fenced", "tests/test_solvers.py", "local_optimum"),
+    (MOVING, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_solvers.py", "local_optimum"),
+    (GREEDY, "if key < keys[e]:", "if False:", "tests/test_solvers.py", "popped"),
+    (GREEDY, "costs[parallel] += costs[f]", "costs[parallel] -= costs[f]", "tests/test_solvers.py", "letter"),
+    ("diffcomb/solvers/exact.py", "if not cycles:", "if True:", "tests/test_solvers.py", "separates"),
+    ("diffcomb/problem.py", "if x[u] != x[v] or", "if", "tests/test_solvers.py", "heuristics_return_feasible"),
+    ("diffcomb/graph.py", "-(-d // 2)", "d // 2", "tests/test_graph.py", "equations_10"),
+    (SURROGATE, "0.5 * sigma[free]", "sigma[free]", "tests/cops/test_surrogate.py", "small_false_positive"),
+    (SURROGATE, "return iou**4", "return iou**2", "tests/cops/test_surrogate.py", "soft_threshold"),
+    (QUALITY, "if iou > 0.5", "if iou >= 0.5", "tests/cops/test_quality.py", "golden"),
+    (QUALITY, " - overlap.get((p, VOID), 0))", ")", "tests/cops/test_quality.py", "golden"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mutant")
+    for name in ("diffcomb", "examples", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def run(folder, file, chosen):
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen, file]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(("file", "original", "mutant", "tests", "chosen"), MUTATIONS)
+def test_the_mutant_is_caught(sources, file, original, mutant, tests, chosen):
+    path = sources / file
+    text = path.read_text()
+    assert text.count(original) == 1, f"{original!r} must occur once in {file}"
+    path.write_text(text.replace(original, mutant))
+    try:
+        done = run(sources, tests, chosen)
+    finally:
+        path.write_text(text)
+    assert done.returncode == 1, f"no test noticed: {done.stdout[-2000:]}{done.stderr[-500:]}"
+    assert "failed" in done.stdout
+    assert "ModuleNotFoundError" not in done.stdout
+
+
+def test_the_copy_itself_passes(sources):
+    done = run(sources, "tests/test_gradients.py", "closed_form or adjoint")
+    assert done.returncode == 0, done.stdout[-2000:]

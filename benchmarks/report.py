@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import platform
 import statistics
@@ -39,9 +41,11 @@ def spanning_tree_seconds(graph: Graph, costs: np.ndarray) -> float:
 
 def peak_megabytes(function: Callable[[], Any]) -> float | None:
     """How far the resident set rises above where it stood during a call; None where /proc does not tell."""
+    gc.collect()
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # else memory that an earlier call freed hides what this one needs
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-    except OSError:
+    except (OSError, AttributeError):
         return None
     before = _status("VmRSS")
     function()

@@ -1,0 +1,84 @@
+"""Draw the pictures of the documentation: python docs/figures.py"""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from diffcomb import amwc, grid_graph, multicut, mwc
+
+HERE = Path(__file__).parent
+PALETTE = ["#4c78a8", "#f2cf5b", "#e45756", "#72b7b2", "#b279a2", "#54a24b", "#9d755d", "#ff9da6"]
+
+
+def problems() -> None:
+    """One instance, its costs, and the solutions of the three problems."""
+    rng = np.random.default_rng(4)
+    H, W = 7, 10
+    truth = np.zeros((H, W), int)  # class 0 is stuff, class 1 is stuff, class 2 is a thing with two touching instances
+    truth[:, 6:] = 1
+    truth[1:4, 2:5], truth[4:6, 2:5] = 2, 3
+    classes = np.minimum(truth, 2).ravel()
+    graph = grid_graph((H, W))
+    u, v = graph.edges.T
+    edge_costs = np.where(truth.ravel()[u] == truth.ravel()[v], 1.0, -1.0) + 0.55 * rng.normal(size=len(u))
+    node_costs = 0.8 * rng.normal(size=(H * W, 3)) - 1.2 * np.eye(3)[classes]
+    solutions = [
+        ("multicut: clusters", multicut(graph, edge_costs, solver="exact"), None),
+        ("multiway cut: classes", mwc(graph, node_costs, edge_costs, solver="exact"), "class"),
+        ("asymmetric multiway cut,\nP = {2}", amwc(graph, node_costs, edge_costs, [2], solver="exact"), "both"),
+    ]
+    figure = Figure(figsize=(13, 3.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 4)
+    y, x = np.divmod(np.arange(H * W), W)
+    for axis in axes:
+        axis.set_aspect("equal")
+        axis.invert_yaxis()
+        axis.axis("off")
+    for (a, b), cost in zip(graph.edges, edge_costs, strict=True):
+        color = "#2a7f3f" if cost > 0 else "#c0392b"
+        axes[0].plot(x[[a, b]], y[[a, b]], color=color, lw=0.6 + 1.6 * abs(cost), zorder=1)
+    axes[0].scatter(x, y, s=60, c=[PALETTE[k] for k in node_costs.argmin(1)], zorder=2, edgecolor="white")
+    axes[0].set_title("costs: green attractive,\nred repulsive; dots: cheapest class")
+    for axis, (title, s, kind) in zip(axes[1:], solutions, strict=True):
+        for (a, b), cut in zip(graph.edges, s.edge_labels, strict=True):
+            axis.plot(x[[a, b]], y[[a, b]], color="#bbbbbb" if not cut else "#222222", lw=1.5, ls=":" if cut else "-", zorder=1)
+        colors = s.clusters if kind is None else s.node_labels
+        axis.scatter(x, y, s=60, c=[PALETTE[k % len(PALETTE)] for k in colors], zorder=2, edgecolor="white")
+        if kind == "both":
+            things = [c for c in range(s.num_clusters) if s.node_labels[s.clusters == c][0] == 2]
+            for number, c in enumerate(things):
+                for i in np.flatnonzero(s.clusters == c):
+                    axis.text(x[i], y[i], "ABCDEFG"[number], ha="center", va="center", fontsize=6, color="white", zorder=3)
+        axis.set_title(f"{title}\nobjective {s.objective:.2f}")
+    figure.savefig(HERE / "pictures" / "problems.svg", metadata={"Date": None})
+
+
+def interpolation() -> None:
+    """The loss of an arg-min in one cost, and its interpolation at several scales."""
+    figure = Figure(figsize=(6, 2.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    c = np.linspace(-3, 3, 601)
+    g = np.array([1.0, 0.0])  # taking the first item is a loss of 1
+
+    def loss(first: np.ndarray) -> np.ndarray:
+        return (first < 0).astype(float)
+
+    axis.plot(c, loss(c), color="#222222", lw=2, label="loss of the solution: gradient 0")
+    for scale, color in ((0.5, "#e45756"), (1.5, "#4c78a8"), (3.0, "#54a24b")):
+        # (V(c + λ g) - V(c)) / λ with V(c) = min(c_1, 0)
+        value = (np.minimum(c + scale * g[0], 0) - np.minimum(c, 0)) / scale
+        axis.plot(c, value, color=color, label=f"interpolated, λ = {scale}")
+    axis.set_xlabel("cost of the first of two items (the second costs 0)")
+    axis.legend()
+    figure.savefig(HERE / "pictures" / "interpolation.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    (HERE / "pictures").mkdir(exist_ok=True)
+    problems()
+    interpolation()
+    print(f"wrote {HERE / 'pictures'}/problems.svg and interpolation.svg")

@@ -44,14 +44,23 @@ def problems() -> None:
     axes[0].set_title("costs: green attractive,\nred repulsive; dots: cheapest class")
     for axis, (title, s, kind) in zip(axes[1:], solutions, strict=True):
         for (a, b), cut in zip(graph.edges, s.edge_labels, strict=True):
-            axis.plot(x[[a, b]], y[[a, b]], color="#bbbbbb" if not cut else "#222222", lw=1.5, ls=":" if cut else "-", zorder=1)
+            axis.plot(
+                x[[a, b]],
+                y[[a, b]],
+                color="#bbbbbb" if not cut else "#222222",
+                lw=1.5,
+                ls=":" if cut else "-",
+                zorder=1,
+            )
         colors = s.clusters if kind is None else s.node_labels
         axis.scatter(x, y, s=60, c=[PALETTE[k % len(PALETTE)] for k in colors], zorder=2, edgecolor="white")
         if kind == "both":
             things = [c for c in range(s.num_clusters) if s.node_labels[s.clusters == c][0] == 2]
             for number, c in enumerate(things):
                 for i in np.flatnonzero(s.clusters == c):
-                    axis.text(x[i], y[i], "ABCDEFG"[number], ha="center", va="center", fontsize=6, color="white", zorder=3)
+                    axis.text(
+                        x[i], y[i], "ABCDEFG"[number], ha="center", va="center", fontsize=6, color="white", zorder=3
+                    )
         axis.set_title(f"{title}\nobjective {s.objective:.2f}")
     figure.savefig(HERE / "pictures" / "problems.svg", metadata={"Date": None})
 

@@ -197,7 +197,9 @@ def test_predict_writes_overlay_png_and_json(finished, tmp_path, capsys):
     with Image.open(tmp_path / "p" / "two_panoptic.png") as file:
         assert file.size == (50, 31)
     with pytest.raises(SystemExit):
-        predict.main([str(tmp_path / "none.png"), f"--checkpoint={out / 'checkpoints' / 'full.pt'}"])
+        predict.main(
+            [str(tmp_path / "none.png"), f"--checkpoint={out / 'checkpoints' / 'full.pt'}", f"--out={tmp_path / 'q'}"]
+        )
     assert "none.png is missing" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         predict.main([str(folder), "--checkpoint=nothing.pt"])

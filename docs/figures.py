@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation: python docs/figures.py"""
+"""Draw the pictures of the documentation: ``python docs/figures.py``."""
 
 from pathlib import Path
 

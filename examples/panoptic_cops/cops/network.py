@@ -12,8 +12,24 @@ from torch.nn import functional as F
 from .backbones import ResNet50, SmallBackbone
 
 SIZES = {
-    "small": {"aspp": 48, "decoder": 32, "reduced": (16, 12), "rates": (1, 2, 4), "head": 32, "affinity": 24},
-    "resnet50": {"aspp": 256, "decoder": 256, "reduced": (64, 32), "rates": (6, 12, 18), "head": 256, "affinity": 256},
+    "small": {
+        "aspp": 48,
+        "decoder": 32,
+        "reduced": (16, 12),
+        "rates": (1, 2, 4),
+        "head": 32,
+        "affinity": 24,
+        "separable": False,
+    },
+    "resnet50": {
+        "aspp": 256,
+        "decoder": 256,
+        "reduced": (64, 32),
+        "rates": (6, 12, 18),
+        "head": 256,
+        "affinity": 256,
+        "separable": True,
+    },
 }
 
 
@@ -34,13 +50,20 @@ def conv_bn(inputs: int, outputs: int, size: int, dilation: int = 1, groups: int
     )
 
 
+def wide_conv(inputs: int, outputs: int, size: int, separable: bool, dilation: int = 1) -> nn.Sequential:
+    """A convolution of more than one pixel; separable ones are depth-wise, then point-wise, as in Panoptic-DeepLab."""
+    if not separable:
+        return conv_bn(inputs, outputs, size, dilation)
+    return nn.Sequential(conv_bn(inputs, inputs, size, dilation, groups=inputs), conv_bn(inputs, outputs, 1))
+
+
 class ASPP(nn.Module):
     """Atrous spatial pyramid pooling with image pooling."""
 
-    def __init__(self, inputs: int, outputs: int, rates: Sequence[int]) -> None:
+    def __init__(self, inputs: int, outputs: int, rates: Sequence[int], separable: bool) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            [conv_bn(inputs, outputs, 1), *(conv_bn(inputs, outputs, 3, dilation=rate) for rate in rates)]
+            [conv_bn(inputs, outputs, 1), *(wide_conv(inputs, outputs, 3, separable, rate) for rate in rates)]
         )
         # No batch norm on the pooled branch: one value a channel has no statistics in a batch of one.
         self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, outputs, 1), nn.ReLU(inplace=True))
@@ -59,13 +82,15 @@ class Decoder(nn.Module):
         top = max(channels)
         self.top = top
         self.low_strides = tuple(low_strides)
-        self.aspp = ASPP(channels[top], size["aspp"], size["rates"])
+        self.aspp = ASPP(channels[top], size["aspp"], size["rates"], size["separable"])
         self.reduce = nn.ModuleList()
         self.fuse = nn.ModuleList()
         inputs = size["aspp"]
         for stride, reduced in zip(self.low_strides, size["reduced"], strict=True):
             self.reduce.append(conv_bn(channels[stride], reduced, 1))
-            self.fuse.append(conv_bn(inputs + reduced, size["decoder"], 3))
+            self.fuse.append(
+                wide_conv(inputs + reduced, size["decoder"], 5 if size["separable"] else 3, size["separable"])
+            )
             inputs = size["decoder"]
 
     def forward(self, features: dict[int, Tensor]) -> Tensor:
@@ -137,9 +162,11 @@ class CopsNetwork(nn.Module):
         low = strides[-2::-1]
         self.semantic_decoder = Decoder(self.backbone.channels, size, low)
         self.affinity_decoder = Decoder(self.backbone.channels, size, low)
-        width, head, affinity = size["decoder"], size["head"], size["affinity"]
-        self.semantic_head = nn.Sequential(conv_bn(width, head, 3), nn.Conv2d(head, num_classes, 1))
-        self.affinity_head = nn.Sequential(conv_bn(width + num_classes, affinity, 3), conv_bn(affinity, affinity, 1))
+        width, head, affinity, separable = (size[key] for key in ("decoder", "head", "affinity", "separable"))
+        self.semantic_head = nn.Sequential(wide_conv(width, head, 3, separable), nn.Conv2d(head, num_classes, 1))
+        self.affinity_head = nn.Sequential(
+            wide_conv(width + num_classes, affinity, 3, separable), conv_bn(affinity, affinity, 1)
+        )
         self.classifiers = nn.ModuleList(AffinityClassifier(affinity, d) for d in distances)
 
     def forward(self, image: Tensor) -> Logits:

@@ -6,10 +6,11 @@ import torch
 from cops.backbones import ResNet50, SmallBackbone, load_backbone_weights
 from cops.config import Config, config_from_dict, differences
 from cops.data import Category, Sample, Segment, random_crop
+from cops.evaluation import average_precision
 from cops.losses import affinity_loss, top_k_mean
 from cops.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
 from cops.scenes import Scenes
-from cops.segmenter import Segmenter, segment_scores
+from cops.segmenter import Prediction, Segmenter, segment_scores
 from cops.targets import make_targets, offsets, to_input
 
 from diffcomb import AsymmetricMultiwayCutLayer
@@ -169,6 +170,32 @@ def test_segment_scores_are_equation_12():
                     (cut if ends == 1 else joined).append(float(edge_costs[o, i, j])) if ends else None
         expected = unary + (np.mean(cut) if cut else 0) - (np.mean(joined) if joined else 0)
         assert scores[c] == pytest.approx(-expected, abs=1e-6)
+
+
+def ap_pair(ids, found, scores, crowd=()):
+    """A sample whose things are ids 1.., and a prediction whose things are found ids 1.. with these scores."""
+    segments = [(i, 1, i in crowd) for i in range(1, int(np.max(ids)) + 1)]
+    predicted = tuple(Segment(i, 1) for i in range(1, int(np.max(found)) + 1))
+    empty = np.zeros(0, np.float32)
+    return sample(ids, *segments), Prediction(np.asarray(found), predicted, scores, np.zeros(0, np.uint8), empty, empty)
+
+
+def test_average_precision_ranks_by_score():
+    ids = np.zeros((40, 40), int)
+    ids[2:18, 2:18], ids[22:38, 22:38] = 1, 2
+    assert average_precision([ap_pair(ids, ids, (0.9, 0.8))], (STUFF, THING)) == {
+        "AP": pytest.approx(100), "AP50": pytest.approx(100)
+    }  # fmt: skip
+    found = ids.copy()
+    found[22:38, 22:38] = 0
+    found[22:30, 2:10] = 2  # one hit, one false positive
+    sure = average_precision([ap_pair(ids, found, (0.9, 0.1))], (STUFF, THING))["AP50"]
+    unsure = average_precision([ap_pair(ids, found, (0.1, 0.9))], (STUFF, THING))["AP50"]
+    assert sure == pytest.approx(50, abs=1)
+    assert unsure == pytest.approx(25, abs=1)
+    assert average_precision([ap_pair(ids, ids * 0, ())], (STUFF, THING))["AP"] == 0.0
+    crowd = average_precision([ap_pair(ids, ids, (0.9, 0.8), crowd={2})], (STUFF, THING))
+    assert crowd["AP"] == pytest.approx(100)
 
 
 def test_prediction_rejects_small_segments_and_keeps_odd_sizes():

@@ -81,7 +81,10 @@ def average_precision(pairs: Sequence[tuple[Sample, Prediction]], categories: Se
         reference = COCO()
         reference.dataset = {
             "info": {},
-            "images": [{"id": i} for i in range(1, len(pairs) + 1)],
+            "images": [
+                {"id": i, "height": sample.ids.shape[0], "width": sample.ids.shape[1]}
+                for i, (sample, _) in enumerate(pairs, start=1)
+            ],
             "annotations": truth,
             "categories": [{"id": k + 1, "name": c.name} for k, c in enumerate(categories) if c.isthing],
         }

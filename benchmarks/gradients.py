@@ -95,7 +95,7 @@ def time_backward() -> list[dict[str, object]]:
                 "batch": batch,
                 "start": start,
                 "forward, ms": 1000 * ahead,
-                "batch speed-up over one thread": serial / threaded,
+                "batch speed-up over one thread": serial / threaded if batch > 1 else None,
                 "backward / forward": (total - ahead) / ahead,
                 "per perturbed solve": (total - ahead) / ahead / 5,
             }

@@ -82,7 +82,7 @@ def _get_pool() -> ThreadPoolExecutor:
 def thread_imap(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Yield ``function(item)`` for every item, in order, computed by the shared threads; all start at once.
 
-    An exception of any call is raised at its turn, and what has not started by then is cancelled.
+    An exception of any call is raised, at its turn at the latest, and what has not started by then is cancelled.
     """
     items = list(items)
     if len(items) < 2 or get_num_threads() == 1 or getattr(_inside, "task", False):

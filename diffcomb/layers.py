@@ -15,9 +15,11 @@ from .graph import GridGraph, grid_graph
 from .lifting import LiftedMWC
 from .solvers import get_solver
 
+MAX_GRAPHS = 8  # image sizes whose graphs a layer keeps
+
 
 class CutOutput(NamedTuple):
-    """What a layer returns; the first three are differentiable, with the dtype of the costs.
+    """What a layer returns; the first three are differentiable (of the multicut only `edges` is).
 
     Attributes
     ----------
@@ -74,6 +76,8 @@ class _GridLayer(nn.Module):
     def _graph_and_places(self, height: int, width: int) -> tuple[GridGraph, Tensor]:
         key = (height, width)
         if key not in self._graphs:
+            if len(self._graphs) >= MAX_GRAPHS:
+                self._graphs.pop(next(iter(self._graphs)))  # the oldest
             graph = grid_graph(key, self.offsets)
             index = torch.arange(len(self.offsets) * height * width).view(len(self.offsets), height, width)
             places = [index[o][graph.map_window(o, self.anchor)].flatten() for o in range(len(self.offsets))]

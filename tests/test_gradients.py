@@ -265,6 +265,20 @@ class TestStarts:
             assert values["best"] == pytest.approx(min(values["cold"], values["warm"]))
             assert values["warm"] <= float(((nodes + lam * gx) * x).sum() + ((edges + lam * gy) * y).sum()) + 1e-9
 
+    @pytest.mark.parametrize("lift", [None, LiftedMWC()])
+    @pytest.mark.parametrize("start", ["cold", "warm"])
+    def test_an_init_of_the_forward_solve_does_not_reach_the_perturbed_ones(self, start, lift):
+        graph = grid_graph((4, 4))
+        nodes, edges = costs_and_gradient(0, (16, 6), (graph.num_edges,))
+        init = (np.full(16, 5), np.zeros(16, int))
+        f = pg(amwc, estimator=Blackbox(lambdas=3.0, start=start), lift=lift)
+        data = {"graph": graph, "partitionable": [1], "solver": "exact"}
+        z, *_ = f(nodes, edges, **data)
+        (gz,) = costs_and_gradient(1, tuple(z.shape))
+        plain = cost_gradient(f, [nodes, edges], [gz], **data)
+        with_init = cost_gradient(f, [nodes, edges], [gz], init=init, **data)
+        assert all(torch.equal(a, b) for a, b in zip(plain, with_init, strict=True))
+
     def test_unknown_start(self):
         with pytest.raises(ValueError, match="'cold', 'warm', 'best', got 'hot'"):
             Blackbox(start="hot")

@@ -50,6 +50,7 @@ class Solver:
         self.name = name
         self.arrays = arrays
         self.vectorized = vectorized
+        self.own = hasattr(function, "cost_ndims")  # a solver of this package
 
     def __call__(self, costs: tuple[Array, ...], data: dict[str, Any]) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
         """Call the solver; returns (solutions of the costs' shapes and dtypes, auxiliary outputs).
@@ -65,7 +66,7 @@ class Solver:
         except Exception as error:
             kind = "numpy arrays" if self.arrays == "numpy" else "torch tensors"
             shapes = ", ".join(str(c.shape) for c in costs)
-            if not hasattr(self.function, "cost_ndims"):  # not one of this package's own
+            if not self.own:
                 error.add_note(
                     f"perturbed_grad called {self.name} with {kind} of shape {shapes}; "
                     f"arrays='numpy' | 'torch', cost_ndims= and vectorized= change how it is called"
@@ -114,6 +115,8 @@ class Oracle:
     def _solve_one(self, job: Job) -> tuple[Array, ...]:
         instance = self.instances[job.instance]
         data = instance.data
+        if self.solver.own and "init" in data:  # meant for the forward solve, in its space
+            data = {key: value for key, value in data.items() if key != "init"}
         if job.warm:
             data = {**data, "init": (*instance.solutions, *instance.auxiliary)}
         return self.solver(job.costs(), data)[0]

@@ -10,14 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from cops.checkpoints import CheckpointError, write_json
 from cops.coco import DataError
 from cops.datasets import load_splits
-from cops.evaluation import average_precision, predictions
+from cops.evaluation import AveragePrecision, predictions
 from cops.export import PanopticWriter
 from cops.quality import PanopticQuality
-from cops.stages import load_model
+from cops.stages import find_device, load_model
 from jsonargparse import ArgumentParser
 
 
@@ -30,11 +29,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--solver", type=Literal["multilevel", "greedy"] | None, help="another solver than in training")
     parser.add_argument("--dump", type=Path | None, help="folder for the predictions in COCO panoptic format")
     parser.add_argument("--metrics", type=Path | None, help="JSON file for the metrics")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
         return evaluate(options)
-    except (DataError, CheckpointError, ValueError) as error:
+    except (DataError, CheckpointError, ValueError, OSError) as error:
         parser.exit(2, f"evaluate.py: error: {error}\n")
         raise AssertionError from error  # not reached
 
@@ -45,12 +44,21 @@ def evaluate(options: Any) -> dict[str, Any]:
     if options.root is not None:
         config = replace(config, root=options.root)
     dataset = getattr(load_splits(config), options.split)
-    device = torch.device(options.device)
-    pairs = list(predictions(model.to(device), dataset, device, f"{options.split} split"))
-    quality = PanopticQuality(dataset.categories)
-    for sample, prediction in pairs:
-        quality.add(prediction.ids, prediction.segments, sample)
-    metrics = {**quality.result(), **average_precision(pairs, dataset.categories), "classes": quality.per_class()}
+    if [(c.id, c.isthing) for c in dataset.categories] != [(c.id, c.isthing) for c in model.categories]:
+        raise DataError("the data have other categories than the model was trained on")
+    device = find_device(options.device)
+    quality, precision = PanopticQuality(dataset.categories), AveragePrecision(dataset.categories)
+    writer = PanopticWriter(options.dump, dataset.categories) if options.dump is not None else None
+    try:
+        for sample, prediction in predictions(model.to(device), dataset, device, f"{options.split} split"):
+            quality.add(prediction.ids, prediction.segments, sample)
+            precision.add(sample, prediction)
+            if writer is not None:
+                writer.add(sample.name, prediction)
+    finally:
+        if writer is not None:
+            print(f"\nwrote {writer.close()} and {len(writer.images)} PNGs beside it")
+    metrics = {**quality.result(), **precision.result(), "classes": quality.per_class()}
     print("\n| " + " | ".join(k for k in metrics if k != "classes") + " |")
     print("|" + "---|" * (len(metrics) - 1))
     print("| " + " | ".join(f"{v:.2f}" for k, v in metrics.items() if k != "classes") + " |\n")
@@ -61,11 +69,6 @@ def evaluate(options: Any) -> dict[str, Any]:
     if options.metrics is not None:
         write_json(metrics, options.metrics)
         print(f"\nwrote {options.metrics}")
-    if options.dump is not None:
-        writer = PanopticWriter(options.dump, dataset.categories)
-        for sample, prediction in pairs:
-            writer.add(sample.name, prediction)
-        print(f"\nwrote {writer.close()} and {len(pairs)} PNGs beside it")
     return metrics
 
 

@@ -15,7 +15,7 @@ from cops.checkpoints import CheckpointError
 from cops.coco import DataError, read_image
 from cops.export import PanopticWriter
 from cops.pictures import overlay
-from cops.stages import load_model
+from cops.stages import find_device, load_model
 from jsonargparse import ArgumentParser
 from PIL import Image
 from tqdm import tqdm
@@ -27,11 +27,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
     parser.add_argument("--checkpoint", type=Path, default=Path("runs/scenes/checkpoints/full.pt"))
     parser.add_argument("--out", type=Path, default=Path("predictions"))
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
-        predict(options.images, options.checkpoint, options.out, torch.device(options.device))
-    except (DataError, CheckpointError) as error:
+        predict(options.images, options.checkpoint, options.out, find_device(options.device))
+    except (DataError, CheckpointError, ValueError, OSError) as error:
         parser.exit(2, f"predict.py: error: {error}\n")
 
 

@@ -10,6 +10,7 @@ interrupted goes on where it stood when the same command is given again.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -19,10 +20,11 @@ import torch
 from cops.checkpoints import CheckpointError, write_json
 from cops.coco import DataError
 from cops.config import Config, config_from_dict, differences
+from cops.data import Subset
 from cops.datasets import load_splits
 from cops.evaluation import panoptic_quality, predictions
 from cops.pictures import comparison
-from cops.stages import Run, control, full, make_segmenter, pretrain
+from cops.stages import Run, check_settings, control, find_device, full, pretrain
 from jsonargparse import ArgumentParser
 from torch.utils.tensorboard import SummaryWriter
 
@@ -45,7 +47,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     config = config_from_dict(values).resolved()
     try:
         return train(config, overwrite=namespace.overwrite)
-    except (DataError, CheckpointError, ValueError) as error:
+    except (DataError, CheckpointError, ValueError, FloatingPointError, OSError) as error:
         parser.exit(2, f"train.py: error: {error}\n")
         raise AssertionError from error  # not reached
 
@@ -55,8 +57,8 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     began = time.time()
     torch.set_num_threads(config.threads or min(4, get_num_threads()))
     splits = load_splits(config)
-    device = _device(config.device)
-    make_segmenter(config, splits.train.categories)  # says what is wrong with the settings before anything is written
+    device = find_device(config.device)
+    check_settings(config, splits.train.categories)  # before anything is written
     out = Path(config.out or "runs")
     resumed = _prepare(out, config, overwrite)
     print(
@@ -103,12 +105,10 @@ def _draw(run: Run) -> None:
     count = min(run.config.pictures, len(test))
     if not count:
         return
-    shown = type(
-        "Shown", (), {"__len__": lambda _: count, "__getitem__": lambda _, i: test[i], "categories": test.categories}
-    )()
-    found = {name: list(predictions(run.model(name), shown, run.device)) for name in MODELS}
+    shown = Subset(test, range(count))
+    found = {name: list(predictions(run.model(name), shown, run.device)) for name in ("baseline", "full")}
     for i in range(count):
-        results = {name: found[name][i][1] for name in ("baseline", "full")}
+        results = {name: pairs[i][1] for name, pairs in found.items()}
         path = run.out / "pictures" / f"{test[i].name}.png"
         comparison(path, test[i], results, test.categories, run.config.model.distances)
 
@@ -117,30 +117,24 @@ def _prepare(out: Path, config: Config, overwrite: bool) -> bool:
     """Make the run folder; says whether it continues an earlier run of the same configuration."""
     path = out / "config.json"
     if path.exists() and not overwrite:
-        changed = differences(config_from_dict(json.loads(path.read_text())), config)
+        try:
+            earlier = config_from_dict(json.loads(path.read_text()))
+        except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is corrupt ({error}): give another --out, or --overwrite") from error
+        changed = differences(earlier, config)
         if changed:
             raise ValueError(
                 f"{out} holds a run with other settings ({'; '.join(changed)}): give another --out, or --overwrite"
             )
         return True
-    for old in (
-        *out.glob("checkpoints/*.pt"),
-        *out.glob("tensorboard/*"),
-        *out.glob("pictures/*.png"),
-        out / "metrics.json",
-    ):
-        old.unlink(missing_ok=True)
+    ours = [out / name for name in ("checkpoints", "tensorboard", "pictures", "metrics.json")]
+    found = [p for p in ours if p.exists()]
+    if found and not overwrite:
+        raise ValueError(f"{out} holds {found[0].name} but no config.json of a run: give another --out, or --overwrite")
+    for old in found:
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     write_json(config.to_dict(), path)
     return False
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={name!r} cannot be used: {error}") from error
 
 
 if __name__ == "__main__":

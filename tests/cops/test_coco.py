@@ -93,10 +93,10 @@ def test_missing_folders_and_files_are_named(root, tmp_path):
         CocoPanoptic(root, "test")
     (root / "val2017" / "1.jpg").unlink()
     with pytest.raises(DataError, match=r"annotation of image 101: the file .*1\.jpg is missing"):
-        CocoPanoptic(root, "val")[1]
-    (root / "annotations" / "panoptic_val2017" / "2.png").unlink()
+        CocoPanoptic(root, "val")
+    (root / "annotations" / "panoptic_train2017" / "2.png").unlink()
     with pytest.raises(DataError, match=r"annotation of image 102: the file .*2\.png is missing"):
-        CocoPanoptic(root, "val")[2]
+        CocoPanoptic(root, "train")
     with pytest.raises(DataError, match="give --root"):
         load_splits(Config(data="coco").resolved())
 
@@ -112,6 +112,10 @@ def test_truncated_images_are_refused(root):
     ("change", "message"),
     [
         (lambda c: c.pop("categories"), "lacks the list 'categories'"),
+        (lambda c: c["categories"][0].pop("isthing"), "malformed: KeyError\\('isthing'\\)"),
+        (lambda c: c["images"][0].pop("file_name"), "malformed: KeyError\\('file_name'\\)"),
+        (lambda c: c["annotations"][0].pop("segments_info"), "malformed: KeyError\\('segments_info'\\)"),
+        (lambda c: c["annotations"][0]["segments_info"][0].pop("id"), "a segment lacks 'id' or 'category_id'"),
         (lambda c: c["annotations"][0].update(image_id=7), "annotations name image ids that 'images' lacks, e.g. 7"),
         (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=4), "unknown category id 4"),
         (lambda c: c["annotations"][0]["segments_info"].pop(1), "ids that segments_info lacks, e.g. 300"),

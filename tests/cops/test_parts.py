@@ -6,7 +6,7 @@ import torch
 from cops.backbones import ResNet50, SmallBackbone, load_backbone_weights
 from cops.config import Config, config_from_dict, differences
 from cops.data import Category, Sample, Segment, random_crop
-from cops.evaluation import average_precision
+from cops.evaluation import AveragePrecision
 from cops.losses import affinity_loss, top_k_mean
 from cops.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
 from cops.scenes import Scenes
@@ -178,6 +178,13 @@ def ap_pair(ids, found, scores, crowd=()):
     predicted = tuple(Segment(i, 1) for i in range(1, int(np.max(found)) + 1))
     empty = np.zeros(0, np.float32)
     return sample(ids, *segments), Prediction(np.asarray(found), predicted, scores, np.zeros(0, np.uint8), empty, empty)
+
+
+def average_precision(pairs, categories):
+    precision = AveragePrecision(categories)
+    for pair in pairs:
+        precision.add(*pair)
+    return precision.result()
 
 
 def test_average_precision_ranks_by_score():

@@ -97,7 +97,8 @@ def test_full_training_changes_heads_and_scales_only(finished):
         "semantic_head", "affinity_head", "classifiers"
     }  # fmt: skip
     assert not any("running" in k for k in changed["full"])
-    assert {k.split(".")[0] for k in changed["control"]} == {"network"}
+    # The control trains the same parameters, so that it could buy the same calibration.
+    assert {k.split(".")[0] for k in changed["control"]} == {"network", "scaling"}
 
 
 def test_the_same_command_again_trains_nothing_and_other_settings_are_refused(finished, capsys):
@@ -111,7 +112,8 @@ def test_the_same_command_again_trains_nothing_and_other_settings_are_refused(fi
     assert "other settings (seed: 0 -> 3)" in capsys.readouterr().err
 
 
-def test_resumed_after_a_kill_equals_uninterrupted(finished, tmp_path):
+@pytest.mark.parametrize("awaited", ["pretrain.last.pt", "full.last.pt"])
+def test_resumed_after_a_kill_equals_uninterrupted(finished, tmp_path, awaited):
     """The process is killed without warning in the middle of a stage; the same command completes the same run."""
     expected, metrics = finished
     out = tmp_path / "run"
@@ -119,7 +121,7 @@ def test_resumed_after_a_kill_equals_uninterrupted(finished, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 240
-    while not (out / "checkpoints" / "pretrain.last.pt").exists():
+    while not (out / "checkpoints" / awaited).exists():
         assert process.poll() is None, "it ended before its first checkpoint"
         assert time.time() < deadline
         time.sleep(0.01)
@@ -151,12 +153,26 @@ def test_corrupt_checkpoints_are_named_and_nothing_is_lost(finished, tmp_path, c
         load_checkpoint(tmp_path / "y.pt")
 
 
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "holiday.png").write_bytes(b"mine")
+    with pytest.raises(SystemExit):
+        train.main([*ARGUMENTS, f"--out={tmp_path}"])
+    assert "holds pictures but no config.json" in capsys.readouterr().err
+    assert (tmp_path / "pictures" / "holiday.png").read_bytes() == b"mine"
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(SystemExit):
+        train.main([*ARGUMENTS, f"--out={tmp_path}"])
+    assert "config.json is corrupt" in capsys.readouterr().err
+
+
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
     path = tmp_path / "a.pt"
     save_atomically({"model": 1}, path)
     with pytest.raises((TypeError, AttributeError)):
         save_atomically({"model": (i for i in ())}, path)  # cannot be pickled
     assert load_checkpoint(path) == {"model": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
 def test_evaluate_scores_and_dumps_what_coco_reads_back(finished, tmp_path, capsys):
@@ -211,6 +227,8 @@ def test_a_bad_command_line_says_what_is_wrong(tmp_path, capsys):
         (["--data=coco", f"--root={tmp_path / 'nowhere'}"], "data folder"),
         (["--device=gpu7"], "device='gpu7' cannot be used"),
         (["--full.lambda_low=0"], "λ must be positive"),
+        (["--dataset.size=63"], "dataset.size must be divisible by 8, got 63"),
+        (["--save_every=0"], "save_every must be at least 1"),
         (["--data=voc"], "data"),
     ):
         with pytest.raises(SystemExit):

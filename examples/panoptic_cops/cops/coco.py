@@ -44,42 +44,58 @@ class CocoPanoptic:
             if not folder.is_dir():
                 raise DataError(f"the folder {folder} is missing: {self.json_path.name} refers to it")
         content = _read_json(self.json_path)
-        self.categories = tuple(
-            Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), _color(c))
-            for c in _field(content, "categories", self.json_path)
-        )
+        try:
+            self.categories = tuple(
+                Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), _color(c))
+                for c in _field(content, "categories", self.json_path)
+            )
+            self._images = {image["id"]: image["file_name"] for image in _field(content, "images", self.json_path)}
+            self._annotations = [
+                {key: a[key] for key in ("image_id", "file_name", "segments_info")}
+                for a in _field(content, "annotations", self.json_path)
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self.json_path}: a category, image or annotation is malformed: {error!r}") from error
         self._index = {category.id: k for k, category in enumerate(self.categories)}
-        self._images = {image["id"]: image for image in _field(content, "images", self.json_path)}
-        self._annotations = _field(content, "annotations", self.json_path)
         unknown = {a["image_id"] for a in self._annotations} - set(self._images)
         if unknown:
             raise DataError(f"{self.json_path}: annotations name image ids that 'images' lacks, e.g. {min(unknown)}")
+        for annotation in self._annotations:  # now, not after hours of training
+            for path in self._paths(annotation):
+                if not path.exists():
+                    raise DataError(f"{self._where(annotation)}: the file {path} is missing")
 
     def __len__(self) -> int:
         return len(self._annotations)
 
-    def annotation(self, index: int) -> dict[str, Any]:
-        """The annotation as it stands in the JSON."""
-        return dict(self._annotations[index])
+    def _paths(self, annotation: dict[str, Any]) -> tuple[Path, Path]:
+        """Image and PNG of an annotation."""
+        name = self._images[annotation["image_id"]]
+        return self.image_folder / name, self.label_folder / annotation["file_name"]
+
+    def _where(self, annotation: dict[str, Any]) -> str:
+        return f"{self.json_path.name}, annotation of image {annotation['image_id']}"
 
     def __getitem__(self, index: int) -> Sample:
         annotation = self._annotations[index]
-        where = f"{self.json_path.name}, annotation of image {annotation['image_id']}"
-        image_name = self._images[annotation["image_id"]]["file_name"]
-        image = read_image(self.image_folder / image_name, where)
-        rgb = read_image(self.label_folder / annotation["file_name"], where).astype(np.int64)
+        where = self._where(annotation)
+        image_path, label_path = self._paths(annotation)
+        image = read_image(image_path, where)
+        rgb = read_image(label_path, where).astype(np.int64)
         ids = rgb[..., 0] + 256 * rgb[..., 1] + 256**2 * rgb[..., 2]
         if ids.shape != image.shape[:2]:
             raise DataError(f"{where}: label {ids.shape} and image {image.shape[:2]} differ in size")
         segments = []
         for info in annotation["segments_info"]:
+            if not isinstance(info, dict) or not {"id", "category_id"} <= set(info):
+                raise DataError(f"{where}: a segment lacks 'id' or 'category_id': {info!r:.80}")
             if info["category_id"] not in self._index:
                 raise DataError(f"{where}: segment {info['id']} has the unknown category id {info['category_id']}")
             segments.append(Segment(int(info["id"]), self._index[info["category_id"]], bool(info.get("iscrowd", 0))))
         missing = set(np.unique(ids).tolist()) - {VOID} - {s.id for s in segments}
         if missing:
             raise DataError(f"{where}: the PNG holds ids that segments_info lacks, e.g. {min(missing)}")
-        return _renumbered(Sample(Path(image_name).stem, image, ids, tuple(segments)))
+        return _renumbered(Sample(image_path.stem, image, ids, tuple(segments)))
 
 
 def _renumbered(sample: Sample) -> Sample:

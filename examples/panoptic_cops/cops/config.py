@@ -127,7 +127,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     threads: int | None = None
-    save_every: int = 100
+    save_every: int = 25
     pictures: int = 4
 
     def resolved(self) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,52 +46,68 @@ def panoptic_quality(
     return quality
 
 
-def average_precision(pairs: Sequence[tuple[Sample, Prediction]], categories: Sequence[Category]) -> dict[str, float]:
-    """Instance AP and AP50 of the things in percent, ranked by the score of eq. 12, through pycocotools."""
-    from pycocotools import mask as rle
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
+class AveragePrecision:
+    """Instance AP and AP50 of the things, ranked by the score of eq. 12, through pycocotools.
 
-    def encode(mask: np.ndarray) -> dict:  # type: ignore[type-arg]
-        return rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+    Images are kept as run lengths, so a whole data set fits into memory.
+    """
 
-    truth, found = [], []
-    for image_id, (sample, prediction) in enumerate(pairs, start=1):
+    def __init__(self, categories: Sequence[Category]) -> None:
+        self.categories = categories
+        self._images: list[dict[str, Any]] = []
+        self._truth: list[dict[str, Any]] = []
+        self._found: list[dict[str, Any]] = []
+
+    def add(self, sample: Sample, prediction: Prediction) -> None:
+        """Add one image."""
+        image_id = len(self._images) + 1
+        self._images.append({"id": image_id, "height": sample.ids.shape[0], "width": sample.ids.shape[1]})
         for segment in sample.segments:
             mask = sample.ids == segment.id
-            if categories[segment.category].isthing and mask.any():
-                code = encode(mask)
-                truth.append(
-                    {
-                        "id": len(truth) + 1, "image_id": image_id, "category_id": segment.category + 1,
-                        "iscrowd": int(segment.iscrowd), "segmentation": code, "area": int(mask.sum()),
-                        "bbox": rle.toBbox(code).tolist(),
-                    }
-                )  # fmt: skip
-        found += [
-            {
-                "image_id": image_id, "category_id": segment.category + 1, "score": score,
-                "segmentation": encode(prediction.ids == segment.id),
+            if self.categories[segment.category].isthing and mask.any():
+                code = _run_lengths(mask)
+                entry = {"id": len(self._truth) + 1, "iscrowd": int(segment.iscrowd), "area": int(mask.sum())}
+                box = {"bbox": mask_tools().toBbox(code).tolist()}
+                self._truth.append({**_entry(image_id, segment.category, code), **entry, **box})
+        for segment, score in zip(prediction.segments, prediction.scores, strict=True):
+            if self.categories[segment.category].isthing:
+                code = _run_lengths(prediction.ids == segment.id)
+                self._found.append({**_entry(image_id, segment.category, code), "score": score})
+
+    def result(self) -> dict[str, float]:
+        """AP (mean over IoU .50:.95) and AP50 in percent; 0 where there is nothing to rank."""
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        if not self._truth or not self._found:
+            return {"AP": 0.0, "AP50": 0.0}
+        with contextlib.redirect_stdout(io.StringIO()):
+            reference = COCO()
+            reference.dataset = {
+                "info": {},
+                "images": self._images,
+                "annotations": self._truth,
+                "categories": [{"id": k + 1, "name": c.name} for k, c in enumerate(self.categories) if c.isthing],
             }
-            for segment, score in zip(prediction.segments, prediction.scores, strict=True)
-            if categories[segment.category].isthing
-        ]  # fmt: skip
-    if not truth or not found:
-        return {"AP": 0.0, "AP50": 0.0}
-    with contextlib.redirect_stdout(io.StringIO()):
-        reference = COCO()
-        reference.dataset = {
-            "info": {},
-            "images": [
-                {"id": i, "height": sample.ids.shape[0], "width": sample.ids.shape[1]}
-                for i, (sample, _) in enumerate(pairs, start=1)
-            ],
-            "annotations": truth,
-            "categories": [{"id": k + 1, "name": c.name} for k, c in enumerate(categories) if c.isthing],
-        }
-        reference.createIndex()
-        evaluation = COCOeval(reference, reference.loadRes(found), "segm")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return {"AP": 100 * max(0.0, float(evaluation.stats[0])), "AP50": 100 * max(0.0, float(evaluation.stats[1]))}
+            reference.createIndex()
+            evaluation = COCOeval(reference, reference.loadRes(self._found), "segm")
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return {"AP": 100 * max(0.0, float(evaluation.stats[0])), "AP50": 100 * max(0.0, float(evaluation.stats[1]))}
+
+
+def mask_tools() -> Any:
+    """Return pycocotools' masks, imported when instances are scored and not before."""
+    from pycocotools import mask
+
+    return mask
+
+
+def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    code: dict[str, Any] = mask_tools().encode(np.asfortranarray(mask.astype(np.uint8)))
+    return code
+
+
+def _entry(image_id: int, category: int, code: dict[str, Any]) -> dict[str, Any]:
+    return {"image_id": image_id, "category_id": category + 1, "segmentation": code}

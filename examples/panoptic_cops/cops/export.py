@@ -31,17 +31,12 @@ class PanopticWriter:
         Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)).save(path)
         number = len(self.images)
         self.images.append({"id": number, "file_name": name, "height": ids.shape[0], "width": ids.shape[1]})
-        segments = [
-            {
-                "id": segment.id,
-                "category_id": self.categories[segment.category].id,
-                "area": int((ids == segment.id).sum()),
-                "bbox": _box(ids == segment.id),
-                "iscrowd": 0,
-                "score": score,
-            }
-            for segment, score in zip(prediction.segments, prediction.scores, strict=True)
-        ]
+        segments = []
+        for segment, score in zip(prediction.segments, prediction.scores, strict=True):
+            mask = ids == segment.id
+            category = self.categories[segment.category].id
+            info = {"id": segment.id, "category_id": category, "area": int(mask.sum()), "bbox": _box(mask)}
+            segments.append({**info, "iscrowd": 0, "score": score})
         self.annotations.append({"image_id": number, "file_name": path.name, "segments_info": segments})
         return path
 

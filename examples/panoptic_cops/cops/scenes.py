@@ -1,7 +1,7 @@
 """The embedded data set: procedural scenes with touching and overlapping things on textured stuff.
 
-Every scene is a function of (seed, index) alone, so nothing is stored or downloaded. Two or three stuff
-regions with wavy borders carry textures; clusters of discs, boxes and triangles, mostly of one class, lie on
+Every scene is a function of (seed, index) alone, so nothing is stored or downloaded. Two stuff
+regions with a wavy border carry textures; clusters of discs, boxes and triangles, mostly of one class, lie on
 them and cover each other; instances of a class differ only slightly in shade. Smudges without a label are void.
 """
 

@@ -81,18 +81,13 @@ class Segmenter(nn.Module):
         self.eval()
         with torch.no_grad():
             rows, columns = -(-height // self.stride), -(-width // self.stride)
-            logits = Logits(*(t[..., :rows, :columns].float().cpu() for t in self.network(batch)))
-            class_costs, edge_costs = self._costs_on_cpu(logits)
+            logits = Logits(*(t[..., :rows, :columns].float() for t in self.network(batch)))
+            class_costs, edge_costs = (costs.cpu() for costs in self.scaling(logits))
             out = self.layer(class_costs, edge_costs)
         return [
             self._prediction(*parts, (height, width))
             for parts in zip(class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True)
         ]
-
-    def _costs_on_cpu(self, logits: Logits) -> tuple[Tensor, Tensor]:
-        device = self.scaling.class_scale.device
-        class_costs, edge_costs = self.scaling(Logits(*(t.to(device) for t in logits)))
-        return class_costs.cpu(), edge_costs.cpu()
 
     def _prediction(
         self,

@@ -26,11 +26,12 @@ from .data import Category, Dataset, random_crop
 from .datasets import Splits
 from .evaluation import panoptic_quality
 from .losses import pretraining_loss
+from .network import Logits
 from .segmenter import Segmenter
 from .surrogate import PanopticQualitySurrogate
 from .targets import Targets, make_targets, to_input
 
-STAGES = ("pretrain", "control", "full")
+STREAMS = {"pretrain": 0, "control": 2, "full": 2}  # control and full see the same samples in the same order
 SCHEDULES = {"uniform": Uniform, "loguniform": LogUniform, "loggrid": LogGrid}
 
 
@@ -52,7 +53,11 @@ class Run:
         if checkpoint is None and weights is not None:
             load_backbone_weights(model.network.backbone, weights)
         if checkpoint is not None:
-            model.load_state_dict(load_checkpoint(self.checkpoint(checkpoint))["model"])
+            path = self.checkpoint(checkpoint)
+            try:
+                model.load_state_dict(load_checkpoint(path)["model"])
+            except RuntimeError as error:
+                raise CheckpointError(f"{path} does not fit the data's categories or the settings: {error}") from error
         return model.to(self.device, memory_format=torch.channels_last)  # convolutions run a third faster on a CPU
 
     def checkpoint(self, name: str) -> Path:
@@ -89,13 +94,14 @@ def pretrain(run: Run) -> None:
 def control(run: Run) -> None:
     """The honest comparison: the baseline's own losses for as many steps as full training takes.
 
-    Same layers, learning rates, batches, data and choice of the checkpoint as full training; other loss.
+    Same parameters (cost scales and offsets too), learning rates, samples and choice of the checkpoint as full
+    training; only the loss differs.
     """
     model, optimizer = _finetuned(run)
 
     def step(model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         model.eval()  # batch norm and dropout stay frozen, as in full training
-        return _pretraining_losses(run.config, model, images, targets)
+        return _pretraining_losses(run.config, model, images, targets, scaled=True)
 
     f = run.config.full
     _train(run, "control", "control", model, optimizer, step, f.steps, f.batch or 1, select_every=f.evaluate_every)
@@ -117,9 +123,15 @@ def full(run: Run) -> None:
     _train(run, "full", "full", model, optimizer, step, f.steps, f.batch or 1, select_every=f.evaluate_every)
 
 
-def _pretraining_losses(config: Config, model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+def _pretraining_losses(
+    config: Config, model: Segmenter, images: Tensor, targets: Targets, scaled: bool = False
+) -> dict[str, Tensor]:
+    """The pre-training losses of the logits, or of minus the costs, so that scales and offsets learn as well."""
     c = config.pretrain
-    return pretraining_loss(model.network(images), targets, c.semantic_share, c.affinity_share, c.affinity_weight)
+    logits = model.network(images)
+    if scaled:
+        logits = Logits(*(-costs for costs in model.scaling(logits)))
+    return pretraining_loss(logits, targets, c.semantic_share, c.affinity_share, c.affinity_weight)
 
 
 def _drop(costs: Tensor, share: float) -> Tensor:
@@ -143,6 +155,31 @@ def _finetuned(run: Run) -> tuple[Segmenter, torch.optim.Optimizer]:
         parameter.requires_grad_(True)
     groups = [{"params": heads, "lr": f.head_lr}, {"params": scalars, "lr": f.scale_lr}]
     return model, torch.optim.Adam(groups)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA if there is one. A ValueError says why it cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={name!r} cannot be used: {error}") from error
+
+
+def check_settings(config: Config, categories: Any) -> None:
+    """Raise a ValueError for settings that would fail later."""
+    divisor = make_segmenter(config, categories).network.divisor
+    size = config.dataset.size or 64
+    if size % divisor:
+        raise ValueError(f"dataset.size must be divisible by {divisor}, got {size}")
+    p, f = config.pretrain.steps, config.full.steps
+    for name, value in (
+        ("save_every", config.save_every), ("full.evaluate_every", config.full.evaluate_every),
+        ("pretrain.steps", p), ("full.steps", f),
+    ):  # fmt: skip
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config]:
@@ -185,28 +222,29 @@ def _train(
         optimizer.load_state_dict(content["optimizer"])
         scheduler.load_state_dict(content["scheduler"])
         state = content["state"]
-    batches = _batches(run, stage, state["step"], steps, batch)
+    batches = _batches(run, stage, model.stride, state["step"], steps, batch)
     with tqdm(batches, total=steps, initial=state["step"], desc=stage, unit="step") as bar:
         for number, images, targets in bar:
             if model.layer.generator is not None:
                 model.layer.generator.manual_seed(_seed(run.config.seed, stage, number))
             torch.manual_seed(_seed(run.config.seed, stage, number))
             losses = step(model, images, targets)
+            values = {name: float(value.detach()) for name, value in losses.items()}
+            if not math.isfinite(values["loss"]):  # before it reaches the weights
+                raise FloatingPointError(f"the loss of {stage} became {values['loss']} at step {number}")
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
             optimizer.step()
             scheduler.step()
             state["step"] = number + 1
-            values = {name: float(value.detach()) for name, value in losses.items()}
-            if not math.isfinite(values["loss"]):
-                raise FloatingPointError(f"the loss of {stage} became {values['loss']} at step {number}")
             for name, value in values.items():
                 run.writer.add_scalar(f"{stage}/{name}", value, number)
             bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
             done = state["step"] == steps
-            if select_every is not None and (done or state["step"] % select_every == 0):
+            selected = select_every is not None and (done or state["step"] % select_every == 0)
+            if selected:
                 _select(run, stage, model, state)
-            if done or state["step"] % run.config.save_every == 0:
+            if done or selected or state["step"] % run.config.save_every == 0:
                 save_atomically(_content(model, optimizer, scheduler, state), last)
     best = state["best"] if state["best"] is not None else model.state_dict()
     content = {
@@ -238,11 +276,12 @@ def _content(model: Segmenter, optimizer: Any, scheduler: Any, state: dict[str, 
     }
 
 
-def _batches(run: Run, stage: str, first: int, steps: int, batch: int) -> Iterator[tuple[int, Tensor, Targets]]:
+def _batches(
+    run: Run, stage: str, stride: int, first: int, steps: int, batch: int
+) -> Iterator[tuple[int, Tensor, Targets]]:
     c = run.config
     data: Dataset = run.splits.train
     size = c.dataset.size or 64
-    stride = make_stride(c)
     for number in range(first, steps):
         rng = np.random.default_rng(_seed(c.seed, stage, number))
         chosen = rng.choice(len(data), batch, replace=batch > len(data))
@@ -252,13 +291,8 @@ def _batches(run: Run, stage: str, first: int, steps: int, batch: int) -> Iterat
         yield number, to_input([s.image for s in samples]).to(run.device), moved
 
 
-def make_stride(config: Config) -> int:
-    """Image pixels per grid cell of the configured backbone."""
-    return {"small": 2, "resnet50": 4}[config.model.backbone]
-
-
 def _seed(seed: int, stage: str, step: int) -> int:
-    return int(np.random.SeedSequence([seed, STAGES.index(stage), step]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, STREAMS[stage], step]).generate_state(1)[0])
 
 
 def _poly(step: int, steps: int, warmup: int) -> float:

@@ -31,6 +31,8 @@ class PanopticQualitySurrogate:
     slope : float
         Slope of the soft rejection σ_l(p) = 1 / (1 + exp(-slope (area(p) - t_l))), in 1 / image pixels.
     variant : {"paper", "reference"}
+        In both, a class counts if it has a true segment or a prediction in the batch, however small that is: in
+        a small batch with many classes a stray cell of an absent class weighs as much as a whole class.
         "paper" is eq. 6 to the letter: a matched pair of low IoU counts neither as true positive nor as an
         error. "reference" counts it as a missed ground truth: FN = Σ over all ground truth of 1 - h, with
         IoU = (I + .1) / (U + .1) and PQ = (numerator + .1) / (denominator + .1), as the published code does.

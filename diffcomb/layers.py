@@ -48,11 +48,12 @@ class _GridLayer(nn.Module):
     def __init__(
         self,
         offsets: Iterable[Sequence[int]],
-        estimator: Estimator | None,
-        solver: str,
-        anchor: str,
-        generator: torch.Generator | None,
-        effort: int,
+        *,
+        estimator: Estimator | None = None,
+        solver: str = "multilevel",
+        anchor: str = "start",
+        generator: torch.Generator | None = None,
+        effort: int = 1,
     ) -> None:
         super().__init__()
         self.offsets = grid_graph((1, 1), offsets).offsets  # says now what is wrong with the offsets
@@ -140,7 +141,7 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
         effort: int = 1,
         spare: int = 0,
     ) -> None:
-        super().__init__(offsets, estimator, solver, anchor, generator, effort)
+        super().__init__(offsets, estimator=estimator, solver=solver, anchor=anchor, generator=generator, effort=effort)
         self.partitionable = partitionable
         self.lift = LiftedMWC(spare=spare)
 
@@ -171,18 +172,6 @@ class MultiwayCutLayer(_GridLayer):
     Parameters are those of :class:`AsymmetricMultiwayCutLayer` without `partitionable` and `spare`.
     """
 
-    def __init__(
-        self,
-        offsets: Iterable[Sequence[int]],
-        *,
-        estimator: Estimator | None = None,
-        solver: str = "multilevel",
-        anchor: str = "start",
-        generator: torch.Generator | None = None,
-        effort: int = 1,
-    ) -> None:
-        super().__init__(offsets, estimator, solver, anchor, generator, effort)
-
     def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
         edge_costs, graph, places = self._edge_costs(affinities)
@@ -200,18 +189,6 @@ class MulticutLayer(_GridLayer):
 
     Parameters are those of :class:`AsymmetricMultiwayCutLayer` without `partitionable` and `spare`.
     """
-
-    def __init__(
-        self,
-        offsets: Iterable[Sequence[int]],
-        *,
-        estimator: Estimator | None = None,
-        solver: str = "multilevel",
-        anchor: str = "start",
-        generator: torch.Generator | None = None,
-        effort: int = 1,
-    ) -> None:
-        super().__init__(offsets, estimator, solver, anchor, generator, effort)
 
     def forward(self, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for affinity costs, O maps (B, H, W) or one tensor (B, O, H, W).

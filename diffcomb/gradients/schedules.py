@@ -65,8 +65,8 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Uniform:
-    """λ uniform in [low, high], `n` draws an instance: the paper's choice (COPS eq. 4, N = n)."""
+class _Interval:
+    """`n` scales from an interval."""
 
     low: float
     high: float
@@ -74,6 +74,11 @@ class Uniform:
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.n)
+
+
+@dataclass(frozen=True)
+class Uniform(_Interval):
+    """λ uniform in [low, high], `n` draws an instance: the paper's choice (COPS eq. 4, N = n)."""
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Draw scales, shape (B, N)."""
@@ -81,15 +86,8 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class LogUniform:
+class LogUniform(_Interval):
     """log λ uniform in [log low, log high], `n` draws an instance."""
-
-    low: float
-    high: float
-    n: int = 5
-
-    def __post_init__(self) -> None:
-        _check_range(self.low, self.high, self.n)
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Draw scales, shape (B, N)."""
@@ -99,15 +97,8 @@ class LogUniform:
 
 
 @dataclass(frozen=True)
-class LogGrid:
+class LogGrid(_Interval):
     """`n` scales at equal ratios from low to high, always the same: no rare small λ dominates through 1/λ."""
-
-    low: float
-    high: float
-    n: int = 5
-
-    def __post_init__(self) -> None:
-        _check_range(self.low, self.high, self.n)
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Return the grid for every instance, shape (B, N)."""

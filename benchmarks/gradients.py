@@ -53,9 +53,10 @@ def main() -> None:
             "## Backward against forward",
             time_backward(),
             options.out,
-            f"Algorithm 1 with N = 5 scales through the lift; {get_num_threads()} threads. Processes: the same solves, as "
-            "many at once as there are threads, in processes that share nothing, which is what the machine's cores are "
-            "worth to this work. The last column divides by the N = 5 perturbed solves.",
+            f"Algorithm 1 with N = 5 scales through the lift; {get_num_threads()} threads. "
+            "Processes: the same solves, as many at once as there are threads, in processes that share nothing: "
+            "what the machine's cores are worth to this work. "
+            "The last column divides by the N = 5 perturbed solves.",
         )
     if options.only != "backward":
         save(

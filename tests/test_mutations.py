@@ -18,13 +18,13 @@ MOVING, GREEDY = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/greedy.p
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
 
 MUTATIONS = [
-    (BLACKBOX, "(after - before)", "(before - after)", "tests/test_gradients.py", "closed_form"),
-    (BLACKBOX, "1 / (scale * len(scales))", "1 / len(scales)", "tests/test_gradients.py", "closed_form"),
-    (BLACKBOX, "1 / (scale * len(scales))", "1 / scale", "tests/test_gradients.py", "mean_over_scales"),
-    (BLACKBOX, "(c + scale * g", "(c - scale * g", "tests/test_gradients.py", "closed_form"),
-    (BLACKBOX, "pool[int(value.argmin())]", "pool[int(value.argmax())]", "tests/test_gradients.py", "repair"),
-    (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_gradients.py", "adjoint"),
-    (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_gradients.py", "algorithm_1"),
+    (BLACKBOX, "(after - before)", "(before - after)", "tests/test_blackbox.py", "closed_form"),
+    (BLACKBOX, "1 / (scale * len(scales))", "1 / len(scales)", "tests/test_blackbox.py", "closed_form"),
+    (BLACKBOX, "1 / (scale * len(scales))", "1 / scale", "tests/test_blackbox.py", "mean_over_scales"),
+    (BLACKBOX, "(c + scale * g", "(c - scale * g", "tests/test_blackbox.py", "closed_form"),
+    (BLACKBOX, "pool[int(value.argmin())]", "pool[int(value.argmax())]", "tests/test_blackbox.py", "repair"),
+    (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_lifting.py", "adjoint"),
+    (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),
     (MOVING, "not queued[j] and not (fenced", "queued[j] and not (fenced", "tests/test_solvers.py", "local_optimum"),
     (MOVING, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_solvers.py", "local_optimum"),
     (GREEDY, "if key < keys[e]:", "if False:", "tests/test_solvers.py", "popped"),
@@ -70,5 +70,5 @@ def test_the_mutant_is_caught(sources, file, original, mutant, tests, chosen):
 
 
 def test_the_copy_itself_passes(sources):
-    done = run(sources, "tests/test_gradients.py", "closed_form or adjoint")
+    done = run(sources, "tests/test_lifting.py", "closed_form or adjoint")
     assert done.returncode == 0, done.stdout[-2000:]

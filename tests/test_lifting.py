@@ -1,0 +1,97 @@
+"""The lift: the adjoint identity, Algorithm 1 line by line, labels and padding."""
+
+import numpy as np
+import pytest
+import torch
+from routes import GRAPH, TRIALS, cost_gradient, costs_and_gradient
+
+from diffcomb import Blackbox, LiftedMWC, amwc, mwc
+from diffcomb import perturbed_grad as pg
+
+
+class TestLift:
+    def test_adjoint_identity(self):
+        rng = np.random.default_rng(0)
+        for classes in ([0, 1, 1, 2, 1], [2, 0], [], [1, -1, 0]):
+            lift = LiftedMWC(classes, 3)
+            c, z = rng.normal(size=(4, 7, 3)), rng.normal(size=(4, 7, len(classes)))
+            assert np.vdot(lift.lift(c), z) == pytest.approx(np.vdot(c, lift.project(z)))
+            assert torch.allclose(lift.lift(torch.tensor(c)), torch.tensor(lift.lift(c)))
+            assert torch.allclose(lift.project(torch.tensor(z)), torch.tensor(lift.project(z)))
+
+    @pytest.mark.parametrize("seed", TRIALS)
+    def test_is_algorithm_1(self, seed):
+        """Lines 1-5 written down for one λ, with fixed labels, against the wrapped solver."""
+        P, lam = [1], 2.5
+        nodes, edges = costs_and_gradient(seed, (6, 2), (7,))
+        s = amwc(GRAPH, nodes, edges, P, solver="exact")
+        f = pg(amwc, estimator=Blackbox(lambdas=lam), lift=LiftedMWC())
+        data = dict(graph=GRAPH, partitionable=P, solver="exact")
+        z, _, clusters, m = f(nodes, edges, **data)
+        assert clusters.tolist() == s.clusters.tolist()
+        assert m.tolist() == [0] + [1] * (s.num_clusters - int((s.node_labels == 0).any()))
+        assert (LiftedMWC(m, 2).project(z).argmax(1) == s.node_labels).all()
+        gz, gy = costs_and_gradient(seed + 100, tuple(z.shape), (7,))
+        gn, ge = cost_gradient(f, [nodes, edges], [gz, gy], **data)
+        lifted = nodes[:, m] + lam * gz
+        p = mwc(GRAPH, lifted, edges + lam * gy, solver="exact")
+        xp = torch.eye(2, dtype=torch.float64)[m[p.node_labels]]
+        x = torch.eye(2, dtype=torch.float64)[s.node_labels]
+        assert torch.allclose(gn, (xp - x) / lam)
+        assert torch.allclose(ge, (p.edge_labels.double() - s.edge_labels.double()) / lam)
+
+    def test_a_fixed_map_gives_clusters_the_labels_of_their_class_in_order(self):
+        nodes = torch.tensor([[0.0, 9], [9, 0], [9, 0], [0, 9]], dtype=torch.float64)
+        edges = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
+        path = [(0, 1), (1, 2), (2, 3)]
+        f = pg(amwc, lift=LiftedMWC([1, 0, 1, 1], 2))
+        z, *_ = f(nodes, edges, graph=path, partitionable=[1])
+        assert z.argmax(1).tolist() == [1, 0, 2, 1]
+        with pytest.raises(ValueError, match=r"1 label\(s\) of class 1, but the solution has 2"):
+            pg(amwc, lift=LiftedMWC([0, 1], 2))(nodes, edges, graph=path, partitionable=[1])
+
+    def test_spare_labels_let_a_new_cluster_open(self):
+        # Both nodes lie in one cluster; the gradient wants node 1 out of it, and only a spare label can take it.
+        nodes, edges = torch.tensor([[0.0], [0.0]]), torch.tensor([1.0])
+        data = dict(graph=[(0, 1)], partitionable=[0])
+        for spare, expected in ((0, 0.0), (1, 0.1)):
+            f = pg(amwc, estimator=Blackbox(lambdas=10.0), lift=LiftedMWC(spare=spare))
+            gz = torch.zeros(2, 1 + spare)
+            gz[1, 0] = 1.0
+            gz[0, 1:] = 1.0
+            _, ge = cost_gradient(f, [nodes, edges], [gz], **data)
+            assert float(ge[0]) == pytest.approx(expected)
+
+    def test_a_batch_is_padded_and_padding_gets_no_gradient(self):
+        nodes, edges = costs_and_gradient(0, (5, 6, 3), (5, 7))
+        f = pg(amwc, estimator=Blackbox(lambdas=3.0), lift=LiftedMWC())
+        data = dict(graph=GRAPH, partitionable=[1, 2])
+        z, _, _, m = f(nodes, edges, **data)
+        assert (m == -1).any()
+        (gz,) = costs_and_gradient(9, tuple(z.shape))
+        gn, ge = cost_gradient(f, [nodes, edges], [gz], **data)
+        for b in range(5):
+            J = int((m[b] >= 0).sum())
+            assert not z[b, :, J:].any()
+            one = cost_gradient(f, [nodes[b], edges[b]], [gz[b, :, :J]], **data)
+            assert torch.equal(gn[b], one[0])
+            assert torch.equal(ge[b], one[1])
+
+    def test_a_fixed_map_of_a_lift_has_no_padding(self):
+        with pytest.raises(ValueError, match=r"must not hold padding \(-1\), got \[0, -1, 1\]"):
+            pg(mwc, lift=LiftedMWC([0, -1, 1], 2))(torch.zeros(6, 2), torch.zeros(7), graph=GRAPH)
+
+    @pytest.mark.parametrize(
+        "bad", [dict(label_classes=[0, 5], num_classes=2), dict(label_classes=[0.5]), dict(spare=-1)]
+    )
+    def test_bad_maps(self, bad):
+        with pytest.raises(ValueError, match=r"label_classes|spare"):
+            LiftedMWC(**bad)
+
+    def test_wrong_axes(self):
+        with pytest.raises(ValueError, match="2 classes on the last axis"):
+            LiftedMWC([0, 1]).lift(np.zeros((4, 3)))
+        with pytest.raises(ValueError, match="2 labels on the last axis"):
+            LiftedMWC([0, 1]).project(np.zeros((4, 3)))
+        with pytest.raises(ValueError, match="no map yet"):
+            LiftedMWC().lift(np.zeros((4, 3)))

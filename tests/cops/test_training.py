@@ -271,3 +271,11 @@ def test_descent_on_costs_raises_exact_panoptic_quality():
     assert 20 < before < 80
     assert after >= before + 10
     assert np.isfinite(after)
+
+
+def test_the_large_network_trains_through_the_solver(tmp_path):
+    """Every stage with ResNet-50, one step each: shapes, strides and frozen layers fit; nothing is learnt."""
+    arguments = [*ARGUMENTS, "--model.backbone=resnet50", "--dataset.size=64", f"--out={tmp_path / 'run'}"]
+    metrics = train.main([*arguments, "--pretrain.steps=1", "--full.steps=1", "--dataset.test=1", "--pictures=0"])
+    assert list(metrics) == ["baseline", "control", "full"]
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "full.pt")["config"]["model"]["backbone"] == "resnet50"

@@ -10,7 +10,7 @@ import numpy as np
 from ._arrays import Array, check_same_device, float_array, like, to_numpy
 from ._threads import thread_map
 from .graph import Graph, as_graph
-from .problem import Problem, Solution, make_problem
+from .problem import Problem, Solution, checked_problem
 from .solvers import get_solver, solve
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -198,13 +198,13 @@ def _solve(
         )
     count = sizes.pop() if batched else 1
     problems = [
-        make_problem(
+        checked_problem(
             graph, nodes[b] if nodes.ndim == 3 else nodes, edges[b] if edges.ndim == 2 else edges, partitionable
         )
         for b in range(count)
     ]
     if batched and not problems:
-        make_problem(graph, np.zeros((graph.num_nodes, nodes.shape[-1])), np.zeros(graph.num_edges), partitionable)
+        checked_problem(graph, np.zeros((graph.num_nodes, nodes.shape[-1])), np.zeros(graph.num_edges), partitionable)
     inits = [_instance_init(init, b if batched else None, count, problem) for b, problem in enumerate(problems)]
     _ = graph.csr  # build it once, not in every thread
     jobs = zip(problems, inits, strict=True)

@@ -241,12 +241,17 @@ class GridGraph(Graph):
             (COPS eq. 10-11: position i of the map joins i - ceil(d / 2) and i + floor(d / 2)).
         """
         source, _ = _windows(self.shape, self.offsets[offset])
-        if anchor == "start":
+        if check_anchor(anchor) == "start":
             return source
-        if anchor != "center":
-            raise ValueError(f"anchor must be 'start' or 'center', got {anchor!r}")
         shift = [-(-d // 2) for d in self.offsets[offset]]
         return tuple(slice(w.start + s, w.stop + s) for w, s in zip(source, shift, strict=True))
+
+
+def check_anchor(anchor: str) -> str:
+    """Return `anchor`, or raise a ValueError unless it is "start" or "center"."""
+    if anchor not in ("start", "center"):
+        raise ValueError(f"anchor must be 'start' or 'center', got {anchor!r}")
+    return anchor
 
 
 def _windows(shape: Sequence[int], offset: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .cuts import amwc, check_count, multicut, mwc
 from .gradients import Blackbox, perturbed_grad
 from .gradients.oracle import Estimator
-from .graph import GridGraph, grid_graph
+from .graph import GridGraph, check_anchor, grid_graph
 from .lifting import LiftedMWC
 from .solvers import get_solver
 
@@ -59,9 +59,7 @@ class _GridLayer(nn.Module):
         self.offsets = grid_graph((1, 1), offsets).offsets  # says now what is wrong with the offsets
         get_solver(solver)
         check_count(effort, "effort")
-        if anchor not in ("start", "center"):
-            raise ValueError(f"anchor must be 'start' or 'center', got {anchor!r}")
-        self.anchor = anchor
+        self.anchor = check_anchor(anchor)
         self.estimator = Blackbox() if estimator is None else estimator
         self.options = {"solver": solver, "effort": effort}
         self.generator = generator
@@ -87,7 +85,7 @@ class _GridLayer(nn.Module):
 
     def _edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph, Tensor]:
         """Gather affinity maps (B, O, H, W) into edge costs (B, m)."""
-        if not all(isinstance(a, Tensor) for a in affinities):
+        if not isinstance(affinities, Tensor) and not all(isinstance(a, Tensor) for a in affinities):
             raise TypeError(f"affinities must be a tensor or a list of tensors, got {type(affinities).__name__}")
         maps = affinities if isinstance(affinities, Tensor) else torch.stack(list(affinities), dim=1)
         if maps.ndim != 4 or maps.shape[1] != len(self.offsets):

@@ -117,7 +117,7 @@ class LiftedMWC:
             classes = self.label_classes
             if (classes < 0).any():
                 raise ValueError(f"label_classes of a lift must not hold padding (-1), got {classes.tolist()}")
-        return BoundLift(LiftedMWC(classes, K), _assign(cluster_class, classes)[clusters], len(classes))
+        return BoundLift(LiftedMWC(classes, K), _assign(cluster_class, classes)[clusters])
 
 
 def _as_kind(array: Array, reference: Any) -> Any:
@@ -151,13 +151,10 @@ class BoundLift:
         M and its adjoint, with its labels fixed.
     labels : numpy.ndarray of int64, shape (n,)
         The panoptic label of every node in the forward solution.
-    num_labels : int
-        J.
     """
 
     map: LiftedMWC
     labels: Array
-    num_labels: int
 
     def costs(self, costs: tuple[Array, ...]) -> tuple[Array, ...]:
         """M: (c_V, c_E) to (M c_V, c_E)."""
@@ -165,9 +162,9 @@ class BoundLift:
 
     def outputs(self, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""
-        z = np.zeros((len(self.labels), self.num_labels), outputs[0].dtype)
-        z[np.arange(len(z)), self.labels] = 1
         classes, _ = self.map._map()
+        z = np.zeros((len(self.labels), len(classes)), outputs[0].dtype)
+        z[np.arange(len(z)), self.labels] = 1
         return z, *outputs[1:], classes
 
     def data(self, data: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,11 @@ class Problem:
 def make_problem(graph: Graph, node_costs: Any, edge_costs: Any, partitionable: Any) -> Problem:
     """Validate one instance (no batch axis) and return it; see :class:`Problem` for shapes and `amwc` for errors."""
     nodes = float_array(node_costs, "node_costs", "(n, K)")
-    edges = float_array(edge_costs, "edge_costs", "(m,)")
+    return checked_problem(graph, nodes, float_array(edge_costs, "edge_costs", "(m,)"), partitionable)
+
+
+def checked_problem(graph: Graph, nodes: Array, edges: Array, partitionable: Any) -> Problem:
+    """Do the same for costs that have been through `float_array`: only shapes and classes are left to check."""
     if nodes.ndim != 2 or nodes.shape[0] != graph.num_nodes:
         raise ValueError(f"node_costs must have shape (n, K) with n={graph.num_nodes}, got {nodes.shape}")
     if nodes.shape[1] == 0 and graph.num_nodes:

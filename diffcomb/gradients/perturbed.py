@@ -190,13 +190,15 @@ class _Run:
         """Solve every instance; returns the outputs that are tensors, the solutions first."""
         arrays = [float_array(t, f"costs[{i}]", str(tuple(t.shape))) for i, t in enumerate(tensors)]
         outputs = self._solve_stacked(arrays) if self.options.solver.vectorized else self._solve_instances(arrays)
-        # Copies: what the caller does to an output must not reach the solution that backward starts from.
-        solutions = [_tensor(o).to(t) for o, t in zip(outputs, tensors, strict=False)]
+        # What the caller does to an output must not reach the solution that backward starts from: outputs that
+        # were stacked from those of the instances are copies already, all others are copied.
+        wrap = torch.from_numpy if self.batched and not self.options.solver.vectorized else _tensor
+        solutions = [wrap(o).to(t) for o, t in zip(outputs, tensors, strict=False)]
         auxiliary = outputs[len(tensors) :]
         # Auxiliary outputs that are no arrays cannot pass through autograd; they are returned behind the others.
         head = []
         while auxiliary and isinstance(auxiliary[0], np.ndarray) and auxiliary[0].dtype.kind in "fiub":
-            head.append(_tensor(auxiliary[0]).to(tensors[0].device))
+            head.append(wrap(auxiliary[0]).to(tensors[0].device))
             auxiliary = auxiliary[1:]
         self.other = auxiliary
         return (*solutions, *head)
@@ -316,7 +318,7 @@ def _is_batched(options: _Options, tensors: list[torch.Tensor]) -> bool:
     ndims = options.cost_ndims
     if ndims is None:
         return False
-    if len(ndims) == 1 and len(tensors) > 1 and not hasattr(options.solver.function, "cost_ndims"):
+    if len(ndims) == 1 and len(tensors) > 1 and not options.solver.own:
         ndims = ndims * len(tensors)
     if len(ndims) != len(tensors):
         raise ValueError(f"{options.solver.name} takes {len(ndims)} cost tensor(s), got {len(tensors)}")

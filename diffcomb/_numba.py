@@ -7,10 +7,14 @@ reassociation would make an objective depend on how a loop was vectorised.
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numba.extending
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,3 +23,30 @@ def njit(function: F) -> F:
     """Compile a kernel: ``nopython``, ``nogil``, cached on disk, strict floating point."""
     compiled: Any = numba.njit(nogil=True, cache=True)(function)
     return cast(F, compiled)
+
+
+def inlined(function: F) -> F:
+    """Compile a piece of kernels that is pasted where it is called: for the innermost loops.
+
+    A call would count references to every array that it passes, which costs more than a few additions.
+    """
+    compiled: Any = numba.njit(nogil=True, inline="always")(function)
+    return cast(F, compiled)
+
+
+def overload(function: Callable[..., Any]) -> Callable[[F], F]:
+    """Register what a plain Python function means inside kernels, by the types of its arguments; pasted as well."""
+    return cast("Callable[[F], F]", numba.extending.overload(function, inline="always"))
+
+
+@functools.cache
+def announce_compilation(kernel: Any) -> None:
+    """Say, once a process, that this machine has no compiled copy of a kernel yet and that a first run takes longer."""
+    stats = getattr(kernel, "stats", None)  # a plain function where compilation is switched off
+    if stats is None or not stats.cache_path:
+        return
+    name = f"*.{kernel.py_func.__qualname__}-*.nbi"
+    if not any(Path(stats.cache_path).glob(name)):
+        logging.getLogger("diffcomb").warning(
+            "compiling solvers for this machine: about 15 seconds, once; cached in %s", stats.cache_path
+        )

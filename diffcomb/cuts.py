@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -61,7 +61,8 @@ def amwc(
     solver: str = "multilevel",
     init: Any = None,
     seed: int = 0,
-    effort: int = 1,
+    effort: int | None = None,
+    time_limit: float | None = None,
 ) -> Solution:
     """Solve an asymmetric multiway cut problem (COPS eq. 2).
 
@@ -75,15 +76,20 @@ def amwc(
         Cost of cutting each edge: positive is attractive, negative is repulsive.
     partitionable : array_like of bool, shape (K,), or list of int
         The classes P that may be split into several clusters: a mask, or class indices.
-    solver : {"multilevel", "greedy", "exact"}
-        `multilevel` is fast and good, `greedy` is Algorithm 2 of the paper, `exact` is for small instances.
+    solver : {"multilevel", "kernighan_lin", "greedy", "exact"}
+        `multilevel` is fast and good, `kernighan_lin` improves its solution (or `init`) a little more, `greedy` is
+        Algorithm 2 of the paper, `exact` is for small instances.
     init : Solution, or (node labels, clusters), or node labels, optional
         A labelling to start from; the result is never worse. Cluster ids are any integers; nodes of a
         partitionable class are together iff class and id agree. A batch takes a batch of them.
     seed : int
         Seed of the solver's random choices: the same seed gives the same solution.
-    effort : int
-        Number of improvement cycles of `multilevel` after its first descent; 0 is the fastest.
+    effort : int, optional
+        Rounds of search of `multilevel` after its first pass; 0 is the fastest. By default 1, and 0 with an `init`.
+        A result gets no worse with more effort.
+    time_limit : float, optional
+        Seconds for each instance, instead of `effort`: `multilevel` begins new rounds until they are over. The same
+        seed then need not give the same solution.
 
     Returns
     -------
@@ -118,7 +124,8 @@ def amwc(
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
     if nodes.ndim not in (2, 3):
         raise ValueError(f"node_costs must have shape (n, K) or (B, n, K), got {nodes.shape}")
-    return _solve(as_graph(graph, nodes.shape[-2]), nodes, edges, partitionable, solver, init, seed, effort, edge_costs)
+    options = Options(solver, init, seed, effort, time_limit)
+    return _solve(as_graph(graph, nodes.shape[-2]), nodes, edges, partitionable, options, edge_costs)
 
 
 @_linear_face(_mwc_face, cost_ndims=(2, 1))
@@ -130,7 +137,8 @@ def mwc(
     solver: str = "multilevel",
     init: Any = None,
     seed: int = 0,
-    effort: int = 1,
+    effort: int | None = None,
+    time_limit: float | None = None,
 ) -> Solution:
     """Solve a multiway cut problem: the asymmetric one in which no class is partitionable.
 
@@ -142,12 +150,20 @@ def mwc(
     >>> mwc([(0, 1)], np.array([[0.0, 1.0], [1.0, 0.5]]), np.array([2.0])).node_labels.tolist()
     [0, 0]
     """
-    return amwc(graph, node_costs, edge_costs, (), solver=solver, init=init, seed=seed, effort=effort)
+    options = Options(solver, init, seed, effort, time_limit)
+    return amwc(graph, node_costs, edge_costs, (), **options._asdict())
 
 
 @_linear_face(_multicut_face, cost_ndims=(1,))
 def multicut(
-    graph: Any, edge_costs: Any, *, solver: str = "multilevel", init: Any = None, seed: int = 0, effort: int = 1
+    graph: Any,
+    edge_costs: Any,
+    *,
+    solver: str = "multilevel",
+    init: Any = None,
+    seed: int = 0,
+    effort: int | None = None,
+    time_limit: float | None = None,
 ) -> Solution:
     """Solve a multicut (correlation clustering) problem: one class, partitionable, without node costs.
 
@@ -157,7 +173,7 @@ def multicut(
         Of a plain edge list the largest end point tells the number of nodes.
     edge_costs : array_like or tensor, shape (m,) or (B, m)
         Cost of cutting each edge: positive is attractive, negative is repulsive.
-    solver, init, seed, effort
+    solver, init, seed, effort, time_limit
         As in :func:`amwc`; a plain array as `init` holds cluster ids.
 
     Returns
@@ -177,17 +193,27 @@ def multicut(
     if init is not None and not isinstance(init, (Solution, tuple)) and not _is_list_of_labellings(init):
         clusters = to_numpy(init)
         init = (np.zeros_like(clusters), clusters)
-    return _solve(graph, nodes, edges, (0,), solver, init, seed, effort, edge_costs)
+    return _solve(graph, nodes, edges, (0,), Options(solver, init, seed, effort, time_limit), edge_costs)
 
 
-def _solve(
-    graph: Graph, nodes: Array, edges: Array, partitionable: Any,
-    solver: str, init: Any, seed: int, effort: int, reference: Any,
-) -> Solution:  # fmt: skip
+class Options(NamedTuple):
+    """What the three verbs have in common."""
+
+    solver: str
+    init: Any
+    seed: int
+    effort: int | None
+    time_limit: float | None
+
+
+def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options: Options, reference: Any) -> Solution:
     """Split a batch into instances, solve them in threads, stack the solutions."""
+    solver, init, seed, effort, time_limit = options
     get_solver(solver)
     check_count(seed, "seed")
-    check_count(effort, "effort")
+    if effort is not None:
+        check_count(effort, "effort")
+    check_time_limit(time_limit)
     if edges.ndim not in (1, 2):
         raise ValueError(f"edge_costs must have shape (m,) or (B, m), got {edges.shape}")
     batched = nodes.ndim == 3 or edges.ndim == 2
@@ -208,7 +234,7 @@ def _solve(
     inits = [_instance_init(init, b if batched else None, count, problem) for b, problem in enumerate(problems)]
     _ = graph.csr  # build it once, not in every thread
     jobs = zip(problems, inits, strict=True)
-    solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort), jobs)
+    solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort, time_limit), jobs)
     return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
 
 
@@ -216,6 +242,15 @@ def check_count(value: Any, name: str) -> None:
     """Raise a ValueError unless `value` is a non-negative integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
+
+
+def check_time_limit(value: Any) -> None:
+    """Raise a ValueError unless `value` is None or a positive number of seconds."""
+    if value is None:
+        return
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ValueError(f"time_limit must be a positive number of seconds or None, got {value!r}")
 
 
 def _as_kind(s: Solution, reference: Any) -> Solution:

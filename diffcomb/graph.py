@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sparse
 
 from ._arrays import Array, to_numpy
 from ._numba import njit
@@ -191,6 +190,8 @@ class Graph:
         ValueError
             If the matrix is not square, or is neither symmetric nor triangular.
         """
+        import scipy.sparse as sparse
+
         coo = matrix.tocoo() if hasattr(matrix, "tocoo") else sparse.coo_array(np.asarray(matrix))
         if coo.shape[0] != coo.shape[1]:
             raise ValueError(f"from_scipy needs a square matrix, got shape {coo.shape}")

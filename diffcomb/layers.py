@@ -53,12 +53,13 @@ class _GridLayer(nn.Module):
         solver: str = "multilevel",
         anchor: str = "start",
         generator: torch.Generator | None = None,
-        effort: int = 1,
+        effort: int | None = None,
     ) -> None:
         super().__init__()
         self.offsets = grid_graph((1, 1), offsets).offsets  # says now what is wrong with the offsets
         get_solver(solver)
-        check_count(effort, "effort")
+        if effort is not None:
+            check_count(effort, "effort")
         self.anchor = check_anchor(anchor)
         self.estimator = Blackbox() if estimator is None else estimator
         self.options = {"solver": solver, "effort": effort}
@@ -136,7 +137,7 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
         solver: str = "multilevel",
         anchor: str = "start",
         generator: torch.Generator | None = None,
-        effort: int = 1,
+        effort: int | None = None,
         spare: int = 0,
     ) -> None:
         super().__init__(offsets, estimator=estimator, solver=solver, anchor=anchor, generator=generator, effort=effort)

@@ -46,9 +46,7 @@ class Problem:
 
     def objective(self, node_labels: Array, edge_labels: Array) -> float:
         """Return the objective of eq. 2, summed in float64, in O(n + m)."""
-        nodes = self.node_costs[np.arange(self.graph.num_nodes), node_labels].sum(dtype=np.float64)
-        edges = np.dot(self.edge_costs.astype(np.float64, copy=False), edge_labels)
-        return float(nodes + edges)
+        return float(_value(self.node_costs, self.edge_costs, node_labels, edge_labels))
 
     def violations(self, node_labels: Any, edge_labels: Any, clusters: Any = None) -> list[str]:
         """Say in words which constraints of eq. 1 and 2 a labelling breaks; an empty list means feasible.
@@ -184,10 +182,34 @@ def make_solution(problem: Problem, node_labels: Array, clusters: Array, lower_b
     Nodes of a partitionable class are together iff class and cluster id agree and a path joins them.
     """
     x = np.ascontiguousarray(node_labels, dtype=np.int64)
+    y, component = cut_components(problem, x, clusters)
+    return solution_of_components(problem, x, y, component, lower_bound)
+
+
+def cut_components(problem: Problem, node_labels: Array, clusters: Array) -> tuple[Array, Array]:
+    """Return y of a (class, cluster id) labelling, and for every node a root of its component of uncut edges."""
     graph = problem.graph
-    y = cut_edges(graph.edges, x, np.ascontiguousarray(clusters, dtype=np.int64), problem.partitionable)
-    z = _number_clusters(uncut_components(graph.edges, y, graph.num_nodes), x, problem.partitionable)
-    return Solution(x, y, z, problem.objective(x, y), lower_bound)
+    y = cut_edges(graph.edges, node_labels, np.ascontiguousarray(clusters), problem.partitionable)
+    return y, uncut_components(graph.edges, y, graph.num_nodes)
+
+
+def solution_of_components(
+    problem: Problem, node_labels: Array, y: Array, component: Array, lower_bound: float | None = None
+) -> Solution:
+    """Put together what :func:`cut_components` found."""
+    z = _number_clusters(component, node_labels, problem.partitionable)
+    return Solution(node_labels, y, z, problem.objective(node_labels, y), lower_bound)
+
+
+@njit
+def _value(node_costs: Array, edge_costs: Array, x: Array, y: Array) -> Any:
+    nodes = 0.0
+    for i in range(len(x)):
+        nodes += np.float64(node_costs[i, x[i]])
+    cut = 0.0
+    for e in range(len(y)):
+        cut += y[e] * np.float64(edge_costs[e])
+    return nodes + cut
 
 
 @njit

@@ -14,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLACKBOX, LIFTING = "diffcomb/gradients/blackbox.py", "diffcomb/lifting.py"
+MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/_labels.py"
+CONTRACTION, SEARCH = "diffcomb/solvers/_contraction.py", "diffcomb/solvers/_search.py"
 MOVING, GREEDY = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/greedy.py"
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
 
@@ -25,8 +27,12 @@ MUTATIONS = [
     (BLACKBOX, "pool[int(value.argmin())]", "pool[int(value.argmax())]", "tests/test_blackbox.py", "repair"),
     (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_lifting.py", "adjoint"),
     (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),
-    (MOVING, "not queued[j] and not (fenced", "queued[j] and not (fenced", "tests/test_solvers.py", "local_optimum"),
-    (MOVING, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_solvers.py", "local_optimum"),
+    (MOVING, "if not queued[j] and z[j]", "if queued[j] and z[j]", "tests/test_multilevel.py", "local_optimum"),
+    (MOVING, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_multilevel.py", "local_optimum"),
+    (MULTILEVEL, "        moves = whole.move(after)", "        moves = 0", "tests/test_multilevel.py", "settling"),
+    (LABELS, "changed[i] = image[new] != old or", "changed[i] = False and", "tests/test_multilevel.py", "changed"),
+    (CONTRACTION, "touched[end(adjacency, i, h)] = True", "pass", "tests/test_multilevel.py", "frontier"),
+    (SEARCH, "if value < self.value - self.level.tolerance:", "if True:", "tests/test_multilevel.py", "effort"),
     (GREEDY, "if key < keys[e]:", "if False:", "tests/test_solvers.py", "popped"),
     (GREEDY, "costs[parallel] += costs[f]", "costs[parallel] -= costs[f]", "tests/test_solvers.py", "letter"),
     ("diffcomb/solvers/exact.py", "if not cycles:", "if True:", "tests/test_solvers.py", "separates"),

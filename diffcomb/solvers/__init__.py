@@ -1,8 +1,8 @@
 """Solvers for the asymmetric multiway cut problem, one file each, all with one signature.
 
 A solver is a function ``(problem, *, init, rng, budget) -> Solution``: `init` is a pair (node labels,
-clusters) to start from or None, `rng` a ``numpy.random.Generator``, `budget` a non-negative integer that
-buys quality with time. Whatever a solver does with `init`, :func:`solve` never returns anything worse.
+clusters) to start from or None, `rng` a ``numpy.random.Generator``, `budget` a :class:`Budget` that says how
+long to search. Whatever a solver does with `init`, :func:`solve` never returns anything worse.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Protocol
 import numpy as np
 
 from .._arrays import Array
+from .._numba import announce_compilation
 from ..problem import Problem, Solution, make_solution
-from .exact import exact
+from ._budget import Budget
+from ._local_moving import local_moving
 from .greedy import greedy
+from .kernighan_lin import kernighan_lin
 from .multilevel import multilevel
 
 
@@ -22,13 +25,25 @@ class Solver(Protocol):
     """What a solver looks like."""
 
     def __call__(
-        self, problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: int
+        self, problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
     ) -> Solution:
         """Solve one instance."""
         ...
 
 
-SOLVERS: dict[str, Solver] = {"multilevel": multilevel, "greedy": greedy, "exact": exact}
+def _exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget) -> Solution:
+    """Import the integer programme when it is first used: ``scipy.optimize`` takes longer to import than all else."""
+    from .exact import exact
+
+    return exact(problem, init=init, rng=rng, budget=budget)
+
+
+SOLVERS: dict[str, Solver] = {
+    "multilevel": multilevel,
+    "kernighan_lin": kernighan_lin,
+    "greedy": greedy,
+    "exact": _exact,
+}
 
 
 def get_solver(name: str) -> Solver:
@@ -38,8 +53,20 @@ def get_solver(name: str) -> Solver:
     return SOLVERS[name]
 
 
-def solve(problem: Problem, solver: str, init: tuple[Array, Array] | None, seed: int, budget: int) -> Solution:
-    """Run one solver on one instance; the result is never worse than `init`."""
+def solve(
+    problem: Problem,
+    solver: str,
+    init: tuple[Array, Array] | None = None,
+    seed: int = 0,
+    effort: int | None = None,
+    time_limit: float | None = None,
+) -> Solution:
+    """Run one solver on one instance; the result is never worse than `init`.
+
+    An `effort` of None is 1, and 0 where there is an `init`: a warm start is asked for to be quick.
+    """
+    announce_compilation(local_moving)
+    budget = Budget(effort if effort is not None else int(init is None), time_limit)
     result = get_solver(solver)(problem, init=init, rng=np.random.default_rng(seed), budget=budget)
     if init is not None:
         start = make_solution(problem, *init)

@@ -1,74 +1,156 @@
-"""Contraction: every cluster becomes one node; parallel edge costs and node costs add up."""
+"""Contraction: every group of nodes becomes one node; parallel edge costs and node costs add up."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from .._arrays import Array
 from .._numba import njit
+from ._adjacency import end, span
+
+_FEW = 256  # groups, up to which a dense matrix of their pairs fits a cache
 
 
 @njit
-def compact(z: Array, num_ids: int) -> tuple[Array, Array]:
-    """Renumber the ids in z to 0..M-1 by first appearance; also return the old id of every new one."""
+def compact(ids: Array, num_ids: int) -> tuple[Array, int]:
+    """Renumber ids 0..num_ids-1 to 0..M-1 by first appearance; returns the new ids and M."""
     new_id = np.full(num_ids, -1, np.int32)
-    old_id = np.empty(min(num_ids, len(z)), np.int32)
-    group = np.empty(len(z), np.int32)
+    group = np.empty(len(ids), np.int32)
     count = 0
-    for i in range(len(z)):
-        c = z[i]
+    for i in range(len(ids)):
+        c = ids[i]
         if new_id[c] < 0:
             new_id[c] = count
-            old_id[count] = c
             count += 1
         group[i] = new_id[c]
-    return group, old_id[:count].copy()
+    return group, count
 
 
 @njit
-def contract(
-    indptr: Array, neighbours: Array, weights: Array, node_costs: Array, group: Array, num_groups: int
-) -> tuple[Array, Array, Array, Array]:
-    """Contract the groups 0..M-1 of nodes, in O(n K + m) and without sorting or hashing.
-
-    Returns
-    -------
-    indptr, neighbours, weights, node_costs
-        Adjacency and node costs of the contracted graph.
-    """
-    n, num_classes = node_costs.shape
+def members_of(group: Array, num_groups: int) -> tuple[Array, Array]:
+    """The nodes of group g are ``members[start[g]:start[g + 1]]``, by counting."""
     start = np.zeros(num_groups + 1, np.int64)
-    for i in range(n):
+    for i in range(len(group)):
         start[group[i] + 1] += 1
     for g in range(num_groups):
         start[g + 1] += start[g]
     fill = start[:-1].copy()
-    members = np.empty(n, np.int32)
-    for i in range(n):
+    members = np.empty(len(group), np.int32)
+    for i in range(len(group)):
         members[fill[group[i]]] = i
         fill[group[i]] += 1
+    return start, members
 
+
+@njit
+def overlay(first: Array, num_first: int, second: Array, num_second: int) -> tuple[Array, int]:
+    """Groups of the nodes that agree in both labellings, numbered 0..M-1; in O(n), without hashing."""
+    start, members = members_of(first, num_first)
+    owner = np.full(num_second, -1, np.int32)
+    number = np.empty(num_second, np.int32)
+    group = np.empty(len(first), np.int32)
+    count = 0
+    for a in range(num_first):
+        for t in range(start[a], start[a + 1]):
+            b = second[members[t]]
+            if owner[b] != a:
+                owner[b] = a
+                number[b] = count
+                count += 1
+            group[members[t]] = number[b]
+    return group, count
+
+
+@njit
+def _add_up_dense(adjacency: Any, group: Array, num_groups: int) -> tuple[Array, Array, Array]:
+    """The contracted adjacency through a matrix of all pairs of groups: nodes are read in order, edges once."""
+    total = np.zeros((num_groups, num_groups), np.float64)
+    for i in range(len(group)):
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            if j > i:
+                total[group[i], group[j]] += adjacency.weights[h]
+    indptr = np.zeros(num_groups + 1, np.int64)
+    neighbours = np.empty(num_groups * num_groups, np.int32)
+    weights = np.empty(num_groups * num_groups, np.float64)
+    count = 0
+    for a in range(num_groups):
+        for b in range(num_groups):
+            cost = total[a, b] + total[b, a]
+            if a != b and cost != 0:
+                neighbours[count] = b
+                weights[count] = cost
+                count += 1
+        indptr[a + 1] = count
+    return indptr, neighbours[:count].copy(), weights[:count].copy()
+
+
+@njit
+def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -> tuple[Array, Array, Array, Array]:
+    """Contract the groups 0..M-1 of nodes, in O(n K + m) and without sorting or hashing; sums are float64.
+
+    Returns
+    -------
+    indptr, neighbours, weights, node_costs
+        Adjacency and node costs of the contracted graph. Edges whose costs cancel to 0 are dropped.
+    """
+    n, num_classes = node_costs.shape
     sums = np.zeros((num_groups, num_classes), np.float64)
-    new_indptr = np.zeros(num_groups + 1, np.int64)
-    new_neighbours = np.empty(len(neighbours), np.int32)
-    new_weights = np.empty(len(neighbours), np.float64)
-    place = np.full(num_groups, -1, np.int64)  # where the edge to a group lies, if at or after this group's start
+    for i in range(n):
+        g = group[i]
+        for k in range(num_classes):
+            sums[g, k] += node_costs[i, k]
+    if num_groups <= _FEW:
+        return (*_add_up_dense(adjacency, group, num_groups), sums)
+    start, members = members_of(group, num_groups)
+    most = 0
+    for g in range(num_groups):
+        half_edges = 0
+        for t in range(start[g], start[g + 1]):
+            low, high = span(adjacency, members[t])
+            half_edges += high - low
+        most = max(most, half_edges)
+    neighbours = np.empty(len(adjacency.weights) + 1, np.int32)
+    weights = np.empty(len(adjacency.weights) + 1, np.float64)
+    indptr = np.zeros(num_groups + 1, np.int64)
+    total = np.zeros(num_groups, np.float64)
+    # A group is listed twice if its sum passed through 0 on the way; the second loop takes it once.
+    listed = np.empty(most + 1, np.int32)
     count = 0
     for g in range(num_groups):
-        first = count
+        num_listed = 0
         for t in range(start[g], start[g + 1]):
             i = members[t]
-            for k in range(num_classes):
-                sums[g, k] += node_costs[i, k]
-            for h in range(indptr[i], indptr[i + 1]):
-                other = group[neighbours[h]]
-                if other == g:
-                    continue
-                if place[other] < first:
-                    place[other] = count
-                    new_neighbours[count] = other
-                    new_weights[count] = 0.0
-                    count += 1
-                new_weights[place[other]] += weights[h]
-        new_indptr[g + 1] = count
-    return new_indptr, new_neighbours[:count].copy(), new_weights[:count].copy(), sums
+            low, high = span(adjacency, i)
+            for h in range(low, high):
+                other = group[end(adjacency, i, h)]
+                before = total[other]
+                listed[num_listed] = other
+                num_listed += before == 0
+                total[other] = before + adjacency.weights[h]
+        total[g] = 0.0
+        for t in range(num_listed):
+            other = listed[t]
+            neighbours[count] = other
+            weights[count] = total[other]
+            count += total[other] != 0
+            total[other] = 0.0
+        indptr[g + 1] = count
+    return indptr, neighbours[:count].copy(), weights[:count].copy(), sums
+
+
+@njit
+def frontier(adjacency: Any, group: Array, changed: Array) -> Array:
+    """The members of the changed groups and all their neighbours, in the order of their numbers."""
+    n = len(group)
+    touched = np.zeros(n, np.bool_)
+    for i in range(n):
+        if changed[group[i]]:
+            touched[i] = True
+            low, high = span(adjacency, i)
+            for h in range(low, high):
+                touched[end(adjacency, i, h)] = True
+    return np.flatnonzero(touched).astype(np.int32)

@@ -70,3 +70,11 @@ def heap_remove(heap: Array, place: Array, keys: Array, size: int, item: int) ->
         place[moved] = at
         heap_update(heap, place, keys, size, moved)
     return size
+
+
+@njit
+def heap_insert(heap: Array, place: Array, keys: Array, size: int, item: int) -> int:
+    """Insert an item that is not in the heap; returns the new size."""
+    heap[size] = item
+    _sift_up(heap, place, keys, size)
+    return size + 1

@@ -1,4 +1,4 @@
-"""Labellings in the ids of the local-moving kernel, and how they travel between levels."""
+"""Labellings in the ids of the kernels, and how they travel between levels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,24 @@ from .._numba import njit
 
 
 class Labels(NamedTuple):
-    """A labelling in kernel ids: ``z`` (n,) holds k < K for the cluster of an unpartitionable class k, else K...
+    """A labelling of n nodes and K classes in kernel ids.
 
-    ``cluster_class`` (n + K,) holds the class of every id.
+    Id k < K is a cluster of class k: the only one if that class is not partitionable. Ids K..K+n-1 are further
+    clusters of partitionable classes. ``cluster_class`` (n + K,) holds the class of every id, ``z`` (n,) the id of
+    every node.
     """
 
     z: Array
     cluster_class: Array
+
+    @property
+    def num_ids(self) -> int:
+        """Number of ids, used or not."""
+        return len(self.cluster_class)
+
+    def copy(self) -> Labels:
+        """A labelling that can be changed on its own."""
+        return Labels(self.z.copy(), self.cluster_class.copy())
 
     def node_labels(self) -> Array:
         """The class of every node, as int64."""
@@ -27,15 +38,23 @@ class Labels(NamedTuple):
 def from_labels(node_labels: Array, clusters: Array, partitionable: Array) -> Labels:
     """Kernel ids of a labelling given as classes and cluster ids; a cluster with two classes counts as two."""
     n, K = len(node_labels), len(partitionable)
-    pairs = np.stack([clusters, node_labels], axis=1)
-    pairs[~partitionable[node_labels], 0] = 0
-    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    k = unique[:, 1]
-    ids = np.where(partitionable[k], K + np.arange(len(unique)), k)
+    low = clusters.min() if n else 0
+    if n and clusters.max() - low < 4 * n:
+        pair = (clusters - low) * K + node_labels  # cluster ids are small: number the pairs without sorting
+        used = np.zeros((int(clusters.max() - low) + 1) * K, bool)
+        used[pair] = True
+        number = np.cumsum(used) - 1
+        inverse, keys = number[pair], np.flatnonzero(used)
+        k = keys % K
+    else:
+        pairs = np.stack([clusters, node_labels], axis=1)
+        unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
+        inverse, k = inverse.reshape(n), unique[:, 1]
+    ids = np.where(partitionable[k], K + np.arange(len(k)), k)
     cluster_class = np.zeros(n + K, np.int32)
     cluster_class[:K] = np.arange(K)
     cluster_class[ids] = k
-    return Labels(ids[inverse.reshape(n)].astype(np.int32), cluster_class)
+    return Labels(ids[inverse].astype(np.int32), cluster_class)
 
 
 def labels_of_groups(labels: Labels, group: Array, count: int, num_classes: int) -> Labels:
@@ -68,3 +87,26 @@ def project(labels: Labels, group: Array, num_classes: int) -> Labels:
     cluster_class = np.zeros(len(group) + num_classes, np.int32)
     cluster_class[: len(labels.cluster_class)] = labels.cluster_class
     return Labels(labels.z[group], cluster_class)
+
+
+@njit
+def changed_nodes(before: Labels, after: Labels, order: Array, num_classes: int) -> Array:
+    """Which nodes two labellings label differently, up to the numbering of partitionable clusters.
+
+    A cluster of the second labelling is identified with the cluster of the first that its first node in `order`
+    has, unless another cluster already is; put the nodes that weigh most first.
+    """
+    image = np.full(len(after.cluster_class), -1, np.int32)
+    taken = np.zeros(len(before.cluster_class), np.bool_)
+    image[:num_classes] = np.arange(num_classes)
+    taken[:num_classes] = True
+    for i in order:
+        old, new = before.z[i], after.z[i]
+        if image[new] < 0 and not taken[old]:
+            image[new] = old
+            taken[old] = True
+    changed = np.empty(len(order), np.bool_)
+    for i in order:
+        old, new = before.z[i], after.z[i]
+        changed[i] = image[new] != old or after.cluster_class[new] != before.cluster_class[old]
+    return changed

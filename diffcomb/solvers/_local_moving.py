@@ -1,20 +1,23 @@
-"""Local moving: every node moves to the neighbouring cluster, class or new cluster that gains most.
+"""Local moving: a node moves to the neighbouring cluster, class or new cluster that gains most.
 
-Cluster ids: id k < K is *the* cluster of class k if that class is not partitionable; ids K..K+n-1 are
-clusters of partitionable classes, whose class stands in ``cluster_class``. With S_c(i) the sum of the costs
-of the edges from i into cluster c, moving i from a to b lowers the objective by
+With S_c(i) the sum of the costs of the edges from i into cluster c, moving i from a to b lowers the objective by
 
     [S_b(i) - c_V(i, class(b))] - [S_a(i) - c_V(i, class(a))],
 
 so a visit costs O(degree), not O(K): of all clusters that i has no edge to, only the cheapest class matters.
+Sums live in an array that is 0 between visits, so "seen before" needs no mark: a cluster whose sum passes
+through 0 is merely listed twice.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .._arrays import Array
-from .._numba import njit
+from .._numba import inlined, njit
+from ._adjacency import end, span
 
 
 @njit
@@ -23,9 +26,13 @@ def cheapest_classes(node_costs: Array) -> Array:
     n, num_classes = node_costs.shape
     best = np.zeros(n, np.int32)
     for i in range(n):
+        low = node_costs[i, 0]
+        k_low = 0
         for k in range(1, num_classes):
-            if node_costs[i, k] < node_costs[i, best[i]]:
-                best[i] = k
+            if node_costs[i, k] < low:
+                low = node_costs[i, k]
+                k_low = k
+        best[i] = k_low
     return best
 
 
@@ -44,132 +51,227 @@ def singletons(best: Array, partitionable: Array) -> tuple[Array, Array]:
 
 
 @njit
-def _cheapest_untouched(node_costs: Array, i: int, partitionable: Array, stamp: Array, visit: int) -> int:
+def max_degree(adjacency: Any, n: int) -> int:
+    """The largest number of half-edges (or slots) of a node."""
+    most = 0
+    for i in range(n):
+        low, high = span(adjacency, i)
+        most = max(most, high - low)
+    return most
+
+
+@njit
+def free_ids(z: Array, num_classes: int) -> tuple[Array, Array, int]:
+    """Sizes of all clusters, and a stack of the unused ids of partitionable classes with its height."""
+    n = len(z)
+    size = np.zeros(n + num_classes, np.int32)
+    for i in range(n):
+        size[z[i]] += 1
+    free = np.empty(n, np.int32)
+    height = 0
+    for c in range(n + num_classes - 1, num_classes - 1, -1):
+        if size[c] == 0:
+            free[height] = c
+            height += 1
+    return size, free, height
+
+
+@inlined
+def gather(adjacency: Any, i: int, z: Array, sums: Array, touched: Array) -> int:
+    """Add the costs of the edges of i to the sums of the clusters they lead to; returns how many are listed."""
+    count = 0
+    low, high = span(adjacency, i)
+    for h in range(low, high):
+        c = z[end(adjacency, i, h)]
+        before = sums[c]
+        touched[count] = c
+        count += before == 0
+        sums[c] = before + adjacency.weights[h]
+    return count
+
+
+@njit
+def cheapest_untouched(node_costs: Array, i: int, partitionable: Array, sums: Array) -> int:
     """The cheapest class that i can join without any edge: a new cluster, or a class that i has no edge to."""
     best = -1
     low = np.inf
     for k in range(len(partitionable)):
-        if (partitionable[k] or stamp[k] != visit) and node_costs[i, k] < low:
+        if (partitionable[k] or sums[k] == 0) and node_costs[i, k] < low:
             low = node_costs[i, k]
             best = k
     return best
 
 
+@inlined
+def second_choice(
+    node_costs: Array,
+    best: Array,
+    partitionable: Array,
+    cluster_class: Array,
+    i: int,
+    a: int,
+    alone: bool,
+    sums: Array,
+    touched: Array,
+    count: int,
+) -> tuple[float, int, int]:
+    """The best place for i but where it is, cluster a: its score, its id, and its class.
+
+    The id is -1 for a cluster without edges to i: a new one, or the one of a class that is not partitionable.
+    Of those only the cheapest class counts, so that a visit takes no time that grows with K.
+    """
+    score = -np.inf
+    target = -1
+    for t in range(count):
+        c = touched[t]
+        s = sums[c] - node_costs[i, cluster_class[c]]
+        if c != a and s > score:
+            score = s
+            target = c
+    k = best[i]
+    if -node_costs[i, k] > score:
+        if not partitionable[k] and sums[k] < 0:
+            k = cheapest_untouched(node_costs, i, partitionable, sums)
+        if k >= 0 and -node_costs[i, k] > score and (k != cluster_class[a] or (partitionable[k] and not alone)):
+            score = -np.float64(node_costs[i, k])
+            target = -1
+    return score, target, k
+
+
 @njit
 def local_moving(
-    indptr: Array,
-    neighbours: Array,
-    weights: Array,
+    adjacency: Any,
     node_costs: Array,
+    best: Array,
     partitionable: Array,
-    fence: Array,
     z: Array,
     cluster_class: Array,
-    order: Array,
+    queue: Array,
+    waiting: int,
+    once: bool,
     tolerance: float,
+    losses: Array,
 ) -> int:
     """Move nodes until no single move gains; z and cluster_class change in place. Returns the number of moves.
 
     Parameters
     ----------
-    indptr, neighbours, weights : arrays of shape (n + 1,), (h,), (h,)
-        Adjacency in both directions, with the edge costs in its order.
+    adjacency : Rows or Stencil
     node_costs : float array, shape (n, K)
+    best : int32 array, shape (n,)
+        The cheapest class of every node.
     partitionable : bool array, shape (K,)
-    fence : int32 array, shape (n,) or (0,)
-        Nodes only see neighbours with the same fence; an empty array means no fence.
     z, cluster_class : int32 arrays, shapes (n,) and (n + K,)
-        The labelling, in the ids described above.
-    order : int32 array, shape (n,)
-        The order in which nodes are first visited; later visits are first in, first out.
+        The labelling, in the ids of :class:`Labels`.
+    queue : int32 array, shape (n,)
+        The nodes to visit, in order: the first `waiting` of it, each at most once. It is used up.
+    waiting : int
+    once : bool
+        Visit these nodes and no others; otherwise the neighbours of a node that moved queue up, first in, first out.
     tolerance : float
         Gains up to this are rounding noise; it makes the loop finite.
+    losses : float32 array, shape (n,) or (0,)
+        If not empty, takes for every visited node what its second choice would have cost at its last visit.
     """
     n = len(z)
     num_classes = len(partitionable)
-    fenced = len(fence) > 0
-    best = cheapest_classes(node_costs)
-    size = np.zeros(n + num_classes, np.int32)
-    for i in range(n):
-        size[z[i]] += 1
-    free = np.empty(n, np.int32)
-    num_free = 0
-    for c in range(n + num_classes - 1, num_classes - 1, -1):
-        if size[c] == 0:
-            free[num_free] = c
-            num_free += 1
+    size, free, num_free = free_ids(z, num_classes)
     sums = np.zeros(n + num_classes, np.float64)
-    stamp = np.zeros(n + num_classes, np.int64)
-    touched = np.empty(n + num_classes, np.int32)
-    queue = order.copy()
-    queued = np.ones(n, np.bool_)
+    touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
+    queued = np.zeros(n, np.bool_)
+    for t in range(waiting):
+        queued[queue[t]] = True
     head = 0
-    waiting = n
-    visit = 0
     moves = 0
     while waiting > 0:
         i = queue[head]
         head = head + 1 if head + 1 < n else 0
         waiting -= 1
         queued[i] = False
-        visit += 1
-        num_touched = 0
-        for h in range(indptr[i], indptr[i + 1]):
-            j = neighbours[h]
-            if fenced and fence[j] != fence[i]:
-                continue
-            c = z[j]
-            if stamp[c] != visit:
-                stamp[c] = visit
-                sums[c] = 0.0
-                touched[num_touched] = c
-                num_touched += 1
-            sums[c] += weights[h]
+        count = gather(adjacency, i, z, sums, touched)
         a = z[i]
-        here = -np.float64(node_costs[i, cluster_class[a]])
-        if stamp[a] == visit:
-            here += sums[a]
-        target = a
-        high = here + tolerance
-        for t in range(num_touched):
-            c = touched[t]
-            score = sums[c] - node_costs[i, cluster_class[c]]
-            if score > high:
-                high = score
-                target = c
-        # Candidates without an edge: a new cluster, or a class that i has no edge to.
-        k = best[i]
-        fresh = -1
-        if -node_costs[i, k] > high:
-            if not partitionable[k] and stamp[k] == visit and sums[k] < 0:
-                k = _cheapest_untouched(node_costs, i, partitionable, stamp, visit)
-            if k >= 0 and -node_costs[i, k] > high:
-                fresh = k
-        if fresh >= 0:
-            if not partitionable[fresh]:
-                target = fresh
-            elif size[a] == 1 and a >= num_classes:
-                cluster_class[a] = fresh  # alone already: only the class changes, so no neighbour is affected
-                moves += 1
+        alone = size[a] == 1 and a >= num_classes
+        gain, target, k = second_choice(
+            node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count
+        )
+        gain -= sums[a] - node_costs[i, cluster_class[a]]
+        for t in range(count):
+            sums[touched[t]] = 0.0
+        if len(losses) > 0:
+            losses[i] = abs(gain)  # the place that it leaves is the second choice of a node that moves
+        if not gain > tolerance:
+            continue
+        moves += 1
+        if target < 0:
+            if not partitionable[k]:
+                target = k
+            elif alone:
+                cluster_class[a] = k  # only the class changes, so no neighbour is affected
                 continue
             else:
                 num_free -= 1
                 target = free[num_free]
-                cluster_class[target] = fresh
-        if target == a:
-            continue
+                cluster_class[target] = k
         size[a] -= 1
         if size[a] == 0 and a >= num_classes:
             free[num_free] = a
             num_free += 1
         size[target] += 1
         z[i] = target
-        moves += 1
-        for h in range(indptr[i], indptr[i + 1]):
-            j = neighbours[h]
-            if z[j] != target and not queued[j] and not (fenced and fence[j] != fence[i]):
+        if once:
+            continue
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            if not queued[j] and z[j] != target:
                 queued[j] = True
                 tail = head + waiting
                 queue[tail if tail < n else tail - n] = j
                 waiting += 1
     return moves
+
+
+@njit
+def pieces(adjacency: Any, fence: Array, order: Array, tolerance: float) -> Array:
+    """Cluster the nodes within the fences in one pass, from singletons and by edge costs alone; returns ids < n."""
+    n = len(fence)
+    z = np.arange(n).astype(np.int32)
+    sums = np.zeros(n, np.float64)
+    touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
+    for t in range(n):
+        i = order[t]
+        count = 0
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            if fence[j] == fence[i]:
+                c = z[j]
+                before = sums[c]
+                touched[count] = c
+                count += before == 0
+                sums[c] = before + adjacency.weights[h]
+        target = z[i]
+        most = sums[target] + tolerance
+        for s in range(count):
+            c = touched[s]
+            if sums[c] > most:
+                most = sums[c]
+                target = c
+        for s in range(count):
+            sums[touched[s]] = 0.0
+        z[i] = target
+    return z
+
+
+@njit
+def labelling_value(adjacency: Any, node_costs: Array, z: Array, cluster_class: Array) -> Any:
+    """The objective (eq. 2) of a labelling of one level, in O(n + m)."""
+    nodes = 0.0
+    cut = 0.0
+    for i in range(len(z)):
+        nodes += np.float64(node_costs[i, cluster_class[z[i]]])
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            if z[end(adjacency, i, h)] != z[i]:
+                cut += np.float64(adjacency.weights[h])
+    return nodes + 0.5 * cut

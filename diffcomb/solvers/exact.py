@@ -17,12 +17,13 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from .._arrays import Array
 from ..problem import Problem, Solution, make_solution
+from ._budget import Budget
 
 LARGEST_COST = 1e6  # costs are scaled to this for HiGHS
 ABSOLUTE_GAP = 1e-6  # of HiGHS, in scaled costs
 
 
-def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: int) -> Solution:
+def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget) -> Solution:
     """Solve to optimality through ``scipy.optimize.milp`` (HiGHS); exponential in the worst case.
 
     Parameters

@@ -16,15 +16,16 @@ import numpy as np
 from .._arrays import Array
 from .._numba import njit
 from ..problem import Problem, Solution, make_solution
+from ._budget import Budget
 from ._contraction import compact
 from ._heap import heap_build, heap_remove, heap_update
 from ._labels import from_labels
+from ._level import finest_level
 from ._local_moving import cheapest_classes
 from ._pairs import pair_delete, pair_find, pair_insert, pair_table
-from .multilevel import finest_level
 
 
-def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: int) -> Solution:
+def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget) -> Solution:
     """Solve by greedy edge contraction (COPS Algorithm 2), in O(m (log m)^2 + m K log m).
 
     Parameters
@@ -46,11 +47,12 @@ def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random
     group = np.arange(n, dtype=np.int32)
     if init is not None:
         labels = from_labels(*init, problem.partitionable)
-        group, old = compact(labels.z, len(labels.cluster_class))
-        level = level.contract(group, len(old))
+        group, count = compact(labels.z, labels.num_ids)
+        level = level.contract(group, count)
     else:  # contraction by the identity adds up parallel edges
         level = level.contract(group, n)
-    parent, classes = _contract_greedily(level.indptr, level.neighbours, level.weights, level.node_costs.copy())
+    indptr, neighbours, weights = level.adjacency
+    parent, classes = _contract_greedily(indptr, neighbours, weights, level.node_costs.copy())
     root = parent[group]
     return make_solution(problem, classes[root], root)
 

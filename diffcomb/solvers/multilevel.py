@@ -1,90 +1,67 @@
-"""Multilevel local moving: the default solver.
+"""Multilevel search: the default solver.
 
-A cold start coarsens in the relaxed problem in which every class may be partitioned (as Algorithm 2 does until
-its last lines): local moving from singletons, contraction, and again, until nothing moves. The coarsest nodes
-then take labels of the true problem, and local moving at every level on the way back down repairs what
-coarsening decided wrongly. Every further V-cycle coarsens *within* the clusters of the incumbent, as the Leiden
-algorithm does, so that pieces of a cluster (also of a class that is not partitionable, which would otherwise
-be one node) can move as a whole. A warm start is a V-cycle from the given labelling, hence never worse than it.
+1. *Descent.* Coarsen in the relaxed problem in which every class may be partitioned (as Algorithm 2 does until
+   its last lines): a grid first by blocks, then one pass of local moving a level. The coarsest nodes take labels
+   of the true problem, and local moving at every level on the way back down repairs what coarsening decided wrongly.
+2. *Rounds.* Most nodes are settled by then. Those that would lose least by moving stay single nodes, all others
+   contract to pieces of their clusters; on that small kernel a :class:`Search` runs, and what it changes is
+   refined in the full graph. Graphs below ``KERNEL_NODES`` nodes are their own kernel.
+3. *Settling.* Whole connected clusters are the nodes of a last level; joins and changes of class of whole
+   clusters alternate with moves of single nodes until neither gains.
+
+A warm start skips the descent and begins with local moving from the given labelling, hence is never worse than it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .._arrays import Array
-from ..problem import Problem, Solution, make_solution
-from ._contraction import compact, contract
-from ._labels import Labels, from_labels, labels_of_groups, project
-from ._local_moving import cheapest_classes, local_moving, singletons
+from ..graph import GridGraph
+from ..problem import Problem, Solution, cut_components, make_solution, solution_of_components
+from ._blocks import block_groups
+from ._budget import Budget
+from ._contraction import compact, overlay
+from ._labels import Labels, changed_nodes, from_labels, labels_of_groups, project
+from ._level import Level, finest_level
+from ._search import Search, coarsen, natural, refine
 
-RELATIVE_TOLERANCE = 1e-12
-MIN_SHRINK = 0.95  # a level that keeps more than this share of its nodes is not worth having
-_NO_FENCE = np.empty(0, np.int32)
-
-
-@dataclass(frozen=True)
-class Level:
-    """A (contracted) graph with costs, in the form that the kernels take."""
-
-    indptr: Array
-    neighbours: Array
-    weights: Array
-    node_costs: Array
-    tolerance: float
-
-    @property
-    def num_nodes(self) -> int:
-        """Number of nodes."""
-        return len(self.indptr) - 1
-
-    def contract(self, group: Array, count: int) -> Level:
-        """Return the level in which every group is one node."""
-        parts = contract(self.indptr, self.neighbours, self.weights, self.node_costs, group, count)
-        return Level(*parts, self.tolerance)
-
-    def move(self, labels: Labels, partitionable: Array, order: Array | None = None) -> int:
-        """Local moving in place; returns the number of moves."""
-        return local_moving(
-            self.indptr, self.neighbours, self.weights, self.node_costs, partitionable, _NO_FENCE,
-            labels.z, labels.cluster_class, _natural(self.num_nodes) if order is None else order, self.tolerance,
-        )  # fmt: skip
-
-    def split(self, fence: Array) -> tuple[Array, int]:
-        """Cluster the nodes within the fences by their edge costs alone; returns groups and their number."""
-        n = self.num_nodes
-        z = np.arange(1, n + 1, dtype=np.int32)
-        cluster_class = np.zeros(n + 1, np.int32)
-        local_moving(
-            self.indptr, self.neighbours, self.weights, np.zeros((n, 1)), np.ones(1, np.bool_), fence,
-            z, cluster_class, _natural(n), self.tolerance,
-        )  # fmt: skip
-        group, old = compact(z, n + 1)
-        return group, len(old)
+KERNEL_SHARE = 1 / 16  # of the nodes, the least decided ones, are searched in the first round
+KERNEL_NODES = 4096  # but always so many nodes
+KERNEL_HALF_EDGES = 3 * 2**16  # and as many as have so many half-edges
+MAX_PIECES = 2048  # of the first kernel: the first level of the descent with at most so many nodes
+MAX_COARSE = 512  # the first level of the descent with at most so many nodes is searched whole
+ROUND = ("anneal", "cycle", "melt", "restart")
+KERNEL_ROUND = ("anneal", "cycle", "restart")  # few of these nodes are far from settled: melting found little
+NEAR = 0.002  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
+MAX_REPEATS = 8  # of a round, on small graphs and as long as it finds something
 
 
-def _natural(n: int) -> Array:
-    return np.arange(n, dtype=np.int32)
+@dataclass
+class Incumbent:
+    """A labelling of the finest level.
 
+    Attributes
+    ----------
+    losses : float32 array, shape (n,)
+        What moving each node to its second choice would cost, or nearly: small where the labelling is undecided.
+    pieces : int32 array, shape (n,), optional
+        A partition of the nodes that is finer than clusters need to be.
+    """
 
-def finest_level(problem: Problem) -> Level:
-    """Gather the costs of a problem into the order of its adjacency."""
-    indptr, neighbours, edge_ids = problem.graph.csr
-    weights = problem.edge_costs.astype(np.float64, copy=False)[edge_ids]
-    scale = max(_largest(problem.edge_costs), _largest(problem.node_costs))
-    return Level(indptr, neighbours, weights, problem.node_costs, RELATIVE_TOLERANCE * scale)
-
-
-def _largest(array: Array) -> float:
-    return float(max(array.max(), -array.min())) if array.size else 0.0
+    level: Level
+    labels: Labels
+    losses: Array
+    pieces: Array | None = None
 
 
 def multilevel(
-    problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: int
+    problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
 ) -> Solution:
-    """Solve by multilevel local moving; see the module's docstring.
+    """Solve by multilevel search; see the module's docstring.
 
     Parameters
     ----------
@@ -92,84 +69,158 @@ def multilevel(
     init : (node labels, clusters), optional
         A labelling to improve.
     rng : numpy.random.Generator
-        Draws the visiting order of the nodes.
-    budget : int
-        Number of V-cycles after the first descent; they end early when one finds nothing.
+        Draws visiting orders and the moves of annealing.
+    budget : Budget
+        ``effort`` rounds, or as many as the time allows. Round r searches a kernel 2^r times as large.
 
     Returns
     -------
     Solution
-        A local optimum under moves of single nodes. Each cycle takes O(passes * (n K + m)), with few passes.
+        A local optimum under moves of single nodes; with any effort but 0 also under joins of two clusters and
+        changes of class of a whole connected cluster. Each pass takes O(n K + m), and there are few.
     """
-    if problem.graph.num_nodes == 0:
+    n = problem.graph.num_nodes
+    if n == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
     level = finest_level(problem)
-    P = problem.partitionable
+    again = copy.deepcopy(rng)
     if init is None:
-        labels = _descend(level, P, rng)
+        state = _descend(problem, level, rng, budget)
     else:
-        labels = from_labels(*init, P)
-        level.move(labels, P)
-    for _ in range(budget):
-        labels, moves = _v_cycle(level, labels, P)
+        state = Incumbent(level, from_labels(*init, problem.partitionable), np.empty(n, np.float32))
+        level.move(state.labels, losses=state.losses)
+    if not budget.searches:
+        return make_solution(problem, state.labels.node_labels(), state.labels.z)
+    solution, whole = _improve(problem, state, rng, budget)
+    if init is None and _multiway_cut_is_near(problem, whole):
+        multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
+        other = multilevel(multiway, init=None, rng=again, budget=budget)
+        if other.objective < solution.objective:
+            labels = from_labels(other.node_labels, other.clusters, problem.partitionable)
+            state = Incumbent(level, labels, np.empty(n, np.float32))
+            level.move(labels, losses=state.losses)
+            return _improve(problem, state, rng, budget)[0]
+    return solution
+
+
+def _improve(
+    problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget
+) -> tuple[Solution, Incumbent]:
+    """All rounds of the budget; each ends settled, so that one more never makes it worse."""
+    settled = None
+    for round_ in budget.rounds():
+        _search_kernel(state, round_, rng, budget)
+        settled = _settle(problem, state, rng, budget)
+    return settled or _settle(problem, state, rng, budget)
+
+
+def _multiway_cut_is_near(problem: Problem, whole: Incumbent) -> bool:
+    """Whether to have one cluster a class would cost little: only then can a multiway cut be the better solution.
+
+    It is feasible here, and where class costs are weak the search for it sometimes ends lower.
+    """
+    level, labels = whole.level, whole.labels
+    if level.num_classes == 1 or not level.partitionable.any():
+        return False
+    undivided = Labels(labels.cluster_class[labels.z], labels.cluster_class)
+    multiway = replace(level, partitionable=np.zeros_like(level.partitionable))
+    multiway.move(undivided)
+    cost = multiway.value(undivided) - level.value(labels)
+    return cost < NEAR * float(np.abs(problem.edge_costs).sum(dtype=np.float64))
+
+
+def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: Budget) -> Incumbent:
+    """Coarsen, label the coarsest nodes, refine; remember a middle level as pieces."""
+    group, count = np.empty(0, np.int32), level.num_nodes
+    if isinstance(problem.graph, GridGraph):
+        group, count = block_groups(problem, level.best)
+    if count < level.num_nodes:
+        levels, groups = coarsen(level.contract(group, count), natural)
+        levels, groups = [level, *levels], [group, *groups]
+    else:
+        levels, groups = coarsen(level, natural)
+    pieces = natural(level.num_nodes)
+    coarse = 0
+    while levels[coarse].num_nodes > MAX_COARSE and coarse < len(groups):
+        if levels[coarse].num_nodes > MAX_PIECES:
+            pieces = groups[coarse][pieces]
+        coarse += 1
+    search = Search(levels[coarse], refine(levels[coarse:], groups[coarse:], levels[-1].singletons()), rng)
+    if level.num_classes > 1 and level.partitionable.any():
+        undivided = levels[-1].singletons(np.zeros_like(level.partitionable))  # as the multiway cut begins
+        search.offer(refine(levels[coarse:], groups[coarse:], undivided))
+    if coarse > 0:
+        budget.run(search, ROUND, MAX_REPEATS)
+    labels = search.labels
+    losses = np.empty(level.num_nodes, np.float32)
+    return Incumbent(level, refine(levels[: coarse + 1], groups[:coarse], labels, losses), losses, pieces)
+
+
+def _search_kernel(state: Incumbent, round_: int, rng: np.random.Generator, budget: Budget) -> None:
+    """One round: search among the undecided nodes and the pieces of the others, refine the whole graph."""
+    level, labels = state.level, state.labels
+    n = level.num_nodes
+    half_edges = len(level.adjacency.weights)
+    size = int(max(n * KERNEL_SHARE, KERNEL_NODES, n * KERNEL_HALF_EDGES / max(half_edges, 1)) * 2**round_)
+    repeats = min(max(KERNEL_HALF_EDGES // max(half_edges, 1), 1), MAX_REPEATS)
+    if size >= n:
+        search = Search(level, labels, rng)
+        budget.run(search, ROUND, repeats)
+        state.labels = search.labels
+        return
+    group, count = _kernel_groups(state, size)
+    kernel = level.contract(group, count)
+    before = labels_of_groups(labels, group, count, level.num_classes)
+    search = Search(kernel, before.copy(), rng)
+    budget.run(search, KERNEL_ROUND)
+    changed = _changed(before, search.labels, group, level.num_classes)
+    state.labels = project(search.labels, group, level.num_classes)
+    level.move(state.labels, level.frontier(group, changed), state.losses)
+
+
+def _kernel_groups(state: Incumbent, size: int) -> tuple[Array, int]:
+    """The `size` least decided nodes stay alone; all others go with those of the same cluster and piece."""
+    labels = state.labels
+    undecided = np.flatnonzero(state.losses <= np.partition(state.losses, size)[size])[:size]
+    if state.pieces is None:
+        ids, count = labels.z.copy(), labels.num_ids
+    else:
+        ids, count = overlay(labels.z, labels.num_ids, state.pieces, int(state.pieces.max()) + 1)
+    ids[undecided] = count + np.arange(len(undecided))
+    return compact(ids, count + len(undecided))
+
+
+def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget) -> tuple[Solution, Incumbent]:
+    """Alternate moves of whole connected clusters and of single nodes until neither gains.
+
+    Returns the solution, and the same as a labelling of the level whose nodes are the clusters.
+    """
+    level, labels = state.level, state.labels
+    K = level.num_classes
+    best = None
+    while True:
+        x = labels.node_labels()
+        y, component = cut_components(problem, x, labels.z)
+        group, count = compact(component, level.num_nodes)
+        whole = level.contract(group, count)
+        before = labels_of_groups(labels, group, count, K)
+        solution = solution_of_components(problem, x, y, component)
+        if best is not None and not solution.objective < best[0].objective:
+            return best  # what the last moves gained was rounding
+        best = solution, Incumbent(whole, before, np.empty(0, np.float32))
+        state.labels = labels
+        after = before.copy()
+        moves = whole.move(after)
+        if count <= MAX_COARSE:
+            search = Search(whole, after, rng)
+            moves += budget.run(search, ROUND, MAX_REPEATS)
+            after = search.labels
         if moves == 0:
-            break
-    return make_solution(problem, labels.node_labels(), labels.z)
+            return best
+        labels = project(after, group, K)
+        level.move(labels, level.frontier(group, _changed(before, after, group, K)))
 
 
-def _descend(level: Level, partitionable: Array, rng: np.random.Generator) -> Labels:
-    """Coarsen in the relaxed problem from singletons, label the coarsest nodes, refine back down."""
-    relaxed = np.ones_like(partitionable)
-    K = len(partitionable)
-    levels, groups = [level], []
-    while True:
-        level = levels[-1]
-        labels = Labels(*singletons(cheapest_classes(level.node_costs), relaxed))
-        order = _block_shuffled(level.num_nodes, rng)
-        level.move(labels, relaxed, order)
-        group, old = compact(labels.z, level.num_nodes + K)
-        if len(old) == level.num_nodes:
-            break
-        groups.append(group)
-        levels.append(level.contract(group, len(old)))
-        if len(old) > MIN_SHRINK * level.num_nodes:
-            break
-    labels = Labels(*singletons(cheapest_classes(levels[-1].node_costs), partitionable))
-    return _refine(levels, groups, labels, partitionable)[0]
-
-
-def _v_cycle(level: Level, labels: Labels, partitionable: Array) -> tuple[Labels, int]:
-    """Coarsen within the clusters, moving the pieces at every level, up to whole clusters; refine back down."""
-    levels, groups = [level], []
-    moves = 0
-    while True:
-        level = levels[-1]
-        group, count = level.split(labels.z)
-        whole = count > MIN_SHRINK * level.num_nodes
-        if whole:  # what is left to try are whole clusters: joins and changes of class
-            group, old = compact(labels.z, len(labels.cluster_class))
-            count = len(old)
-        labels = labels_of_groups(labels, group, count, len(partitionable))
-        groups.append(group)
-        levels.append(level.contract(group, count))
-        if whole:
-            break
-        moves += levels[-1].move(labels, partitionable)
-    labels, refined = _refine(levels, groups, labels, partitionable)
-    return labels, moves + refined
-
-
-def _refine(levels: list[Level], groups: list[Array], labels: Labels, partitionable: Array) -> tuple[Labels, int]:
-    """Local moving from the coarsest level down to the finest."""
-    moves = levels[-1].move(labels, partitionable)
-    for level, group in zip(levels[-2::-1], groups[::-1], strict=True):
-        labels = project(labels, group, len(partitionable))
-        moves += level.move(labels, partitionable)
-    return labels, moves
-
-
-def _block_shuffled(n: int, rng: np.random.Generator, block: int = 64) -> Array:
-    """Visiting order: shuffled within blocks of consecutive nodes, so that memory is still read in order."""
-    padded = np.arange(-(-n // block) * block, dtype=np.int32).reshape(-1, block)
-    order = rng.permuted(padded, axis=1).ravel()
-    return order[order < n]
+def _changed(before: Labels, after: Labels, group: Array, num_classes: int) -> Array:
+    heaviest_first = np.argsort(-np.bincount(group), kind="stable")
+    return changed_nodes(before, after, heaviest_first, num_classes)

@@ -1,0 +1,273 @@
+"""Side by side with what pip offers: time (as a ratio to a minimum spanning tree), objective, peak memory.
+
+python benchmarks/peers.py               # grids up to 128x256 and other graphs
+python benchmarks/peers.py --large       # and 256x512 and 512x1024
+
+Peers are optional (pip install bioimage-cpp chszlablib leidenalg); those that are missing are named and left out. Of
+the public signed graphs those are taken that $DIFFCOMB_DATA/signed_graphs/*.npz holds (n, edges, costs).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from instances import make
+from report import peak_megabytes, save, seconds, spanning_tree_seconds
+from tqdm import tqdm
+
+from diffcomb import Graph, amwc, multicut, mwc, set_num_threads
+
+HERE = Path(__file__).parent
+SIZES = [(32, 64), (64, 128), (128, 256)]
+LARGE_SIZES = [(256, 512), (512, 1024)]
+OURS = ("multilevel, effort 0", "multilevel", "kernighan_lin", "greedy")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One multicut instance; parallel edges are added up, because not every peer takes them."""
+
+    name: str
+    graph: Graph
+    costs: np.ndarray
+    grid: bool = False
+
+
+def cases(large: bool) -> Iterator[Case]:
+    """All multicut instances."""
+    for h, w in SIZES + (LARGE_SIZES if large else []):
+        instance = make(h, w, 1)
+        yield Case(f"grid {h}x{w}", instance.graph, instance.multicut_costs.astype(np.float32), grid=True)
+    for h, w in SIZES[1:]:
+        instance = make(h, w, 1, noise=2.0)
+        yield Case(f"grid {h}x{w}, noise 2", instance.graph, instance.multicut_costs.astype(np.float32))
+    rng = np.random.default_rng(0)
+    for n in (200, 1000, 2000):
+        edges = np.stack(np.triu_indices(n, 1), axis=1)
+        planted = rng.integers(0, 20, n)
+        same = planted[edges[:, 0]] == planted[edges[:, 1]]
+        yield Case(f"complete {n}, normal", Graph(n, edges), rng.normal(size=len(edges)))
+        yield Case(f"complete {n}, planted", Graph(n, edges), np.where(same, 0.5, -0.5) + rng.normal(size=len(edges)))
+    for n, degree in ((2_000, 6), (20_000, 8)):
+        edges = np.unique(np.sort(rng.integers(0, n, (n * degree // 2, 2)), axis=1), axis=0)
+        edges = edges[edges[:, 0] != edges[:, 1]]
+        yield Case(f"random {n}, degree {degree}", Graph(n, edges), rng.normal(size=len(edges)))
+    for path in sorted(Path(os.environ.get("DIFFCOMB_DATA", HERE / "nowhere")).glob("signed_graphs/*.npz")):
+        with np.load(path) as data:
+            edges, inverse = np.unique(np.sort(data["edges"], axis=1), axis=0, return_inverse=True)
+            costs = np.bincount(inverse.ravel(), data["costs"])
+            keep = edges[:, 0] != edges[:, 1]
+            yield Case(path.stem, Graph(int(data["n"]), edges[keep]), costs[keep])
+
+
+def bioimage(case: Case, kernighan_lin: bool) -> Callable[[], np.ndarray]:
+    from bioimage_cpp.graph import UndirectedGraph
+    from bioimage_cpp.graph import multicut as bic
+
+    graph = UndirectedGraph.from_edges(case.graph.num_nodes, np.sort(case.graph.edges, axis=1).astype(np.uint64))
+    costs = case.costs.astype(np.float64)
+
+    def run() -> np.ndarray:
+        solvers = [bic.GreedyAdditiveMulticut()] + ([bic.KernighanLinMulticut()] if kernighan_lin else [])
+        return np.asarray(bic.ChainedMulticutSolvers(solvers).optimize(bic.MulticutObjective(graph, costs)))
+
+    return run
+
+
+def kahip(case: Case) -> Callable[[], np.ndarray]:
+    import chszlablib
+
+    indptr, neighbours, edge_ids = case.graph.csr
+    scaled = np.rint(case.costs * 1000).astype(np.int64)  # it takes integers
+    graph = chszlablib.Graph.from_csr(indptr, neighbours, edge_weights=scaled[edge_ids])
+    return lambda: np.asarray(chszlablib.Decomposition.correlation_clustering(graph, seed=0).assignment)
+
+
+def leiden(case: Case) -> Callable[[], np.ndarray]:
+    import igraph
+    import leidenalg
+
+    graph = igraph.Graph(n=case.graph.num_nodes, edges=case.graph.edges.tolist())
+    weights = case.costs.tolist()
+
+    def run() -> np.ndarray:
+        part = leidenalg.find_partition(
+            graph, leidenalg.CPMVertexPartition, weights=weights, resolution_parameter=0.0, seed=0
+        )
+        return np.asarray(part.membership)
+
+    return run
+
+
+def louvain(case: Case) -> Callable[[], np.ndarray]:
+    import networkx
+
+    graph = networkx.Graph(case.graph.to_networkx(case.costs.astype(float)))
+
+    def run() -> np.ndarray:
+        labels = np.empty(case.graph.num_nodes, np.int64)
+        for c, nodes in enumerate(networkx.community.louvain_communities(graph, resolution=0, seed=0)):
+            labels[list(nodes)] = c
+        return labels
+
+    return run
+
+
+# Each with the most edges for which it ends within a minute or so.
+PEERS: dict[str, tuple[Callable[[Case], Callable[[], np.ndarray]], float]] = {
+    "GAEC (bioimage-cpp)": (partial(bioimage, kernighan_lin=False), np.inf),
+    "GAEC + KL (bioimage-cpp)": (partial(bioimage, kernighan_lin=True), 2_000_000),
+    "SCC (KaHIP, chszlablib)": (kahip, np.inf),
+    "Leiden, CPM (leidenalg)": (leiden, 400_000),
+    "Louvain, resolution 0 (networkx)": (louvain, 12_000),
+}
+
+
+def ours(case: Case, name: str) -> Callable[[], np.ndarray]:
+    solver, _, effort = name.partition(", effort ")
+    return lambda: multicut(case.graph, case.costs, solver=solver, effort=int(effort) if effort else None).clusters
+
+
+def measured(run: Callable[[], np.ndarray], repeat: int) -> tuple[np.ndarray, float, float | None]:
+    """Labels, seconds and peak memory; the labels are those of the run whose memory is measured."""
+    result: list = []
+    began = time.perf_counter()
+    peak = peak_megabytes(lambda: result.append(run()))
+    once = time.perf_counter() - began
+    return result[0], seconds(run, repeat) if once < 5 else once, peak
+
+
+def compare(large: bool, missing: set[str]) -> list[dict]:
+    rows = []
+    for case in tqdm(list(cases(large)), desc="multicut instances"):
+        graph, costs = case.graph, case.costs
+        yardstick = spanning_tree_seconds(graph, costs)
+        u, v = graph.edges.T
+        for name in (*OURS, *PEERS):
+            if name in PEERS:
+                maker, limit = PEERS[name]
+                if graph.num_edges > limit:
+                    continue
+                try:
+                    run = maker(case)
+                except ImportError:
+                    missing.add(name)
+                    continue
+            else:
+                run = ours(case, name)
+            labels, taken, peak = measured(run, 3)
+            objective = float(costs[labels[u] != labels[v]].sum(dtype=np.float64))
+            rows.append(
+                {
+                    "instance": case.name,
+                    "edges": graph.num_edges,
+                    "solver": name,
+                    "time / MST": taken / yardstick,
+                    "seconds": round(taken, 4),
+                    "objective": objective,
+                    "peak MB": peak,
+                }
+            )
+    return rows
+
+
+def summary(rows: list[dict]) -> list[dict]:
+    """One row an instance: our default against the best peer by objective, and who wins."""
+    table = []
+    for name in dict.fromkeys(row["instance"] for row in rows):
+        group = {row["solver"]: row for row in rows if row["instance"] == name}
+        peers = [row for solver, row in group.items() if solver in PEERS]
+        mine = group["multilevel"]
+        line = {"instance": name, "time / MST": mine["time / MST"], "objective": mine["objective"]}
+        if peers:
+            best = min(peers, key=lambda row: row["objective"])
+            line |= {"best peer": best["solver"], "its time / MST": best["time / MST"]}
+            line |= {"its objective": best["objective"]}
+            difference = mine["objective"] - best["objective"]
+            line["ours is"] = "equal" if abs(difference) < 1e-6 * abs(best["objective"]) else (
+                "lower" if difference < 0 else "HIGHER"
+            )  # fmt: skip
+        table.append(line)
+    return table
+
+
+def cuts_with_classes(large: bool) -> list[dict]:
+    """The multiway cuts, for which pip has no peer: our solvers only."""
+    rows = []
+    for (h, w), K in [(SIZES[-1], 19), *([(LARGE_SIZES[0], k) for k in (19, 49, 150)] if large else [])] + (
+        [(LARGE_SIZES[1], 19)] if large else []
+    ):
+        instance = make(h, w, K)
+        graph, P = instance.graph, instance.partitionable
+        nodes, edges = instance.node_costs.astype(np.float32), instance.edge_costs.astype(np.float32)
+        yardstick = spanning_tree_seconds(graph, edges)
+        inputs = (nodes.nbytes + edges.nbytes + graph.edges.nbytes) / 2**20
+        for problem, solve in (
+            ("AMWC", partial(amwc, graph, nodes, edges, P)),
+            ("MWC", partial(mwc, graph, nodes, edges)),
+        ):
+            for solver, effort in (("multilevel", 0), ("multilevel", 1), ("greedy", 1)):
+                if solver == "greedy" and (K > 50 or h > 256):
+                    continue
+                run = partial(solve, solver=solver, effort=effort)
+                rows.append(
+                    {
+                        "instance": f"{problem}, {h}x{w}, K={K}",
+                        "solver": solver if solver == "greedy" else f"{solver}, effort {effort}",
+                        "time / MST": seconds(run) / yardstick,
+                        "objective": run().objective,
+                        "peak MB / input MB": (peak_megabytes(run) or np.nan) / inputs,
+                    }
+                )
+    return rows
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Seconds over edges on the clean grids, with the fitted exponent of every solver."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    grids = [row for row in rows if row["instance"].startswith("grid") and "noise" not in row["instance"]]
+    for name in (*OURS, *PEERS):
+        points = np.array([(row["edges"], row["seconds"]) for row in grids if row["solver"] == name])
+        if len(points) < 2:
+            continue
+        exponent = np.polyfit(*np.log(points).T, 1)[0]
+        axes.loglog(*points.T, "o-" if name in OURS else "x--", label=f"{name}: m^{exponent:.2f}")
+    axes.set(xlabel="edges m", ylabel="seconds, one thread", title="Multicut on grids of growing size")
+    axes.legend(fontsize="small")
+    axes.grid(alpha=0.3)
+    figure.savefig(path, metadata={"Date": None})
+    print(f"wrote {path}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true", help="also 256x512 and 512x1024")
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    options = parser.parse_args()
+    set_num_threads(1)
+    missing: set[str] = set()
+    rows = compare(options.large, missing)
+    note = "One thread. Ratios to scipy's minimum spanning tree of the same graph in the same run; lower is better."
+    if missing:
+        note += f" Not installed, hence left out: {', '.join(sorted(missing))}."
+    save("peers", "## Multicut solvers side by side", rows, options.out, note)
+    save("peers_summary", "## Our default against the best peer", summary(rows), options.out, note)
+    classes = cuts_with_classes(options.large)
+    save("peers_classes", "## Cuts with classes (no peer on PyPI)", classes, options.out, note)
+    plot(rows, options.out / "scaling.svg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Adjacency with edge costs in the two forms that kernels take, behind one pair of functions.
+
+:class:`Rows` stores the neighbours of every node (compressed rows). :class:`Stencil` is for grids: every node has
+the same slots, one for each direction of each offset, so that a neighbour is an addition and only costs are
+stored. A kernel that loops over ``span(adjacency, i)`` and asks ``end(adjacency, i, h)`` is compiled for either.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arrays import Array
+from .._numba import njit, overload
+from ..graph import GridGraph
+from ..problem import Problem
+
+MIN_STENCIL_USE = 0.5  # a grid that fills less of its slots (an offset nearly as long as the grid) takes rows
+
+
+class Rows(NamedTuple):
+    """Neighbours and costs of node i stand at ``indptr[i]:indptr[i + 1]``."""
+
+    indptr: Array
+    neighbours: Array
+    weights: Array
+
+
+class Stencil(NamedTuple):
+    """Node i has the slots ``i * len(shifts) + t``, to ``i + shifts[t]``; a slot of cost 0 has no edge."""
+
+    shifts: Array
+    weights: Array
+
+
+def span(adjacency: Any, i: int) -> tuple[int, int]:
+    """Where the half-edges of node i begin and end."""
+    if isinstance(adjacency, Rows):
+        return adjacency.indptr[i], adjacency.indptr[i + 1]
+    return i * len(adjacency.shifts), (i + 1) * len(adjacency.shifts)
+
+
+def end(adjacency: Any, i: int, h: int) -> int:
+    """The node at the other end of half-edge h of node i; an empty slot ends at i itself."""
+    if isinstance(adjacency, Rows):
+        return int(adjacency.neighbours[h])
+    return i + int(adjacency.shifts[h - i * len(adjacency.shifts)]) if adjacency.weights[h] != 0 else i
+
+
+# The implementations are lambdas because numba compares signatures, annotations included, with the typing function's.
+_SPAN = {
+    Rows: lambda adjacency, i: (adjacency.indptr[i], adjacency.indptr[i + 1]),
+    Stencil: lambda adjacency, i: (i * len(adjacency.shifts), (i + 1) * len(adjacency.shifts)),
+}
+_END = {
+    Rows: lambda adjacency, i, h: adjacency.neighbours[h],  # noqa: ARG005
+    Stencil: lambda adjacency, i, h: i + adjacency.shifts[h - i * len(adjacency.shifts)] * (adjacency.weights[h] != 0),
+}
+
+
+@overload(span)
+def _span(adjacency, i):  # type: ignore[no-untyped-def]
+    return _SPAN[adjacency.instance_class]
+
+
+@overload(end)
+def _end(adjacency, i, h):  # type: ignore[no-untyped-def]
+    return _END[adjacency.instance_class]
+
+
+def adjacency_of(problem: Problem) -> Any:
+    """Gather the edge costs of a problem, in their own dtype, in O(n + m); self-loops are left out."""
+    graph = problem.graph
+    if isinstance(graph, GridGraph):
+        slices = [s for s in graph.edge_slices if s.stop > s.start]
+        if 2 * graph.num_edges > MIN_STENCIL_USE * 2 * len(slices) * graph.num_nodes:
+            first = graph.edges[[s.start for s in slices]].astype(np.int64)
+            forward = first[:, 1] - first[:, 0]
+            shifts = np.stack([forward, -forward], axis=1).ravel()
+            starts = np.array([0, *(s.stop for s in slices)], np.int64)
+            return Stencil(shifts, _stencil_weights(graph.edges, problem.edge_costs, starts, graph.num_nodes))
+    indptr, neighbours, edge_ids = graph.csr
+    return Rows(indptr, neighbours, problem.edge_costs[edge_ids])
+
+
+@njit
+def _stencil_weights(edges: Array, costs: Array, starts: Array, num_nodes: int) -> Array:
+    slots = 2 * (len(starts) - 1)
+    weights = np.zeros(num_nodes * slots, costs.dtype)
+    for t in range(len(starts) - 1):
+        for e in range(starts[t], starts[t + 1]):
+            weights[np.int64(edges[e, 0]) * slots + 2 * t] = costs[e]
+            weights[np.int64(edges[e, 1]) * slots + 2 * t + 1] = costs[e]
+    return weights

@@ -1,0 +1,64 @@
+"""The first coarsening of a grid: blocks of two cells a side.
+
+Single edges are noisy and a pass of local moving over single cells mostly joins cells far apart, which share
+few parallel edges. A block is compact: its edges at one offset lead to one other block, so that contraction
+adds up four noisy costs and leaves a quarter of the edges.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._arrays import Array
+from .._numba import njit
+from ..graph import GridGraph
+from ..problem import Problem
+from ._contraction import compact
+
+SIDE = 2
+
+
+def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
+    """Group the cells of a grid graph into blocks, where joining a block gains; else its cells stay alone.
+
+    Returns the group of every cell and the number of groups, which is n if the graph has no short offsets.
+    """
+    graph = problem.graph
+    assert isinstance(graph, GridGraph)
+    n = graph.num_nodes
+    counts = [-(-length // SIDE) for length in graph.shape]
+    block = np.zeros(graph.shape, np.int32)
+    for axis, (length, count) in enumerate(zip(graph.shape, counts, strict=True)):
+        place = np.arange(length, dtype=np.int32) // SIDE
+        block = block * count + place.reshape([-1 if a == axis else 1 for a in range(len(counts))])
+    block = block.ravel()
+    gain = np.zeros(int(np.prod(counts)), np.float64)
+    for offset, part in zip(graph.offsets, graph.edge_slices, strict=True):
+        if all(abs(d) < SIDE for d in offset):
+            _add_inner_costs(gain, block, graph.edges[part], problem.edge_costs[part])
+    if not gain.any():
+        return np.arange(n, dtype=np.int32), n
+    _subtract_node_costs(gain, block, problem.node_costs, best)
+    alone = np.flatnonzero(gain[block] <= 0)
+    block[alone] = len(gain) + np.arange(len(alone))
+    group, count = compact(block, len(gain) + len(alone))
+    return group, int(count)
+
+
+@njit
+def _add_inner_costs(gain: Array, block: Array, edges: Array, costs: Array) -> None:
+    for e in range(len(edges)):
+        b = block[edges[e, 0]]
+        if b == block[edges[e, 1]]:
+            gain[b] += costs[e]
+
+
+@njit
+def _subtract_node_costs(gain: Array, block: Array, node_costs: Array, best: Array) -> None:
+    """Subtract what it costs at least one way to bring a block into one class: the favourite of its first cell."""
+    leader = np.full(len(gain), -1, np.int32)
+    for i in range(len(block)):
+        b = block[i]
+        if leader[b] < 0:
+            leader[b] = best[i]
+        gain[b] -= np.float64(node_costs[i, leader[b]]) - node_costs[i, best[i]]

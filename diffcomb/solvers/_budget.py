@@ -1,0 +1,70 @@
+"""How long a solver may search: a number of rounds, or a time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Budget:
+    """What buys quality with time.
+
+    Attributes
+    ----------
+    effort : int
+        Number of rounds of improvement after a solver's first pass.
+    time_limit : float, optional
+        Seconds from now after which no new step begins; then there are as many rounds as it allows.
+    """
+
+    effort: int
+    time_limit: float | None = None
+    _began: float = field(default_factory=time.perf_counter)
+    _interrupted: bool = False
+
+    @property
+    def searches(self) -> bool:
+        """Whether there is any search at all."""
+        return self.effort > 0 or self.time_limit is not None
+
+    def rounds(self) -> Iterator[int]:
+        """Count rounds 0, 1, ... until the budget is spent."""
+        for r in itertools.count():
+            if self.spent() or (self.time_limit is None and r >= self.effort):
+                return
+            yield r
+
+    def spent(self) -> bool:
+        """Whether the time is over, or its user has had enough."""
+        over = self.time_limit is not None and time.perf_counter() - self._began >= self.time_limit
+        return over or self._interrupted
+
+    def run(self, search: Any, operators: tuple[str, ...], repeats: int = 1) -> int:
+        """Apply the operators in turn, up to `repeats` times over, while they find something and there is time.
+
+        Returns how many of them did. With a time limit, an interruption (Ctrl-C) ends the search and keeps its best.
+        """
+        total = 0
+        for _ in range(repeats):
+            found = 0
+            for operator in operators:
+                if self.spent():
+                    return total + found
+                try:
+                    found += search.step(operator)
+                except KeyboardInterrupt:
+                    if self.time_limit is None:
+                        raise
+                    self._interrupted = True
+                    warnings.warn(
+                        "search interrupted: the best solution so far is returned", RuntimeWarning, stacklevel=2
+                    )
+            total += found
+            if not found:
+                break
+        return total

@@ -1,0 +1,110 @@
+"""A level: one graph of the hierarchy with its costs, and what can be done to a labelling of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._arrays import Array
+from ..problem import Problem
+from ._adjacency import Rows, adjacency_of
+from ._annealing import anneal
+from ._contraction import contract, frontier
+from ._labels import Labels
+from ._local_moving import cheapest_classes, labelling_value, local_moving, pieces, singletons
+
+RELATIVE_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Level:
+    """A (contracted) graph with costs, in the form that the kernels take.
+
+    Attributes
+    ----------
+    adjacency : Rows or Stencil
+    node_costs : float array, shape (n, K)
+    best : int32 array, shape (n,)
+        The cheapest class of every node.
+    partitionable : bool array, shape (K,)
+    tolerance : float
+        Gains up to this are rounding noise.
+    """
+
+    adjacency: Any
+    node_costs: Array
+    best: Array
+    partitionable: Array
+    tolerance: float
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes n."""
+        return len(self.best)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.partitionable)
+
+    def contract(self, group: Array, count: int) -> Level:
+        """Return the level in which every group 0..count-1 is one node."""
+        *rows, node_costs = contract(self.adjacency, self.node_costs, group, count)
+        best = cheapest_classes(node_costs)
+        return Level(Rows(*rows), node_costs, best, self.partitionable, self.tolerance)
+
+    def singletons(self, partitionable: Array | None = None) -> Labels:
+        """The labelling in which every node is alone, in its cheapest class."""
+        return Labels(*singletons(self.best, self.partitionable if partitionable is None else partitionable))
+
+    def move(self, labels: Labels, nodes: Array | None = None, losses: Array | None = None) -> int:
+        """Local moving to a local optimum, in place; returns the number of moves.
+
+        It visits `nodes` (all by default) and whatever moves make it revisit; `losses`, float32 (n,), takes what the
+        second choice of each visited node would have cost.
+        """
+        queue = np.empty(self.num_nodes, np.int32)
+        count = self.num_nodes if nodes is None else len(nodes)
+        queue[:count] = np.arange(count, dtype=np.int32) if nodes is None else nodes
+        return self._local_moving(labels, self.partitionable, queue, count, False, losses)
+
+    def sweep(self, labels: Labels, partitionable: Array, order: Array) -> int:
+        """One pass of local moving in the given order, in place, with other partitionable classes."""
+        return self._local_moving(labels, partitionable, order.copy(), len(order), True, None)
+
+    def _local_moving(
+        self, labels: Labels, partitionable: Array, queue: Array, count: int, once: bool, losses: Array | None
+    ) -> int:
+        return local_moving(
+            self.adjacency, self.node_costs, self.best, partitionable, *labels, queue, count, once, self.tolerance,
+            np.empty(0, np.float32) if losses is None else losses,
+        )  # fmt: skip
+
+    def anneal(self, labels: Labels, temperatures: Array, seed: int) -> None:
+        """One sweep for each temperature, in place."""
+        anneal(self.adjacency, self.node_costs, self.best, self.partitionable, *labels, temperatures, seed)
+
+    def pieces(self, fence: Array, order: Array) -> Array:
+        """Cluster the nodes within the fences by their edge costs alone; returns an id < n for each node."""
+        return pieces(self.adjacency, fence, order, self.tolerance)
+
+    def frontier(self, group: Array, changed: Array) -> Array:
+        """The members of the changed groups and their neighbours: all that may want to move because of them."""
+        return frontier(self.adjacency, group, changed)
+
+    def value(self, labels: Labels) -> float:
+        """The objective of a labelling."""
+        return float(labelling_value(self.adjacency, self.node_costs, *labels))
+
+
+def finest_level(problem: Problem) -> Level:
+    """Make the level of a problem itself; costs keep their dtype."""
+    tolerance = RELATIVE_TOLERANCE * max(_largest(problem.edge_costs), _largest(problem.node_costs))
+    best = cheapest_classes(problem.node_costs)
+    return Level(adjacency_of(problem), problem.node_costs, best, problem.partitionable, tolerance)
+
+
+def _largest(array: Array) -> float:
+    return float(max(array.max(), -array.min())) if array.size else 0.0

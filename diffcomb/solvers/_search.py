@@ -1,0 +1,153 @@
+"""Search on one level: operators that make new labellings, of which the best is kept.
+
+Three operators with different neighbourhoods take turns. *Annealing* loosens single nodes that are nearly
+undecided. A *V-cycle* coarsens at random within the clusters, so that pieces of any size move as a whole,
+and ends with whole clusters: joins, and changes of class. A *restart* clusters the level anew. What annealing
+and a restart find is *combined* with the incumbent: nodes that both labellings keep together are one node,
+and local moving on that small graph takes the better of the two everywhere that they differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .._arrays import Array
+from ._contraction import compact, overlay
+from ._labels import Labels, labels_of_groups, project
+from ._level import Level
+
+MIN_SHRINK = 0.95  # a level that keeps more than this share of its nodes is not worth having
+COOLING = {"anneal": np.linspace(0.1, 0.005, 6), "melt": np.linspace(0.5, 0.02, 16)}  # in units of a typical loss
+
+Order = Callable[[int], Array]
+
+
+def natural(n: int) -> Array:
+    """Nodes in the order of their numbers, which in a grid is the order of memory."""
+    return np.arange(n, dtype=np.int32)
+
+
+def coarsen(level: Level, order: Order) -> tuple[list[Level], list[Array]]:
+    """Coarsen in the relaxed problem (every class partitionable) from singletons, one pass a level.
+
+    Returns the levels, finest first, and the group of every node of each level but the last.
+    """
+    relaxed = np.ones_like(level.partitionable)
+    levels: list[Level] = [level]
+    groups: list[Array] = []
+    while True:
+        level = levels[-1]
+        labels = level.singletons(relaxed)
+        level.sweep(labels, relaxed, order(level.num_nodes))
+        group, count = compact(labels.z, labels.num_ids)
+        if count == level.num_nodes:
+            return levels, groups
+        groups.append(group)
+        levels.append(level.contract(group, count))
+        if count > MIN_SHRINK * level.num_nodes:
+            return levels, groups
+
+
+def refine(levels: list[Level], groups: list[Array], labels: Labels, losses: Array | None = None) -> Labels:
+    """Local moving from the coarsest level down to the finest, where `losses` are kept."""
+    levels[-1].move(labels, losses=losses if len(levels) == 1 else None)
+    for level, group in zip(levels[-2::-1], groups[::-1], strict=True):
+        labels = project(labels, group, level.num_classes)
+        level.move(labels, losses=losses if level is levels[0] else None)
+    return labels
+
+
+def descend(level: Level, order: Order, together: bool = False) -> Labels:
+    """Coarsen from singletons, label the coarsest nodes, refine.
+
+    Coarsest nodes of one partitionable class begin as a cluster each, or all `together` as in the multiway cut.
+    """
+    levels, groups = coarsen(level, order)
+    partitionable = level.partitionable & (not together)
+    return refine(levels, groups, levels[-1].singletons(partitionable))
+
+
+def v_cycle(level: Level, labels: Labels, order: Order) -> Labels:
+    """Coarsen within the clusters, moving the pieces at every level, up to whole clusters; refine back down."""
+    levels: list[Level] = [level]
+    groups: list[Array] = []
+    while True:
+        level = levels[-1]
+        group, count = compact(level.pieces(labels.z, order(level.num_nodes)), level.num_nodes)
+        whole = count > MIN_SHRINK * level.num_nodes
+        if whole:
+            group, count = compact(labels.z, labels.num_ids)
+        labels = labels_of_groups(labels, group, count, level.num_classes)
+        groups.append(group)
+        levels.append(level.contract(group, count))
+        if whole:
+            return refine(levels, groups, labels)
+        levels[-1].move(labels)
+
+
+def combine(level: Level, better: Labels, other: Labels) -> Labels:
+    """Take the better of two labellings wherever they differ; never worse than the first."""
+    group, count = overlay(better.z, better.num_ids, other.z, other.num_ids)
+    coarse = level.contract(group, count)
+    labels = labels_of_groups(better, group, count, level.num_classes)
+    coarse.move(labels)
+    labels = project(labels, group, level.num_classes)
+    level.move(labels)
+    return labels
+
+
+class Search:
+    """The incumbent of one level and the operators that improve it.
+
+    Parameters
+    ----------
+    level : Level
+    labels : Labels
+        The first incumbent; local moving makes it a local optimum, in place.
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, level: Level, labels: Labels, rng: np.random.Generator) -> None:
+        self.level, self.labels, self.rng = level, labels, rng
+        losses = np.empty(level.num_nodes, np.float32)
+        level.move(labels, losses=losses)
+        self.value = level.value(labels)
+        self.losses = np.sort(losses)
+
+    def step(self, operator: str) -> bool:
+        """Apply the operator "anneal", "melt", "cycle" or "restart"; returns whether the incumbent got better."""
+        if operator == "cycle":
+            return self._keep(v_cycle(self.level, self.labels, self._random_order))
+        return self.offer(self._annealed(operator) if operator in COOLING else self._restarted())
+
+    def offer(self, labels: Labels) -> bool:
+        """Combine the incumbent with another labelling; returns whether the incumbent got better."""
+        before = self.labels
+        other = before if self._keep(labels) else labels
+        combined = self._keep(combine(self.level, self.labels, other))
+        return combined or self.labels is not before
+
+    def _annealed(self, operator: str) -> Labels:
+        """Loosen what is nearly undecided; melting also takes larger scales, where nodes differ much in size."""
+        quantile = 0.5 if operator == "anneal" else self.rng.uniform(0.5, 1)
+        scale = float(self.losses[int(quantile * (len(self.losses) - 1))])
+        labels = self.labels.copy()
+        self.level.anneal(labels, COOLING[operator] * scale, int(self.rng.integers(2**31)))
+        self.level.move(labels)
+        return labels
+
+    def _restarted(self) -> Labels:
+        together = self.level.num_classes > 1 and self.rng.random() < 0.5
+        return v_cycle(self.level, descend(self.level, self._random_order, together), self._random_order)
+
+    def _keep(self, labels: Labels) -> bool:
+        value = self.level.value(labels)
+        if value < self.value - self.level.tolerance:
+            self.labels, self.value = labels, value
+            return True
+        return False
+
+    def _random_order(self, n: int) -> Array:
+        return self.rng.permutation(n).astype(np.int32)

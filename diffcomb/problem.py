@@ -77,7 +77,7 @@ class Problem:
             found.append("an edge between two classes is not cut")
         if np.any(~differ & ~self.partitionable[x[u]] & (y == 1)):
             found.append("an edge inside a class that is not partitionable is cut")
-        component = uncut_components(self.graph.edges, y.astype(np.uint8), n)
+        component = uncut_components(self.graph.edges, y.astype(np.uint8), np.zeros(n, np.int64), np.ones(1, bool))
         if np.any((component[u] == component[v]) & (y == 1)):
             found.append("an edge is cut although a path of uncut edges joins its ends (eq. 1)")
         if clusters is not None:
@@ -134,6 +134,13 @@ def class_mask(partitionable: Any, num_classes: int) -> Array:
     return mask
 
 
+def labelling_objective(problem: Problem, node_labels: Array, clusters: Array) -> float:
+    """The objective of a (class, cluster id) labelling, in one pass and without making a Solution."""
+    edges, x = problem.graph.edges, np.ascontiguousarray(node_labels)
+    y = cut_edges(edges, x, np.ascontiguousarray(clusters), problem.partitionable)
+    return problem.objective(x, y)
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """A feasible labelling: numpy arrays, or tensors if the costs were tensors; a batch has a leading axis B.
@@ -182,15 +189,17 @@ def make_solution(problem: Problem, node_labels: Array, clusters: Array, lower_b
     Nodes of a partitionable class are together iff class and cluster id agree and a path joins them.
     """
     x = np.ascontiguousarray(node_labels, dtype=np.int64)
-    y, component = cut_components(problem, x, clusters)
+    y = cut_edges(problem.graph.edges, x, np.ascontiguousarray(clusters), problem.partitionable)
+    # Of classes that are not partitionable no components are needed: each is one cluster.
+    component = uncut_components(problem.graph.edges, y, x, problem.partitionable)
     return solution_of_components(problem, x, y, component, lower_bound)
 
 
 def cut_components(problem: Problem, node_labels: Array, clusters: Array) -> tuple[Array, Array]:
     """Return y of a (class, cluster id) labelling, and for every node a root of its component of uncut edges."""
-    graph = problem.graph
-    y = cut_edges(graph.edges, node_labels, np.ascontiguousarray(clusters), problem.partitionable)
-    return y, uncut_components(graph.edges, y, graph.num_nodes)
+    edges = problem.graph.edges
+    y = cut_edges(edges, node_labels, np.ascontiguousarray(clusters), problem.partitionable)
+    return y, uncut_components(edges, y, node_labels, np.ones_like(problem.partitionable))
 
 
 def solution_of_components(
@@ -224,12 +233,14 @@ def cut_edges(edges: Array, x: Array, clusters: Array, partitionable: Array) -> 
 
 
 @njit
-def uncut_components(edges: Array, y: Array, num_nodes: int) -> Array:
-    """Component (its union-find root) of every node in the graph of the uncut edges."""
-    parent = np.arange(num_nodes)
+def uncut_components(edges: Array, y: Array, x: Array, of_class: Array) -> Array:
+    """Component (its union-find root) of every node in the graph of the uncut edges within some classes."""
+    parent = np.arange(len(x)).astype(np.int32)
     for e in range(len(edges)):
-        if y[e] == 0:
-            a, b = edges[e, 0], edges[e, 1]
+        if y[e] == 0 and of_class[x[edges[e, 0]]]:
+            a, b = parent[edges[e, 0]], parent[edges[e, 1]]
+            if a == b:
+                continue
             while parent[a] != a:
                 parent[a] = parent[parent[a]]
                 a = parent[a]
@@ -240,7 +251,7 @@ def uncut_components(edges: Array, y: Array, num_nodes: int) -> Array:
                 parent[b] = a
             else:
                 parent[a] = b
-    for i in range(num_nodes):
+    for i in range(len(parent)):
         parent[i] = parent[parent[i]]  # roots have the smallest index, so parent[i] is final before i
     return parent
 

@@ -7,13 +7,14 @@ long to search. Whatever a solver does with `init`, :func:`solve` never returns 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from .._arrays import Array
 from .._numba import announce_compilation
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution, labelling_objective, make_solution
 from ._budget import Budget
 from ._local_moving import local_moving
 from .greedy import greedy
@@ -68,8 +69,6 @@ def solve(
     announce_compilation(local_moving)
     budget = Budget(effort if effort is not None else int(init is None), time_limit)
     result = get_solver(solver)(problem, init=init, rng=np.random.default_rng(seed), budget=budget)
-    if init is not None:
-        start = make_solution(problem, *init)
-        if start.objective < result.objective:
-            return Solution(start.node_labels, start.edge_labels, start.clusters, start.objective, result.lower_bound)
+    if init is not None and labelling_objective(problem, *init) < result.objective:
+        return replace(make_solution(problem, *init), lower_bound=result.lower_bound)
     return result

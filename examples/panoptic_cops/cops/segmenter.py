@@ -61,6 +61,7 @@ class Segmenter(nn.Module):
             things,
             estimator=estimator,
             solver=config.model.solver,
+            effort=config.model.effort,
             anchor="center",
             generator=generator,
         )

@@ -191,7 +191,7 @@ def summary(rows: list[dict]) -> list[dict]:
             line |= {"best peer": best["solver"], "its time / MST": best["time / MST"]}
             line |= {"its objective": best["objective"]}
             difference = mine["objective"] - best["objective"]
-            line["ours is"] = "equal" if abs(difference) < 1e-6 * abs(best["objective"]) else (
+            line["ours is"] = "equal" if abs(difference) < 1e-9 * abs(best["objective"]) else (
                 "lower" if difference < 0 else "HIGHER"
             )  # fmt: skip
         table.append(line)

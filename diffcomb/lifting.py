@@ -82,7 +82,7 @@ class LiftedMWC:
         if is_tensor(node_costs):
             lifted = node_costs.index_select(-1, like(columns, node_costs))
         else:
-            lifted = node_costs[..., columns]
+            lifted = np.take(node_costs, columns, axis=-1)  # indexing would give columns that are not contiguous
         return lifted if (classes >= 0).all() else lifted * _as_kind(classes >= 0, lifted)
 
     def project(self, label_values: Any) -> Any:

@@ -130,7 +130,11 @@ def call(**changes):
         ({"partitionable": [-1]}, ValueError, "class indices"),
         ({"partitionable": [True, False]}, ValueError, r"mask must have shape \(K,\) = \(3,\)"),
         ({"partitionable": [0.5]}, TypeError, "booleans or class indices"),
-        ({"solver": "gurobi"}, ValueError, "solver must be one of 'multilevel', 'greedy', 'exact', got 'gurobi'"),
+        (
+            {"solver": "gurobi"},
+            ValueError,
+            "solver must be one of 'multilevel', 'kernighan_lin', 'greedy', 'exact', got 'gurobi'",
+        ),
         ({"seed": -1}, ValueError, "seed"),
         ({"effort": 1.5}, ValueError, "effort"),
         ({"node_costs": "costs"}, TypeError, "node_costs must be a numeric array"),

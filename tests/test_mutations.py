@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+FUSED = "diffcomb/gradients/_fused.py"
 BLACKBOX, LIFTING = "diffcomb/gradients/blackbox.py", "diffcomb/lifting.py"
 MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/_labels.py"
 CONTRACTION, SEARCH = "diffcomb/solvers/_contraction.py", "diffcomb/solvers/_search.py"
@@ -20,10 +21,10 @@ MOVING, GREEDY = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/greedy.p
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
 
 MUTATIONS = [
-    (BLACKBOX, "(after - before)", "(before - after)", "tests/test_blackbox.py", "closed_form"),
+    (FUSED, "(after[i] - before[i])", "(before[i] - after[i])", "tests/test_blackbox.py", "closed_form"),
     (BLACKBOX, "1 / (scale * len(scales))", "1 / len(scales)", "tests/test_blackbox.py", "closed_form"),
     (BLACKBOX, "1 / (scale * len(scales))", "1 / scale", "tests/test_blackbox.py", "mean_over_scales"),
-    (BLACKBOX, "(c + scale * g", "(c - scale * g", "tests/test_blackbox.py", "closed_form"),
+    (FUSED, "cost[i] + scale", "cost[i] - scale", "tests/test_blackbox.py", "closed_form"),
     (BLACKBOX, "pool[int(value.argmin())]", "pool[int(value.argmax())]", "tests/test_blackbox.py", "repair"),
     (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_lifting.py", "adjoint"),
     (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),

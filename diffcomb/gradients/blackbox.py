@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array
+from ._fused import add_difference, perturbed
 from .oracle import Instance, Job, Oracle
 from .schedules import Schedule, Uniform, as_schedule
 
@@ -84,7 +85,7 @@ class Blackbox:
             for start in starts
         ]
         solutions = oracle.solve_many(jobs)
-        totals = [tuple(np.zeros_like(c) for c in instance.costs) for instance in instances]
+        totals = [tuple(np.zeros(c.shape, c.dtype) for c in instance.costs) for instance in instances]
         for b in active:
             moved = list(islice(solutions, len(scales[b]) * len(starts)))
             self._accumulate(totals[b], instances[b], grads[b], scales[b], moved)
@@ -113,13 +114,12 @@ class Blackbox:
                 rivals = slice(None) if self.repair else slice(1 + number * choices, 1 + (number + 1) * choices)
                 found = pool[rivals][int((value + scale * slope)[rivals].argmin())]
             for part, after, before in zip(total, found, reference, strict=True):
-                with np.errstate(over="ignore", invalid="ignore"):
-                    part += (after - before) * part.dtype.type(1 / (scale * len(scales)))
+                add_difference(part, after, before, 1 / (scale * len(scales)))
 
 
 def _perturbed(costs: tuple[Array, ...], grad: tuple[Array, ...], scale: float) -> tuple[Array, ...]:
     with np.errstate(over="ignore"):  # what overflows is refused as an infinite cost or gradient
-        return tuple((c + scale * g.astype(np.float64)).astype(c.dtype) for c, g in zip(costs, grad, strict=True))
+        return tuple(perturbed(c, g, scale) for c, g in zip(costs, grad, strict=True))
 
 
 def _norm(arrays: tuple[Array, ...]) -> float:

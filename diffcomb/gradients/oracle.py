@@ -89,8 +89,8 @@ class Solver:
                     f"{self.name} must return solutions of the shapes of its costs: "
                     f"expected {cost.shape} for output {number}, got {solution.shape}"
                 )
-            solution = solution.astype(cost.dtype)
-            if not np.isfinite(solution).all():
+            solution = solution.astype(cost.dtype, copy=not self.own)
+            if not self.own and not np.isfinite(solution).all():
                 raise ValueError(f"{self.name} returned NaN or infinity in solution {number}")
             solutions.append(solution)
         auxiliary = tuple(to_numpy(a) if is_tensor(a) else a for a in outputs[len(costs) :])

@@ -44,12 +44,13 @@ class Budget:
         over = self.time_limit is not None and time.perf_counter() - self._began >= self.time_limit
         return over or self._interrupted
 
-    def run(self, search: Any, operators: tuple[str, ...], repeats: int = 1) -> int:
-        """Apply the operators in turn, up to `repeats` times over, while they find something and there is time.
+    def run(self, search: Any, operators: tuple[str, ...], repeats: int = 1, patience: int = 1) -> int:
+        """Apply the operators in turn, up to `repeats` times over, while there is time.
 
-        Returns how many of them did. With a time limit, an interruption (Ctrl-C) ends the search and keeps its best.
+        It also ends when they found nothing `patience` times running. Returns how many of them found something. With a time limit, an interruption (Ctrl-C) ends the search and keeps its best.
         """
         total = 0
+        fruitless = 0
         for _ in range(repeats):
             found = 0
             for operator in operators:
@@ -65,6 +66,7 @@ class Budget:
                         "search interrupted: the best solution so far is returned", RuntimeWarning, stacklevel=2
                     )
             total += found
-            if not found:
+            fruitless = 0 if found else fruitless + 1
+            if fruitless == patience:
                 break
         return total

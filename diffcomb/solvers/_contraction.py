@@ -85,7 +85,7 @@ def _add_up_dense(adjacency: Any, group: Array, num_groups: int) -> tuple[Array,
                 weights[count] = cost
                 count += 1
         indptr[a + 1] = count
-    return indptr, neighbours[:count].copy(), weights[:count].copy()
+    return indptr, neighbours[:count], weights[:count]
 
 
 @njit
@@ -139,7 +139,12 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
             count += total[other] != 0
             total[other] = 0.0
         indptr[g + 1] = count
-    return indptr, neighbours[:count].copy(), weights[:count].copy(), sums
+    return (
+        indptr,
+        neighbours[:count],
+        weights[:count],
+        sums,
+    )  # no copy: the rest was never touched, so it takes no memory
 
 
 @njit

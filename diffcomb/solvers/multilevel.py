@@ -35,9 +35,10 @@ KERNEL_HALF_EDGES = 3 * 2**16  # and as many as have so many half-edges
 MAX_PIECES = 2048  # of the first kernel: the first level of the descent with at most so many nodes
 MAX_COARSE = 512  # the first level of the descent with at most so many nodes is searched whole
 ROUND = ("anneal", "cycle", "melt", "restart")
-KERNEL_ROUND = ("anneal", "cycle", "restart")  # few of these nodes are far from settled: melting found little
+KERNEL_ROUND = ("cycle", "restart", "anneal")  # few of these nodes are far from settled: melting found little
 NEAR = 0.002  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
-MAX_REPEATS = 8  # of a round, on small graphs and as long as it finds something
+MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
+TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times
 
 
 @dataclass
@@ -165,7 +166,7 @@ def _search_kernel(state: Incumbent, round_: int, rng: np.random.Generator, budg
     repeats = min(max(KERNEL_HALF_EDGES // max(half_edges, 1), 1), MAX_REPEATS)
     if size >= n:
         search = Search(level, labels, rng)
-        budget.run(search, ROUND, repeats)
+        budget.run(search, ROUND, repeats, patience=min(max(TINY_HALF_EDGES // max(half_edges, 1), 1), 4))
         state.labels = search.labels
         return
     group, count = _kernel_groups(state, size)

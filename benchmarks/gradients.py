@@ -53,8 +53,8 @@ def main() -> None:
             "## Backward against forward",
             time_backward(),
             options.out,
-            f"Algorithm 1 with N = 5 scales through the lift; {get_num_threads()} threads. A warm start takes effort 0, "
-            "a cold one the default effort, 1. "
+            f"Algorithm 1 with N = 5 scales through the lift; {get_num_threads()} threads. "
+            "A warm start takes effort 0, a cold one the default effort, 1. "
             "Processes: the same solves, as many at once as there are threads, in processes that share nothing: "
             "what the machine's cores are worth to this work. "
             "The last column divides by the N = 5 perturbed solves.",

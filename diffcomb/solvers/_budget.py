@@ -47,7 +47,8 @@ class Budget:
     def run(self, search: Any, operators: tuple[str, ...], repeats: int = 1, patience: int = 1) -> int:
         """Apply the operators in turn, up to `repeats` times over, while there is time.
 
-        It also ends when they found nothing `patience` times running. Returns how many of them found something. With a time limit, an interruption (Ctrl-C) ends the search and keeps its best.
+        It also ends when they found nothing `patience` times running. Returns how many of them found something.
+        With a time limit, an interruption (Ctrl-C) ends the search and keeps its best.
         """
         total = 0
         fruitless = 0

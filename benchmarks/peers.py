@@ -201,14 +201,17 @@ def summary(rows: list[dict]) -> list[dict]:
 def cuts_with_classes(large: bool) -> list[dict]:
     """The multiway cuts, for which pip has no peer: our solvers only."""
     rows = []
-    for (h, w), K in [(SIZES[-1], 19), *([(LARGE_SIZES[0], k) for k in (19, 49, 150)] if large else [])] + (
-        [(LARGE_SIZES[1], 19)] if large else []
-    ):
-        instance = make(h, w, K)
+    settings: list[tuple] = [(64, 128, 19, 1.0, 1.0, 1.0), (64, 128, 19, 1.0, 2.0, 0.3), (128, 256, 19, 1.5, 1.5, 0.5)]
+    settings += [(*SIZES[-1], 19)]
+    if large:
+        settings += [(*LARGE_SIZES[0], 19), (*LARGE_SIZES[0], 49), (*LARGE_SIZES[0], 150), (*LARGE_SIZES[1], 19)]
+    for h, w, K, *weak in tqdm(settings, desc="instances with classes"):
+        instance = make(h, w, K, None, *weak)
         graph, P = instance.graph, instance.partitionable
         nodes, edges = instance.node_costs.astype(np.float32), instance.edge_costs.astype(np.float32)
         yardstick = spanning_tree_seconds(graph, edges)
         inputs = (nodes.nbytes + edges.nbytes + graph.edges.nbytes) / 2**20
+        extra = "" if not weak else ", sharpness {:g}, noise {:g}, scale {:g}".format(*weak)
         for problem, solve in (
             ("AMWC", partial(amwc, graph, nodes, edges, P)),
             ("MWC", partial(mwc, graph, nodes, edges)),
@@ -219,7 +222,7 @@ def cuts_with_classes(large: bool) -> list[dict]:
                 run = partial(solve, solver=solver, effort=effort)
                 rows.append(
                     {
-                        "instance": f"{problem}, {h}x{w}, K={K}",
+                        "instance": f"{problem}, {h}x{w}, K={K}{extra}",
                         "solver": solver if solver == "greedy" else f"{solver}, effort {effort}",
                         "time / MST": seconds(run) / yardstick,
                         "objective": run().objective,

@@ -11,7 +11,7 @@ from ._arrays import Array, check_same_device, float_array, like, to_numpy
 from ._threads import thread_map
 from .graph import Graph, as_graph
 from .problem import Problem, Solution, checked_problem
-from .solvers import get_solver, solve
+from .solvers import get_solver, prepare, solve
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -232,7 +232,7 @@ def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options
     if batched and not problems:
         checked_problem(graph, np.zeros((graph.num_nodes, nodes.shape[-1])), np.zeros(graph.num_edges), partitionable)
     inits = [_instance_init(init, b if batched else None, count, problem) for b, problem in enumerate(problems)]
-    _ = graph.csr  # build it once, not in every thread
+    prepare(graph)
     jobs = zip(problems, inits, strict=True)
     solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort, time_limit), jobs)
     return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
@@ -276,7 +276,8 @@ def _is_list_of_labellings(init: Any) -> bool:
 
 def _init_array(value: Any) -> Array:
     try:
-        return to_numpy(value)
+        array = to_numpy(value)
+        return array if array.size else array.astype(np.int64)
     except ValueError as error:
         raise ValueError(f"init must hold arrays of integers, got {value!r:.80}") from error
 

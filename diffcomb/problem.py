@@ -195,11 +195,19 @@ def make_solution(problem: Problem, node_labels: Array, clusters: Array, lower_b
     return solution_of_components(problem, x, y, component, lower_bound)
 
 
-def cut_components(problem: Problem, node_labels: Array, clusters: Array) -> tuple[Array, Array]:
-    """Return y of a (class, cluster id) labelling, and for every node a root of its component of uncut edges."""
-    edges = problem.graph.edges
-    y = cut_edges(edges, node_labels, np.ascontiguousarray(clusters), problem.partitionable)
-    return y, uncut_components(edges, y, node_labels, np.ones_like(problem.partitionable))
+@njit
+def cut_components(edges: Array, z: Array) -> tuple[Array, Array]:
+    """Y of a labelling that cuts exactly the edges between ids, and a root of every node's component of uncut edges."""
+    y = np.zeros(len(edges), np.uint8)
+    parent = np.arange(len(z)).astype(np.int32)
+    for e in range(len(edges)):
+        u, v = edges[e, 0], edges[e, 1]
+        if z[u] != z[v]:
+            y[e] = 1
+        elif parent[u] != parent[v]:
+            _unite(parent, u, v)
+    _flatten(parent)
+    return y, parent
 
 
 def solution_of_components(
@@ -237,23 +245,30 @@ def uncut_components(edges: Array, y: Array, x: Array, of_class: Array) -> Array
     """Component (its union-find root) of every node in the graph of the uncut edges within some classes."""
     parent = np.arange(len(x)).astype(np.int32)
     for e in range(len(edges)):
-        if y[e] == 0 and of_class[x[edges[e, 0]]]:
-            a, b = parent[edges[e, 0]], parent[edges[e, 1]]
-            if a == b:
-                continue
-            while parent[a] != a:
-                parent[a] = parent[parent[a]]
-                a = parent[a]
-            while parent[b] != b:
-                parent[b] = parent[parent[b]]
-                b = parent[b]
-            if a < b:
-                parent[b] = a
-            else:
-                parent[a] = b
-    for i in range(len(parent)):
-        parent[i] = parent[parent[i]]  # roots have the smallest index, so parent[i] is final before i
+        u, v = edges[e, 0], edges[e, 1]
+        if y[e] == 0 and of_class[x[u]] and parent[u] != parent[v]:
+            _unite(parent, u, v)
+    _flatten(parent)
     return parent
+
+
+@njit
+def _unite(parent: Array, a: int, b: int) -> None:
+    """Join two trees of a union-find forest under the smaller root."""
+    while parent[a] != a:
+        parent[a] = parent[parent[a]]
+        a = parent[a]
+    while parent[b] != b:
+        parent[b] = parent[parent[b]]
+        b = parent[b]
+    parent[max(a, b)] = min(a, b)
+
+
+@njit
+def _flatten(parent: Array) -> None:
+    """Let every node point at its root; roots have the smallest index, so parents are final before children."""
+    for i in range(len(parent)):
+        parent[i] = parent[parent[i]]
 
 
 @njit

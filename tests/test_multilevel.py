@@ -138,7 +138,7 @@ def test_frontier_is_the_changed_groups_and_their_neighbours():
 
 
 def test_blocks_join_where_that_gains():
-    graph = grid_graph((4, 6), [(0, 1), (1, 0), (1, 1), (0, 3)])
+    graph = grid_graph((4, 6), [(0, 1), (1, 0), *[(0, 2), (0, 3)] * 3])
     u, v = graph.edges.T
     column = np.arange(24) % 6
     costs = np.where(np.maximum(column[u], column[v]) < 4, 1.0, -1.0)
@@ -149,6 +149,9 @@ def test_blocks_join_where_that_gains():
     node_costs = np.where(np.arange(2) == (np.arange(24) // 6 % 2)[:, None], 0.0, 9.0)  # rows differ in class
     problem = make_problem(graph, node_costs, costs, [0])
     assert block_groups(problem, finest_level(problem).best)[1] == 24
+    graph = grid_graph((4, 6), [(0, 1), (1, 0), (0, 2)])  # most edges are inside blocks: they say all there is to know
+    problem = make_problem(graph, np.zeros((24, 1)), np.ones(graph.num_edges), [0])
+    assert block_groups(problem, np.zeros(24, np.int32))[1] == 24
 
 
 @given(instance=instances(max_nodes=14, max_edges=40), seed=st.integers(0, 9))
@@ -332,9 +335,66 @@ def test_an_interruption_keeps_the_incumbent_if_there_is_a_time_limit(monkeypatc
         amwc(graph, *costs)
 
 
+@pytest.mark.parametrize("solver", ["multilevel", "kernighan_lin"])
+def test_one_huge_cost_does_not_end_the_search_elsewhere(solver):
+    rng = np.random.default_rng(0)
+    edges = np.stack(np.triu_indices(30, 1), axis=1)
+    costs = rng.normal(size=len(edges))
+    values = []
+    for big in (1e6, 1e9, 1e13, 1e30):
+        costs[0] = big
+        values.append(multicut(edges, costs, solver=solver, seed=1).objective)
+    assert max(values) - min(values) < 0.02 * abs(values[0])
+    node_costs = rng.normal(size=(30, 3))
+    node_costs[0] = [1e30, 1e30, 0]
+    huge = amwc(edges, node_costs, costs[:] * (np.arange(len(edges)) > 0), [0], solver=solver).objective
+    node_costs[0] = [1e3, 1e3, 0]
+    usual = amwc(edges, node_costs, costs[:] * (np.arange(len(edges)) > 0), [0], solver=solver).objective
+    assert huge == pytest.approx(usual, rel=0.02)
+
+
+def test_huge_costs_that_cancel_end():
+    rng = np.random.default_rng(0)
+    edges = np.stack(np.triu_indices(40, 1), axis=1)
+    costs = rng.normal(size=len(edges)) + 1e17 * rng.integers(-1, 2, len(edges))
+    for solver in ("multilevel", "kernighan_lin"):
+        s = multicut(edges, costs, solver=solver)
+        assert (
+            make_problem(Graph(40, edges), np.zeros((40, 1)), costs, [0]).violations(s.node_labels, s.edge_labels) == []
+        )
+
+
+def test_many_rounds_and_long_limits_are_no_harm():
+    edges, costs = [(0, 1), (1, 2), (0, 2)], np.array([1.0, 3.0, -2.0])
+    assert multicut(edges, costs, effort=2000).objective == -1
+    assert multicut(edges, costs, effort=np.uint8(7), solver="kernighan_lin").objective == -1
+
+
+def test_kernighan_lin_keeps_account_of_its_ids():
+    edges = [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)]
+    costs = np.array([0.23043, -1.79671, 0.13050, 0.31824, -0.68028])
+    best = multicut(edges, costs, solver="exact").objective
+    for _ in range(20):
+        s = multicut(edges, costs, init=np.arange(4), solver="kernighan_lin", effort=0)
+        assert s.objective >= best - 1e-9
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        n = int(rng.integers(4, 60))
+        edges, costs = rng.integers(0, n, (3 * n, 2)), rng.normal(0.1, 1, 3 * n)
+        problem = make_problem(Graph(n, edges), np.zeros((n, 1)), costs, [0])
+        s = multicut(Graph(n, edges), costs, init=np.arange(n), solver="kernighan_lin", effort=0)
+        assert problem.violations(s.node_labels, s.edge_labels, s.clusters) == []
+
+
+def test_grids_need_no_adjacency_lists():
+    graph = grid_graph((6, 7), [(0, 1), (1, 0)])
+    multicut(graph, np.ones(graph.num_edges))
+    assert "csr" not in vars(graph)
+
+
 def test_ids_of_clusters_may_be_any_integers():
     x, P = np.array([0, 1, 1, 0]), np.array([True, False])
-    for z in ([5, 5, 5, 5], [-7, 0, 1, -7], [2**60, -(2**60), 0, 2**60]):
+    for z in ([5, 5, 5, 5], [-7, 0, 1, -7], [2**62, -(2**62) - 9, 0, 2**62], [-(2**63), 2**63 - 1, 0, -(2**63)]):
         labels = from_labels(x, np.array(z), P)
         assert isinstance(labels, Labels)
         assert labels.node_labels().tolist() == [0, 1, 1, 0]

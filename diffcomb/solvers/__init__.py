@@ -14,7 +14,9 @@ import numpy as np
 
 from .._arrays import Array
 from .._numba import announce_compilation
+from ..graph import Graph
 from ..problem import Problem, Solution, labelling_objective, make_solution
+from ._adjacency import takes_stencil
 from ._budget import Budget
 from ._local_moving import local_moving
 from .greedy import greedy
@@ -52,6 +54,12 @@ def get_solver(name: str) -> Solver:
     if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(f"solver must be one of {', '.join(map(repr, SOLVERS))}, got {name!r}")
     return SOLVERS[name]
+
+
+def prepare(graph: Graph) -> None:
+    """Build what solvers cache of a graph, so that threads need not."""
+    if not takes_stencil(graph):
+        _ = graph.csr
 
 
 def solve(

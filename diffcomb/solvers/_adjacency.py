@@ -13,7 +13,7 @@ import numpy as np
 
 from .._arrays import Array
 from .._numba import njit, overload
-from ..graph import GridGraph
+from ..graph import Graph, GridGraph
 from ..problem import Problem
 
 MIN_STENCIL_USE = 0.5  # a grid that fills less of its slots (an offset nearly as long as the grid) takes rows
@@ -69,17 +69,24 @@ def _end(adjacency, i, h):  # type: ignore[no-untyped-def]
     return _END[adjacency.instance_class]
 
 
+def takes_stencil(graph: Graph) -> bool:
+    """Whether the graph is a grid that fills its slots well enough to need no adjacency lists."""
+    if not isinstance(graph, GridGraph):
+        return False
+    offsets = sum(part.stop > part.start for part in graph.edge_slices)
+    return graph.num_edges > MIN_STENCIL_USE * offsets * graph.num_nodes
+
+
 def adjacency_of(problem: Problem) -> Any:
     """Gather the edge costs of a problem, in their own dtype, in O(n + m); self-loops are left out."""
     graph = problem.graph
-    if isinstance(graph, GridGraph):
+    if isinstance(graph, GridGraph) and takes_stencil(graph):
         slices = [s for s in graph.edge_slices if s.stop > s.start]
-        if 2 * graph.num_edges > MIN_STENCIL_USE * 2 * len(slices) * graph.num_nodes:
-            first = graph.edges[[s.start for s in slices]].astype(np.int64)
-            forward = first[:, 1] - first[:, 0]
-            shifts = np.stack([forward, -forward], axis=1).ravel()
-            starts = np.array([0, *(s.stop for s in slices)], np.int64)
-            return Stencil(shifts, _stencil_weights(graph.edges, problem.edge_costs, starts, graph.num_nodes))
+        first = graph.edges[[s.start for s in slices]].astype(np.int64)
+        forward = first[:, 1] - first[:, 0]
+        shifts = np.stack([forward, -forward], axis=1).ravel()
+        starts = np.array([0, *(s.stop for s in slices)], np.int64)
+        return Stencil(shifts, _stencil_weights(graph.edges, problem.edge_costs, starts, graph.num_nodes))
     indptr, neighbours, edge_ids = graph.csr
     return Rows(indptr, neighbours, problem.edge_costs[edge_ids])
 

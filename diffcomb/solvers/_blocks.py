@@ -16,16 +16,22 @@ from ..problem import Problem
 from ._contraction import compact
 
 SIDE = 2
+MIN_LONG_SHARE = 2 / 3  # of all edges must be longer than a block
 
 
 def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
     """Group the cells of a grid graph into blocks, where joining a block gains; else its cells stay alone.
 
-    Returns the group of every cell and the number of groups, which is n if the graph has no short offsets.
+    Returns the group of every cell and the number of groups, which is n where blocks are of no use: if there are no
+    short edges, or hardly any others, so that what a block averages is all there is to know.
     """
     graph = problem.graph
     assert isinstance(graph, GridGraph)
     n = graph.num_nodes
+    short = [all(abs(d) < SIDE for d in offset) for offset in graph.offsets]
+    inner = sum(part.stop - part.start for part, near in zip(graph.edge_slices, short, strict=True) if near)
+    if not 0 < inner <= (1 - MIN_LONG_SHARE) * graph.num_edges:
+        return np.arange(n, dtype=np.int32), n
     counts = [-(-length // SIDE) for length in graph.shape]
     block = np.zeros(graph.shape, np.int32)
     for axis, (length, count) in enumerate(zip(graph.shape, counts, strict=True)):
@@ -33,11 +39,9 @@ def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
         block = block * count + place.reshape([-1 if a == axis else 1 for a in range(len(counts))])
     block = block.ravel()
     gain = np.zeros(int(np.prod(counts)), np.float64)
-    for offset, part in zip(graph.offsets, graph.edge_slices, strict=True):
-        if all(abs(d) < SIDE for d in offset):
+    for near, part in zip(short, graph.edge_slices, strict=True):
+        if near:
             _add_inner_costs(gain, block, graph.edges[part], problem.edge_costs[part])
-    if not gain.any():
-        return np.arange(n, dtype=np.int32), n
     _subtract_node_costs(gain, block, problem.node_costs, best)
     alone = np.flatnonzero(gain[block] <= 0)
     block[alone] = len(gain) + np.arange(len(alone))

@@ -27,6 +27,10 @@ class Budget:
     _began: float = field(default_factory=time.perf_counter)
     _interrupted: bool = False
 
+    def __post_init__(self) -> None:
+        """Make a plain integer of the effort, which may be of any integer type."""
+        self.effort = int(self.effort)
+
     @property
     def searches(self) -> bool:
         """Whether there is any search at all."""

@@ -148,6 +148,28 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
 
 
 @njit
+def connected_parts(adjacency: Any, z: Array) -> Array:
+    """A root, the smallest node, for the connected part of its cluster that every node lies in."""
+    parent = np.arange(len(z)).astype(np.int32)
+    for i in range(len(z)):
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            if j < i and z[j] == z[i]:
+                a, b = parent[i], parent[j]
+                while parent[a] != a:
+                    parent[a] = parent[parent[a]]
+                    a = parent[a]
+                while parent[b] != b:
+                    parent[b] = parent[parent[b]]
+                    b = parent[b]
+                parent[max(a, b)] = min(a, b)
+    for i in range(len(z)):
+        parent[i] = parent[parent[i]]
+    return parent
+
+
+@njit
 def frontier(adjacency: Any, group: Array, changed: Array) -> Array:
     """The members of the changed groups and all their neighbours, in the order of their numbers."""
     n = len(group)

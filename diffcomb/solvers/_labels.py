@@ -38,10 +38,10 @@ class Labels(NamedTuple):
 def from_labels(node_labels: Array, clusters: Array, partitionable: Array) -> Labels:
     """Kernel ids of a labelling given as classes and cluster ids; a cluster with two classes counts as two."""
     n, K = len(node_labels), len(partitionable)
-    low = clusters.min() if n else 0
-    if n and clusters.max() - low < 4 * n:
-        pair = (clusters - low) * K + node_labels  # cluster ids are small: number the pairs without sorting
-        used = np.zeros((int(clusters.max() - low) + 1) * K, bool)
+    low, high = (int(clusters.min()), int(clusters.max())) if n else (0, -1)
+    if n and (high - low + 1) * K <= 4 * n:
+        pair = (clusters - low) * K + node_labels  # cluster ids are few: number the pairs without sorting
+        used = np.zeros((high - low + 1) * K, bool)
         used[pair] = True
         number = np.cumsum(used) - 1
         inverse, keys = number[pair], np.flatnonzero(used)

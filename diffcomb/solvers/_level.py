@@ -13,9 +13,10 @@ from ._adjacency import Rows, adjacency_of
 from ._annealing import anneal
 from ._contraction import contract, frontier
 from ._labels import Labels
-from ._local_moving import cheapest_classes, labelling_value, local_moving, pieces, singletons
+from ._local_moving import RELATIVE_TOLERANCE, cheapest_classes, labelling_value, local_moving, pieces, singletons
 
-RELATIVE_TOLERANCE = 1e-12
+MAX_SPREAD = 1e3  # costs larger than this many typical ones do not make the tolerance larger
+SAMPLE = 4096
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,20 @@ class Level:
 
 def finest_level(problem: Problem) -> Level:
     """Make the level of a problem itself; costs keep their dtype."""
-    tolerance = RELATIVE_TOLERANCE * max(_largest(problem.edge_costs), _largest(problem.node_costs))
+    tolerance = RELATIVE_TOLERANCE * _scale(problem.edge_costs, problem.node_costs.reshape(-1))
     best = cheapest_classes(problem.node_costs)
     return Level(adjacency_of(problem), problem.node_costs, best, problem.partitionable, tolerance)
 
 
-def _largest(array: Array) -> float:
-    return float(max(array.max(), -array.min())) if array.size else 0.0
+def _scale(*costs: Array) -> float:
+    """The largest absolute cost, but no more than some multiple of the median one that is not 0, from a sample."""
+    arrays = [c for c in costs if c.size]
+    if not arrays:
+        return 0.0
+    largest = max(float(max(c.max(), -c.min())) for c in arrays)
+    sample = np.abs(np.concatenate([c[:: -(-len(c) // SAMPLE)].astype(np.float64) for c in arrays]))
+    sample = sample[sample > 0]
+    if not len(sample):
+        return largest
+    middle = len(sample) // 2
+    return min(largest, MAX_SPREAD * float(np.partition(sample, middle)[middle]))

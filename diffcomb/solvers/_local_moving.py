@@ -19,6 +19,9 @@ from .._arrays import Array
 from .._numba import inlined, njit
 from ._adjacency import end, span
 
+RELATIVE_TOLERANCE = 1e-12
+MAX_VISITS = 64  # of a node, on average; a few are usual
+
 
 @njit
 def cheapest_classes(node_costs: Array) -> Array:
@@ -169,7 +172,7 @@ def local_moving(
     once : bool
         Visit these nodes and no others; otherwise the neighbours of a node that moved queue up, first in, first out.
     tolerance : float
-        Gains up to this are rounding noise; it makes the loop finite.
+        Gains up to this, and up to 1e-12 of what is compared, are rounding noise.
     losses : float32 array, shape (n,) or (0,)
         If not empty, takes for every visited node what its second choice would have cost at its last visit.
     """
@@ -183,7 +186,10 @@ def local_moving(
         queued[queue[t]] = True
     head = 0
     moves = 0
-    while waiting > 0:
+    # Huge costs that cancel leave sums of which nothing is true; then nothing else would end the loop.
+    visits = MAX_VISITS * n + 1024
+    while waiting > 0 and visits > 0:
+        visits -= 1
         i = queue[head]
         head = head + 1 if head + 1 < n else 0
         waiting -= 1
@@ -194,12 +200,14 @@ def local_moving(
         gain, target, k = second_choice(
             node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count
         )
-        gain -= sums[a] - node_costs[i, cluster_class[a]]
+        here = sums[a] - node_costs[i, cluster_class[a]]
+        noise = tolerance + RELATIVE_TOLERANCE * (abs(gain) + abs(here))
+        gain -= here
         for t in range(count):
             sums[touched[t]] = 0.0
         if len(losses) > 0:
             losses[i] = abs(gain)  # the place that it leaves is the second choice of a node that moves
-        if not gain > tolerance:
+        if not noise < gain < np.inf:
             continue
         moves += 1
         if target < 0:
@@ -251,7 +259,7 @@ def pieces(adjacency: Any, fence: Array, order: Array, tolerance: float) -> Arra
                 count += before == 0
                 sums[c] = before + adjacency.weights[h]
         target = z[i]
-        most = sums[target] + tolerance
+        most = sums[target] + tolerance + RELATIVE_TOLERANCE * abs(sums[target])
         for s in range(count):
             c = touched[s]
             if sums[c] > most:

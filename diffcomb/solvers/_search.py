@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .._arrays import Array
-from ._contraction import compact, overlay
+from ._contraction import compact, connected_parts, overlay
 from ._labels import Labels, labels_of_groups, project
 from ._level import Level
 
@@ -94,6 +94,18 @@ def combine(level: Level, better: Labels, other: Labels) -> Labels:
     labels = labels_of_groups(better, group, count, level.num_classes)
     coarse.move(labels)
     labels = project(labels, group, level.num_classes)
+    level.move(labels)
+    return labels
+
+
+def move_clusters(level: Level, labels: Labels) -> Labels:
+    """Move whole connected parts of clusters, then single nodes: joins and changes of class."""
+    group, count = compact(connected_parts(level.adjacency, labels.z), level.num_nodes)
+    whole = level.contract(group, count)
+    moved = labels_of_groups(labels, group, count, level.num_classes)
+    if whole.move(moved) == 0:
+        return labels
+    labels = project(moved, group, level.num_classes)
     level.move(labels)
     return labels
 

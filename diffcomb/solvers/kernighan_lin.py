@@ -24,6 +24,7 @@ from .multilevel import multilevel
 
 PATIENCE = 20  # moves without a gain after which a chain ends, doubled with every unit of effort
 MAX_ROUNDS = 100
+CHUNK = 2**20  # nodes that pairs list between two looks at the clock
 
 
 def kernighan_lin(
@@ -44,8 +45,8 @@ def kernighan_lin(
     Returns
     -------
     Solution
-        Never worse than where it began. A round takes O(p m / n) for clusters with p pairs of
-        neighbours weighed by size, and chains O(log n) a move.
+        Never worse than where it began. A pair takes time with the edges of both its clusters, a move O(log n) more;
+        a cluster with very many neighbours (the centre of a star) is listed once for each of them.
     """
     n = problem.graph.num_nodes
     if init is None or n == 0:
@@ -58,10 +59,14 @@ def kernighan_lin(
     clusters, scratch = linked_clusters(*labels), new_scratch(n)
     active = clusters.size > 0
     for _ in range(MAX_ROUNDS):
-        active = _round(
-            level.adjacency, level.node_costs, level.partitionable, clusters, scratch, active,
-            PATIENCE << min(budget.effort, 20), level.tolerance,
-        )  # fmt: skip
+        changed = np.zeros_like(active)
+        begin = 0
+        while begin < len(active) and not budget.spent():
+            begin = _round(
+                level.adjacency, level.node_costs, level.partitionable, clusters, scratch, active, changed, begin,
+                PATIENCE << min(budget.effort, 20), level.tolerance,
+            )  # fmt: skip
+        active = changed & (clusters.size > 0)
         if budget.spent() or not active.any():
             break
     level.move(labels)
@@ -94,16 +99,23 @@ def _round(
     clusters: Clusters,
     scratch: Scratch,
     active: Array,
+    changed: Array,
+    begin: int,
     patience: int,
     tolerance: float,
-) -> Array:
-    """Update all pairs with an active cluster once; returns which clusters changed."""
+) -> int:
+    """Update all pairs with an active cluster from `begin` on; notes in `changed` which clusters did.
+
+    Returns where to go on: the number of ids, or less where enough work was done to look at the clock.
+    """
     num_ids = len(clusters.size)
-    changed = np.zeros(num_ids, np.bool_)
+    work = 0
     seen = np.full(num_ids, -1, np.int32)
     found = np.empty(num_ids + 1, np.int32)
     _, free, height = free_ids(clusters.z, len(partitionable))
-    for a in range(num_ids):
+    for a in range(begin, num_ids):
+        if work > CHUNK:
+            return a
         if not active[a] or clusters.size[a] == 0:
             continue
         count = _neighbouring(adjacency, clusters, a, seen, found)
@@ -111,6 +123,7 @@ def _round(
         if partitionable[clusters.cluster_class[a]] and clusters.size[a] > 1:
             height -= 1
             empty = free[height]
+            changed[empty] = False  # it may be the id of a cluster that vanished in this round
             clusters.cluster_class[empty] = clusters.cluster_class[a]
             found[count] = empty
             count += 1
@@ -120,6 +133,7 @@ def _round(
                 continue
             if active[b] and b < a and b != empty:
                 continue  # b has met a already
+            work += clusters.size[a] + clusters.size[b]
             if update_pair(adjacency, node_costs, clusters, scratch, a, b, patience, tolerance):
                 changed[a] = changed[b] = True
                 for c in range(2):
@@ -130,6 +144,4 @@ def _round(
         if empty >= 0 and not changed[empty]:
             free[height] = empty
             height += 1
-    for c in range(num_ids):
-        changed[c] = changed[c] and clusters.size[c] > 0
-    return changed
+    return num_ids

@@ -27,7 +27,7 @@ from ._budget import Budget
 from ._contraction import compact, overlay
 from ._labels import Labels, changed_nodes, from_labels, labels_of_groups, project
 from ._level import Level, finest_level
-from ._search import Search, coarsen, natural, refine
+from ._search import Search, coarsen, move_clusters, natural, refine
 
 KERNEL_SHARE = 1 / 16  # of the nodes, the least decided ones, are searched in the first round
 KERNEL_NODES = 4096  # but always so many nodes
@@ -36,7 +36,8 @@ MAX_PIECES = 2048  # of the first kernel: the first level of the descent with at
 MAX_COARSE = 512  # the first level of the descent with at most so many nodes is searched whole
 ROUND = ("anneal", "cycle", "melt", "restart")
 KERNEL_ROUND = ("cycle", "restart", "anneal")  # few of these nodes are far from settled: melting found little
-NEAR = 0.002  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
+NEAR = 0.004  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
+NEAR_IF_SMALL = 0.02  # the same for graphs that are searched whole
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
 TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times
 
@@ -93,7 +94,7 @@ def multilevel(
     if not budget.searches:
         return make_solution(problem, state.labels.node_labels(), state.labels.z)
     solution, whole = _improve(problem, state, rng, budget)
-    if init is None and _multiway_cut_is_near(problem, whole):
+    if init is None and not budget.spent() and _multiway_cut_is_near(problem, whole):
         multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
         other = multilevel(multiway, init=None, rng=again, budget=budget)
         if other.objective < solution.objective:
@@ -127,7 +128,8 @@ def _multiway_cut_is_near(problem: Problem, whole: Incumbent) -> bool:
     multiway = replace(level, partitionable=np.zeros_like(level.partitionable))
     multiway.move(undivided)
     cost = multiway.value(undivided) - level.value(labels)
-    return cost < NEAR * float(np.abs(problem.edge_costs).sum(dtype=np.float64))
+    near = NEAR if 2 * problem.graph.num_edges > KERNEL_HALF_EDGES else NEAR_IF_SMALL
+    return cost < near * float(np.abs(problem.edge_costs).sum(dtype=np.float64))
 
 
 def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: Budget) -> Incumbent:
@@ -162,7 +164,7 @@ def _search_kernel(state: Incumbent, round_: int, rng: np.random.Generator, budg
     level, labels = state.level, state.labels
     n = level.num_nodes
     half_edges = len(level.adjacency.weights)
-    size = int(max(n * KERNEL_SHARE, KERNEL_NODES, n * KERNEL_HALF_EDGES / max(half_edges, 1)) * 2**round_)
+    size = int(max(n * KERNEL_SHARE, KERNEL_NODES, n * KERNEL_HALF_EDGES / max(half_edges, 1)) * 2 ** min(round_, 40))
     repeats = min(max(KERNEL_HALF_EDGES // max(half_edges, 1), 1), MAX_REPEATS)
     if size >= n:
         search = Search(level, labels, rng)
@@ -174,8 +176,9 @@ def _search_kernel(state: Incumbent, round_: int, rng: np.random.Generator, budg
     before = labels_of_groups(labels, group, count, level.num_classes)
     search = Search(kernel, before.copy(), rng)
     budget.run(search, KERNEL_ROUND)
-    changed = _changed(before, search.labels, group, level.num_classes)
-    state.labels = project(search.labels, group, level.num_classes)
+    after = move_clusters(kernel, search.labels)  # here it is cheaper than in the full graph
+    changed = _changed(before, after, group, level.num_classes)
+    state.labels = project(after, group, level.num_classes)
     level.move(state.labels, level.frontier(group, changed), state.losses)
 
 
@@ -201,7 +204,7 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
     best = None
     while True:
         x = labels.node_labels()
-        y, component = cut_components(problem, x, labels.z)
+        y, component = cut_components(problem.graph.edges, labels.z)
         group, count = compact(component, level.num_nodes)
         whole = level.contract(group, count)
         before = labels_of_groups(labels, group, count, K)

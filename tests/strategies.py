@@ -3,6 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
+from diffcomb import grid_graph
+
 
 def numbers(integral):
     if integral:  # many ties
@@ -31,3 +33,14 @@ def random_instance(rng, n=30, m=80, K=4, noise=1.0):
     edges = rng.integers(0, n, size=(m, 2))
     edges = edges[edges[:, 0] != edges[:, 1]]
     return n, edges, noise * rng.normal(size=(n, K)), rng.normal(size=len(edges)), rng.random(K) < 0.5
+
+
+def noisy_grid(shape=(12, 16), K=4, noise=1.5, seed=0, offsets=((0, 1), (1, 0), (0, 4), (4, 0))):
+    """A grid of square regions with noisy costs, as (problem arguments of amwc)."""
+    rng = np.random.default_rng(seed)
+    graph = grid_graph(shape, offsets)
+    region = (np.arange(shape[0])[:, None] // 4 * 8 + np.arange(shape[1]) // 4).ravel()
+    same = region[graph.edges[:, 0]] == region[graph.edges[:, 1]]
+    edge_costs = np.where(same, 1.0, -1.0) + noise * rng.normal(size=graph.num_edges)
+    node_costs = 0.5 * rng.normal(size=(graph.num_nodes, K)) - 0.5 * np.eye(K)[region % K]
+    return graph, node_costs, edge_costs, np.arange(K) >= K // 2

@@ -258,6 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="also 256x512 and 512x1024")
     parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--picture", type=Path, default=HERE.parent / "docs" / "pictures" / "scaling.svg")
     options = parser.parse_args()
     set_num_threads(1)
     missing: set[str] = set()
@@ -269,7 +270,7 @@ def main() -> None:
     save("peers_summary", "## Our default against the best peer", summary(rows), options.out, note)
     classes = cuts_with_classes(options.large)
     save("peers_classes", "## Cuts with classes (no peer on PyPI)", classes, options.out, note)
-    plot(rows, options.out / "scaling.svg")
+    plot(rows, options.picture)
 
 
 if __name__ == "__main__":

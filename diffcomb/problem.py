@@ -205,8 +205,8 @@ def cut_components(edges: Array, z: Array) -> tuple[Array, Array]:
         if z[u] != z[v]:
             y[e] = 1
         elif parent[u] != parent[v]:
-            _unite(parent, u, v)
-    _flatten(parent)
+            unite(parent, u, v)
+    flatten(parent)
     return y, parent
 
 
@@ -247,13 +247,13 @@ def uncut_components(edges: Array, y: Array, x: Array, of_class: Array) -> Array
     for e in range(len(edges)):
         u, v = edges[e, 0], edges[e, 1]
         if y[e] == 0 and of_class[x[u]] and parent[u] != parent[v]:
-            _unite(parent, u, v)
-    _flatten(parent)
+            unite(parent, u, v)
+    flatten(parent)
     return parent
 
 
 @njit
-def _unite(parent: Array, a: int, b: int) -> None:
+def unite(parent: Array, a: int, b: int) -> None:
     """Join two trees of a union-find forest under the smaller root."""
     while parent[a] != a:
         parent[a] = parent[parent[a]]
@@ -265,7 +265,7 @@ def _unite(parent: Array, a: int, b: int) -> None:
 
 
 @njit
-def _flatten(parent: Array) -> None:
+def flatten(parent: Array) -> None:
     """Let every node point at its root; roots have the smallest index, so parents are final before children."""
     for i in range(len(parent)):
         parent[i] = parent[parent[i]]

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._arrays import Array
 from .._numba import njit
+from ..problem import flatten, unite
 from ._adjacency import end, span
 
 _FEW = 256  # groups, up to which a dense matrix of their pairs fits a cache
@@ -156,16 +157,8 @@ def connected_parts(adjacency: Any, z: Array) -> Array:
         for h in range(low, high):
             j = end(adjacency, i, h)
             if j < i and z[j] == z[i]:
-                a, b = parent[i], parent[j]
-                while parent[a] != a:
-                    parent[a] = parent[parent[a]]
-                    a = parent[a]
-                while parent[b] != b:
-                    parent[b] = parent[parent[b]]
-                    b = parent[b]
-                parent[max(a, b)] = min(a, b)
-    for i in range(len(z)):
-        parent[i] = parent[parent[i]]
+                unite(parent, i, j)
+    flatten(parent)
     return parent
 
 

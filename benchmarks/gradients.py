@@ -9,13 +9,14 @@ how far does the panoptic-quality surrogate rise in twelve steps?
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import sys
 import time
 from pathlib import Path
 
 import torch
-from instances import make
+from instances import Instance, make
 from report import save, seconds
 from tqdm import tqdm
 
@@ -87,24 +88,24 @@ def process_speed_up(solve) -> float:
 
 def time_backward() -> list[dict[str, object]]:
     rows = []
-    cases = [(s, b, t) for s in ((32, 64), (64, 128)) for b in (1, 8) for t in ("cold", "warm")]
-    cases += [((128, 256), 24, "warm"), ((256, 512), 1, "warm")]
-    for (h, w), batch, start in tqdm(cases, desc="timing"):
+    small = itertools.product(((32, 64), (64, 128)), (1, 8), ("cold", "warm"), ("surrogate",))
+    large = itertools.product((((128, 256), 24), ((256, 512), 1)), ("warm",), ("surrogate", "white noise"))
+    cases = [*small, *((size, batch, start, loss) for (size, batch), start, loss in large)]
+    for (h, w), batch, start, loss in tqdm(cases, desc="timing"):
         parts = [make(h, w, 19, seed=seed) for seed in range(batch)]
         graph, P = parts[0].graph, parts[0].partitionable
-        nodes = torch.stack([torch.from_numpy(p.node_costs) for p in parts]).requires_grad_()
+        nodes = torch.stack([torch.from_numpy(p.node_costs).float() for p in parts]).requires_grad_()
         edges = torch.stack([torch.from_numpy(p.edge_costs).float() for p in parts]).requires_grad_()
         estimator = Blackbox(LogGrid(1, 5000, 5), start=start)
         solve = perturbed_grad(amwc, estimator=estimator, lift=LiftedMWC())
 
         def forward(solve=solve, nodes=nodes, edges=edges, graph=graph, P=P):
-            return solve(nodes, edges, graph=graph, partitionable=P)[0]
+            return solve(nodes, edges, graph=graph, partitionable=P)
 
-        z = forward()
-        upstream = 0.01 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+        upstream = _upstream(forward(), parts, loss)
 
         def both(forward=forward, upstream=upstream):
-            forward().backward(upstream)
+            forward()[0].backward(upstream)
 
         set_num_threads(1)
         serial = seconds(lambda: amwc(graph, nodes, edges, P))
@@ -117,6 +118,7 @@ def time_backward() -> list[dict[str, object]]:
                 "grid": f"{h}x{w}",
                 "batch": batch,
                 "start": start,
+                "gradient": loss,
                 "forward, ms": 1000 * ahead,
                 "speed-up by threads": serial / threaded if batch > 1 else None,
                 "by processes": processes,
@@ -125,6 +127,19 @@ def time_backward() -> list[dict[str, object]]:
             }
         )
     return rows
+
+
+def _upstream(outputs: tuple[torch.Tensor, ...], parts: list[Instance], loss: str) -> torch.Tensor:
+    """dL/dz of the panoptic-quality surrogate, or noise that gives every label of every node a reason to change."""
+    z, _, _, label_classes = outputs
+    if loss == "white noise":
+        return 0.01 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    surrogate = PanopticQualitySurrogate(torch.full((parts[0].node_costs.shape[1],), 20.0), 4.0)
+    z = z.detach().requires_grad_()
+    masks = z.transpose(1, 2)[..., None]
+    segments = torch.stack([torch.from_numpy(p.truth) for p in parts])[..., None]
+    (grad,) = torch.autograd.grad(surrogate(masks, label_classes, segments), z)
+    return grad
 
 
 def descend(count: int, steps: int = 12) -> list[dict[str, object]]:

@@ -13,7 +13,10 @@ DISTANCES = (1, 4, 16, 32, 64, 128)  # Cityscapes, on the quarter-resolution gri
 
 @dataclass(frozen=True)
 class Instance:
-    """One benchmark instance; `multicut_costs` follow the regions, `edge_costs` the panoptic partition."""
+    """One benchmark instance; `multicut_costs` follow the regions, `edge_costs` the panoptic partition.
+
+    `truth` holds the true segment of every node: class + number of classes * region, where regions count for things.
+    """
 
     name: str
     graph: GridGraph
@@ -21,6 +24,7 @@ class Instance:
     edge_costs: np.ndarray
     multicut_costs: np.ndarray
     partitionable: np.ndarray
+    truth: np.ndarray
 
 
 def make(
@@ -60,7 +64,8 @@ def make(
     logits[np.arange(len(logits)), classes] += sharpness
     node_costs = np.log(np.exp(logits).sum(1, keepdims=True)) - logits
     name = f"{height}x{width}, K={num_classes}, sharpness {sharpness:g}, noise {noise:g}, scale {scale:g}"
-    return Instance(name, graph, node_costs, panoptic_costs, multicut_costs, partitionable)
+    truth = classes + num_classes * np.where(partitionable[classes], region + 1, 0)
+    return Instance(name, graph, node_costs, panoptic_costs, multicut_costs, partitionable, truth)
 
 
 def _voronoi(rng: np.random.Generator, height: int, width: int, regions: int) -> np.ndarray:

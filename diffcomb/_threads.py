@@ -8,10 +8,13 @@ task that itself asks for parallel work runs that work serially: nested pools wo
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
+
+import numba
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,6 +22,7 @@ R = TypeVar("R")
 _lock = threading.Lock()
 _inside = threading.local()
 _pool: ThreadPoolExecutor | None = None
+_pool_size = 0
 _num_threads: int | None = None
 _DONE: Future[Any] = Future()
 
@@ -26,7 +30,8 @@ _DONE: Future[Any] = Future()
 def get_num_threads() -> int:
     """Return how many threads solve a batch.
 
-    The value of :func:`set_num_threads`, else ``DIFFCOMB_NUM_THREADS``, else the CPUs of this process.
+    The value of :func:`set_num_threads`, else ``DIFFCOMB_NUM_THREADS``, else the CPUs of this process, but no more
+    threads than torch (if it is imported) and numba are set to use: a worker process of a torch ``DataLoader`` gets 1.
     """
     if _num_threads is not None:
         return _num_threads
@@ -36,9 +41,13 @@ def get_num_threads() -> int:
             raise ValueError(f"DIFFCOMB_NUM_THREADS must be a positive integer, got {text!r}")
         return int(text)
     try:
-        return len(os.sched_getaffinity(0))
+        number = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
+        number = os.cpu_count() or 1
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):  # it lacks it while it is being imported
+        number = min(number, torch.get_num_threads())
+    return max(1, min(number, int(getattr(numba.config, "NUMBA_NUM_THREADS", number))))
 
 
 def set_num_threads(number: int | None) -> None:
@@ -72,10 +81,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def _get_pool() -> ThreadPoolExecutor:
-    global _pool
+    global _pool, _pool_size
     with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(max(1, get_num_threads() - 1), thread_name_prefix="diffcomb")
+        size = max(1, get_num_threads() - 1)  # torch's setting may have changed since
+        if _pool is None or _pool_size != size:
+            _pool, _pool_size = ThreadPoolExecutor(size, thread_name_prefix="diffcomb"), size
         return _pool
 
 

@@ -10,17 +10,24 @@ import numpy as np
 from ._arrays import Array, check_same_device, float_array, like, to_numpy
 from ._threads import thread_map
 from .graph import Graph, as_graph
-from .problem import Problem, Solution, checked_problem
+from .lifting import BoundLift
+from .problem import Problem, Solution, checked_problem, class_mask
 from .solvers import get_solver, prepare, solve
+from .solvers._labels import from_labels
+from .solvers.revisit import Revisit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _linear_face(face: Callable[..., Any], cost_ndims: tuple[int, ...]) -> Callable[[F], F]:
-    """Attach the map "costs -> solutions, linear objective", under which a gradient estimator sees a solver."""
+    """Attach the map "costs -> solutions, linear objective", under which a gradient estimator sees a solver.
+
+    The face may have a method `revisit`: warm black-box differences at all scales at once, see :func:`_revisit`.
+    """
 
     def attach(function: F) -> F:
         face.cost_ndims = cost_ndims  # type: ignore[attr-defined]
+        face.revisit = _revisit  # type: ignore[attr-defined]
         function.linear_face = face  # type: ignore[attr-defined]
         return function
 
@@ -49,6 +56,32 @@ def _multicut_face(edge_costs: Any, *, graph: Any, init: Any = None, **options: 
         init = init[1]
     solution = multicut(graph, edge_costs, init=init, **options)
     return solution.edge_labels.astype(edge_costs.dtype), solution.clusters
+
+
+def _revisit(
+    costs: tuple[Array, ...], outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
+) -> Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]] | None:
+    """Warm black-box differences from the forward solution `outputs`, or None where the options ask for a search."""
+    searches = data.get("effort") or data.get("time_limit") is not None
+    if data.get("solver", "multilevel") != "multilevel" or searches or not isinstance(lift, BoundLift | None):
+        return None
+    clusters, n = outputs[-1], len(outputs[-1])
+    P: Any
+    if len(costs) == 1:  # the multicut: one class without costs
+        nodes, classes, labels, P = np.zeros((n, 1), costs[0].dtype), np.zeros(1, np.int64), np.zeros(n, np.int64), (0,)
+    elif lift is None:
+        nodes, classes, labels = costs[0], np.arange(costs[0].shape[1]), outputs[0].argmax(1)
+        P = data.get("partitionable", ())
+    else:
+        nodes, classes, labels, clusters, P = costs[0], lift.classes, lift.labels, lift.labels, ()
+    problem = Problem(as_graph(data["graph"], n), nodes, costs[-1], class_mask(P, len(classes)))
+
+    def again(grads: tuple[Array, ...], scales: Array, weights: Array) -> tuple[Array, ...]:
+        node_grad = grads[0] if len(grads) == 2 else nodes
+        start = from_labels(labels, clusters, problem.partitionable)
+        return Revisit(problem, start, classes, node_grad, grads[-1]).differences(scales, weights)[-len(costs) :]
+
+    return again
 
 
 @_linear_face(_amwc_face, cost_ndims=(2, 1))

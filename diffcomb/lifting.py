@@ -156,13 +156,18 @@ class BoundLift:
     map: LiftedMWC
     labels: Array
 
+    @property
+    def classes(self) -> Array:
+        """The class of every label, shape (J,)."""
+        return self.map._map()[0]
+
     def costs(self, costs: tuple[Array, ...]) -> tuple[Array, ...]:
         """M: (c_V, c_E) to (M c_V, c_E)."""
         return self.map.lift(costs[0]), *costs[1:]
 
     def outputs(self, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""
-        classes, _ = self.map._map()
+        classes = self.classes
         z = np.zeros((len(self.labels), len(classes)), outputs[0].dtype)
         z[np.arange(len(z)), self.labels] = 1
         return z, *outputs[1:], classes

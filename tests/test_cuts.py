@@ -80,6 +80,15 @@ def test_the_number_of_threads_does_not_change_the_result():
         set_num_threads(0)
 
 
+def test_torchs_number_of_threads_is_respected():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_non_contiguous_costs():
     nodes = np.asfortranarray(NODES[0])
     edges = np.repeat(EDGES[0], 2)[::2]

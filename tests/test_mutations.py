@@ -28,7 +28,7 @@ MUTATIONS = [
     (BLACKBOX, "pool[int(value.argmin())]", "pool[int(value.argmax())]", "tests/test_blackbox.py", "repair"),
     (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_lifting.py", "adjoint"),
     (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),
-    (MOVING, "if not queued[j] and z[j]", "if queued[j] and z[j]", "tests/test_multilevel.py", "local_optimum"),
+    (MOVING, "if not queued[j] and (z[j]", "if queued[j] and (z[j]", "tests/test_multilevel.py", "local_optimum"),
     (MOVING, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_multilevel.py", "local_optimum"),
     (MULTILEVEL, "        moves = whole.move(after)", "        moves = 0", "tests/test_multilevel.py", "settling"),
     (LABELS, "changed[i] = image[new] != old or", "changed[i] = False and", "tests/test_solver_parts.py", "changed"),

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 
-import numpy as np
 import torch
 
 from .._arrays import Array
-from ._fused import add_difference, perturbed
-from .oracle import Instance, Job, Oracle
+from .differences import Point, check_start, sample_scales, weighted_differences
+from .oracle import Oracle
 from .schedules import Schedule, Uniform, as_schedule
-
-STARTS = ("cold", "warm", "best")
 
 
 @dataclass(frozen=True)
@@ -57,77 +52,14 @@ class Blackbox:
         start: str = "cold",
         repair: bool = False,
     ) -> None:
-        if start not in STARTS:
-            raise ValueError(f"start must be one of {', '.join(map(repr, STARTS))}, got {start!r}")
         object.__setattr__(self, "lambdas", Uniform(1, 5000, 5) if lambdas is None else as_schedule(lambdas))
-        object.__setattr__(self, "start", start)
+        object.__setattr__(self, "start", check_start(start))
         object.__setattr__(self, "repair", bool(repair))
 
     def gradients(
         self, oracle: Oracle, grads: list[tuple[Array, ...]], generator: torch.Generator | None
     ) -> list[tuple[Array, ...]]:
-        """Return the gradient with respect to the costs of every instance; all solves in one threaded pass.
-
-        An instance whose upstream gradient is zero is not solved again: its gradient is zero.
-        """
-        instances = oracle.instances
-        scales = self.lambdas.sample(
-            np.array([_norm(instance.costs) for instance in instances]),
-            np.array([_norm(g) for g in grads]),
-            generator,
-        )
-        active = [b for b, g in enumerate(grads) if any(part.any() for part in g)]
-        starts = ("cold", "warm") if self.start == "best" else (self.start,)
-        jobs = [
-            Job(b, partial(_perturbed, instances[b].costs, grads[b], scale), warm=start == "warm")
-            for b in active
-            for scale in scales[b]
-            for start in starts
-        ]
-        solutions = oracle.solve_many(jobs)
-        totals = [tuple(np.zeros(c.shape, c.dtype) for c in instance.costs) for instance in instances]
-        for b in active:
-            moved = list(islice(solutions, len(scales[b]) * len(starts)))
-            self._accumulate(totals[b], instances[b], grads[b], scales[b], moved)
-        return totals
-
-    def _accumulate(
-        self,
-        total: tuple[Array, ...],
-        instance: Instance,
-        grad: tuple[Array, ...],
-        scales: Array,
-        moved: list[tuple[Array, ...]],
-    ) -> None:
-        """Add the mean of the differences of one instance to `total`; `moved` holds its solutions, λ by λ."""
-        reference = instance.solutions
-        choices = len(moved) // len(scales)
-        if self.repair or choices > 1:  # <c + λ g, w> = <c, w> + λ <g, w>, so two numbers a solution are enough
-            pool = [reference, *moved]
-            value = np.array([_inner(instance.costs, w) for w in pool])
-            slope = np.array([_inner(grad, w) for w in pool])
-        if self.repair:
-            reference = pool[int(value.argmin())]
-        for number, scale in enumerate(scales):
-            found = moved[number * choices]
-            if self.repair or choices > 1:
-                rivals = slice(None) if self.repair else slice(1 + number * choices, 1 + (number + 1) * choices)
-                found = pool[rivals][int((value + scale * slope)[rivals].argmin())]
-            for part, after, before in zip(total, found, reference, strict=True):
-                add_difference(part, after, before, 1 / (scale * len(scales)))
-
-
-def _perturbed(costs: tuple[Array, ...], grad: tuple[Array, ...], scale: float) -> tuple[Array, ...]:
-    with np.errstate(over="ignore"):  # what overflows is refused as an infinite cost or gradient
-        return tuple(perturbed(c, g, scale) for c, g in zip(costs, grad, strict=True))
-
-
-def _norm(arrays: tuple[Array, ...]) -> float:
-    largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
-    if largest == 0.0:
-        return 0.0
-    return largest * float(np.sqrt(sum(np.square(a / largest, dtype=np.float64).sum() for a in arrays)))
-
-
-def _inner(costs: tuple[Array, ...], solutions: tuple[Array, ...]) -> float:
-    return float(sum(np.vdot(c.astype(np.float64, copy=False), w) for c, w in zip(costs, solutions, strict=True)))
+        """Return the gradient with respect to the costs of every instance; see :func:`weighted_differences`."""
+        scales = sample_scales(self.lambdas, oracle, grads, generator)
+        points = [[Point(scale, 1 / (scale * len(row))) for scale in row] for row in scales]
+        return weighted_differences(oracle, grads, points, self.start, self.repair)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,18 +20,59 @@ class Estimator(Protocol):
     def gradients(
         self, oracle: Oracle, grads: list[tuple[Array, ...]], generator: torch.Generator | None
     ) -> list[tuple[Array, ...]]:
-        """Return dL/dc for every instance of the oracle, given dL/dw; both in the (lifted) space of the oracle."""
+        """Return dL/dc for every instance of the oracle, given dL/dw.
+
+        dL/dw and ``instance.costs`` lie in the lifted space, if there is a lift; dL/dc is that of the costs that the
+        user gave: :meth:`Instance.pull_back` carries it there.
+        """
         ...
 
 
 @dataclass
 class Instance:
-    """One instance: its (lifted) costs, the forward solutions for them, auxiliary outputs, keyword data."""
+    """One instance.
 
-    costs: tuple[Array, ...]
+    Attributes
+    ----------
+    own_costs : tuple of arrays
+        The costs that the user gave.
+    solutions, auxiliary : tuples
+        What the forward solve returned, in the lifted space if there is a lift.
+    data : dict
+        Keyword data of the (lifted) problem.
+    lift : BoundLift or similar, optional
+    again : callable, optional
+        ``again(grads, scales, weights)``: the solver's own way to the sum over scales λ of
+        weight * [W(c + λ g) - W(c)] from the forward solution, in the space of the own costs.
+    """
+
+    own_costs: tuple[Array, ...]
     solutions: tuple[Array, ...]
     auxiliary: tuple[Any, ...]
     data: dict[str, Any]
+    lift: Any = None
+    again: Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]] | None = None
+
+    @cached_property
+    def costs(self) -> tuple[Array, ...]:
+        """The costs in the lifted space; made when they are first asked for."""
+        costs: tuple[Array, ...] = self.own_costs if self.lift is None else self.lift.costs(self.own_costs)
+        return costs
+
+    def pull_back(self, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Carry gradients with respect to `costs` to gradients with respect to `own_costs`."""
+        pulled: tuple[Array, ...] = gradients if self.lift is None else self.lift.pull_back(gradients)
+        return pulled
+
+    @property
+    def can_revisit(self) -> bool:
+        """Whether :meth:`revisit` may be called."""
+        return self.again is not None
+
+    def revisit(self, grads: tuple[Array, ...], scales: Array, weights: Array) -> tuple[Array, ...]:
+        """Weighted differences of warm solves, by the solver itself; see `again`."""
+        assert self.again is not None
+        return self.again(grads, scales, weights)
 
 
 @dataclass

@@ -182,7 +182,6 @@ class _Run:
         self.batch_size = len(tensors[0]) if self.batched else 1
         self.num_costs = len(tensors)
         self.data = data
-        self.bound: list[Any] = []
         self.other: tuple[Any, ...] = ()
         self.oracle = Oracle(options.solver, [])
 
@@ -223,12 +222,15 @@ class _Run:
         return [tuple(a[b] if self.batched else a for a in arrays) for b in range(self.batch_size)]
 
     def _instance(self, costs: tuple[Array, ...], result: Any, data: dict[str, Any]) -> Instance:
+        own = (*result[0], *result[1])
+        revisit = getattr(self.options.solver.function, "revisit", None)
         if self.options.lift is None:
-            return Instance(costs, result[0], result[1], data)
-        bound = self.options.lift.bind((*result[0], *result[1]), data)
-        self.bound.append(bound)
-        lifted = bound.outputs((*result[0], *result[1]))
-        return Instance(bound.costs(costs), lifted[: self.num_costs], lifted[self.num_costs :], bound.data(data))
+            again = revisit and revisit(costs, own, None, data)
+            return Instance(costs, result[0], result[1], data, again=again)
+        bound = self.options.lift.bind(own, data)
+        lifted = bound.outputs(own)
+        again = revisit and revisit(costs, own, bound, data)
+        return Instance(costs, lifted[: self.num_costs], lifted[self.num_costs :], bound.data(data), bound, again)
 
     def _solve_stacked(self, arrays: list[Array]) -> tuple[Any, ...]:
         stack = tuple(a if self.batched else a[None] for a in arrays)
@@ -268,8 +270,6 @@ class _Run:
                     f"the estimated gradient of costs[{number}] is not finite: the scales λ are too small or too "
                     f"large for {instances[0].costs[number].dtype}"
                 )
-        if self.bound:
-            results = [bound.pull_back(result) for bound, result in zip(self.bound, results, strict=True)]
         if not self.batched:
             return list(results[0])
         return [np.stack(parts) for parts in zip(*results, strict=True)]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,7 +16,10 @@ from .._arrays import Array
 
 @runtime_checkable
 class Schedule(Protocol):
-    """Anything that can draw scales."""
+    """Anything that can draw scales.
+
+    A schedule whose attribute ``relative`` is False does not look at the norms, and is not given them.
+    """
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Return positive scales of shape (B, N) for B instances with the given norms (B,) of c and g."""
@@ -50,6 +53,7 @@ class Fixed:
     """
 
     values: tuple[float, ...]
+    relative: ClassVar[bool] = False
 
     def __init__(self, values: float | Sequence[float]) -> None:
         scales = (values,) if isinstance(values, Real) else tuple(values)  # type: ignore[arg-type]
@@ -71,6 +75,7 @@ class _Interval:
     low: float
     high: float
     n: int = 5
+    relative: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.n)

@@ -18,6 +18,7 @@ import numpy as np
 from .._arrays import Array
 from .._numba import inlined, njit
 from ._adjacency import end, span
+from ._label_costs import cheapest, cost
 
 RELATIVE_TOLERANCE = 1e-12
 MAX_VISITS = 64  # of a node, on average; a few are usual
@@ -94,20 +95,20 @@ def gather(adjacency: Any, i: int, z: Array, sums: Array, touched: Array) -> int
 
 
 @njit
-def cheapest_untouched(node_costs: Array, i: int, partitionable: Array, sums: Array) -> int:
+def cheapest_untouched(node_costs: Any, i: int, partitionable: Array, sums: Array) -> int:
     """The cheapest class that i can join without any edge: a new cluster, or a class that i has no edge to."""
     best = -1
     low = np.inf
     for k in range(len(partitionable)):
-        if (partitionable[k] or sums[k] == 0) and node_costs[i, k] < low:
-            low = node_costs[i, k]
+        if (partitionable[k] or sums[k] == 0) and cost(node_costs, i, k) < low:
+            low = cost(node_costs, i, k)
             best = k
     return best
 
 
 @inlined
 def second_choice(
-    node_costs: Array,
+    node_costs: Any,
     best: Array,
     partitionable: Array,
     cluster_class: Array,
@@ -127,16 +128,16 @@ def second_choice(
     target = -1
     for t in range(count):
         c = touched[t]
-        s = sums[c] - node_costs[i, cluster_class[c]]
+        s = sums[c] - cost(node_costs, i, cluster_class[c])
         if c != a and s > score:
             score = s
             target = c
-    k = best[i]
-    if -node_costs[i, k] > score:
+    k = cheapest(node_costs, best, i, -score)
+    if k >= 0:
         if not partitionable[k] and sums[k] < 0:
             k = cheapest_untouched(node_costs, i, partitionable, sums)
-        if k >= 0 and -node_costs[i, k] > score and (k != cluster_class[a] or (partitionable[k] and not alone)):
-            score = -np.float64(node_costs[i, k])
+        if k >= 0 and -cost(node_costs, i, k) > score and (k != cluster_class[a] or (partitionable[k] and not alone)):
+            score = -np.float64(cost(node_costs, i, k))
             target = -1
     return score, target, k
 
@@ -144,7 +145,7 @@ def second_choice(
 @njit
 def local_moving(
     adjacency: Any,
-    node_costs: Array,
+    node_costs: Any,
     best: Array,
     partitionable: Array,
     z: Array,
@@ -160,7 +161,7 @@ def local_moving(
     Parameters
     ----------
     adjacency : Rows or Stencil
-    node_costs : float array, shape (n, K)
+    node_costs : float array, shape (n, K), or LabelCosts
     best : int32 array, shape (n,)
         The cheapest class of every node.
     partitionable : bool array, shape (K,)
@@ -200,7 +201,7 @@ def local_moving(
         gain, target, k = second_choice(
             node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count
         )
-        here = sums[a] - node_costs[i, cluster_class[a]]
+        here = sums[a] - cost(node_costs, i, cluster_class[a])
         noise = tolerance + RELATIVE_TOLERANCE * (abs(gain) + abs(here))
         gain -= here
         for t in range(count):
@@ -231,7 +232,7 @@ def local_moving(
         low, high = span(adjacency, i)
         for h in range(low, high):
             j = end(adjacency, i, h)
-            if not queued[j] and z[j] != target:
+            if not queued[j] and (z[j] != target or adjacency.weights[h] < 0):
                 queued[j] = True
                 tail = head + waiting
                 queue[tail if tail < n else tail - n] = j

@@ -1,0 +1,148 @@
+"""Weighted differences of perturbed solutions: what most estimators are made of.
+
+An estimator names points c + λ g + shift and their weights; here they are solved, all instances and all points in
+one threaded pass, and the differences W(point) - W(c) are added up. How the solves start, and whether the solutions
+found are pooled, is common to all estimators of this kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import numpy as np
+import torch
+
+from .._arrays import Array
+from .._threads import thread_map
+from ._fused import add_difference, perturbed
+from .oracle import Instance, Job, Oracle
+from .schedules import Schedule
+
+STARTS = ("cold", "warm", "best")
+Arrays = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """The costs ``c + scale * g + shift`` of one instance, and the weight of W(there) - W(c) in its gradient."""
+
+    scale: float
+    weight: float
+    shift: Arrays | None = None
+
+
+def check_start(start: str) -> str:
+    """Return `start`, or raise a ValueError that lists the choices."""
+    if start not in STARTS:
+        raise ValueError(f"start must be one of {', '.join(map(repr, STARTS))}, got {start!r}")
+    return start
+
+
+def sample_scales(schedule: Schedule, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> Array:
+    """Draw the scales λ of every instance, shape (B, N); norms are taken only where the schedule looks at them."""
+    if not getattr(schedule, "relative", True):
+        unit = np.ones(len(grads))
+        return schedule.sample(unit, unit, generator)
+    cost_norms = np.array([norm(instance.costs) for instance in oracle.instances])
+    return schedule.sample(cost_norms, np.array([norm(g) for g in grads]), generator)
+
+
+def weighted_differences(
+    oracle: Oracle, grads: list[Arrays], points: list[list[Point]], start: str = "cold", repair: bool = False
+) -> list[Arrays]:
+    """Return, for every instance, the sum over its points of weight * [W(point) - W(c)], pulled back.
+
+    Parameters
+    ----------
+    oracle : Oracle
+    grads : list of tuple of arrays
+        g of every instance. Where it is zero, nothing is solved and the gradient is zero.
+    points : list of list of Point
+        Of every instance; all have the same number of them.
+    start, repair
+        As in :class:`Blackbox`.
+    """
+    if start == "warm" and not repair:
+        found = _revisited(oracle, grads, points)
+        if found is not None:
+            return found
+    starts = ("cold", "warm") if start == "best" else (start,)
+    active = [b for b, g in enumerate(grads) if any(part.any() for part in g)]
+    jobs = [
+        Job(b, partial(_costs_at, oracle.instances[b].costs, grads[b], point), warm=s == "warm")
+        for b in active
+        for point in points[b]
+        for s in starts
+    ]
+    solutions = oracle.solve_many(jobs)
+    results = [tuple(np.zeros_like(c) for c in instance.own_costs) for instance in oracle.instances]
+    for b in active:
+        moved = list(islice(solutions, len(points[b]) * len(starts)))
+        results[b] = _sum_up(oracle.instances[b], grads[b], points[b], moved, repair)
+    return results
+
+
+def _revisited(oracle: Oracle, grads: list[Arrays], points: list[list[Point]]) -> list[Arrays] | None:
+    """Let the solver itself take the differences, where it can: from the forward solution, at costs c + λ g."""
+    if not all(i.can_revisit for i in oracle.instances) or any(p.shift is not None for ps in points for p in ps):
+        return None
+
+    def one(b: int) -> Arrays:
+        total = None
+        for sign in (1, -1):
+            chosen = [p for p in points[b] if p.scale * sign > 0]
+            if chosen:
+                scales, weights = np.array([(p.scale * sign, p.weight) for p in chosen]).T
+                grad = grads[b] if sign > 0 else tuple(-g for g in grads[b])
+                part = oracle.instances[b].revisit(grad, scales, weights)
+                total = part if total is None else tuple(a + b for a, b in zip(total, part, strict=True))
+        return total or tuple(np.zeros_like(c) for c in oracle.instances[b].own_costs)
+
+    return thread_map(one, range(len(grads)))
+
+
+def _sum_up(instance: Instance, grad: Arrays, points: list[Point], moved: list[Arrays], repair: bool) -> Arrays:
+    """Add up the differences of one instance; `moved` holds its solutions, point by point."""
+    choices = len(moved) // len(points)
+    pool = [instance.solutions, *moved]
+    picks = 1 + choices * np.arange(len(points))
+    reference = 0
+    if repair or choices > 1:  # <c + λ g, w> = <c, w> + λ <g, w>, so two numbers a solution are enough
+        value = np.array([inner(instance.costs, w) for w in pool])
+        slope = np.array([inner(grad, w) for w in pool])
+        if repair:
+            reference = int(value.argmin())
+        for number, point in enumerate(points):
+            rivals = slice(None) if repair else slice(picks[number], picks[number] + choices)
+            total = value[rivals] + point.scale * slope[rivals]
+            if point.shift is not None:
+                total += [inner(point.shift, w) for w in pool[rivals]]
+            picks[number] = np.arange(len(pool))[rivals][int(total.argmin())]
+    sums = tuple(np.zeros(c.shape, c.dtype) for c in instance.solutions)
+    for point, pick in zip(points, picks, strict=True):
+        for part, after, before in zip(sums, pool[pick], pool[reference], strict=True):
+            add_difference(part, after, before, point.weight)
+    return instance.pull_back(sums)
+
+
+def _costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:
+    with np.errstate(over="ignore"):  # what overflows is refused as an infinite cost or gradient
+        there = tuple(perturbed(c, g, point.scale) for c, g in zip(costs, grad, strict=True))
+        if point.shift is None:
+            return there
+        return tuple((c + s).astype(c.dtype, copy=False) for c, s in zip(there, point.shift, strict=True))
+
+
+def norm(arrays: Arrays) -> float:
+    """The Euclidean norm of all arrays together, without overflow."""
+    largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
+    if largest == 0.0:
+        return 0.0
+    return largest * float(np.sqrt(sum(np.square(a / largest, dtype=np.float64).sum() for a in arrays)))
+
+
+def inner(costs: Arrays, solutions: Arrays) -> float:
+    """The inner product <c, w>, in float64."""
+    return float(sum(np.vdot(c.astype(np.float64, copy=False), w) for c, w in zip(costs, solutions, strict=True)))

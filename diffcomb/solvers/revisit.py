@@ -1,0 +1,198 @@
+"""Warm solves of many perturbations of one problem that visit only what the perturbation touched.
+
+A black-box gradient asks what the solver would do at costs c + λ g, for several λ, starting from a solution for c.
+Where that solution is a local optimum, node i cannot gain by moving before λ exceeds
+
+    (loss of its second choice at c) / (g[i, label of i] - min_l g[i, l] + sum of |g_E| over its edges),
+
+which one pass over the graph finds for all λ. Local moving then begins with the nodes below λ only. Perturbed node
+costs are not made but computed where they are read, and of the solutions only the differences leave this module.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .._arrays import Array, float_array
+from .._numba import njit
+from .._threads import get_num_threads, thread_map
+from ..problem import Problem
+from ._adjacency import adjacency_of, end, span
+from ._label_costs import LabelCosts
+from ._labels import Labels
+from ._level import Level, finest_level
+from ._local_moving import max_degree
+
+MIN_PART = 2**13  # nodes: a thread's share of the one pass over the graph
+
+
+class Revisit:
+    """Local moving from one labelling of a problem, at costs c + λ g for any λ > 0.
+
+    Parameters
+    ----------
+    problem : Problem
+        Costs of K classes; its `partitionable` is a mask of the J labels.
+    start : Labels
+        A labelling with labels 0..J-1, preferably a local optimum for c.
+    classes : int array, shape (J,)
+        The class of every label: the map m of the lift, or 0..K-1 if there is none.
+    node_grad, edge_grad : float arrays, shapes (n, J) and (m,)
+        g.
+
+    Attributes
+    ----------
+    least : float64 array, shape (n,)
+        No node gains by moving, as the first one, at any λ below this.
+    """
+
+    def __init__(self, problem: Problem, start: Labels, classes: Array, node_grad: Array, edge_grad: Array) -> None:
+        self.problem = problem
+        self.start = start
+        self.level = finest_level(problem)
+        self.classes = np.ascontiguousarray(classes, np.int32)
+        self.node_grad = np.ascontiguousarray(node_grad)
+        self.edge_grad = edge_grad if edge_grad.any() else None
+        n = self.level.num_nodes
+        self.base_low = self.level.node_costs[np.arange(n), self.level.best]
+        self.reach = np.zeros(n) if self.edge_grad is None else _edge_reach(problem.graph.edges, edge_grad, n)
+        self.least, self.grad_low = _least_scales(self)
+
+    def at(self, scale: float) -> Labels:
+        """The labelling for c + scale * g."""
+        labels, level = self.start.copy(), self.level
+        nodes = np.flatnonzero(self.least <= scale)
+        if not len(nodes):
+            return labels
+        if not math.isfinite(scale * float(self.grad_low.min())):
+            raise ValueError("node_costs must be finite, got infinite values: a scale λ times the gradient overflows")
+        adjacency = level.adjacency
+        if self.edge_grad is not None:
+            costs = _perturbed(self.problem.edge_costs, self.edge_grad, scale)
+            adjacency = adjacency_of(replace(self.problem, edge_costs=costs))
+        lifted: Any = LabelCosts(
+            level.node_costs, self.base_low, self.classes, self.node_grad, self.grad_low, float(scale)
+        )
+        unknown = np.full(level.num_nodes, -1, np.int32)
+        Level(adjacency, lifted, unknown, self.problem.partitionable, level.tolerance).move(labels, nodes)
+        return labels
+
+    def differences(self, scales: Array, weights: Array) -> tuple[Array, Array]:
+        """Sum over scales of weight * [W(c + scale * g) - W(c)], in class space; the scales in threads.
+
+        Returns
+        -------
+        (float array (n, K), float array (m,))
+            Of the one-hot class labels, hence pulled back through the lift, and of the cut edges; in the dtypes of the
+            costs. It takes O(n J + m) for the first look, and then what the moves take.
+        """
+        found = thread_map(self.at, [float(scale) for scale in scales])
+        nodes = np.zeros_like(self.level.node_costs)
+        edges = np.zeros_like(self.problem.edge_costs)
+        before = self._node_classes(self.start)
+        for labels, weight in zip(found, weights, strict=True):
+            now = self._node_classes(labels)
+            changed = np.flatnonzero(now != before)
+            nodes[changed, now[changed]] += weight
+            nodes[changed, before[changed]] -= weight
+        after = np.stack([labels.z for labels in found], axis=1)
+        _add_cut_differences(self.problem.graph.edges, self.start.z, after, weights, edges)
+        return nodes, edges
+
+    def _node_classes(self, labels: Labels) -> Array:
+        return self.classes[labels.cluster_class[labels.z]]
+
+
+def _least_scales(r: Revisit) -> tuple[Array, Array]:
+    """For every node the smallest scale that may move it, and its smallest gradient; in threads."""
+    n = r.level.num_nodes
+    least, grad_low = np.empty(n, np.float64), np.empty(n, r.node_grad.dtype)
+    parts = max(min(get_num_threads(), n // MIN_PART), 1)
+    bounds = np.linspace(0, n, parts + 1).astype(np.int64)
+
+    def part(number: int) -> None:
+        first, last = bounds[number : number + 2]
+        r.node_grad[first:last].min(axis=1, out=grad_low[first:last])
+        _least_scales_of(
+            r.level.adjacency, r.level.node_costs, r.base_low, r.classes, *r.start, r.node_grad, grad_low, r.reach,
+            first, last, least,
+        )  # fmt: skip
+
+    thread_map(part, range(parts))
+    return least, grad_low
+
+
+@njit
+def _least_scales_of(
+    adjacency: Any,
+    base: Array,
+    base_low: Array,
+    classes: Array,
+    z: Array,
+    cluster_class: Array,
+    grad: Array,
+    grad_low: Array,
+    reach: Array,
+    first: int,
+    last: int,
+    least: Array,
+) -> None:
+    sums = np.zeros(len(cluster_class), np.float64)
+    touched = np.empty(max_degree(adjacency, len(z)) + 1, np.int32)
+    for i in range(first, last):
+        label = cluster_class[z[i]]
+        slope = np.float64(grad[i, label]) - grad_low[i] + reach[i]
+        if slope <= 0:
+            least[i] = np.inf
+            continue
+        count = 0
+        begin, stop = span(adjacency, i)
+        for h in range(begin, stop):
+            c = z[end(adjacency, i, h)]
+            before = sums[c]
+            touched[count] = c
+            count += before == 0
+            sums[c] = before + adjacency.weights[h]
+        here = sums[z[i]] - base[i, classes[label]]
+        second = -np.float64(base_low[i])  # at least as much as any cluster without edges to i has to offer
+        for t in range(count):
+            c = touched[t]
+            if c != z[i]:
+                second = max(second, sums[c] - base[i, classes[cluster_class[c]]])
+        for t in range(count):
+            sums[touched[t]] = 0.0
+        least[i] = max(here - second, 0.0) / slope
+
+
+def _perturbed(costs: Array, grad: Array, scale: float) -> Array:
+    with np.errstate(over="ignore"):  # what overflows is refused as an infinite cost
+        return float_array((costs + scale * grad).astype(costs.dtype), "edge_costs", "(m,)")
+
+
+@njit
+def _edge_reach(edges: Array, edge_grad: Array, num_nodes: int) -> Array:
+    reach = np.zeros(num_nodes, np.float64)
+    for e in range(len(edges)):
+        reach[edges[e, 0]] += abs(edge_grad[e])
+        reach[edges[e, 1]] += abs(edge_grad[e])
+    return reach
+
+
+@njit
+def _add_cut_differences(edges: Array, before: Array, after: Array, weights: Array, out: Array) -> None:
+    moved = np.zeros(len(before), np.bool_)
+    for i in range(len(before)):
+        for s in range(len(weights)):
+            moved[i] |= after[i, s] != before[i]
+    for e in range(len(edges)):
+        u, v = edges[e, 0], edges[e, 1]
+        if moved[u] or moved[v]:
+            was = before[u] != before[v]
+            for s in range(len(weights)):
+                now = after[u, s] != after[v, s]
+                if now != was:
+                    out[e] += weights[s] if now else -weights[s]

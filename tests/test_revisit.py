@@ -1,0 +1,126 @@
+"""Warm solves that visit only what a perturbation touched, against solves that visit everything."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import instances, noisy_grid, random_instance
+
+from diffcomb import Blackbox, Graph, LiftedMWC, amwc, make_problem, multicut, mwc, perturbed_grad, set_num_threads
+from diffcomb.gradients import oracle
+from diffcomb.solvers._labels import from_labels
+from diffcomb.solvers._level import finest_level
+from diffcomb.solvers.revisit import Revisit
+
+SCALES = (0.01, 0.3, 2.0, 100.0)
+
+
+def start_of(graph, node_costs, edge_costs, P, lifted):
+    """A forward solution as a `Revisit` takes it: the problem, labels, classes of labels, partitionable labels."""
+    s = amwc(graph, node_costs, edge_costs, P, effort=0)
+    K = node_costs.shape[1]
+    if not lifted:
+        problem = make_problem(graph, node_costs, edge_costs, P)
+        return problem, from_labels(s.node_labels, s.clusters, problem.partitionable), np.arange(K)
+    lift = LiftedMWC().bind((np.eye(K)[s.node_labels], s.edge_labels, s.clusters), {"partitionable": P})
+    nothing = np.zeros(len(lift.classes), bool)
+    problem = make_problem(graph, node_costs, edge_costs, [])
+    problem = type(problem)(graph, problem.node_costs, problem.edge_costs, nothing)
+    return problem, from_labels(lift.labels, lift.labels, nothing), lift.classes
+
+
+def examples():
+    for seed in range(4):
+        n, edges, *costs = random_instance(np.random.default_rng(seed), n=24, m=70)
+        yield Graph(n, edges), *costs
+        yield noisy_grid((8, 9), K=3, seed=seed)
+
+
+@pytest.mark.parametrize("lifted", [False, True])
+@pytest.mark.parametrize("on_edges", [False, True])
+def test_no_node_that_was_left_out_wants_to_move(lifted, on_edges):
+    rng = np.random.default_rng(0)
+    left_out = 0
+    for graph, *costs in examples():
+        problem, start, classes = start_of(graph, *costs, lifted)
+        gx = rng.normal(size=(graph.num_nodes, len(classes)))
+        gy = on_edges * rng.normal(size=graph.num_edges)
+        again = Revisit(problem, start, classes, gx, gy)
+        for scale in SCALES:
+            labels = again.at(scale)
+            moved = problem.node_costs[:, classes] + scale * gx
+            full = make_problem(graph, moved, problem.edge_costs + scale * gy, problem.partitionable)
+            level = finest_level(full)
+            assert level.move(labels.copy()) == 0
+            assert level.value(labels) <= level.value(start) + 1e-9
+            left_out += int((again.least > scale).sum())
+    assert left_out > 100
+
+
+@settings(max_examples=60)
+@given(instances(max_nodes=7), st.integers(0, 5), st.sampled_from(["amwc", "mwc", "multicut"]))
+def test_differences_lead_to_feasible_solutions_that_are_no_worse(instance, seed, kind):
+    n, edges, node_costs, edge_costs, P = instance
+    graph = Graph(n, edges)
+    scale, rng = 3.0, torch.Generator().manual_seed(seed)
+    costs = [torch.from_numpy(node_costs).double(), torch.from_numpy(edge_costs).double()]
+    solver, data = {"amwc": (amwc, {"partitionable": P}), "mwc": (mwc, {}), "multicut": (multicut, {})}[kind]
+    costs = costs[-1:] if kind == "multicut" else costs
+    costs = [c.requires_grad_() for c in costs]
+    f = perturbed_grad(solver, estimator=Blackbox(scale, start="warm"))
+    outputs = f(*costs, graph=graph, **data)[: len(costs)]
+    before = [w.detach() for w in outputs]
+    upstream = [torch.randn(w.shape, generator=rng, dtype=torch.float64) for w in before]
+    gradients = torch.autograd.grad(outputs, costs, upstream)
+    after = [w + scale * g for w, g in zip(before, gradients, strict=True)]
+    at = [c.detach() + scale * g for c, g in zip(costs, upstream, strict=True)]
+    value = [sum(float((c * w).sum()) for c, w in zip(at, ws, strict=True)) for ws in (before, after)]
+    assert value[1] <= value[0] + 1e-6
+    x = after[0].argmax(1) if len(costs) == 2 else torch.zeros(n, dtype=torch.int64)
+    if len(costs) == 2 and n:
+        assert torch.allclose(after[0].sum(1), torch.ones(n).double())
+        assert torch.allclose(after[0].amax(1), torch.ones(n).double())
+    problem = make_problem(graph, node_costs, edge_costs, P if solver is amwc else [] if solver is mwc else [0])
+    assert problem.violations(x, after[-1].round().long()) == []
+
+
+@pytest.mark.parametrize("lift", [None, LiftedMWC(), LiftedMWC(spare=1)])
+def test_the_same_gradient_as_through_arrays_where_solutions_agree(monkeypatch, lift):
+    """One edge-free node decides alone, so both ways must find the same; hence the gradients are equal."""
+    rng = np.random.default_rng(1)
+    graph = Graph(40, [])
+    costs = [torch.from_numpy(rng.normal(size=(40, 3))), torch.zeros(0, dtype=torch.float64)]
+    f = perturbed_grad(amwc, estimator=Blackbox(SCALES, start="warm"), lift=lift)
+
+    def gradient():
+        leaves = [c.clone().requires_grad_() for c in costs]
+        z = f(*leaves, graph=graph, partitionable=[1])[0]
+        g = torch.randn(z.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return torch.autograd.grad(z, leaves[0], g)[0]
+
+    own = gradient()
+    monkeypatch.setattr(oracle.Instance, "can_revisit", False)
+    assert own.abs().sum() > 0
+    assert torch.allclose(own, gradient())
+
+
+def test_what_overflows_is_refused():
+    f = perturbed_grad(amwc, estimator=Blackbox(1e300, start="warm"))
+    costs = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    x = f(costs, torch.zeros(0, dtype=torch.float64), graph=Graph(5, []), partitionable=[])[0]
+    with pytest.raises(ValueError, match="node_costs must be finite"):
+        (1e100 * x * torch.randn(5, 2)).sum().backward()
+
+
+def test_threads_do_not_change_the_gradient():
+    graph, *costs, P = noisy_grid((96, 96), K=3)
+    found = []
+    for threads in (1, 3):
+        set_num_threads(threads)
+        problem, start, classes = start_of(graph, *costs, P, True)
+        gx = np.random.default_rng(0).normal(size=(graph.num_nodes, len(classes)))
+        again = Revisit(problem, start, classes, gx, np.zeros(graph.num_edges))
+        found.append(again.differences(np.array(SCALES), np.ones(4)))
+    set_num_threads(None)
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))

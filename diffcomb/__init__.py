@@ -18,31 +18,79 @@ from .lifting import LiftedMWC
 from .problem import Problem, Solution, make_problem
 
 if TYPE_CHECKING:
-    from .gradients import Blackbox, Fixed, LogGrid, LogUniform, Relative, Uniform, perturbed_grad
+    from .gradients import (
+        IMLE,
+        LPGD,
+        Adaptive,
+        Blackbox,
+        CentralDifference,
+        Fixed,
+        Gumbel,
+        LogGrid,
+        LogUniform,
+        NegativeIdentity,
+        Normal,
+        PerturbedOptimizer,
+        Relative,
+        StraightThrough,
+        SumOfGamma,
+        Uniform,
+        perturbed_grad,
+    )
     from .layers import AsymmetricMultiwayCutLayer, CutOutput, MulticutLayer, MultiwayCutLayer
 
 
 _NEEDS_TORCH = {
-    **dict.fromkeys(["Blackbox", "Fixed", "LogGrid", "LogUniform", "Relative", "Uniform"], "gradients"),
-    "perturbed_grad": "gradients",
+    **dict.fromkeys(
+        [
+            "IMLE",
+            "LPGD",
+            "Adaptive",
+            "Blackbox",
+            "CentralDifference",
+            "Fixed",
+            "Gumbel",
+            "LogGrid",
+            "LogUniform",
+            "NegativeIdentity",
+            "Normal",
+            "PerturbedOptimizer",
+            "Relative",
+            "StraightThrough",
+            "SumOfGamma",
+            "Uniform",
+            "perturbed_grad",
+        ],
+        "gradients",
+    ),
     **dict.fromkeys(["AsymmetricMultiwayCutLayer", "CutOutput", "MulticutLayer", "MultiwayCutLayer"], "layers"),
 }
 
 __all__ = [
+    "IMLE",
+    "LPGD",
+    "Adaptive",
     "AsymmetricMultiwayCutLayer",
     "Blackbox",
+    "CentralDifference",
     "CutOutput",
     "Fixed",
     "Graph",
     "GridGraph",
+    "Gumbel",
     "LiftedMWC",
     "LogGrid",
     "LogUniform",
     "MulticutLayer",
     "MultiwayCutLayer",
+    "NegativeIdentity",
+    "Normal",
+    "PerturbedOptimizer",
     "Problem",
     "Relative",
     "Solution",
+    "StraightThrough",
+    "SumOfGamma",
     "Uniform",
     "__version__",
     "amwc",

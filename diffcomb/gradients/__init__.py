@@ -4,16 +4,35 @@
 """
 
 from .blackbox import Blackbox
+from .central import CentralDifference
+from .identity import NegativeIdentity, StraightThrough
+from .imle import IMLE
+from .lpgd import LPGD
+from .noise import Gumbel, Normal, SumOfGamma
 from .perturbed import perturbed_grad
-from .schedules import Fixed, LogGrid, LogUniform, Relative, Schedule, Uniform
+from .schedules import Adaptive, Fixed, LogGrid, LogUniform, Relative, Schedule, Uniform
+from .smoothing import PerturbedOptimizer
+
+ESTIMATORS = (Blackbox, CentralDifference, LPGD, IMLE, PerturbedOptimizer, NegativeIdentity, StraightThrough)
 
 __all__ = [
+    "ESTIMATORS",
+    "IMLE",
+    "LPGD",
+    "Adaptive",
     "Blackbox",
+    "CentralDifference",
     "Fixed",
+    "Gumbel",
     "LogGrid",
     "LogUniform",
+    "NegativeIdentity",
+    "Normal",
+    "PerturbedOptimizer",
     "Relative",
     "Schedule",
+    "StraightThrough",
+    "SumOfGamma",
     "Uniform",
     "perturbed_grad",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from .._arrays import Array
-from .differences import Point, check_start, sample_scales, weighted_differences
+from .differences import Arrays, Point, check_start, multi_scale
 from .oracle import Oracle
 from .schedules import Schedule, Uniform, as_schedule
 
@@ -56,10 +56,12 @@ class Blackbox:
         object.__setattr__(self, "start", check_start(start))
         object.__setattr__(self, "repair", bool(repair))
 
-    def gradients(
-        self, oracle: Oracle, grads: list[tuple[Array, ...]], generator: torch.Generator | None
-    ) -> list[tuple[Array, ...]]:
+    def points(self, scales: Array) -> list[Point]:
+        """Where the solver is asked, and with which weights."""
+        return [Point(scale, 1 / (scale * len(scales))) for scale in scales]
+
+    def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
         """Return the gradient with respect to the costs of every instance; see :func:`weighted_differences`."""
-        scales = sample_scales(self.lambdas, oracle, grads, generator)
-        points = [[Point(scale, 1 / (scale * len(row))) for scale in row] for row in scales]
-        return weighted_differences(oracle, grads, points, self.start, self.repair)
+        return multi_scale(
+            self.lambdas, lambda _, scales: self.points(scales), oracle, grads, generator, self.start, self.repair
+        )

@@ -7,6 +7,7 @@ found are pooled, is common to all estimators of this kind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -26,11 +27,16 @@ Arrays = tuple[Array, ...]
 
 @dataclass(frozen=True)
 class Point:
-    """The costs ``c + scale * g + shift`` of one instance, and the weight of W(there) - W(c) in its gradient."""
+    """The costs ``c + scale * g + shift()`` of one instance, and the weight of W(there) - W(c) in its gradient.
+
+    The shift is a function, so that noise is drawn from its seed where it is needed instead of being stored. Where
+    the solution is known already, it is not asked for again.
+    """
 
     scale: float
     weight: float
-    shift: Arrays | None = None
+    shift: Callable[[], Arrays] | None = None
+    solution: Arrays | None = None
 
 
 def check_start(start: str) -> str:
@@ -38,6 +44,23 @@ def check_start(start: str) -> str:
     if start not in STARTS:
         raise ValueError(f"start must be one of {', '.join(map(repr, STARTS))}, got {start!r}")
     return start
+
+
+def multi_scale(
+    schedule: Schedule,
+    points: Callable[[int, Array], list[Point]],
+    oracle: Oracle,
+    grads: list[Arrays],
+    generator: torch.Generator | None,
+    start: str,
+    repair: bool,
+) -> list[Arrays]:
+    """Draw scales λ, take the differences at ``points(b, scales)`` of every instance b, tell the schedule of them."""
+    scales = sample_scales(schedule, oracle, grads, generator)
+    results = weighted_differences(oracle, grads, [points(b, row) for b, row in enumerate(scales)], start, repair)
+    if hasattr(schedule, "observe"):
+        schedule.observe(results)
+    return results
 
 
 def sample_scales(schedule: Schedule, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> Array:
@@ -74,12 +97,19 @@ def weighted_differences(
         Job(b, partial(_costs_at, oracle.instances[b].costs, grads[b], point), warm=s == "warm")
         for b in active
         for point in points[b]
+        if point.solution is None
         for s in starts
     ]
     solutions = oracle.solve_many(jobs)
     results = [tuple(np.zeros_like(c) for c in instance.own_costs) for instance in oracle.instances]
     for b in active:
-        moved = list(islice(solutions, len(points[b]) * len(starts)))
+        moved = [
+            solution
+            for point in points[b]
+            for solution in (
+                islice(solutions, len(starts)) if point.solution is None else [point.solution] * len(starts)
+            )
+        ]
         results[b] = _sum_up(oracle.instances[b], grads[b], points[b], moved, repair)
     return results
 
@@ -118,7 +148,8 @@ def _sum_up(instance: Instance, grad: Arrays, points: list[Point], moved: list[A
             rivals = slice(None) if repair else slice(picks[number], picks[number] + choices)
             total = value[rivals] + point.scale * slope[rivals]
             if point.shift is not None:
-                total += [inner(point.shift, w) for w in pool[rivals]]
+                shift = point.shift()
+                total += [inner(shift, w) for w in pool[rivals]]
             picks[number] = np.arange(len(pool))[rivals][int(total.argmin())]
     sums = tuple(np.zeros(c.shape, c.dtype) for c in instance.solutions)
     for point, pick in zip(points, picks, strict=True):
@@ -132,7 +163,7 @@ def _costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:
         there = tuple(perturbed(c, g, point.scale) for c, g in zip(costs, grad, strict=True))
         if point.shift is None:
             return there
-        return tuple((c + s).astype(c.dtype, copy=False) for c, s in zip(there, point.shift, strict=True))
+        return tuple((c + s).astype(c.dtype, copy=False) for c, s in zip(there, point.shift(), strict=True))
 
 
 def norm(arrays: Arrays) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -15,7 +15,12 @@ from .._threads import thread_imap
 
 
 class Estimator(Protocol):
-    """How to differentiate: anything with this method can be the `estimator` of `perturbed_grad`."""
+    """How to differentiate: anything with this method can be the `estimator` of `perturbed_grad`.
+
+    It may have a method ``solutions(oracle, generator)`` as well, which returns the solutions of every instance that
+    the forward pass is to return in place of W(c), in the lifted space, or None; it may leave things in
+    ``oracle.memory``.
+    """
 
     def gradients(
         self, oracle: Oracle, grads: list[tuple[Array, ...]], generator: torch.Generator | None
@@ -44,6 +49,8 @@ class Instance:
     again : callable, optional
         ``again(grads, scales, weights)``: the solver's own way to the sum over scales λ of
         weight * [W(c + λ g) - W(c)] from the forward solution, in the space of the own costs.
+    scale : float
+        What the own costs have been divided by.
     """
 
     own_costs: tuple[Array, ...]
@@ -52,6 +59,7 @@ class Instance:
     data: dict[str, Any]
     lift: Any = None
     again: Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]] | None = None
+    scale: float = 1.0
 
     @cached_property
     def costs(self) -> tuple[Array, ...]:
@@ -72,7 +80,12 @@ class Instance:
     def revisit(self, grads: tuple[Array, ...], scales: Array, weights: Array) -> tuple[Array, ...]:
         """Weighted differences of warm solves, by the solver itself; see `again`."""
         assert self.again is not None
-        return self.again(grads, scales, weights)
+        return self.again(grads, scales * self.scale, weights)
+
+    def scaled(self, scale: float) -> Instance:
+        """The same instance with costs divided by `scale`."""
+        costs = tuple((c / scale).astype(c.dtype, copy=False) for c in self.own_costs)
+        return replace(self, own_costs=costs, scale=self.scale * scale)
 
 
 @dataclass
@@ -145,6 +158,7 @@ class Oracle:
     def __init__(self, solver: Solver, instances: list[Instance]) -> None:
         self.solver = solver
         self.instances = instances
+        self.memory: Any = None  # what an estimator's forward pass leaves for its backward pass
 
     def solve_many(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
         """Solve all jobs in parallel threads, or in one call of a vectorized solver; solutions come in order."""

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from .._arrays import Array, check_same_device, float_array, is_tensor, to_numpy
-from .._threads import thread_map
+from .._arrays import is_tensor, to_numpy
+from ._batch import Batch, Options, as_tensors, make_options
+from ._run import Run, Solve
 from .blackbox import Blackbox
-from .oracle import Estimator, Instance, Oracle, Solver
-
-
-@dataclass(frozen=True)
-class _Options:
-    solver: Solver
-    estimator: Estimator
-    lift: Any
-    generator: torch.Generator | None
-    cost_ndims: tuple[int, ...] | None
-    per_instance: tuple[str, ...]
+from .oracle import Estimator
 
 
 def perturbed_grad(
@@ -37,6 +25,8 @@ def perturbed_grad(
     vectorized: bool = False,
     per_instance: Sequence[str] = (),
     arrays: str = "numpy",
+    normalize: bool = False,
+    radial: bool = True,
 ) -> Any:
     """Wrap a solver ``W(c) = argmin <c, w>`` so that gradients with respect to its costs are estimated.
 
@@ -67,6 +57,13 @@ def perturbed_grad(
         Names of keyword data that are sequences with one item for each instance of a batch.
     arrays : {"numpy", "torch"}
         What the solver takes: numpy arrays, or detached CPU tensors.
+    normalize : bool
+        Let the estimator see costs of norm 1 for every instance, of which a solver of a linear objective finds the
+        same solutions, and differentiate through the normalisation. λ and σ are then relative to the costs' norm.
+    radial : bool
+        Keep the component of the gradient along the costs. Solutions do not depend on the costs' scale, so the true
+        derivative in that direction is 0; that of black-box interpolation is never negative, so that descent
+        shrinks the costs. False takes it out, and so does `normalize`.
 
     Returns
     -------
@@ -105,244 +102,32 @@ def perturbed_grad(
     if solver is None:
         return functools.partial(
             perturbed_grad, estimator=estimator, lift=lift, generator=generator, cost_ndims=cost_ndims,
-            vectorized=vectorized, per_instance=per_instance, arrays=arrays,
+            vectorized=vectorized, per_instance=per_instance, arrays=arrays, normalize=normalize, radial=radial,
         )  # fmt: skip
-    if not callable(solver):
-        raise TypeError(f"solver must be callable, got {solver!r}")
     if estimator is not None and not hasattr(estimator, "gradients"):
         raise TypeError(f"estimator must be an estimator such as Blackbox(lambdas=...), got {estimator!r}")
-    if arrays not in ("numpy", "torch"):
-        raise ValueError(f"arrays must be 'numpy' or 'torch', got {arrays!r}")
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {generator!r}")
-    face = getattr(solver, "linear_face", solver)
-    if cost_ndims is None:
-        cost_ndims = getattr(face, "cost_ndims", None)
-    if cost_ndims is not None:
-        cost_ndims = tuple(
-            operator.index(d) for d in (cost_ndims if isinstance(cost_ndims, Sequence) else [cost_ndims])
-        )
-    if vectorized and cost_ndims is None:
-        raise ValueError("a vectorized solver needs cost_ndims, the number of axes of the costs of one instance")
-    if vectorized and lift is not None:
-        raise ValueError("a vectorized solver cannot be lifted: every instance has its own labels")
-    name = getattr(solver, "__name__", type(solver).__name__)
-    names = (per_instance,) if isinstance(per_instance, str) else tuple(per_instance)
-    return Differentiable(
-        solver,
-        _Options(
-            Solver(face, name, arrays, vectorized), estimator or Blackbox(), lift, generator, cost_ndims, names
-        ),
-    )  # fmt: skip
+    options = make_options(solver, lift, generator, cost_ndims, vectorized, per_instance, arrays, normalize, radial)
+    return Differentiable(solver, options, estimator or Blackbox())
 
 
 class Differentiable:
     """What `perturbed_grad` returns: the solver, to be called with costs and keyword data."""
 
-    def __init__(self, solver: Callable[..., Any], options: _Options) -> None:
+    def __init__(self, solver: Callable[..., Any], options: Options, estimator: Estimator) -> None:
         self.__name__ = options.solver.name
         self.__doc__ = solver.__doc__
-        self._options = options
+        self.options = options
+        self.estimator = estimator
 
     def __call__(self, *costs: Any, **data: Any) -> Any:
         """Solve; see `perturbed_grad`."""
-        return _call(self._options, costs, data)
+        tensors = as_tensors(self.options, costs)
+        run = Run(Batch(self.options, tensors, data), self.estimator)
+        outputs = Solve.apply(run, *tensors)  # type: ignore[no-untyped-call]
+        if not is_tensor(costs[0]):
+            outputs = tuple(to_numpy(o) if is_tensor(o) else o for o in outputs)
+        outputs = (*outputs, *run.other)
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def __repr__(self) -> str:
-        return f"perturbed_grad({self.__name__}, estimator={self._options.estimator})"
-
-
-def _call(options: _Options, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
-    if not costs:
-        raise TypeError(f"{options.solver.name} needs at least one positional argument, its costs")
-    if not all(is_tensor(c) or isinstance(c, np.ndarray) for c in costs):
-        kinds = ", ".join(type(c).__name__ for c in costs)
-        raise TypeError(
-            f"positional arguments of {options.solver.name} are costs, tensors or numpy arrays; instance data "
-            f"such as graph= go by keyword; got ({kinds})"
-        )
-    check_same_device(**{f"costs[{i}]": c for i, c in enumerate(costs)})
-    tensors = [c if is_tensor(c) else _tensor(c) for c in costs]
-    if not all(t.is_floating_point() for t in tensors):
-        raise TypeError(f"costs must be floating-point, got {', '.join(str(t.dtype) for t in tensors)}")
-    run = _Run(options, tensors, data)
-    outputs = _Solve.apply(run, *tensors)  # type: ignore[no-untyped-call]
-    if not is_tensor(costs[0]):
-        outputs = tuple(to_numpy(o) if is_tensor(o) else o for o in outputs)
-    outputs = (*outputs, *run.other)
-    return outputs[0] if len(outputs) == 1 else outputs
-
-
-class _Run:
-    """One call: what forward leaves for backward."""
-
-    def __init__(self, options: _Options, tensors: list[torch.Tensor], data: dict[str, Any]) -> None:
-        self.options = options
-        self.batched = _is_batched(options, tensors)
-        self.batch_size = len(tensors[0]) if self.batched else 1
-        self.num_costs = len(tensors)
-        self.data = data
-        self.other: tuple[Any, ...] = ()
-        self.oracle = Oracle(options.solver, [])
-
-    def forward(self, tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Solve every instance; returns the outputs that are tensors, the solutions first."""
-        arrays = [float_array(t, f"costs[{i}]", str(tuple(t.shape))) for i, t in enumerate(tensors)]
-        outputs = self._solve_stacked(arrays) if self.options.solver.vectorized else self._solve_instances(arrays)
-        # What the caller does to an output must not reach the solution that backward starts from: outputs that
-        # were stacked from those of the instances are copies already, all others are copied.
-        wrap = torch.from_numpy if self.batched and not self.options.solver.vectorized else _tensor
-        solutions = [wrap(o).to(t) for o, t in zip(outputs, tensors, strict=False)]
-        auxiliary = outputs[len(tensors) :]
-        # Auxiliary outputs that are no arrays cannot pass through autograd; they are returned behind the others.
-        head = []
-        while auxiliary and isinstance(auxiliary[0], np.ndarray) and auxiliary[0].dtype.kind in "fiub":
-            head.append(wrap(auxiliary[0]).to(tensors[0].device))
-            auxiliary = auxiliary[1:]
-        self.other = auxiliary
-        return (*solutions, *head)
-
-    def _solve_instances(self, arrays: list[Array]) -> tuple[Any, ...]:
-        # An empty batch solves one instance of zeros, to learn how many outputs there are and of which shapes.
-        empty = self.batched and self.batch_size == 0
-        costs = [tuple(np.zeros(a.shape[1:], a.dtype) for a in arrays)] if empty else self._split(arrays)
-        data = [self._instance_data(b) for b in range(len(costs))]
-        # The solver gets copies, since it may work in place on what it is given.
-        jobs = zip(costs, data, strict=True)
-        results = thread_map(lambda job: self.options.solver(tuple(c.copy() for c in job[0]), job[1]), jobs)
-        instances = [self._instance(*parts) for parts in zip(costs, results, data, strict=True)]
-        whole = [(*i.solutions, *i.auxiliary) for i in instances]
-        self.oracle.instances = [] if empty else instances
-        if not self.batched:
-            return whole[0]
-        stacked = (_stack_padded(parts) for parts in zip(*whole, strict=True))
-        return tuple(s[:0] if empty else s for s in stacked)
-
-    def _split(self, arrays: list[Array]) -> list[tuple[Array, ...]]:
-        return [tuple(a[b] if self.batched else a for a in arrays) for b in range(self.batch_size)]
-
-    def _instance(self, costs: tuple[Array, ...], result: Any, data: dict[str, Any]) -> Instance:
-        own = (*result[0], *result[1])
-        revisit = getattr(self.options.solver.function, "revisit", None)
-        if self.options.lift is None:
-            again = revisit and revisit(costs, own, None, data)
-            return Instance(costs, result[0], result[1], data, again=again)
-        bound = self.options.lift.bind(own, data)
-        lifted = bound.outputs(own)
-        again = revisit and revisit(costs, own, bound, data)
-        return Instance(costs, lifted[: self.num_costs], lifted[self.num_costs :], bound.data(data), bound, again)
-
-    def _solve_stacked(self, arrays: list[Array]) -> tuple[Any, ...]:
-        stack = tuple(a if self.batched else a[None] for a in arrays)
-        solutions, auxiliary = self.options.solver(tuple(a.copy() for a in stack), self.data)
-        self.oracle.instances = [
-            Instance(tuple(a[b] for a in stack), tuple(s[b] for s in solutions), (), self.data)
-            for b in range(self.batch_size)
-        ]
-        return (*(s if self.batched else s[0] for s in solutions), *auxiliary)
-
-    def _instance_data(self, b: int) -> dict[str, Any]:
-        data = dict(self.data)
-        for name in self.options.per_instance:
-            if self.batched and self.batch_size and data.get(name) is not None:
-                if len(data[name]) != self.batch_size:
-                    raise ValueError(f"{name} must have one item for each of {self.batch_size} instances")
-                data[name] = data[name][b]
-        return data
-
-    def backward(self, grads: tuple[torch.Tensor | None, ...]) -> list[Array]:
-        """Return the gradients of the costs, stacked over the batch."""
-        instances = self.oracle.instances
-        upstream = [
-            tuple(
-                np.zeros_like(s) if g is None else _cut(to_numpy(g[b] if self.batched else g), s)
-                for g, s in zip(grads, instance.solutions, strict=False)
-            )
-            for b, instance in enumerate(instances)
-        ]
-        for number in range(self.num_costs):
-            if not all(np.isfinite(g[number]).all() for g in upstream):
-                raise ValueError(f"the gradient with respect to solution {number} holds NaN or infinity")
-        results = self.options.estimator.gradients(self.oracle, upstream, self.options.generator)
-        for number in range(self.num_costs):
-            if not all(np.isfinite(result[number]).all() for result in results):
-                raise ValueError(
-                    f"the estimated gradient of costs[{number}] is not finite: the scales λ are too small or too "
-                    f"large for {instances[0].costs[number].dtype}"
-                )
-        if not self.batched:
-            return list(results[0])
-        return [np.stack(parts) for parts in zip(*results, strict=True)]
-
-
-class _Solve(torch.autograd.Function):
-    """The solver as a node of the autograd graph."""
-
-    @staticmethod
-    def forward(run: _Run, *costs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return run.forward(costs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        run, *costs = inputs
-        ctx.run = run
-        ctx.like = [(c.dtype, c.device, c.shape) for c in costs]
-        ctx.save_for_backward(*costs)  # read as views by the run; autograd notices if they were changed meanwhile
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*output[len(costs) :])
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        _ = ctx.saved_tensors  # raises if the costs were modified in place since
-        grads = grads[: len(ctx.like)]
-        if all(g is None for g in grads) or not ctx.run.oracle.instances:
-            return (None, *(torch.zeros(s, dtype=t, device=d) for t, d, s in ctx.like))
-        results = ctx.run.backward(grads)
-        return (
-            None,
-            *(
-                torch.from_numpy(np.ascontiguousarray(result)).to(dtype=dtype, device=device)
-                for result, (dtype, device, _) in zip(results, ctx.like, strict=True)
-            ),
-        )
-
-
-def _tensor(array: Array) -> torch.Tensor:
-    """A tensor with a copy of the array, whatever its strides, byte order and flags are."""
-    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
-
-
-def _is_batched(options: _Options, tensors: list[torch.Tensor]) -> bool:
-    """Whether the costs have a batch axis; says which shapes do not fit."""
-    ndims = options.cost_ndims
-    if ndims is None:
-        return False
-    if len(ndims) == 1 and len(tensors) > 1 and not options.solver.own:
-        ndims = ndims * len(tensors)
-    if len(ndims) != len(tensors):
-        raise ValueError(f"{options.solver.name} takes {len(ndims)} cost tensor(s), got {len(tensors)}")
-    extra = {t.ndim - ndim for t, ndim in zip(tensors, ndims, strict=True)}
-    shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
-    if extra not in ({0}, {1}):
-        raise ValueError(f"costs must have {ndims} axes, or all one batch axis more; got shapes {shapes}")
-    if extra == {1} and len({len(t) for t in tensors}) > 1:
-        raise ValueError(f"costs must have the same batch size, got shapes {shapes}")
-    return extra == {1}
-
-
-def _stack_padded(parts: tuple[Any, ...]) -> Any:
-    """Stack the outputs of a batch; ragged arrays are padded, and what is no array becomes a list."""
-    if not all(isinstance(p, np.ndarray) for p in parts):
-        return list(parts)
-    shape = np.max([p.shape for p in parts], axis=0)
-    dtype = np.result_type(*parts)
-    stacked = np.full((len(parts), *shape), -1 if dtype.kind == "i" else 0, dtype)
-    for target, part in zip(stacked, parts, strict=True):
-        target[tuple(slice(length) for length in part.shape)] = part
-    return stacked
-
-
-def _cut(gradient: Array, solution: Array) -> Array:
-    """The part of a padded gradient that belongs to the solution, in its dtype."""
-    return gradient[tuple(slice(length) for length in solution.shape)].astype(solution.dtype, copy=False)
+        return f"perturbed_grad({self.__name__}, estimator={self.estimator})"

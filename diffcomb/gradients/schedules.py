@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -24,6 +25,12 @@ class Schedule(Protocol):
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Return positive scales of shape (B, N) for B instances with the given norms (B,) of c and g."""
         ...
+
+
+def check_positive(value: Any, name: str) -> None:
+    """Raise a ValueError unless `value` is a positive, finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name} must be positive and finite, got {value!r}")
 
 
 def _check_range(low: Any, high: Any, n: Any) -> None:
@@ -131,6 +138,82 @@ class Relative:
         cost = np.where(cost_norms > 0, cost_norms, 1.0)
         ratio = np.divide(cost, grad_norms, out=np.ones_like(cost), where=grad_norms > 0)
         return alphas * ratio[:, None]
+
+
+class Adaptive:
+    """λ = α ‖c‖ / ‖g‖ with an α that follows how sparse the estimates are (AIMLE; Minervini et al., AAAI 2023).
+
+    After every backward pass α grows by a factor if the estimated gradients have had fewer entries that are not zero
+    than the target, and shrinks by it if more: both ways. The paper adds and subtracts a constant instead; a factor
+    keeps α positive and needs no unit. A schedule of this kind has a state, so give every solver its own.
+
+    Parameters
+    ----------
+    target : float
+        Non-zero entries of an instance's gradient, on average.
+    initial : float
+        α at the beginning.
+    rate : float
+        log of the factor.
+    memory : float
+        Weight of the past in the running mean of the number of non-zeros, in [0, 1).
+    factors : sequence of float
+        One scale for each, λ times the factor.
+
+    Attributes
+    ----------
+    alpha : float
+        The present α.
+    """
+
+    def __init__(
+        self,
+        target: float = 1.0,
+        *,
+        initial: float = 1e-3,
+        rate: float = 0.1,
+        memory: float = 0.9,
+        factors: Sequence[float] = (1.0,),
+    ) -> None:
+        check_positive(target, "target")
+        check_positive(initial, "initial")
+        check_positive(rate, "rate")
+        if isinstance(memory, bool) or not isinstance(memory, Real) or not 0 <= memory < 1:
+            raise ValueError(f"memory must lie in [0, 1), got {memory!r}")
+        self.target: float = float(target)
+        self.rate: float = float(rate)
+        self.memory: float = float(memory)
+        self.factors: tuple[float, ...] = Fixed(factors).values
+        self.alpha: float = float(initial)
+        self._nonzeros: float | None = None
+        self._lock: threading.Lock = threading.Lock()
+
+    def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
+        """Return the scales at the present α, shape (B, len(factors))."""
+        return Relative([self.alpha * f for f in self.factors]).sample(cost_norms, grad_norms, generator)
+
+    def observe(self, gradients: list[tuple[Array, ...]]) -> None:
+        """Take note of the gradients of a batch, and move α."""
+        if not gradients:
+            return
+        count = sum(np.count_nonzero(part) for parts in gradients for part in parts) / len(gradients)
+        with self._lock:
+            past = count if self._nonzeros is None else self._nonzeros
+            self._nonzeros = self.memory * past + (1 - self.memory) * count
+            step = self.rate * np.sign(self.target - self._nonzeros)
+            self.alpha = float(np.clip(self.alpha * math.exp(step), 1e-12, 1e12))
+
+    def state_dict(self) -> dict[str, float | None]:
+        """What :meth:`load_state_dict` restores."""
+        return {"alpha": self.alpha, "nonzeros": self._nonzeros}
+
+    def load_state_dict(self, state: dict[str, float | None]) -> None:
+        """Continue from the state of another schedule."""
+        check_positive(state["alpha"], "alpha")
+        self.alpha, self._nonzeros = float(state["alpha"] or 0), state["nonzeros"]
+
+    def __repr__(self) -> str:
+        return f"Adaptive(target={self.target:g}, alpha={self.alpha:.3g})"
 
 
 def as_schedule(value: Any) -> Schedule:

@@ -1,0 +1,186 @@
+"""One call of a wrapped solver: costs and keyword data become instances."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._arrays import Array, check_same_device, float_array, is_tensor
+from .._threads import thread_map
+from .oracle import Instance, Solver
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a solver was wrapped."""
+
+    solver: Solver
+    lift: Any
+    generator: torch.Generator | None
+    cost_ndims: tuple[int, ...] | None
+    per_instance: tuple[str, ...]
+    normalize: bool = False
+    radial: bool = True
+
+
+def make_options(
+    solver: Any,
+    lift: Any,
+    generator: torch.Generator | None,
+    cost_ndims: int | Sequence[int] | None,
+    vectorized: bool,
+    per_instance: Sequence[str],
+    arrays: str,
+    normalize: bool = False,
+    radial: bool = True,
+) -> Options:
+    """Check the options that `perturbed_grad` and `solver_loss` share."""
+    if not callable(solver):
+        raise TypeError(f"solver must be callable, got {solver!r}")
+    if arrays not in ("numpy", "torch"):
+        raise ValueError(f"arrays must be 'numpy' or 'torch', got {arrays!r}")
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {generator!r}")
+    face = getattr(solver, "linear_face", solver)
+    if cost_ndims is None:
+        cost_ndims = getattr(face, "cost_ndims", None)
+    if cost_ndims is not None:
+        cost_ndims = tuple(
+            operator.index(d) for d in (cost_ndims if isinstance(cost_ndims, Sequence) else [cost_ndims])
+        )
+    if vectorized and cost_ndims is None:
+        raise ValueError("a vectorized solver needs cost_ndims, the number of axes of the costs of one instance")
+    if vectorized and lift is not None:
+        raise ValueError("a vectorized solver cannot be lifted: every instance has its own labels")
+    name = getattr(solver, "__name__", type(solver).__name__)
+    names = (per_instance,) if isinstance(per_instance, str) else tuple(per_instance)
+    return Options(
+        Solver(face, name, arrays, vectorized), lift, generator, cost_ndims, names, bool(normalize), bool(radial)
+    )
+
+
+def as_tensors(options: Options, costs: tuple[Any, ...]) -> list[torch.Tensor]:
+    """Return the costs of a call as floating-point tensors, or say what is wrong with them."""
+    if not costs:
+        raise TypeError(f"{options.solver.name} needs at least one positional argument, its costs")
+    if not all(is_tensor(c) or isinstance(c, np.ndarray) for c in costs):
+        kinds = ", ".join(type(c).__name__ for c in costs)
+        raise TypeError(
+            f"positional arguments of {options.solver.name} are costs, tensors or numpy arrays; instance data "
+            f"such as graph= go by keyword; got ({kinds})"
+        )
+    check_same_device(**{f"costs[{i}]": c for i, c in enumerate(costs)})
+    tensors = [c if is_tensor(c) else copied(c) for c in costs]
+    if not all(t.is_floating_point() for t in tensors):
+        raise TypeError(f"costs must be floating-point, got {', '.join(str(t.dtype) for t in tensors)}")
+    return tensors
+
+
+class Batch:
+    """The instances of one call: whether there is a batch axis, how many, and the keyword data of each."""
+
+    def __init__(self, options: Options, tensors: list[torch.Tensor], data: dict[str, Any]) -> None:
+        self.options = options
+        self.batched = _is_batched(options, tensors)
+        self.size = len(tensors[0]) if self.batched else 1
+        self.num_costs = len(tensors)
+        self.data = data
+
+    def arrays(self, tensors: Sequence[torch.Tensor], name: str = "costs") -> list[Array]:
+        """View tensors as checked numpy arrays, with the batch axis that they have."""
+        return [float_array(t, f"{name}[{i}]", str(tuple(t.shape))) for i, t in enumerate(tensors)]
+
+    def split(self, arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
+        """The arrays of every instance."""
+        return [tuple(a[b] if self.batched else a for a in arrays) for b in range(self.size)]
+
+    def instance_data(self, b: int) -> dict[str, Any]:
+        """Keyword data of instance b."""
+        data = dict(self.data)
+        for name in self.options.per_instance:
+            if self.batched and self.size and data.get(name) is not None:
+                if len(data[name]) != self.size:
+                    raise ValueError(f"{name} must have one item for each of {self.size} instances")
+                data[name] = data[name][b]
+        return data
+
+    def solve(self, costs: list[tuple[Array, ...]], data: list[dict[str, Any]]) -> list[Instance]:
+        """Solve instances in threads, and lift them."""
+        # The solver gets copies, since it may work in place on what it is given.
+        jobs = zip(costs, data, strict=True)
+        results = thread_map(lambda job: self.options.solver(tuple(c.copy() for c in job[0]), job[1]), jobs)
+        return [self.instance(*parts) for parts in zip(costs, results, data, strict=True)]
+
+    def solve_stacked(self, arrays: list[Array]) -> tuple[list[Instance], tuple[Any, ...]]:
+        """Solve all instances in one call of a vectorized solver; returns the instances and the outputs."""
+        stack = tuple(a if self.batched else a[None] for a in arrays)
+        solutions, auxiliary = self.options.solver(tuple(a.copy() for a in stack), self.data)
+        instances = [
+            Instance(tuple(a[b] for a in stack), tuple(s[b] for s in solutions), (), self.data)
+            for b in range(self.size)
+        ]
+        return instances, (*(s if self.batched else s[0] for s in solutions), *auxiliary)
+
+    def instance(
+        self, costs: tuple[Array, ...], result: tuple[tuple[Array, ...], tuple[Any, ...]], data: dict[str, Any]
+    ) -> Instance:
+        """The instance with a solution of its own space, bound to the lift if there is one."""
+        own = (*result[0], *result[1])
+        revisit = getattr(self.options.solver.function, "revisit", None)
+        if self.options.lift is None:
+            again = revisit and revisit(costs, own, None, data)
+            return Instance(costs, result[0], result[1], data, again=again)
+        bound = self.options.lift.bind(own, data)
+        lifted = bound.outputs(own)
+        again = revisit and revisit(costs, own, bound, data)
+        return Instance(costs, lifted[: self.num_costs], lifted[self.num_costs :], bound.data(data), bound, again)
+
+    def folded(self, count: int) -> Batch:
+        """The same call for `count` times as many instances, the given ones repeated."""
+        new: Batch = object.__new__(Batch)
+        new.options, new.num_costs, new.data = self.options, self.num_costs, dict(self.data)
+        new.batched, new.size = True, count * self.size
+        for name in self.options.per_instance:
+            if self.batched and self.data.get(name) is not None:
+                new.data[name] = list(self.data[name]) * count
+        return new
+
+
+def copied(array: Array) -> torch.Tensor:
+    """A tensor with a copy of the array, whatever its strides, byte order and flags are."""
+    return torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+
+
+def _is_batched(options: Options, tensors: list[torch.Tensor]) -> bool:
+    """Whether the costs have a batch axis; says which shapes do not fit."""
+    ndims = options.cost_ndims
+    if ndims is None:
+        return False
+    if len(ndims) == 1 and len(tensors) > 1 and not options.solver.own:
+        ndims = ndims * len(tensors)
+    if len(ndims) != len(tensors):
+        raise ValueError(f"{options.solver.name} takes {len(ndims)} cost tensor(s), got {len(tensors)}")
+    extra = {t.ndim - ndim for t, ndim in zip(tensors, ndims, strict=True)}
+    shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
+    if extra not in ({0}, {1}):
+        raise ValueError(f"costs must have {ndims} axes, or all one batch axis more; got shapes {shapes}")
+    if extra == {1} and len({len(t) for t in tensors}) > 1:
+        raise ValueError(f"costs must have the same batch size, got shapes {shapes}")
+    return extra == {1}
+
+
+def stack_padded(parts: tuple[Any, ...]) -> Any:
+    """Stack the outputs of a batch; ragged arrays are padded, and what is no array becomes a list."""
+    if not all(isinstance(p, np.ndarray) for p in parts):
+        return list(parts)
+    shape = np.max([p.shape for p in parts], axis=0)
+    dtype = np.result_type(*parts)
+    stacked = np.full((len(parts), *shape), -1 if dtype.kind == "i" else 0, dtype)
+    for target, part in zip(stacked, parts, strict=True):
+        target[tuple(slice(length) for length in part.shape)] = part
+    return stacked

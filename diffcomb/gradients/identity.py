@@ -1,0 +1,115 @@
+"""Estimators that do not ask the solver again: negative identity and straight-through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._arrays import Array, to_numpy
+from .differences import Arrays
+from .oracle import Oracle
+from .schedules import check_positive
+
+PROJECTIONS = ("none", "mean", "norm", "std")
+
+
+@dataclass(frozen=True)
+class NegativeIdentity:
+    """-P'(c)^T g: the solver is treated as minus the identity behind a projection P (Sahoo et al., ICLR 2023).
+
+    P says what the solver does not see: W(c) = W(P(c)). Without it, costs drift along those directions. No solves.
+
+    Parameters
+    ----------
+    projection : {"std", "mean", "norm", "none"}
+        "mean": P(c) = c - mean(c), for solutions whose sum is fixed. "norm": c / |c|, as every linear objective
+        allows. "std": (c - mean(c)) / std(c), both. "none": P(c) = c. Of several cost tensors each is projected alone.
+    axis : int or tuple of int, optional
+        Axes of one instance over which means and norms are taken; all by default. ``axis=-1`` for node costs (n, K),
+        of which every node's may be shifted.
+
+    References
+    ----------
+    .. [1] arXiv 2205.15213, section 3.
+    """
+
+    projection: str = "std"
+    axis: int | tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.projection not in PROJECTIONS:
+            raise ValueError(f"projection must be one of {', '.join(map(repr, PROJECTIONS))}, got {self.projection!r}")
+
+    def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
+        """Return the gradient with respect to the costs of every instance."""
+        return [
+            instance.pull_back(tuple(-self._pull_back(c, g) for c, g in zip(instance.costs, grad, strict=True)))
+            for instance, grad in zip(oracle.instances, grads, strict=True)
+        ]
+
+    def _pull_back(self, c: Array, g: Array) -> Array:
+        """P'(c)^T g; constant costs have no direction, so that only the mean is taken out of their gradient."""
+        if self.projection == "none" or not g.size:
+            return g
+        if self.projection in ("mean", "std"):
+            c, g = c - c.mean(self.axis, keepdims=True), g - g.mean(self.axis, keepdims=True)
+        if self.projection == "mean":
+            return g
+        square = np.square(c).mean if self.projection == "std" else np.square(c).sum
+        length = np.sqrt(square(self.axis, keepdims=True))
+        length = np.where(length > 0, length, 1)
+        unit = c / length
+        along = (g * unit).mean if self.projection == "std" else (g * unit).sum
+        projected: Array = (g - unit * along(self.axis, keepdims=True)) / length
+        return projected.astype(g.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class StraightThrough:
+    """The gradient of a relaxation r(c) in place of that of W(c) (Bengio et al. 2013, arXiv 1308.3432).
+
+    The forward pass keeps the solver's discrete solution, the backward pass is r'(c)^T g. No solves.
+
+    Parameters
+    ----------
+    relaxation : callable, optional
+        Takes the cost tensors of one instance, returns as many tensors of their shapes, differentiably. By default
+        the soft arg-min over the last axis, softmax(-c / temperature).
+    temperature : float
+        Of the default relaxation.
+    """
+
+    relaxation: Callable[..., Any] | None = None
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(self.temperature, "temperature")
+        if self.relaxation is not None and not callable(self.relaxation):
+            raise TypeError(f"relaxation must be callable, got {self.relaxation!r}")
+
+    def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
+        """Return the gradient with respect to the costs of every instance."""
+        return [
+            instance.pull_back(self._vjp(instance.costs, grad))
+            for instance, grad in zip(oracle.instances, grads, strict=True)
+        ]
+
+    def _vjp(self, costs: Arrays, grad: Arrays) -> Arrays:
+        leaves = [torch.from_numpy(c.copy()).requires_grad_() for c in costs]
+        with torch.enable_grad():
+            if self.relaxation is None:
+                relaxed: Any = tuple(torch.softmax(-c / self.temperature, dim=-1) for c in leaves)
+            else:
+                relaxed = self.relaxation(*leaves)
+            relaxed = tuple(relaxed) if isinstance(relaxed, (tuple, list)) else (relaxed,)
+        for r, c in zip(relaxed, leaves, strict=False):
+            if r.shape != c.shape or len(relaxed) != len(leaves):
+                expected, shapes = [tuple(c.shape) for c in leaves], [tuple(r.shape) for r in relaxed]
+                raise ValueError(f"relaxation must return tensors of the costs' shapes {expected}, got {shapes}")
+        upstream = [torch.from_numpy(np.ascontiguousarray(g)) for g in grad]
+        found = torch.autograd.grad(relaxed, leaves, upstream, allow_unused=True)
+        return tuple(np.zeros_like(c) if f is None else to_numpy(f) for f, c in zip(found, costs, strict=True))

@@ -1,0 +1,118 @@
+"""Implicit maximum likelihood estimation (I-MLE; Niepert et al., NeurIPS 2021, arXiv 2106.01798)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .._arrays import Array
+from .differences import Arrays, Point, check_start, multi_scale
+from .noise import Gumbel, Noise, check_noise, check_samples, check_sigma, draw_seeds, mean_of, noise_for
+from .oracle import Job, Oracle
+from .schedules import Schedule, as_schedule
+
+
+@dataclass(frozen=True)
+class IMLE:
+    """Mean over noise ε and scales λ of [W(c + ε + λ g) - W(c + ε)] / λ, with the same ε in both.
+
+    With `central`, [W(c + ε + λ g) - W(c + ε - λ g)] / 2λ. The forward pass returns the mean of the samples W(c + ε):
+    one discrete solution, if there is one sample.
+
+    Parameters
+    ----------
+    lambdas : schedule, float or sequence of float
+        The scales. With :class:`Adaptive` and `central` this is AIMLE (Minervini et al., AAAI 2023, arXiv 2209.04862).
+    noise : Noise
+        :class:`Gumbel` by default; :class:`SumOfGamma` where solutions have a fixed number of ones.
+    sigma : float
+        Factor of the noise, its temperature.
+    samples : int
+        Draws of the noise, S. A forward pass takes S more solves, a backward pass S a scale.
+    forward : {"noisy", "clean"}
+        "clean" returns W(c) instead, and draws the noise in the backward pass.
+    central : bool
+        Ask on both sides: a backward pass takes 2 S solves a scale.
+    start, repair
+        As in :class:`Blackbox`.
+    """
+
+    lambdas: Schedule
+    noise: Noise
+    sigma: float
+    samples: int
+    forward: str
+    central: bool
+    start: str
+    repair: bool
+
+    def __init__(
+        self,
+        lambdas: Schedule | float | Sequence[float],
+        *,
+        noise: Noise | None = None,
+        sigma: float = 1.0,
+        samples: int = 1,
+        forward: str = "noisy",
+        central: bool = False,
+        start: str = "cold",
+        repair: bool = False,
+    ) -> None:
+        if forward not in ("noisy", "clean"):
+            raise ValueError(f"forward must be 'noisy' or 'clean', got {forward!r}")
+        noise = Gumbel() if noise is None else noise
+        check_noise(noise)
+        check_sigma(sigma)
+        check_samples(samples)
+        object.__setattr__(self, "lambdas", as_schedule(lambdas))
+        object.__setattr__(self, "noise", noise)
+        object.__setattr__(self, "sigma", sigma)
+        object.__setattr__(self, "samples", samples)
+        object.__setattr__(self, "forward", forward)
+        object.__setattr__(self, "central", bool(central))
+        object.__setattr__(self, "start", check_start(start))
+        object.__setattr__(self, "repair", bool(repair))
+
+    def solutions(self, oracle: Oracle, generator: torch.Generator | None) -> list[Arrays] | None:
+        """The forward pass: means of the samples, or None for W(c) as it is."""
+        if self.forward == "clean":
+            return None
+        seeds = draw_seeds(generator, len(oracle.instances), self.samples)
+        jobs = [
+            Job(b, lambda b=b, seed=seed: self._noisy(oracle, b, seed))  # type: ignore[misc]
+            for b in range(len(seeds))
+            for seed in seeds[b]
+        ]
+        found = list(oracle.solve_many(jobs))
+        samples = [found[b * self.samples : (b + 1) * self.samples] for b in range(len(seeds))]
+        oracle.memory = seeds, samples
+        return [mean_of(parts) for parts in samples]
+
+    def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
+        """Return the gradient with respect to the costs of every instance."""
+        if oracle.memory is None:
+            seeds = draw_seeds(generator, len(oracle.instances), self.samples)
+            samples: list[list[Arrays | None]] = [[None] * self.samples for _ in seeds]
+        else:
+            seeds, samples = oracle.memory
+
+        def points(b: int, scales: Array) -> list[Point]:
+            share = self.samples * len(scales) * (2 if self.central else 1)
+            found = []
+            for seed, sample in zip(seeds[b], samples[b], strict=True):
+                shift = noise_for(self.noise, self.sigma, seed, oracle.instances[b].costs)
+                found += [Point(scale, 1 / (scale * share), shift) for scale in scales]
+                if self.central:
+                    found += [Point(-scale, -1 / (scale * share), shift) for scale in scales]
+                else:
+                    found.append(Point(0.0, -sum(1 / (scale * share) for scale in scales), shift, sample))
+            return found
+
+        return multi_scale(self.lambdas, points, oracle, grads, generator, self.start, self.repair)
+
+    def _noisy(self, oracle: Oracle, b: int, seed: int) -> Arrays:
+        costs = oracle.instances[b].costs
+        noise = noise_for(self.noise, self.sigma, seed, costs)()
+        return tuple((c + e).astype(c.dtype, copy=False) for c, e in zip(costs, noise, strict=True))

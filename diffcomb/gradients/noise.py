@@ -1,0 +1,126 @@
+"""Noise on costs, drawn from seeds, so that it is made again instead of being stored.
+
+All noise is that of *costs*, which are minimised: what the literature adds to scores is subtracted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from .._arrays import Array
+from .schedules import check_positive
+
+Arrays = tuple[Array, ...]
+
+
+@runtime_checkable
+class Noise(Protocol):
+    """Anything that can draw noise."""
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Draw noise ξ of the given shape, in float64."""
+        ...
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Standard normal noise."""
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Draw noise."""
+        return rng.standard_normal(shape)
+
+    def score(self, noise: Array) -> Array:
+        """Minus the gradient of the log-density: ξ."""
+        return noise
+
+
+@dataclass(frozen=True)
+class Gumbel:
+    """Minus standard Gumbel noise: the arg-min over costs + noise is distributed as softmax(-costs)."""
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Draw noise."""
+        return -rng.gumbel(size=shape)
+
+    def score(self, noise: Array) -> Array:
+        """Minus the gradient of the log-density: exp(ξ) - 1."""
+        return np.exp(noise) - 1
+
+
+@dataclass(frozen=True)
+class SumOfGamma:
+    """Minus sum-of-Gamma noise: the sum of `k` of them is nearly Gumbel (Niepert et al., NeurIPS 2021, eq. 10).
+
+    ξ = -[sum over i = 1..terms of Gamma(1/k, k/i) - log terms] / k. For solutions with k ones it makes the total noise
+    of a solution Gumbel, as perturb-and-MAP sampling wants it. It has no density in closed form, hence no score.
+
+    Parameters
+    ----------
+    k : int
+        Number of ones in a solution.
+    terms : int
+        Terms of the sum.
+    """
+
+    k: int
+    terms: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("k", "terms"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        """Draw noise."""
+        total = np.full(shape, -np.log(self.terms))
+        for i in range(1, self.terms + 1):
+            total += rng.gamma(1 / self.k, self.k / i, shape)
+        return -total / self.k
+
+
+def check_noise(noise: object, needs_score: bool = False) -> None:
+    """Raise a TypeError unless `noise` can be drawn, and has a score where one is needed."""
+    if not isinstance(noise, Noise):
+        raise TypeError(f"noise must be a noise such as Normal(), got {noise!r}")
+    if needs_score and not hasattr(noise, "score"):
+        raise TypeError(f"noise must have a density, as Normal() and Gumbel() have, got {noise!r}")
+
+
+def check_samples(samples: object) -> None:
+    """Raise a ValueError unless `samples` is a positive integer."""
+    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or samples < 1:
+        raise ValueError(f"samples must be a positive integer, got {samples!r}")
+
+
+def check_sigma(sigma: float) -> None:
+    """Raise a ValueError unless `sigma` is positive and finite."""
+    check_positive(sigma, "sigma")
+
+
+def draw_seeds(generator: torch.Generator | None, count: int, samples: int) -> Array:
+    """Draw a seed for every instance and sample, shape (count, samples), from torch's generator."""
+    device = generator.device if generator is not None else None
+    seeds: Array = torch.randint(2**62, (count, samples), generator=generator, device=device).cpu().numpy()
+    return seeds
+
+
+def noise_for(noise: Noise, sigma: float, seed: int, like: Arrays) -> Callable[[], Arrays]:
+    """A function that draws the noise of that seed for arrays such as those, times sigma."""
+
+    def draw() -> Arrays:
+        rng = np.random.default_rng(int(seed))
+        return tuple(sigma * noise.sample(rng, c.shape) for c in like)
+
+    return draw
+
+
+def mean_of(samples: list[Arrays]) -> Arrays:
+    """The mean of solutions, part by part."""
+    return tuple(np.mean(parts, axis=0, dtype=parts[0].dtype) for parts in zip(*samples, strict=True))

@@ -35,9 +35,12 @@ if TYPE_CHECKING:
         StraightThrough,
         SumOfGamma,
         Uniform,
+        diagnose,
+        gradcheck,
         perturbed_grad,
     )
     from .layers import AsymmetricMultiwayCutLayer, CutOutput, MulticutLayer, MultiwayCutLayer
+    from .losses import Contrastive, FenchelYoung, Ranking, SolutionPool, SPOPlus, StructuredSVM, solver_loss
 
 
 _NEEDS_TORCH = {
@@ -59,9 +62,14 @@ _NEEDS_TORCH = {
             "StraightThrough",
             "SumOfGamma",
             "Uniform",
+            "diagnose",
+            "gradcheck",
             "perturbed_grad",
         ],
         "gradients",
+    ),
+    **dict.fromkeys(
+        ["Contrastive", "FenchelYoung", "Ranking", "SPOPlus", "SolutionPool", "StructuredSVM", "solver_loss"], "losses"
     ),
     **dict.fromkeys(["AsymmetricMultiwayCutLayer", "CutOutput", "MulticutLayer", "MultiwayCutLayer"], "layers"),
 }
@@ -73,7 +81,9 @@ __all__ = [
     "AsymmetricMultiwayCutLayer",
     "Blackbox",
     "CentralDifference",
+    "Contrastive",
     "CutOutput",
+    "FenchelYoung",
     "Fixed",
     "Graph",
     "GridGraph",
@@ -87,20 +97,27 @@ __all__ = [
     "Normal",
     "PerturbedOptimizer",
     "Problem",
+    "Ranking",
     "Relative",
+    "SPOPlus",
     "Solution",
+    "SolutionPool",
     "StraightThrough",
+    "StructuredSVM",
     "SumOfGamma",
     "Uniform",
     "__version__",
     "amwc",
+    "diagnose",
     "get_num_threads",
+    "gradcheck",
     "grid_graph",
     "make_problem",
     "multicut",
     "mwc",
     "perturbed_grad",
     "set_num_threads",
+    "solver_loss",
 ]
 
 

@@ -5,6 +5,8 @@
 
 from .blackbox import Blackbox
 from .central import CentralDifference
+from .diagnosis import Diagnosis, diagnose
+from .gradcheck import GradcheckError, gradcheck
 from .identity import NegativeIdentity, StraightThrough
 from .imle import IMLE
 from .lpgd import LPGD
@@ -22,7 +24,9 @@ __all__ = [
     "Adaptive",
     "Blackbox",
     "CentralDifference",
+    "Diagnosis",
     "Fixed",
+    "GradcheckError",
     "Gumbel",
     "LogGrid",
     "LogUniform",
@@ -34,5 +38,7 @@ __all__ = [
     "StraightThrough",
     "SumOfGamma",
     "Uniform",
+    "diagnose",
+    "gradcheck",
     "perturbed_grad",
 ]

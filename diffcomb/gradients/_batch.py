@@ -127,11 +127,18 @@ class Batch:
         return instances, (*(s if self.batched else s[0] for s in solutions), *auxiliary)
 
     def instance(
-        self, costs: tuple[Array, ...], result: tuple[tuple[Array, ...], tuple[Any, ...]], data: dict[str, Any]
+        self,
+        costs: tuple[Array, ...],
+        result: tuple[tuple[Array, ...], tuple[Any, ...]],
+        data: dict[str, Any],
+        warm: bool = True,
     ) -> Instance:
-        """The instance with a solution of its own space, bound to the lift if there is one."""
+        """The instance with a solution of its own space, bound to the lift if there is one.
+
+        With `warm`, a solver that can revisit its solution will be able to.
+        """
         own = (*result[0], *result[1])
-        revisit = getattr(self.options.solver.function, "revisit", None)
+        revisit = getattr(self.options.solver.function, "revisit", None) if warm else None
         if self.options.lift is None:
             again = revisit and revisit(costs, own, None, data)
             return Instance(costs, result[0], result[1], data, again=again)

@@ -81,13 +81,7 @@ class Run:
     def backward(self, grads: Grads) -> list[Array]:
         """Return the gradients of the costs, stacked over the batch."""
         instances, options = self.oracle.instances, self.batch.options
-        upstream = [
-            tuple(
-                np.zeros_like(s) if g is None else _cut(to_numpy(g[b] if self.batch.batched else g), s)
-                for g, s in zip(grads, instance.solutions, strict=False)
-            )
-            for b, instance in enumerate(instances)
-        ]
+        upstream = self.upstream(grads)
         for number in range(self.batch.num_costs):
             if not all(np.isfinite(g[number]).all() for g in upstream):
                 raise ValueError(f"the gradient with respect to solution {number} holds NaN or infinity")
@@ -103,6 +97,16 @@ class Run:
         if not self.batch.batched:
             return list(results[0])
         return [np.stack(parts) for parts in zip(*results, strict=True)]
+
+    def upstream(self, grads: Grads) -> list[tuple[Array, ...]]:
+        """Split upstream gradients, None where there is none, into those of the instances, without the padding."""
+        return [
+            tuple(
+                np.zeros_like(s) if g is None else _cut(to_numpy(g[b] if self.batch.batched else g), s)
+                for g, s in zip(grads, instance.solutions, strict=False)
+            )
+            for b, instance in enumerate(self.oracle.instances)
+        ]
 
     def repeated(self, count: int) -> Run:
         """A run whose backward pass takes `count` upstream gradients for each instance of this one."""

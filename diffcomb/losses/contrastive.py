@@ -1,0 +1,57 @@
+"""Contrastive losses over a pool of solutions (Mulamba et al., IJCAI 2021, arXiv 2011.05354)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from .._arrays import Array
+from ..gradients.differences import Arrays
+from ..gradients.oracle import Oracle
+from .pool import SolutionPool, check_share, flat, keys_of, stacked, unflat
+
+
+@dataclass(frozen=True)
+class Contrastive:
+    """The mean ("nce") or the maximum ("map") over the pool of <c, w* - w>, for the target w*.
+
+    Parameters
+    ----------
+    kind : {"nce", "map"}
+    share : float
+        Share of the instances that are solved anew for the pool; the others cost no solve.
+    pool : SolutionPool
+        A new one by default.
+    key : str, optional
+        Name of the keyword data (``per_instance`` of the solver's) whose value names an instance's pool, where
+        feasible sets differ. It reaches the solver as well.
+    """
+
+    kind: str = "nce"
+    share: float = 1.0
+    pool: SolutionPool = field(default_factory=SolutionPool)
+    key: str | None = None
+    needs_true_costs: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("nce", "map"):
+            raise ValueError(f"kind must be 'nce' or 'map', got {self.kind!r}")
+        check_share(self.share)
+
+    def evaluate(
+        self, oracle: Oracle, true_costs: list[Arrays] | None, generator: torch.Generator | None
+    ) -> tuple[Array, list[Arrays]]:
+        """Return losses and gradients."""
+        keys = keys_of(oracle, self.key)
+        self.pool.refresh(oracle, keys, self.share, generator)
+        matrices = {key: stacked(self.pool.solutions(key)) for key in set(keys)}
+        values, gradients = [], []
+        for instance, key in zip(oracle.instances, keys, strict=True):
+            others, costs, best = matrices[key], flat(instance.costs), flat(instance.solutions)
+            other = others.mean(0) if self.kind == "nce" else others[int((others @ costs).argmin())]
+            values.append(float(costs @ (best - other)))
+            gradients.append(unflat(best - other, instance.costs))
+        return np.array(values), gradients

@@ -1,0 +1,89 @@
+"""A pool of feasible solutions, collected while training, that losses compare the target with."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+import numpy as np
+import torch
+
+from ..gradients.differences import Arrays
+from ..gradients.oracle import Job, Oracle
+
+
+class SolutionPool:
+    """Distinct solutions, the newest `size` of them; one pool for each key.
+
+    Instances with the same feasible set share a key. Mulamba et al. (IJCAI 2021) solve a share of the instances anew
+    and add what they find.
+
+    Parameters
+    ----------
+    size : int
+        Solutions kept for a key.
+    """
+
+    def __init__(self, size: int = 1000) -> None:
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"size must be a positive integer, got {size!r}")
+        self.size = size
+        self._pools: dict[Hashable, OrderedDict[bytes, Arrays]] = {}
+
+    def add(self, solution: Arrays, key: Hashable = None) -> None:
+        """Add one solution, a tuple of arrays; one that is there already becomes the newest."""
+        pool = self._pools.setdefault(key, OrderedDict())
+        name = b"".join(np.asarray(w, np.float64).tobytes() for w in solution)  # whatever the dtype
+        pool[name] = tuple(np.array(w) for w in solution)
+        pool.move_to_end(name)
+        while len(pool) > self.size:
+            pool.popitem(last=False)
+
+    def solutions(self, key: Hashable = None) -> list[Arrays]:
+        """The solutions of a key, oldest first."""
+        return list(self._pools.get(key, {}).values())
+
+    def __len__(self) -> int:
+        return sum(len(pool) for pool in self._pools.values())
+
+    def refresh(self, oracle: Oracle, keys: list[Hashable], share: float, generator: torch.Generator | None) -> None:
+        """Add the targets of all instances, and the solutions for the present costs of a random share of them."""
+        device = generator.device if generator is not None else None
+        draws = torch.rand(len(oracle.instances), generator=generator, device=device).tolist()
+        for instance, key in zip(oracle.instances, keys, strict=True):
+            self.add(instance.solutions, key)
+        chosen = [b for b, u in enumerate(draws) if u < share]
+        found = oracle.solve_many([Job(b, lambda b=b: oracle.instances[b].costs) for b in chosen])  # type: ignore[misc]
+        for b, w in zip(chosen, found, strict=True):
+            self.add(w, keys[b])
+
+
+def check_share(share: float) -> None:
+    """Raise a ValueError unless `share` lies in [0, 1]."""
+    if isinstance(share, bool) or not isinstance(share, (int, float, np.floating)) or not 0 <= share <= 1:
+        raise ValueError(f"share must lie in [0, 1], got {share!r}")
+
+
+def keys_of(oracle: Oracle, name: str | None) -> list[Hashable]:
+    """The pool of every instance: the value of its keyword data `name`, or one for all."""
+    if name is None:
+        if any(instance.lift is not None for instance in oracle.instances):
+            raise ValueError("a pool needs a key where solutions are lifted: every target has labels of its own")
+        return [None] * len(oracle.instances)
+    return [instance.data.get(name) for instance in oracle.instances]
+
+
+def stacked(solutions: list[Arrays]) -> np.ndarray:
+    """Solutions as the rows of one matrix, in float64."""
+    return np.stack([np.concatenate([w.ravel() for w in s]) for s in solutions]).astype(np.float64)
+
+
+def flat(arrays: Arrays) -> np.ndarray:
+    """Arrays one behind the other, in float64."""
+    return np.concatenate([a.ravel() for a in arrays]).astype(np.float64)
+
+
+def unflat(vector: np.ndarray, like: Arrays) -> Arrays:
+    """The inverse of :func:`flat`, in the shapes and dtypes of `like`."""
+    cuts = np.cumsum([a.size for a in like])[:-1]
+    return tuple(v.reshape(a.shape).astype(a.dtype) for v, a in zip(np.split(vector, cuts), like, strict=True))

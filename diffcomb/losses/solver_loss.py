@@ -1,0 +1,192 @@
+"""``solver_loss``: a loss between predicted costs and a known solution, through any black-box solver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from .._arrays import Array, is_tensor, to_numpy
+from ..gradients._batch import Batch, Options, as_tensors, copied, make_options
+from ..gradients.differences import Arrays
+from ..gradients.oracle import Instance, Oracle
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class Loss(Protocol):
+    """How to value predicted costs: anything with this method can be the `loss` of `solver_loss`."""
+
+    needs_true_costs: bool
+
+    def evaluate(
+        self, oracle: Oracle, true_costs: list[Arrays] | None, generator: torch.Generator | None
+    ) -> tuple[Array, list[Arrays]]:
+        """Return the loss of every instance (B,), and its gradients in the space of ``instance.costs``.
+
+        ``instance.solutions`` holds the targets. The gradients are not pulled back.
+        """
+        ...
+
+
+def solver_loss(
+    solver: Callable[..., Any],
+    loss: Loss,
+    *,
+    lift: Any = None,
+    generator: torch.Generator | None = None,
+    cost_ndims: int | Sequence[int] | None = None,
+    vectorized: bool = False,
+    per_instance: Sequence[str] = (),
+    arrays: str = "numpy",
+    reduction: str = "mean",
+) -> SolverLoss:
+    """Make a loss of predicted costs from a solver ``W(c) = argmin <c, w>``.
+
+    Parameters
+    ----------
+    solver : callable
+        As in :func:`perturbed_grad`, and so are `lift`, `generator`, `cost_ndims`, `vectorized`, `per_instance` and
+        `arrays`. A lift makes its labels from the target, whose auxiliary outputs must then be given with it.
+    loss : Loss
+        Such as ``FenchelYoung()``.
+    reduction : {"mean", "sum", "none"}
+        Of the losses of a batch.
+
+    Returns
+    -------
+    callable
+        ``f(*costs, target=..., true_costs=..., **data)``. `target` is the optimal solution, an array or tensor of the
+        costs' shape, or a tuple with one for each cost tensor (and auxiliary outputs behind them); `true_costs` are
+        what it is optimal for, in the same form. A loss says which of the two it needs; where only true costs are
+        given, the target is solved for. The result is a scalar, or (B,) for the reduction "none". Its gradient is
+        computed with it, in one threaded pass.
+
+    Raises
+    ------
+    TypeError
+        If a target or true costs are missing, or `loss` is no loss.
+    ValueError
+        If shapes do not fit, or values are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from diffcomb import FenchelYoung, solver_loss
+    >>> cheapest = lambda costs: np.eye(len(costs))[costs.argmin()]
+    >>> f = solver_loss(cheapest, FenchelYoung(samples=100), cost_ndims=1, generator=torch.Generator().manual_seed(0))
+    >>> costs = torch.tensor([[3.0, 0.0]], requires_grad=True)
+    >>> f(costs, target=torch.tensor([[1.0, 0.0]])).backward()
+    >>> bool(costs.grad[0, 0] > 0 > costs.grad[0, 1])  # descent makes item 0 cheaper
+    True
+    """
+    if not hasattr(loss, "evaluate"):
+        raise TypeError(f"loss must be a loss such as FenchelYoung(), got {loss!r}")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
+    options = make_options(solver, lift, generator, cost_ndims, vectorized, per_instance, arrays)
+    return SolverLoss(options, loss, reduction)
+
+
+class SolverLoss:
+    """What `solver_loss` returns: a function of costs, a target, and keyword data."""
+
+    def __init__(self, options: Options, loss: Loss, reduction: str) -> None:
+        self.options = options
+        self.loss = loss
+        self.reduction = reduction
+
+    def __call__(self, *costs: Any, target: Any = None, true_costs: Any = None, **data: Any) -> Any:
+        """Evaluate; see `solver_loss`."""
+        tensors = as_tensors(self.options, costs)
+        batch = Batch(self.options, tensors, data)
+        if true_costs is None and (target is None or self.loss.needs_true_costs):
+            missing = "true_costs" if self.loss.needs_true_costs else "target or true_costs"
+            raise TypeError(f"{type(self.loss).__name__} needs {missing}=")
+        truth = None if true_costs is None else _known(batch, tensors, true_costs, "true_costs")
+        known = None if target is None else _known(batch, tensors, target, "target", auxiliary=True)
+        oracle = Oracle(self.options.solver, [])
+        if batch.size:
+            _set_instances(oracle, batch, tensors, truth, known)
+        true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
+        values = _Evaluate.apply(self, oracle, true, batch.batched, *tensors)  # type: ignore[no-untyped-call]
+        if not batch.batched:
+            return values[0]
+        return values if self.reduction == "none" else getattr(values, self.reduction)()
+
+    def __repr__(self) -> str:
+        return f"solver_loss({self.options.solver.name}, {self.loss}, reduction={self.reduction!r})"
+
+
+class _Evaluate(torch.autograd.Function):
+    """The losses of a batch, with the gradients that were computed with them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, f: SolverLoss, oracle: Oracle, true: Any, batched: bool, *costs: torch.Tensor
+    ) -> torch.Tensor:
+        if not oracle.instances:
+            ctx.gradients = [torch.zeros_like(c) for c in costs]
+            return costs[0].new_zeros(0)
+        values, lifted = f.loss.evaluate(oracle, true, f.options.generator)
+        pulled = [i.pull_back(g) for i, g in zip(oracle.instances, lifted, strict=True)]
+        stacked = [np.stack(parts) if batched else parts[0] for parts in zip(*pulled, strict=True)]
+        ctx.gradients = [copied(g).to(c) for g, c in zip(stacked, costs, strict=True)]
+        ctx.batched = batched
+        return copied(np.asarray(values)).to(costs[0])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        def times(g: torch.Tensor) -> torch.Tensor:
+            return g * (grad.reshape(-1, *[1] * (g.ndim - 1)) if ctx.batched else grad[0]) if g.numel() else g
+
+        if not hasattr(ctx, "batched"):
+            return (None, None, None, None, *ctx.gradients)
+        return (None, None, None, None, *(times(g) for g in ctx.gradients))
+
+
+def _known(
+    batch: Batch, tensors: list[torch.Tensor], value: Any, name: str, auxiliary: bool = False
+) -> list[tuple[Any, ...]]:
+    """Targets or true costs of every instance; behind the arrays of the costs' shapes come auxiliary outputs."""
+    parts = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(parts) < len(tensors) or (len(parts) > len(tensors) and not auxiliary):
+        raise ValueError(f"{name} must hold one array for each of the {len(tensors)} costs, got {len(parts)}")
+    head = [p if is_tensor(p) else torch.from_numpy(np.asarray(p)) for p in parts[: len(tensors)]]
+    for number, (part, cost) in enumerate(zip(head, tensors, strict=True)):
+        if part.shape != cost.shape:
+            raise ValueError(f"{name}[{number}] must have shape {tuple(cost.shape)}, got {tuple(part.shape)}")
+    arrays = batch.arrays([p.to(c.dtype) for p, c in zip(head, tensors, strict=True)], name)
+    rest = [to_numpy(p) for p in parts[len(tensors) :]]
+    extra = [tuple(r[b] if batch.batched else r for r in rest) for b in range(batch.size)]
+    return [(*own, *more) for own, more in zip(batch.split(arrays), extra, strict=True)]
+
+
+def _set_instances(oracle: Oracle, batch: Batch, tensors: list[torch.Tensor], truth: Any, known: Any) -> None:
+    """Make instances whose solutions are the targets; where there are none, of the true costs."""
+    costs = batch.split(batch.arrays(tensors))
+    data = [batch.instance_data(b) for b in range(batch.size)]
+    count = batch.num_costs
+    if known is not None:
+        results = [(k[:count], k[count:]) for k in known]
+    elif batch.options.solver.vectorized:
+        stacked, _ = batch.options.solver(tuple(np.stack(p) for p in zip(*truth, strict=True)), batch.data)
+        results = [(w, ()) for w in zip(*stacked, strict=True)]
+    else:
+        results = [(i.solutions, i.auxiliary) for i in Batch.solve(_without_lift(batch), truth, data)]
+    oracle.instances = [batch.instance(c, r, d, warm=False) for c, r, d in zip(costs, results, data, strict=True)]
+
+
+def _without_lift(batch: Batch) -> Batch:
+    plain = batch.folded(1)
+    plain.options = replace(batch.options, lift=None)
+    return plain
+
+
+def _lifted(instance: Instance, costs: Arrays) -> Arrays:
+    lifted: Arrays = costs if instance.lift is None else instance.lift.costs(costs)
+    return lifted

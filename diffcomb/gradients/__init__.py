@@ -6,7 +6,7 @@
 from .blackbox import Blackbox
 from .central import CentralDifference
 from .diagnosis import Diagnosis, diagnose
-from .gradcheck import GradcheckError, gradcheck
+from .checking import GradcheckError, gradcheck
 from .identity import NegativeIdentity, StraightThrough
 from .imle import IMLE
 from .lpgd import LPGD

@@ -96,6 +96,7 @@ class Diagnosis:
 
 def diagnose(
     solver: Any,
+    /,
     *costs: Any,
     grads: Any,
     scales: Sequence[float] | None = None,

@@ -121,13 +121,25 @@ class Differentiable:
 
     def __call__(self, *costs: Any, **data: Any) -> Any:
         """Solve; see `perturbed_grad`."""
-        tensors = as_tensors(self.options, costs)
-        run = Run(Batch(self.options, tensors, data), self.estimator)
-        outputs = Solve.apply(run, *tensors)  # type: ignore[no-untyped-call]
-        if not is_tensor(costs[0]):
-            outputs = tuple(to_numpy(o) if is_tensor(o) else o for o in outputs)
-        outputs = (*outputs, *run.other)
-        return outputs[0] if len(outputs) == 1 else outputs
+        if torch.compiler.is_compiling():  # a compiled model breaks its graph here: numpy and threads cannot be traced
+            return _uncompiled()(self, costs, data)
+        return _solve(self, costs, data)
 
     def __repr__(self) -> str:
         return f"perturbed_grad({self.__name__}, estimator={self.estimator})"
+
+
+def _solve(f: Differentiable, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
+    tensors = as_tensors(f.options, costs)
+    run = Run(Batch(f.options, tensors, data), f.estimator)
+    outputs = Solve.apply(run, *tensors)  # type: ignore[no-untyped-call]
+    if not is_tensor(costs[0]):
+        outputs = tuple(to_numpy(o) if is_tensor(o) else o for o in outputs)
+    outputs = (*outputs, *run.other)
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+@functools.cache
+def _uncompiled() -> Callable[..., Any]:
+    """`_solve`, out of the compiler's reach; made when first needed, since it takes a second to import torch's compiler."""
+    return torch.compiler.disable(_solve)

@@ -1,0 +1,268 @@
+"""Contracts that every estimator keeps, driven by one registry."""
+
+import os
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from routes import GRAPH, argmin_one_hot, cost_gradient, costs_and_gradient
+
+from diffcomb import (
+    IMLE,
+    LPGD,
+    Adaptive,
+    Blackbox,
+    CentralDifference,
+    Gumbel,
+    LiftedMWC,
+    NegativeIdentity,
+    PerturbedOptimizer,
+    Relative,
+    StraightThrough,
+    SumOfGamma,
+    Uniform,
+    amwc,
+    mwc,
+    set_num_threads,
+)
+from diffcomb import perturbed_grad as pg
+from diffcomb.gradients import ESTIMATORS
+
+REGISTRY = {
+    "black-box": lambda: Blackbox((0.5, 3.0)),
+    "black-box, random": lambda: Blackbox(Uniform(0.5, 3, 2)),
+    "black-box, repaired": lambda: Blackbox(Relative((0.1, 1.0)), repair=True),
+    "black-box, adaptive": lambda: Blackbox(Adaptive(initial=0.5)),
+    "central": lambda: CentralDifference(2.0),
+    "LPGD": lambda: LPGD(2.0, rho=3.0),
+    "I-MLE": lambda: IMLE(2.0, samples=3, noise=SumOfGamma(2)),
+    "I-MLE, clean": lambda: IMLE(2.0, samples=2, forward="clean", central=True),
+    "perturbed optimiser": lambda: PerturbedOptimizer(0.5, 4),
+    "perturbed optimiser, Gumbel": lambda: PerturbedOptimizer(0.5, 4, Gumbel(), baseline="solution"),
+    "perturbed optimiser, times": lambda: PerturbedOptimizer(0.5, 4, multiplicative=True),
+    "negative identity": lambda: NegativeIdentity(),
+    "straight-through": lambda: StraightThrough(),
+}
+RANDOM = {name for name in REGISTRY if "random" in name or "optimiser" in name or "I-MLE" in name}
+everyone = pytest.mark.parametrize("name", REGISTRY)
+
+
+def test_the_registry_knows_every_estimator():
+    assert {type(make()) for make in REGISTRY.values()} == set(ESTIMATORS)
+
+
+def wrap(name, solver=argmin_one_hot, **options):
+    if solver is argmin_one_hot:
+        options.setdefault("cost_ndims", 1)
+    options.setdefault("generator", torch.Generator().manual_seed(0))
+    return pg(solver, estimator=REGISTRY[name](), **options)
+
+
+def rows(costs):
+    return np.eye(costs.shape[1])[costs.argmin(1)]
+
+
+@everyone
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_dtypes_and_shapes(name, dtype):
+    c, g = costs_and_gradient(0, (4, 6), (4, 6))
+    c = c.to(dtype).requires_grad_()
+    w = wrap(name)(c)
+    assert (w.shape, w.dtype) == (c.shape, dtype)
+    w.backward(g.to(dtype))
+    assert (c.grad.shape, c.grad.dtype) == (c.shape, dtype)
+    assert c.grad.isfinite().all()
+    assert c.grad.any()
+
+
+@everyone
+def test_non_contiguous_costs_and_gradients(name):
+    c, g = costs_and_gradient(0, (6, 4), (6, 4))
+    (expected,) = cost_gradient(wrap(name), [c.T.contiguous()], [g.T.contiguous()])
+    leaf = c.clone().requires_grad_()
+    (found,) = torch.autograd.grad(wrap(name)(leaf.T), leaf, g.T)
+    assert torch.equal(found.T, expected)
+
+
+@everyone
+def test_an_empty_batch(name):
+    c = torch.zeros(0, 5, requires_grad=True)
+    w = wrap(name)(c)
+    assert w.shape == (0, 5)
+    w.sum().backward()
+    assert c.grad.shape == (0, 5)
+
+
+@everyone
+@pytest.mark.parametrize("lift", [None, LiftedMWC(spare=1)])
+def test_several_costs_partial_requires_grad_and_unused_outputs(name, lift):
+    nodes, edges = costs_and_gradient(0, (6, 2), (7,))
+    f = wrap(name, amwc, lift=lift)
+    for which in ((True, False), (False, True), (True, True)):
+        leaves = [c.clone().requires_grad_(r) for c, r in zip((nodes, edges), which, strict=True)]
+        out = f(*leaves, graph=GRAPH, partitionable=[1])
+        (out[0] ** 2).sum().backward()  # the edges are not used
+        for leaf, r in zip(leaves, which, strict=True):
+            assert (leaf.grad is not None) == r
+            assert not r or leaf.grad.shape == leaf.shape
+
+
+@everyone
+def test_seeds_reproduce_and_threads_change_nothing(name):
+    c, g = costs_and_gradient(1, (7, 6), (7, 6))
+    found = []
+    for threads in (1, 3, 1):
+        set_num_threads(threads)
+        found.append(cost_gradient(wrap(name), [c], [g])[0])
+    set_num_threads(None)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    if name in RANDOM:
+        (other,) = cost_gradient(wrap(name, generator=torch.Generator().manual_seed(1)), [c], [g])
+        assert not torch.equal(other, found[0])
+
+
+@everyone
+def test_vectorized_and_batched_solves_agree_with_single_ones(name):
+    c, g = costs_and_gradient(1, (5, 6), (5, 6))
+    (batched,) = cost_gradient(wrap(name), [c], [g])
+    (stacked,) = cost_gradient(wrap(name, rows, cost_ndims=1, vectorized=True), [c], [g])
+    assert torch.allclose(batched, stacked)
+    if name not in RANDOM and "identity" not in name:
+        for b in range(5):
+            (one,) = cost_gradient(wrap(name), [c[b]], [g[b]])
+            assert torch.allclose(one, batched[b])
+
+
+@everyone
+def test_vmap(name):
+    c, g = costs_and_gradient(1, (5, 6), (5, 6))
+
+    def loss(c, g):
+        return (wrap(name)(c) * g).sum()
+
+    found = torch.func.vmap(torch.func.grad(loss))(c, g)
+    (expected,) = cost_gradient(wrap(name), [c], [g])
+    assert torch.allclose(found, expected)
+    twice = torch.func.vmap(torch.func.vmap(torch.func.grad(loss)))(torch.stack([c, c]), torch.stack([g, g]))
+    assert twice.shape == (2, 5, 6)
+    mapped_last = torch.func.vmap(torch.func.grad(loss), in_dims=(1, 1))(c.T, g.T)
+    assert torch.allclose(mapped_last, expected)
+    jacobian = torch.func.jacrev(wrap(name))(c[0])
+    assert jacobian.shape == (6, 6)
+
+
+def test_vmap_repeats_what_belongs_to_instances():
+    (c,) = costs_and_gradient(0, (3, 2, 5))
+    f = pg(lambda c, *, shift: rows(c[None] + shift)[0], cost_ndims=1, per_instance=["shift"])
+    shift = [np.zeros(5), np.eye(5)[0] * 100]
+    expected = torch.stack([f(part, shift=shift) for part in c])
+    assert torch.equal(torch.func.vmap(lambda part: f(part, shift=shift))(c), expected)
+
+
+def test_vmap_over_lifted_solvers_and_shared_costs():
+    nodes, edges, g = costs_and_gradient(0, (3, 6, 2), (7,), (3, 7))
+    f = pg(amwc, estimator=Blackbox(2.0))
+
+    def loss(n, e, g):
+        return (f(n, e, graph=GRAPH, partitionable=[1])[1] * g).sum()
+
+    found = torch.func.vmap(torch.func.grad(loss, argnums=(0, 1)), in_dims=(0, None, 0))(nodes, edges, g)
+    for b in range(3):
+        expected = torch.func.grad(loss, argnums=(0, 1))(nodes[b], edges, g[b])
+        assert all(torch.allclose(x[b], y) for x, y in zip(found, expected, strict=True))
+    z = torch.func.vmap(lambda n: pg(amwc, lift=LiftedMWC())(n, edges, graph=GRAPH, partitionable=[1])[0])(
+        nodes
+    )  # ragged labels are padded
+    assert z.shape[:2] == (3, 6)
+
+
+@everyone
+def test_torch_compile(name):
+    c, g = costs_and_gradient(1, (5, 6), (5, 6))
+    f = wrap(name)
+
+    def loss(c):
+        return (f(2 * c) * g).sum()
+
+    (expected,) = torch.autograd.grad(loss(leaf := c.clone().requires_grad_()), leaf)
+    f = wrap(name)
+    with warnings.catch_warnings(record=True) as seen:  # torch's compiler has warnings of its own
+        warnings.simplefilter("always")
+        compiled = torch.compile(loss, backend="aot_eager")
+        (found,) = torch.autograd.grad(compiled(leaf := c.clone().requires_grad_()), leaf)
+    assert torch.allclose(found, expected)
+    assert [str(w.message) for w in seen if "how to trace" in str(w.message)] == []
+
+
+@everyone
+def test_no_grad_leaves_nothing_and_there_is_no_second_derivative(name):
+    c = torch.tensor([1.0, 2.0, 4.0], requires_grad=True)
+    with torch.no_grad():
+        assert not wrap(name)(c).requires_grad
+    (grad,) = torch.autograd.grad((wrap(name)(c) * c).sum(), c, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+@everyone
+def test_automatic_mixed_precision(name):
+    layer, x = torch.nn.Linear(6, 6), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        c = layer(x)
+        w = wrap(name)(c)
+        assert c.dtype == w.dtype == torch.bfloat16
+        loss = (w * torch.arange(6.0)).sum()
+    loss.backward()
+    assert layer.weight.grad.dtype == torch.float32
+    assert layer.weight.grad.isfinite().all()
+
+
+@everyone
+def test_a_zero_gradient_gives_zero(name):
+    (c,) = costs_and_gradient(1, (5, 6))
+    (grad,) = cost_gradient(wrap(name), [c], [torch.zeros(5, 6)])
+    assert not grad.any()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@everyone
+def test_cuda(name):
+    c, g = costs_and_gradient(1, (5, 6), (5, 6))
+    leaf = c.cuda().requires_grad_()
+    w = wrap(name)(leaf)
+    assert w.is_cuda
+    (grad,) = torch.autograd.grad(w, leaf, g.cuda())
+    assert torch.allclose(grad.cpu(), cost_gradient(wrap(name), [c], [g])[0])
+
+
+def _work(rank, folder):
+    """One of two processes: its half of the batch, gradients averaged by DDP."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    model = torch.nn.parallel.DistributedDataParallel(_model())
+    loss = _loss(model, slice(3 * rank, 3 * rank + 3))
+    loss.backward()
+    if rank == 0:
+        torch.save(model.module.weight.grad, os.path.join(folder, "grad.pt"))
+    torch.distributed.destroy_process_group()
+
+
+def _model():
+    torch.manual_seed(0)
+    return torch.nn.Linear(4, 12, bias=False)
+
+
+def _loss(model, part):
+    x, edges = costs_and_gradient(0, (6, 4), (7,))
+    f = pg(mwc, estimator=Blackbox(Relative(1.0)))
+    w, *_ = f(model(x[part].float()).view(-1, 6, 2), edges.float().expand(len(x[part]), 7), graph=GRAPH)
+    return (w * torch.arange(12.0).view(6, 2)).sum() / len(w)
+
+
+def test_distributed_data_parallel(tmp_path):
+    torch.multiprocessing.spawn(_work, (str(tmp_path),), nprocs=2)
+    model = _model()
+    _loss(model, slice(0, 6)).backward()
+    assert torch.allclose(torch.load(tmp_path / "grad.pt"), model.weight.grad, atol=1e-5)
+    assert model.weight.grad.any()

@@ -5,8 +5,8 @@
 
 from .blackbox import Blackbox
 from .central import CentralDifference
-from .diagnosis import Diagnosis, diagnose
 from .checking import GradcheckError, gradcheck
+from .diagnosis import Diagnosis, diagnose
 from .identity import NegativeIdentity, StraightThrough
 from .imle import IMLE
 from .lpgd import LPGD

@@ -1,0 +1,56 @@
+"""Shortest path through a grid of cell costs: batch Dijkstra in numba, with the multi-scale black-box gradient.
+
+python examples/solvers/shortest_path.py
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import numba
+import numpy as np
+from learn import learn
+
+from diffcomb import Blackbox, LogGrid, Relative, perturbed_grad
+
+
+@numba.njit(cache=True, nogil=True)
+def dijkstra(costs: np.ndarray) -> np.ndarray:
+    """Cells of the cheapest path from corner to corner of every grid (B, H, W), to any of 8 neighbours, costs >= 0."""
+    paths = np.zeros_like(costs)
+    B, H, W = costs.shape
+    for b in range(B):
+        distance = np.full(H * W, np.inf)
+        parent = np.full(H * W, -1)
+        distance[0] = costs[b, 0, 0]
+        heap = [(distance[0], 0)]
+        while heap:
+            d, cell = heapq.heappop(heap)
+            if cell == H * W - 1:
+                break
+            if d > distance[cell]:
+                continue
+            i, j = cell // W, cell % W
+            for y in range(max(i - 1, 0), min(i + 2, H)):
+                for x in range(max(j - 1, 0), min(j + 2, W)):
+                    through = d + costs[b, y, x]
+                    if through < distance[y * W + x]:
+                        distance[y * W + x] = through
+                        parent[y * W + x] = cell
+                        heapq.heappush(heap, (through, y * W + x))
+        cell = H * W - 1
+        while cell >= 0:
+            paths[b, cell // W, cell % W] = 1
+            cell = parent[cell]
+    return paths
+
+
+def nonnegative(costs: np.ndarray) -> np.ndarray:
+    """Dijkstra needs costs >= 0: here it is said aloud that perturbed and predicted ones are cut off."""
+    return dijkstra(np.maximum(costs, 0))
+
+
+path = perturbed_grad(nonnegative, estimator=Blackbox(Relative(LogGrid(0.01, 10, 5))), cost_ndims=2, vectorized=True)
+
+if __name__ == "__main__":
+    learn(path, (8, 8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,30 +79,29 @@ class IMLE:
         """The forward pass: means of the samples, or None for W(c) as it is."""
         if self.forward == "clean":
             return None
-        seeds = draw_seeds(generator, len(oracle.instances), self.samples)
+        shifts = self._shifts(oracle, generator)
         jobs = [
-            Job(b, lambda b=b, seed=seed: self._noisy(oracle, b, seed))  # type: ignore[misc]
-            for b in range(len(seeds))
-            for seed in seeds[b]
+            Job(b, lambda b=b, shift=shift: _plus(oracle.instances[b].costs, shift()))  # type: ignore[misc]
+            for b, row in enumerate(shifts)
+            for shift in row
         ]
         found = list(oracle.solve_many(jobs))
-        samples = [found[b * self.samples : (b + 1) * self.samples] for b in range(len(seeds))]
-        oracle.memory = seeds, samples
+        samples = [found[b * self.samples : (b + 1) * self.samples] for b in range(len(shifts))]
+        oracle.memory = shifts, samples
         return [mean_of(parts) for parts in samples]
 
     def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
         """Return the gradient with respect to the costs of every instance."""
         if oracle.memory is None:
-            seeds = draw_seeds(generator, len(oracle.instances), self.samples)
-            samples: list[list[Arrays | None]] = [[None] * self.samples for _ in seeds]
+            shifts = self._shifts(oracle, generator)
+            samples: list[list[Arrays | None]] = [[None] * self.samples for _ in shifts]
         else:
-            seeds, samples = oracle.memory
+            shifts, samples = oracle.memory
 
         def points(b: int, scales: Array) -> list[Point]:
             share = self.samples * len(scales) * (2 if self.central else 1)
             found = []
-            for seed, sample in zip(seeds[b], samples[b], strict=True):
-                shift = noise_for(self.noise, self.sigma, seed, oracle.instances[b].costs)
+            for shift, sample in zip(shifts[b], samples[b], strict=True):
                 found += [Point(scale, 1 / (scale * share), shift) for scale in scales]
                 if self.central:
                     found += [Point(-scale, -1 / (scale * share), shift) for scale in scales]
@@ -112,7 +111,14 @@ class IMLE:
 
         return multi_scale(self.lambdas, points, oracle, grads, generator, self.start, self.repair)
 
-    def _noisy(self, oracle: Oracle, b: int, seed: int) -> Arrays:
-        costs = oracle.instances[b].costs
-        noise = noise_for(self.noise, self.sigma, seed, costs)()
-        return tuple((c + e).astype(c.dtype, copy=False) for c, e in zip(costs, noise, strict=True))
+    def _shifts(self, oracle: Oracle, generator: torch.Generator | None) -> list[list[Callable[[], Arrays]]]:
+        """The noise of every instance and sample."""
+        seeds = draw_seeds(generator, len(oracle.instances), self.samples)
+        return [
+            [noise_for(self.noise, self.sigma, seed, instance.costs) for seed in row]
+            for instance, row in zip(oracle.instances, seeds, strict=True)
+        ]
+
+
+def _plus(costs: Arrays, noise: Arrays) -> Arrays:
+    return tuple((c + e).astype(c.dtype, copy=False) for c, e in zip(costs, noise, strict=True))

@@ -16,6 +16,7 @@ from .._arrays import Array
 from .schedules import check_positive
 
 Arrays = tuple[Array, ...]
+KEPT = 2**14  # entries of noise that are kept rather than drawn again
 
 
 @runtime_checkable
@@ -112,11 +113,20 @@ def draw_seeds(generator: torch.Generator | None, count: int, samples: int) -> A
 
 
 def noise_for(noise: Noise, sigma: float, seed: int, like: Arrays) -> Callable[[], Arrays]:
-    """A function that draws the noise of that seed for arrays such as those, times sigma."""
+    """A function that draws the noise of that seed for arrays such as those, times sigma.
+
+    Small noise is kept for the next call, large noise is drawn again from its seed.
+    """
+    kept: list[Arrays] = []
 
     def draw() -> Arrays:
+        if kept:
+            return kept[0]
         rng = np.random.default_rng(int(seed))
-        return tuple(sigma * noise.sample(rng, c.shape) for c in like)
+        drawn = tuple(sigma * noise.sample(rng, c.shape) for c in like)
+        if sum(c.size for c in like) <= KEPT:
+            kept.append(drawn)
+        return drawn
 
     return draw
 

@@ -142,4 +142,5 @@ def _solve(f: Differentiable, costs: tuple[Any, ...], data: dict[str, Any]) -> A
 @functools.cache
 def _uncompiled() -> Callable[..., Any]:
     """`_solve`, out of the compiler's reach; made when first needed: to import torch's compiler takes a second."""
-    return torch.compiler.disable(_solve)
+    disabled: Callable[..., Any] = torch.compiler.disable(_solve)  # type: ignore[no-untyped-call]
+    return disabled

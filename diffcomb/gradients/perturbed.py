@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -124,6 +126,12 @@ class Differentiable:
         if torch.compiler.is_compiling():  # a compiled model breaks its graph here: numpy and threads cannot be traced
             return _uncompiled()(self, costs, data)
         return _solve(self, costs, data)
+
+    def seeded(self, generator: torch.Generator) -> Differentiable:
+        """The same with another source of randomness."""
+        new: Differentiable = copy.copy(self)
+        new.options = replace(self.options, generator=generator)
+        return new
 
     def __repr__(self) -> str:
         return f"perturbed_grad({self.__name__}, estimator={self.estimator})"

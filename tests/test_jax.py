@@ -1,0 +1,102 @@
+"""JAX gives what torch gives."""
+
+import numpy as np
+import pytest
+import torch
+from routes import GRAPH, argmin_one_hot, cost_gradient, costs_and_gradient
+
+from diffcomb import (
+    IMLE,
+    Blackbox,
+    CentralDifference,
+    LiftedMWC,
+    NegativeIdentity,
+    PerturbedOptimizer,
+    Uniform,
+    amwc,
+)
+from diffcomb import perturbed_grad as in_torch
+
+jax = pytest.importorskip("jax", reason="the extra `jax` is not installed")
+
+from diffcomb.jax import perturbed_grad  # noqa: E402
+
+ESTIMATORS = [
+    Blackbox((0.5, 3.0)),
+    Blackbox(Uniform(0.5, 3.0, 2), repair=True),
+    CentralDifference(2.0),
+    IMLE(2.0, samples=3),
+    PerturbedOptimizer(0.5, 4),
+    NegativeIdentity(),
+]
+
+
+def arrays(seed, *shapes):
+    return [t.float() for t in costs_and_gradient(seed, *shapes)]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("jit", [False, True])
+def test_values_and_gradients(estimator, jit):
+    c, g = arrays(0, (4, 6), (4, 6))
+    f = perturbed_grad(argmin_one_hot, estimator=estimator, cost_ndims=1)
+
+    def loss(c):
+        w = f(c, seed=3)
+        return (w * g.numpy()).sum(), w
+
+    run = jax.value_and_grad(loss, has_aux=True)
+    (_, w), grad = (jax.jit(run) if jit else run)(c.numpy())
+    torch_f = in_torch(argmin_one_hot, estimator=estimator, cost_ndims=1, generator=torch.Generator().manual_seed(3))
+    (expected,) = cost_gradient(torch_f, [c], [g])
+    again = in_torch(argmin_one_hot, estimator=estimator, cost_ndims=1, generator=torch.Generator().manual_seed(3))
+    assert np.allclose(w, again(c))
+    assert np.allclose(grad, expected, atol=1e-6)
+    assert expected.any()
+
+
+def test_vmap():
+    c, g = arrays(0, (3, 4, 6), (3, 4, 6))
+    f = perturbed_grad(argmin_one_hot, estimator=Blackbox(2.0), cost_ndims=1)
+    torch_f = in_torch(argmin_one_hot, estimator=Blackbox(2.0), cost_ndims=1)
+    expected = torch.stack([cost_gradient(torch_f, [a], [b])[0] for a, b in zip(c, g, strict=True)])
+
+    def loss(c, g):
+        return (f(c) * g).sum()
+
+    assert np.allclose(jax.vmap(jax.grad(loss))(c.numpy(), g.numpy()), expected)
+    assert np.allclose(jax.vmap(jax.vmap(jax.grad(loss)))(c.numpy(), g.numpy()), expected)
+    plain = perturbed_grad(argmin_one_hot, estimator=Blackbox(2.0))
+    assert np.allclose(jax.vmap(jax.vmap(plain))(c.numpy()), torch.stack([torch_f(a) for a in c]))
+
+
+@pytest.mark.parametrize("lift", [None, LiftedMWC([0, 1, 1, 1, 1, 1, 1], 2)])
+def test_several_costs_and_a_lift(lift):
+    nodes, edges = arrays(0, (2, 6, 2), (2, 7))
+    f = perturbed_grad(amwc, estimator=Blackbox(2.0), lift=lift)
+    torch_f = in_torch(amwc, estimator=Blackbox(2.0), lift=lift)
+    data = dict(graph=GRAPH, partitionable=[1])
+    z, y, *_ = torch_f(nodes, edges, **data)
+    gz, gy = arrays(1, tuple(z.shape), tuple(y.shape))
+    expected = cost_gradient(torch_f, [nodes, edges], [gz, gy], **data)
+
+    def loss(n, e):
+        z, y = f(n, e, **data)
+        return (z * gz.numpy()).sum() + (y * gy.numpy()).sum()
+
+    found = jax.jit(jax.grad(loss, argnums=(0, 1)))(nodes.numpy(), edges.numpy())
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(found, expected, strict=True))
+    shared = jax.vmap(lambda n: f(n, edges[0].numpy(), **data)[1])(nodes.numpy())
+    assert np.allclose(shared[1], torch_f(nodes[1], edges[0], **data)[1])
+
+
+def test_seeds_and_bad_input():
+    c, _ = arrays(0, (6,), (6,))
+    f = perturbed_grad(argmin_one_hot, estimator=PerturbedOptimizer(1.0, 3), cost_ndims=1)
+    draws = [np.asarray(jax.jit(f)(c.numpy(), seed=s)) for s in (0, 0, 1)]
+    assert np.array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+    with pytest.raises(ValueError, match="needs a map"):
+        perturbed_grad(amwc, lift=LiftedMWC())
+    with pytest.raises(Exception, match="must be finite"):
+        np.asarray(f(c.numpy() * np.nan))

@@ -70,11 +70,11 @@ class TestCentralDifference:
 
 class TestLPGD:
     @pytest.mark.parametrize("envelope", ["lower", "upper", "average"])
-    @pytest.mark.parametrize("rho", [None, 0.2, 5.0])
+    @pytest.mark.parametrize("rho", [None, 0.3, 1.0, 3.0])
     def test_brute_force(self, envelope, rho):
         tau, changed = 1.5, 0
         candidates = torch.eye(5, dtype=torch.float64)
-        for seed in TRIALS:
+        for seed in range(40):
             c, g = costs_and_gradient(seed, (5,), (5,))
             best = candidates[(candidates @ c).argmin()]
 
@@ -90,7 +90,7 @@ class TestLPGD:
             (grad,) = cost_gradient(f, [c], [g])
             assert torch.allclose(grad, expected)
             changed += bool(grad.any())
-        assert changed > 0 or rho == 0.2  # so small a ρ holds the solutions where they are
+        assert changed > 0
 
     def test_without_rho_it_is_the_others(self):
         c, g = costs_and_gradient(0, (6, 7), (6, 7))

@@ -15,6 +15,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FUSED = "diffcomb/gradients/_fused.py"
 BLACKBOX, LIFTING = "diffcomb/gradients/blackbox.py", "diffcomb/lifting.py"
+GRADIENTS, LOSSES = "diffcomb/gradients/", "diffcomb/losses/"
+REVISIT = "diffcomb/solvers/revisit.py"
+ESTIMATORS_TEST, LOSSES_TEST = "tests/test_estimators.py", "tests/test_losses.py"
 MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/_labels.py"
 CONTRACTION, SEARCH = "diffcomb/solvers/_contraction.py", "diffcomb/solvers/_search.py"
 MOVING, GREEDY = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/greedy.py"
@@ -25,11 +28,30 @@ MUTATIONS = [
     (BLACKBOX, "1 / (scale * len(scales))", "1 / len(scales)", "tests/test_blackbox.py", "closed_form"),
     (BLACKBOX, "1 / (scale * len(scales))", "1 / scale", "tests/test_blackbox.py", "mean_over_scales"),
     (FUSED, "cost[i] + scale", "cost[i] - scale", "tests/test_blackbox.py", "closed_form"),
-    (BLACKBOX, "pool[int(value.argmin())]", "pool[int(value.argmax())]", "tests/test_blackbox.py", "repair"),
+    (GRADIENTS + "differences.py", "reference = int(value.argmin())", "reference = int(value.argmax())", "tests/test_blackbox.py", "repair"),
+    (GRADIENTS + "differences.py", "total = value[rivals] + point.scale", "total = value[rivals] - point.scale", "tests/test_blackbox.py", "repair"),
+    (GRADIENTS + "central.py", "1 / (2 * scale", "1 / (scale", ESTIMATORS_TEST, "Central"),
+    (GRADIENTS + "lpgd.py", "/ (2 * self.rho)", "/ self.rho", ESTIMATORS_TEST, "LPGD"),
+    (GRADIENTS + "imle.py", "Point(0.0, -sum(", "Point(0.0, sum(", ESTIMATORS_TEST, "same_noise"),
+    (GRADIENTS + "imle.py", "share = self.samples * len(scales)", "share = len(scales)", ESTIMATORS_TEST, "without_noise"),
+    (GRADIENTS + "smoothing.py", "value / (S * self.sigma)", "value / S", ESTIMATORS_TEST, "jacobian"),
+    (GRADIENTS + "smoothing.py", "(values.sum() - values) / (S - 1)", "(values.sum() - values) / S", ESTIMATORS_TEST, "control_variate"),
+    (GRADIENTS + "identity.py", "tuple(-self._pull_back", "tuple(self._pull_back", ESTIMATORS_TEST, "negative_identity"),
+    (GRADIENTS + "schedules.py", "self.target - self._nonzeros", "self._nonzeros - self.target", ESTIMATORS_TEST, "both_ways"),
+    (GRADIENTS + "_run.py", "(g - along *", "(g + along *", ESTIMATORS_TEST, "nothing_is_left"),
+    (GRADIENTS + "oracle.py", "scales * self.scale", "scales", ESTIMATORS_TEST, "normalising_in_torch"),
+    (LOSSES + "fenchel_young.py", "w - e for w, e", "e - w for w, e", LOSSES_TEST, "those_of_the_value and fenchel"),
+    (LOSSES + "spo.py", "2 * (s - p)", "(s - p)", LOSSES_TEST, "those_of_the_value and spo"),
+    (LOSSES + "structured_svm.py", "c - self.margin * (1", "c + self.margin * (1", LOSSES_TEST, "svm"),
+    (LOSSES + "ranking.py", "(p - q) / self.temperature", "(p - q)", LOSSES_TEST, "those_of_the_value and listwise"),
+    (REVISIT, "max(here - second, 0.0) / slope", "max(here - second, 0.0) * 9 / slope", "tests/test_revisit.py", "left_out"),
+    (REVISIT, "- grad_low[i] + reach[i]", "- grad_low[i]", "tests/test_revisit.py", "left_out"),
+    (REVISIT, "if now else -weights[s]", "if now else weights[s]", "tests/test_revisit.py", "no_worse"),
     (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_lifting.py", "adjoint"),
     (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),
     (MOVING, "if not queued[j] and (z[j]", "if queued[j] and (z[j]", "tests/test_multilevel.py", "local_optimum"),
     (MOVING, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_multilevel.py", "local_optimum"),
+    (MOVING, " or adjacency.weights[h] < 0)", ")", "tests/test_revisit.py", "left_out"),
     (MULTILEVEL, "        moves = whole.move(after)", "        moves = 0", "tests/test_multilevel.py", "settling"),
     (LABELS, "changed[i] = image[new] != old or", "changed[i] = False and", "tests/test_solver_parts.py", "changed"),
     (CONTRACTION, "touched[end(adjacency, i, h)] = True", "pass", "tests/test_solver_parts.py", "frontier"),

@@ -13,9 +13,11 @@ import numpy as np
 
 from .._arrays import Array
 from .._numba import njit, overload
+from .._threads import thread_ranges
 from ..graph import Graph, GridGraph
 from ..problem import Problem
 
+MIN_PART = 2**14  # edges that are worth a thread
 MIN_STENCIL_USE = 0.5  # a grid that fills less of its slots (an offset nearly as long as the grid) takes rows
 
 
@@ -85,18 +87,20 @@ def adjacency_of(problem: Problem) -> Any:
         first = graph.edges[[s.start for s in slices]].astype(np.int64)
         forward = first[:, 1] - first[:, 0]
         shifts = np.stack([forward, -forward], axis=1).ravel()
-        starts = np.array([0, *(s.stop for s in slices)], np.int64)
-        return Stencil(shifts, _stencil_weights(graph.edges, problem.edge_costs, starts, graph.num_nodes))
+        weights = np.zeros(graph.num_nodes * len(shifts), problem.edge_costs.dtype)
+        for t, s in enumerate(slices):
+
+            def fill(first: int, last: int, t: int = t, start: int = s.start) -> None:
+                _fill_slots(graph.edges, problem.edge_costs, start + first, start + last, t, len(shifts), weights)
+
+            thread_ranges(fill, s.stop - s.start, MIN_PART)
+        return Stencil(shifts, weights)
     indptr, neighbours, edge_ids = graph.csr
     return Rows(indptr, neighbours, problem.edge_costs[edge_ids])
 
 
 @njit
-def _stencil_weights(edges: Array, costs: Array, starts: Array, num_nodes: int) -> Array:
-    slots = 2 * (len(starts) - 1)
-    weights = np.zeros(num_nodes * slots, costs.dtype)
-    for t in range(len(starts) - 1):
-        for e in range(starts[t], starts[t + 1]):
-            weights[np.int64(edges[e, 0]) * slots + 2 * t] = costs[e]
-            weights[np.int64(edges[e, 1]) * slots + 2 * t + 1] = costs[e]
-    return weights
+def _fill_slots(edges: Array, costs: Array, first: int, last: int, t: int, slots: int, weights: Array) -> None:
+    for e in range(first, last):
+        weights[np.int64(edges[e, 0]) * slots + 2 * t] = costs[e]
+        weights[np.int64(edges[e, 1]) * slots + 2 * t + 1] = costs[e]

@@ -8,15 +8,25 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
+from .._threads import thread_ranges
 from ..problem import Problem
 from ._adjacency import Rows, adjacency_of
 from ._annealing import anneal
 from ._contraction import contract, frontier
 from ._labels import Labels
-from ._local_moving import RELATIVE_TOLERANCE, cheapest_classes, labelling_value, local_moving, pieces, singletons
+from ._local_moving import (
+    RELATIVE_TOLERANCE,
+    cheapest_classes_of,
+    find_movers,
+    labelling_value,
+    local_moving,
+    pieces,
+    singletons,
+)
 
 MAX_SPREAD = 1e3  # costs larger than this many typical ones do not make the tolerance larger
 SAMPLE = 4096
+MIN_PARALLEL = 2**15  # nodes to visit that are looked at by all threads first
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Level:
     def contract(self, group: Array, count: int) -> Level:
         """Return the level in which every group 0..count-1 is one node."""
         *rows, node_costs = contract(self.adjacency, self.node_costs, group, count)
-        best = cheapest_classes(node_costs)
+        best = _cheapest_classes(node_costs)
         return Level(Rows(*rows), node_costs, best, self.partitionable, self.tolerance)
 
     def singletons(self, partitionable: Array | None = None) -> Labels:
@@ -67,9 +77,30 @@ class Level:
         second choice of each visited node would have cost.
         """
         queue = np.empty(self.num_nodes, np.int32)
-        count = self.num_nodes if nodes is None else len(nodes)
-        queue[:count] = np.arange(count, dtype=np.int32) if nodes is None else nodes
-        return self._local_moving(labels, self.partitionable, queue, count, False, losses)
+        if nodes is None:
+            nodes = np.arange(self.num_nodes, dtype=np.int32)
+        if len(nodes) >= MIN_PARALLEL:
+            nodes = self._movers(labels, nodes, losses)
+        queue[: len(nodes)] = nodes
+        return self._local_moving(labels, self.partitionable, queue, len(nodes), False, losses)
+
+    def _movers(self, labels: Labels, nodes: Array, losses: Array | None) -> Array:
+        """Those of the nodes that gain by moving: of many nodes few do, and threads find them without moving any.
+
+        It is done with one thread as well, so that the number of threads does not change a solution.
+        """
+        size = np.bincount(labels.z, minlength=labels.num_ids)
+        moves = np.empty(len(nodes), np.bool_)
+        kept = np.empty(0, np.float32) if losses is None else losses
+
+        def look(first: int, last: int) -> None:
+            find_movers(
+                self.adjacency, self.node_costs, self.best, self.partitionable, *labels, size, nodes, first, last,
+                self.tolerance, kept, moves,
+            )  # fmt: skip
+
+        thread_ranges(look, len(nodes), MIN_PARALLEL // 4)
+        return nodes[moves]
 
     def sweep(self, labels: Labels, partitionable: Array, order: Array) -> int:
         """One pass of local moving in the given order, in place, with other partitionable classes."""
@@ -103,8 +134,14 @@ class Level:
 def finest_level(problem: Problem) -> Level:
     """Make the level of a problem itself; costs keep their dtype."""
     tolerance = RELATIVE_TOLERANCE * _scale(problem.edge_costs, problem.node_costs.reshape(-1))
-    best = cheapest_classes(problem.node_costs)
+    best = _cheapest_classes(problem.node_costs)
     return Level(adjacency_of(problem), problem.node_costs, best, problem.partitionable, tolerance)
+
+
+def _cheapest_classes(node_costs: Array) -> Array:
+    best = np.empty(len(node_costs), np.int32)
+    thread_ranges(lambda first, last: cheapest_classes_of(node_costs, first, last, best), len(best), MIN_PARALLEL // 4)
+    return best
 
 
 def _scale(*costs: Array) -> float:

@@ -25,11 +25,10 @@ MAX_VISITS = 64  # of a node, on average; a few are usual
 
 
 @njit
-def cheapest_classes(node_costs: Array) -> Array:
-    """The cheapest class of every node; the first of equals."""
-    n, num_classes = node_costs.shape
-    best = np.zeros(n, np.int32)
-    for i in range(n):
+def cheapest_classes_of(node_costs: Array, first: int, last: int, best: Array) -> None:
+    """Write the cheapest class of the nodes first..last-1 to `best`; the first of equals."""
+    num_classes = node_costs.shape[1]
+    for i in range(first, last):
         low = node_costs[i, 0]
         k_low = 0
         for k in range(1, num_classes):
@@ -37,6 +36,13 @@ def cheapest_classes(node_costs: Array) -> Array:
                 low = node_costs[i, k]
                 k_low = k
         best[i] = k_low
+
+
+@njit
+def cheapest_classes(node_costs: Array) -> Array:
+    """The cheapest class of every node; the first of equals."""
+    best = np.empty(len(node_costs), np.int32)
+    cheapest_classes_of(node_costs, 0, len(best), best)
     return best
 
 
@@ -140,6 +146,45 @@ def second_choice(
             score = -np.float64(cost(node_costs, i, k))
             target = -1
     return score, target, k
+
+
+@njit
+def find_movers(
+    adjacency: Any,
+    node_costs: Any,
+    best: Array,
+    partitionable: Array,
+    z: Array,
+    cluster_class: Array,
+    size: Array,
+    nodes: Array,
+    first: int,
+    last: int,
+    tolerance: float,
+    losses: Array,
+    moves: Array,
+) -> None:
+    """Say in `moves` which of ``nodes[first:last]`` would gain by moving, all else staying; `losses` as below.
+
+    Nothing moves, so that threads may look at different nodes at the same time and find what one thread finds.
+    """
+    num_classes = len(partitionable)
+    sums = np.zeros(len(cluster_class), np.float64)
+    touched = np.empty(max_degree(adjacency, len(z)) + 1, np.int32)
+    for t in range(first, last):
+        i = nodes[t]
+        count = gather(adjacency, i, z, sums, touched)
+        a = z[i]
+        alone = size[a] == 1 and a >= num_classes
+        gain, _, _ = second_choice(node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count)
+        here = sums[a] - cost(node_costs, i, cluster_class[a])
+        noise = tolerance + RELATIVE_TOLERANCE * (abs(gain) + abs(here))
+        gain -= here
+        for s in range(count):
+            sums[touched[s]] = 0.0
+        if len(losses) > 0:
+            losses[i] = abs(gain)
+        moves[t] = noise < gain < np.inf
 
 
 @njit

@@ -19,7 +19,7 @@ import numpy as np
 
 from .._arrays import Array, float_array
 from .._numba import njit
-from .._threads import get_num_threads, thread_map
+from .._threads import thread_map, thread_ranges
 from ..problem import Problem
 from ._adjacency import adjacency_of, end, span
 from ._label_costs import LabelCosts
@@ -111,18 +111,15 @@ def _least_scales(r: Revisit) -> tuple[Array, Array]:
     """For every node the smallest scale that may move it, and its smallest gradient; in threads."""
     n = r.level.num_nodes
     least, grad_low = np.empty(n, np.float64), np.empty(n, r.node_grad.dtype)
-    parts = max(min(get_num_threads(), n // MIN_PART), 1)
-    bounds = np.linspace(0, n, parts + 1).astype(np.int64)
 
-    def part(number: int) -> None:
-        first, last = bounds[number : number + 2]
+    def part(first: int, last: int) -> None:
         r.node_grad[first:last].min(axis=1, out=grad_low[first:last])
         _least_scales_of(
             r.level.adjacency, r.level.node_costs, r.base_low, r.classes, *r.start, r.node_grad, grad_low, r.reach,
             first, last, least,
         )  # fmt: skip
 
-    thread_map(part, range(parts))
+    thread_ranges(part, n, MIN_PART)
     return least, grad_low
 
 

@@ -165,6 +165,14 @@ class BoundLift:
         """M: (c_V, c_E) to (M c_V, c_E)."""
         return self.map.lift(costs[0]), *costs[1:]
 
+    def cost_norm(self, costs: tuple[Array, ...]) -> float:
+        """The Euclidean norm of the lifted costs, from the class costs: column k counts once for each label of k."""
+        labels = np.bincount(self.classes, minlength=costs[0].shape[1])
+        with np.errstate(over="ignore", under="ignore"):
+            columns = np.square(costs[0]).sum(axis=0, dtype=np.float64)
+            rest = sum(float(np.vdot(c, c)) for c in costs[1:])
+        return float(np.sqrt(labels @ columns + rest))
+
     def outputs(self, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""
         classes = self.classes

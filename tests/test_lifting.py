@@ -7,6 +7,7 @@ from routes import GRAPH, TRIALS, cost_gradient, costs_and_gradient
 
 from diffcomb import Blackbox, LiftedMWC, amwc, mwc
 from diffcomb import perturbed_grad as pg
+from diffcomb.gradients.differences import norm
 
 
 class TestLift:
@@ -18,6 +19,17 @@ class TestLift:
             assert np.vdot(lift.lift(c), z) == pytest.approx(np.vdot(c, lift.project(z)))
             assert torch.allclose(lift.lift(torch.tensor(c)), torch.tensor(lift.lift(c)))
             assert torch.allclose(lift.project(torch.tensor(z)), torch.tensor(lift.project(z)))
+
+    def test_the_norm_of_lifted_costs(self):
+        rng = np.random.default_rng(0)
+        nodes, edges = rng.normal(size=(7, 3)), rng.normal(size=4)
+        outputs = np.eye(3)[[0, 1, 1, 2, 0, 1, 1]], np.zeros(4), np.array([0, 1, 2, 3, 0, 1, 2])
+        bound = LiftedMWC(spare=1).bind(outputs, {"partitionable": [1]})
+        assert len(bound.classes) == 5
+        lifted = np.concatenate([c.ravel() for c in bound.costs((nodes, edges))])
+        assert bound.cost_norm((nodes, edges)) == pytest.approx(np.linalg.norm(lifted))
+        for scale in (1e-30, 1e30):
+            assert norm((np.full(9, scale, np.float32),)) == pytest.approx(3 * scale)
 
     @pytest.mark.parametrize("seed", TRIALS)
     def test_is_algorithm_1(self, seed):

@@ -68,7 +68,7 @@ def sample_scales(schedule: Schedule, oracle: Oracle, grads: list[Arrays], gener
     if not getattr(schedule, "relative", True):
         unit = np.ones(len(grads))
         return schedule.sample(unit, unit, generator)
-    cost_norms = np.array([norm(instance.costs) for instance in oracle.instances])
+    cost_norms = np.array([_cost_norm(instance) for instance in oracle.instances])
     return schedule.sample(cost_norms, np.array([norm(g) for g in grads]), generator)
 
 
@@ -166,8 +166,18 @@ def _costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:
         return tuple((c + s).astype(c.dtype, copy=False) for c, s in zip(there, point.shift(), strict=True))
 
 
+def _cost_norm(instance: Instance) -> float:
+    if hasattr(instance.lift, "cost_norm"):  # without making the lifted costs
+        return float(instance.lift.cost_norm(instance.own_costs))
+    return norm(instance.costs)
+
+
 def norm(arrays: Arrays) -> float:
     """The Euclidean norm of all arrays together, without overflow."""
+    with np.errstate(over="ignore", under="ignore"):
+        square = float(sum(float(np.vdot(a, a)) for a in arrays))
+    if 1e-25 < square < 1e25:
+        return float(np.sqrt(square))
     largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
     if largest == 0.0:
         return 0.0

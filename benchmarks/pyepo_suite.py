@@ -381,7 +381,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["regret", "robustness", "times"], help="one of the three tables")
     options = parser.parse_args()
     if options.only in (None, "times"):
-        note = "Forward and backward for a batch of 32, median of 7. PyEPO's default solver is Gurobi, one thread."
+        note = "Forward and backward for a batch of 32, median of 7. PyEPO's default solver is Gurobi, in one process."
         save("pyepo_times", "## PyEPO's problems: time", times(), options.out, note)
     if options.only in (None, "robustness"):
         note = f"Shortest path 5x5, degree 4, noise 0.5: regret in %, last epoch, mean ± sd of {options.seeds} seeds."

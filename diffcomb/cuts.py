@@ -10,7 +10,7 @@ import numpy as np
 from ._arrays import Array, check_same_device, float_array, like, to_numpy
 from ._threads import thread_map
 from .graph import Graph, as_graph
-from .lifting import BoundLift
+from .lifting import BoundLift, labels_of
 from .problem import Problem, Solution, checked_problem, class_mask
 from .solvers import get_solver, prepare, solve
 from .solvers._labels import from_labels
@@ -39,7 +39,7 @@ def _amwc_face(
 ) -> tuple[Array, Array, Array]:
     """`amwc` as (c_V, c_E) -> (x one-hot, y, clusters); `init` is such a triple."""
     if isinstance(init, tuple) and to_numpy(init[0]).ndim == 2:
-        init = (to_numpy(init[0]).argmax(1), init[2])
+        init = (labels_of(to_numpy(init[0])), init[2])
     solution = amwc(graph, node_costs, edge_costs, partitionable, init=init, **options)
     one_hot = np.zeros(node_costs.shape, node_costs.dtype)
     if len(one_hot):
@@ -70,7 +70,7 @@ def _revisit(
     if len(costs) == 1:  # the multicut: one class without costs
         nodes, classes, labels, P = np.zeros((n, 1), costs[0].dtype), np.zeros(1, np.int64), np.zeros(n, np.int64), (0,)
     elif lift is None:
-        nodes, classes, labels = costs[0], np.arange(costs[0].shape[1]), outputs[0].argmax(1)
+        nodes, classes, labels = costs[0], np.arange(costs[0].shape[1]), labels_of(outputs[0])
         P = data.get("partitionable", ())
     else:
         nodes, classes, labels, clusters, P = costs[0], lift.classes, lift.labels, lift.labels, ()

@@ -6,7 +6,9 @@ of the rest of the package and run on the host.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -70,33 +72,82 @@ def perturbed_grad(
 
     def call(*costs: Any, seed: Any = 0, **data: Any) -> Any:
         arrays = tuple(jnp.asarray(c) for c in costs)
-        solutions = _differentiable(inner, lift, data)(jnp.asarray(seed), *arrays)
+        ndims = inner.options.cost_ndims
+        batched = ndims is not None and arrays[0].ndim > ndims[0]
+        solutions = _differentiable(_Host(inner, data, batched), lift)(jnp.asarray(seed), *arrays)
         return solutions[0] if len(solutions) == 1 else solutions
 
     return call
 
 
-def _differentiable(f: Differentiable, lift: LiftedMWC | None, data: dict[str, Any]) -> Any:
-    ndims = f.options.cost_ndims
-    method = "sequential" if ndims is None else "expand_dims"
+@dataclass(frozen=True)
+class _Host:
+    """The torch version as callbacks on numpy arrays, which may have axes that ``vmap`` added in front."""
+
+    f: Differentiable
+    data: dict[str, Any]
+    batched: bool
+
+    def forward(self, seed: Array, *costs: Array) -> tuple[Array, ...]:
+        """Solutions."""
+        return self._mapped(seed, costs, lambda s, c: [w.detach() for w in self._solve(s, c)])
+
+    def backward(self, count: int, seed: Array, *arrays: Array) -> tuple[Array, ...]:
+        """Gradients, from `count` costs and as many upstream gradients."""
+
+        def gradients(seed: int, tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+            leaves = [c.requires_grad_() for c in tensors[:count]]
+            return torch.autograd.grad(self._solve(seed, leaves), leaves, tensors[count:])
+
+        return self._mapped(seed, arrays, gradients)
+
+    def _solve(self, seed: int, costs: list[torch.Tensor]) -> list[torch.Tensor]:
+        data = dict(self.data)
+        ndims = self.f.options.cost_ndims
+        if ndims is not None and costs[0].ndim > ndims[0]:
+            for name in self.f.options.per_instance:  # mapped instances are a batch, in which each has its item
+                if data.get(name) is not None:
+                    items = list(data[name]) if self.batched else [data[name]]
+                    data[name] = items * (len(costs[0]) // max(len(items), 1))
+        outputs = self.f.seeded(torch.Generator().manual_seed(seed))(*costs, **data)
+        return list(outputs[: len(costs)]) if isinstance(outputs, tuple) else [outputs]
+
+    def _mapped(self, seed: Array, arrays: Sequence[Array], run: Any) -> tuple[Array, ...]:
+        """Fold all axes in front of an instance's into one batch axis; seeds that are mapped are used one by one."""
+        ndims = self.f.options.cost_ndims
+        dtypes = [a.dtype for a in arrays]
+        tensors = [torch.from_numpy(np.array(a, a.dtype if a.dtype in _KNOWN else np.float32)) for a in arrays]
+        own = [t.ndim for t in tensors] if ndims is None else ndims * (len(tensors) // len(ndims))
+        leads = [t.shape[: t.ndim - d] for t, d in zip(tensors, own, strict=True)]
+        seeds = np.asarray(seed)
+        seeds = seeds.reshape((*seeds.shape, *[1] * (len(leads[0]) - seeds.ndim)))
+        lead = np.broadcast_shapes(seeds.shape, *leads)
+        whole = [t.expand(*lead, *t.shape[len(x) :]) for t, x in zip(tensors, leads, strict=True)]
+        if not lead:
+            found = run(int(seed), [t.clone() for t in whole])
+        else:
+            parts = [(int(seeds.ravel()[0]), whole)]
+            if seeds.size > 1:
+                rows = np.broadcast_to(seeds, lead).reshape(lead[0], -1)[:, 0]
+                parts = [(int(s), [t[i : i + 1] for t in whole]) for i, s in enumerate(rows)]
+            several = [run(s, [t.flatten(0, len(lead) - 1).clone() for t in part]) for s, part in parts]
+            found = [torch.cat(ws) for ws in zip(*several, strict=True)]
+            found = [w.reshape(*lead, *w.shape[1:]) for w in found]
+        return tuple(w.numpy().astype(dtype) for w, dtype in zip(found, dtypes, strict=False))
+
+
+_KNOWN = (np.float16, np.float32, np.float64)
+
+
+def _differentiable(host: _Host, lift: LiftedMWC | None) -> Any:
+    method = "sequential" if host.f.options.cost_ndims is None else "expand_dims"
 
     @jax.custom_vjp
     def solve(seed: Any, *costs: Any) -> Any:
         shapes = [_shape(c) for c in costs]
         if lift is not None and lift.label_classes is not None:
             shapes[0] = _shape(costs[0], len(lift.label_classes))
-        return jax.pure_callback(forward, tuple(shapes), seed, *costs, vmap_method=method)
-
-    def forward(seed: Array, *costs: Array) -> tuple[Array, ...]:
-        leaves, unfold = _fold(costs, ndims)
-        return tuple(unfold(w.detach().numpy()) for w in _solve(f, seed, leaves, data))
-
-    def backward(count: int, seed: Array, *arrays: Array) -> tuple[Array, ...]:
-        leaves, unfold = _fold(arrays[:count], ndims)
-        upstream, _ = _fold(arrays[count:], ndims)
-        leaves = [c.requires_grad_() for c in leaves]
-        found = torch.autograd.grad(_solve(f, seed, leaves, data), leaves, upstream)
-        return tuple(unfold(g.numpy()) for g in found)
+        return jax.pure_callback(host.forward, tuple(shapes), seed, *costs, vmap_method=method)
 
     def with_residuals(seed: Any, *costs: Any) -> tuple[Any, Any]:
         return solve(seed, *costs), (seed, costs)
@@ -104,10 +155,8 @@ def _differentiable(f: Differentiable, lift: LiftedMWC | None, data: dict[str, A
     def pull_back(residuals: Any, grads: Any) -> tuple[Any, ...]:
         seed, costs = residuals
         shapes = tuple(_shape(c) for c in costs)
-        found = jax.pure_callback(
-            lambda s, *arrays: backward(len(costs), s, *arrays), shapes, seed, *costs, *grads, vmap_method=method
-        )
-        return (None, *found)
+        backward = functools.partial(host.backward, len(costs))
+        return (None, *jax.pure_callback(backward, shapes, seed, *costs, *grads, vmap_method=method))
 
     solve.defvjp(with_residuals, pull_back)
     return solve
@@ -116,28 +165,3 @@ def _differentiable(f: Differentiable, lift: LiftedMWC | None, data: dict[str, A
 def _shape(costs: Any, last: int | None = None) -> Any:
     shape = costs.shape if last is None else (*costs.shape[:-1], last)
     return jax.ShapeDtypeStruct(shape, costs.dtype)  # type: ignore[no-untyped-call]
-
-
-def _solve(f: Differentiable, seed: Array, costs: list[torch.Tensor], data: dict[str, Any]) -> list[torch.Tensor]:
-    """Call the torch version, its randomness seeded; the first seed of a mapped call counts."""
-    generator = torch.Generator().manual_seed(int(np.asarray(seed).ravel()[0]))
-    outputs = f.seeded(generator)(*costs, **data)
-    return list(outputs[: len(costs)]) if isinstance(outputs, tuple) else [outputs]
-
-
-def _fold(
-    arrays: Sequence[Array], ndims: tuple[int, ...] | None
-) -> tuple[list[torch.Tensor], Callable[[Array], Array]]:
-    """Axes beyond one batch axis, which ``vmap`` added, become part of the batch; returns how to undo that."""
-    tensors = [torch.from_numpy(np.array(a)) for a in arrays]
-    if ndims is None:
-        return tensors, lambda w: w
-    ndims = ndims * len(tensors) if len(ndims) == 1 else ndims
-    leads = [t.shape[: t.ndim - d] for t, d in zip(tensors, ndims, strict=True)]
-    if len(set(leads)) == 1 and len(leads[0]) < 2:
-        return tensors, lambda w: w
-    lead = np.broadcast_shapes(*leads)
-    folded = [
-        t.expand(*lead, *t.shape[len(x) :]).flatten(0, len(lead) - 1) for t, x in zip(tensors, leads, strict=True)
-    ]
-    return folded, lambda w: w.reshape(*lead, *w.shape[1:])

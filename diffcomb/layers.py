@@ -114,7 +114,7 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
     partitionable : list of int or mask
         The classes P that may be split into several clusters.
     estimator : Estimator, optional
-        ``Blackbox()`` by default: COPS eq. 4.
+        ``Blackbox()`` by default: COPS eq. 4 with scales relative to the costs, from warm starts.
     solver : str
         Name of the solver, as in :func:`diffcomb.amwc`.
     anchor : {"start", "center"}

@@ -103,12 +103,17 @@ class LiftedMWC:
         ValueError
             If a fixed map has fewer labels of a class than the solution has clusters.
         """
+        if len(outputs) < 3 or np.ndim(outputs[0]) != 2:
+            raise ValueError(
+                "a lift takes solutions and targets as those of amwc: one-hot class labels (n, K), cut edges (m,), "
+                f"cluster ids (n,); got {len(outputs)} output(s)"
+            )
         x, _, clusters = outputs[:3]
         K = x.shape[1]
         mask = class_mask(data.get("partitionable", ()), K)
         count = int(clusters.max(initial=-1)) + 1
         cluster_class = np.zeros(count, np.int64)
-        cluster_class[clusters] = x.argmax(axis=1)
+        cluster_class[clusters] = labels_of(x)
         if self.label_classes is None:
             stuff = np.flatnonzero(~mask)
             things = cluster_class[mask[cluster_class]]
@@ -118,6 +123,12 @@ class LiftedMWC:
             if (classes < 0).any():
                 raise ValueError(f"label_classes of a lift must not hold padding (-1), got {classes.tolist()}")
         return BoundLift(LiftedMWC(classes, K), _assign(cluster_class, classes)[clusters])
+
+
+def labels_of(one_hot: Array) -> Array:
+    """The labels of one-hot rows (n, K); K may be 0 where n is."""
+    labels: Array = one_hot.argmax(axis=1) if one_hot.size else np.zeros(len(one_hot), np.int64)
+    return labels
 
 
 def _as_kind(array: Array, reference: Any) -> Any:

@@ -1,6 +1,8 @@
 """Contracts that every estimator keeps, driven by one registry."""
 
+import copy
 import os
+import pickle
 import warnings
 
 import numpy as np
@@ -14,6 +16,7 @@ from diffcomb import (
     Adaptive,
     Blackbox,
     CentralDifference,
+    Graph,
     Gumbel,
     LiftedMWC,
     NegativeIdentity,
@@ -159,6 +162,98 @@ def test_vmap_repeats_what_belongs_to_instances():
     shift = [np.zeros(5), np.eye(5)[0] * 100]
     expected = torch.stack([f(part, shift=shift) for part in c])
     assert torch.equal(torch.func.vmap(lambda part: f(part, shift=shift))(c), expected)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_every_nesting_of_maps_and_jacobians(batch):
+    c, _ = costs_and_gradient(0, (batch, 3), (1,))
+    c = c * 3
+    f = pg(argmin_one_hot, estimator=Blackbox(4.0), cost_ndims=1)
+    expected = torch.stack([torch.func.jacrev(f)(row) for row in c])
+    assert torch.equal(torch.func.vmap(torch.func.jacrev(f))(c), expected)
+    both = torch.func.jacrev(torch.func.vmap(f))(c)
+    assert torch.equal(torch.stack([both[b, :, b] for b in range(batch)]), expected)
+    stacked = torch.stack([c, -c])
+    twice = torch.func.vmap(torch.func.vmap(torch.func.jacrev(f)))(stacked)
+    assert torch.equal(twice[0], expected)
+    assert torch.equal(twice[1], torch.func.vmap(torch.func.jacrev(f))(-c))
+
+
+def test_an_item_of_a_single_instance_is_that_of_all_mapped_ones():
+    f = pg(lambda c, *, w: np.eye(3)[(c * w).argmin()], cost_ndims=1, per_instance=["w"])
+    w, c = np.array([50.0, 1.0, 1.0]), torch.tensor([[-1.0, -2.0, -3.0]] * 3)
+    assert torch.equal(torch.func.vmap(lambda c: f(c, w=w))(c), torch.eye(3)[[0, 0, 0]])
+
+
+def test_costs_without_axes():
+    f = pg(lambda c: (c < 0) * 1.0, estimator=Blackbox(4.0), cost_ndims=0)
+    c = torch.tensor([1.0, -1.0, -9.0], requires_grad=True)
+    f(c).sum().backward()
+    assert c.grad.tolist() == [0.0, -0.25, 0.0]
+
+
+def test_wrong_options_are_refused_when_wrapping():
+    for options, message in (
+        (dict(cost_ndims=-1), "cost_ndims must not be negative"),
+        (dict(cost_ndims=1, vectorized=True, per_instance=["w"]), "per_instance data cannot be given"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pg(rows, **options)
+    for options in (dict(estimator=Blackbox), dict(lift=5)):
+        with pytest.raises(TypeError, match="must be"):
+            pg(rows, **options)
+    for bad in (lambda: Blackbox(Uniform), lambda: IMLE(1.0, noise=Gumbel)):
+        with pytest.raises(TypeError, match="must be"):
+            bad()
+    with pytest.raises(ValueError, match="alphas must not be relative"):
+        Relative(Adaptive())
+    with pytest.raises(ValueError, match="got 1 output"):
+        pg(lambda c: c, lift=LiftedMWC())(torch.rand(3))
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [[0.0]], [[np.nan]]])
+def test_schedules_that_draw_nonsense(values):
+    class Odd:
+        def sample(self, cost_norms, grad_norms, generator):
+            return np.array(values)
+
+    c = torch.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(ValueError, match="must draw positive scales of shape"):
+        pg(argmin_one_hot, estimator=Blackbox(Odd()))(c)[0].backward()
+
+
+def test_noise_of_another_shape():
+    class Odd:
+        def sample(self, rng, shape):
+            return np.zeros(7)
+
+    with pytest.raises(ValueError, match="must draw noise of shape"):
+        pg(argmin_one_hot, estimator=IMLE(1.0, noise=Odd()))(torch.tensor([1.0, 2.0]))
+
+
+@everyone
+def test_copies_and_pickles(name):
+    f = copy.deepcopy(REGISTRY[name]())
+    again = pickle.loads(pickle.dumps(f)) if name != "straight-through" else f
+    c, g = costs_and_gradient(0, (4, 6), (4, 6))
+    grads = [
+        cost_gradient(
+            pg(argmin_one_hot, estimator=e, cost_ndims=1, generator=torch.Generator().manual_seed(0)), [c], [g]
+        )
+        for e in (f, again)
+    ]
+    assert name == "black-box, adaptive" or torch.equal(grads[0][0], grads[1][0])
+
+
+@pytest.mark.parametrize("start", ["cold", "warm", "best"])
+@pytest.mark.parametrize("lift", [None, LiftedMWC()])
+def test_empty_graphs(start, lift):
+    for K, P in ((3, [0, 1, 2]), (3, []), (0, [])):
+        n, e = torch.zeros(0, K, requires_grad=True), torch.zeros(0, requires_grad=True)
+        f = pg(amwc, estimator=Blackbox((1.0, 3.0), start=start), lift=lift)
+        z, y, *_ = f(n, e, graph=Graph(0, np.zeros((0, 2), int)), partitionable=P)
+        (z.sum() + y.sum()).backward()
+        assert n.grad.shape == (0, K)
 
 
 def test_vmap_over_lifted_solvers_and_shared_costs():

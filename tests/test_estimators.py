@@ -230,6 +230,14 @@ class TestWithoutSolves:
         (grad,) = cost_gradient(f, [torch.ones(3)], [torch.tensor([3.0, 0.0, 0.0])])
         assert grad.tolist() == [-2.0, 1.0, 1.0]
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_constant_rows_are_not_blown_up_by_rounding(self, dtype):
+        for K in range(2, 20):
+            c = torch.full((4, K), 0.1, dtype=dtype)
+            f = pg(argmin_rows, estimator=NegativeIdentity("std", axis=-1))
+            (grad,) = cost_gradient(f, [c], [torch.arange(float(K), dtype=dtype).expand(4, K).contiguous()])
+            assert grad.abs().max() < K
+
     def test_straight_through(self):
         c, g = costs_and_gradient(0, (4, 5), (4, 5))
         expected = torch.autograd.functional.vjp(lambda c: softmin(c, 0.5), c, g)[1]
@@ -253,9 +261,28 @@ class TestAdaptive:
             assert 0.3 < float((grad != 0).sum()) / 64 < 1.7
         assert 1e-4 < schedule.alpha < 100
 
+    def test_samples_are_counted_one_by_one(self):
+        c, g = costs_and_gradient(0, (64, 20), (64, 20))
+        alphas = []
+        for samples in (1, 10):
+            schedule = Adaptive(target=1.0, initial=1.0, rate=0.3)
+            estimator = IMLE(schedule, samples=samples, central=True)
+            f = pg(argmin_one_hot, estimator=estimator, cost_ndims=1, generator=gen())
+            for _ in range(40):
+                cost_gradient(f, [c], [g])
+            alphas.append(schedule.alpha)
+        assert 1 / 4 < alphas[1] / alphas[0] < 4  # the mean of ten has more entries that are not 0
+
+    def test_what_has_no_gradient_does_not_count(self):
+        schedule = Adaptive(target=2.0, initial=1.0)
+        f = pg(argmin_one_hot, estimator=Blackbox(schedule), cost_ndims=1)
+        c, g = costs_and_gradient(0, (10, 5), (10, 5))
+        cost_gradient(f, [c], [0 * g])
+        assert schedule.alpha == 1.0
+
     def test_state(self):
         schedule = Adaptive(initial=0.5)
-        schedule.observe([(np.ones(3),)])
+        schedule.observe(3.0)
         assert schedule.alpha < 0.5
         other = Adaptive()
         other.load_state_dict(schedule.state_dict())

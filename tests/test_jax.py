@@ -90,6 +90,37 @@ def test_several_costs_and_a_lift(lift):
     assert np.allclose(shared[1], torch_f(nodes[1], edges[0], **data)[1])
 
 
+def test_costs_and_gradients_that_are_mapped_differently():
+    c, _ = arrays(0, (3, 6), (1,))
+    f = perturbed_grad(argmin_one_hot, estimator=Blackbox(2.0), cost_ndims=1)
+    torch_f = in_torch(argmin_one_hot, estimator=Blackbox(2.0), cost_ndims=1)
+    weights = torch.arange(6.0)
+    (expected,) = cost_gradient(torch_f, [c], [weights.expand(3, 6)])
+    assert np.allclose(jax.vmap(jax.grad(lambda c: f(c) @ weights.numpy()))(c.numpy()), expected)
+    jacobian = torch.func.jacrev(torch_f)(c[0])
+    assert np.allclose(jax.jacrev(f)(c[0].numpy()), jacobian)
+    assert np.allclose(jax.vmap(jax.jacrev(f))(c.numpy())[0], jacobian)
+    half = jax.grad(lambda c: f(c)[0])(jax.numpy.asarray(c[0].numpy(), jax.numpy.bfloat16))
+    assert half.dtype == jax.numpy.bfloat16
+
+
+def test_mapped_seeds_and_items_of_instances():
+    c, _ = arrays(0, (2, 6), (1,))
+    smooth = perturbed_grad(argmin_one_hot, estimator=PerturbedOptimizer(1.0, 3), cost_ndims=1)
+    seeds = np.arange(2)
+    for axes, costs in (((None, 0), c[0].numpy()), ((0, 0), c.numpy())):
+        found = jax.vmap(lambda c, s: smooth(c, seed=s), in_axes=axes)(costs, seeds)
+        for b in range(2):
+            one = costs if axes[0] is None else costs[b]
+            assert np.allclose(found[b], smooth(one, seed=b))
+    w = np.array([50.0, 1.0, 1.0], np.float32)
+    f = perturbed_grad(lambda c, *, w: np.eye(3, dtype=c.dtype)[(c * w).argmin()], cost_ndims=1, per_instance=["w"])
+    costs = np.array([[-1.0, -2.0, -3.0]] * 3, np.float32)
+    assert np.allclose(jax.vmap(lambda c: f(c, w=w))(costs), np.eye(3)[[0, 0, 0]])
+    batch = np.stack([costs, costs])
+    assert np.allclose(jax.vmap(lambda c: f(c, w=[w, w * 0 + 1, w]))(batch)[1], np.eye(3)[[0, 2, 0]])
+
+
 def test_seeds_and_bad_input():
     c, _ = arrays(0, (6,), (6,))
     f = perturbed_grad(argmin_one_hot, estimator=PerturbedOptimizer(1.0, 3), cost_ndims=1)

@@ -203,6 +203,30 @@ class TestInterface:
                 assert leaves[0].grad.any()
                 assert leaves[1].grad.any()
 
+    @pytest.mark.parametrize("name", CASES)
+    def test_a_solver_that_works_in_place_does_no_harm(self, name):
+        def in_place(costs):
+            k = costs.argmin()
+            costs[:] = 0
+            return np.eye(5)[k]
+
+        c, true = costs_and_gradient(2, (6, 5), (6, 5))
+        found = []
+        for solver in (argmin_one_hot, in_place):
+            loss = fresh(CASES[name])
+            loss = dataclasses.replace(loss, share=1.0) if hasattr(loss, "share") else loss
+            before = c.clone()
+            found.append(float(solver_loss(solver, loss, cost_ndims=1, generator=gen())(c, true_costs=true)))
+            assert torch.equal(c, before)
+        assert found[0] == found[1]
+
+    def test_torch_func(self):
+        c, true = costs_and_gradient(2, (6, 5), (6, 5))
+        f = solver_loss(argmin_one_hot, SPOPlus(), cost_ndims=1)
+        leaf = c.clone().requires_grad_()
+        f(leaf, true_costs=true).backward()
+        assert torch.equal(torch.func.grad(lambda c: f(c, true_costs=true))(c), leaf.grad)
+
     def test_pools_of_different_feasible_sets(self):
         def choose(costs, *, group):
             return np.eye(len(costs))[costs.argmin()]
@@ -213,6 +237,14 @@ class TestInterface:
         f(c, true_costs=true, group=["a", "a", "b", "b"])
         assert 2 <= len(loss.pool.solutions("a")) <= 4
         assert loss.pool.solutions("c") == []
+        with pytest.raises(ValueError, match="names no keyword data"):
+            solver_loss(argmin_one_hot, Contrastive(key="grup"), cost_ndims=1)(c, true_costs=true)
+        with pytest.raises(TypeError, match="hashable"):
+            f(c, true_costs=true, group=[np.zeros(1)] * 4)
+        mixed = solver_loss(argmin_one_hot, Contrastive())
+        mixed(c[0], true_costs=true[0])
+        with pytest.raises(ValueError, match="of several sizes a key="):
+            mixed(c[0, :3], true_costs=true[0, :3])
 
     def test_a_pool_forgets_the_oldest(self):
         pool = SolutionPool(2)

@@ -83,6 +83,9 @@ class TestGradcheck:
         for bad in (PerturbedOptimizer(), LPGD(1.0, rho=1.0)):
             with pytest.raises(TypeError, match="gradcheck knows"):
                 gradcheck(argmin_one_hot, c, estimator=bad)
+        for option in (dict(normalize=True), dict(radial=False)):
+            with pytest.raises(TypeError, match="no normalize=True and no radial=False"):
+                gradcheck(perturbed_grad(argmin_one_hot, estimator=Blackbox(1.0), **option), c)
         with pytest.raises(TypeError, match="fixed scales"):
             gradcheck(argmin_one_hot, c, estimator=Blackbox())
 
@@ -145,5 +148,11 @@ class TestDiagnose:
             diagnose(argmin_one_hot, c, grads=torch.zeros(6))
         with pytest.raises(ValueError, match="scales must be positive"):
             diagnose(argmin_one_hot, c, grads=g, scales=[0.0])
+        with pytest.raises(ValueError, match=r"grads\[0\] must have shape \(6,\), got \(3,\)"):
+            diagnose(argmin_one_hot, c, grads=g[:3])
+        with pytest.raises(ValueError, match="grads must be finite"):
+            diagnose(argmin_one_hot, c, grads=g * np.nan)
+        with pytest.raises(ValueError, match="a scalar that depends on the solutions"):
+            diagnose(argmin_one_hot, c, grads=lambda w: torch.tensor(1.0))
         with pytest.raises(ValueError, match="one tensor for each of the 1 costs"):
             diagnose(argmin_one_hot, c, grads=[g, g])

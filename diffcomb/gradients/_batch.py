@@ -53,6 +53,12 @@ def make_options(
         cost_ndims = tuple(
             operator.index(d) for d in (cost_ndims if isinstance(cost_ndims, Sequence) else [cost_ndims])
         )
+    if cost_ndims is not None and min(cost_ndims, default=0) < 0:
+        raise ValueError(f"cost_ndims must not be negative, got {cost_ndims}")
+    if lift is not None and not hasattr(lift, "bind"):
+        raise TypeError(f"lift must be a lift such as LiftedMWC(), got {lift!r}")
+    if vectorized and len(per_instance):
+        raise ValueError("per_instance data cannot be given to a vectorized solver: all instances go in one call")
     if vectorized and cost_ndims is None:
         raise ValueError("a vectorized solver needs cost_ndims, the number of axes of the costs of one instance")
     if vectorized and lift is not None:
@@ -97,7 +103,7 @@ class Batch:
 
     def split(self, arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
         """The arrays of every instance."""
-        return [tuple(a[b] if self.batched else a for a in arrays) for b in range(self.size)]
+        return [tuple(a[b, ...] if self.batched else a for a in arrays) for b in range(self.size)]
 
     def instance_data(self, b: int) -> dict[str, Any]:
         """Keyword data of instance b."""
@@ -153,8 +159,8 @@ class Batch:
         new.options, new.num_costs, new.data = self.options, self.num_costs, dict(self.data)
         new.batched, new.size = True, count * self.size
         for name in self.options.per_instance:
-            if self.batched and self.data.get(name) is not None:
-                new.data[name] = list(self.data[name]) * count
+            if self.data.get(name) is not None:
+                new.data[name] = (list(self.data[name]) if self.batched else [self.data[name]]) * count
         return new
 
 
@@ -188,6 +194,6 @@ def stack_padded(parts: tuple[Any, ...]) -> Any:
     shape = np.max([p.shape for p in parts], axis=0)
     dtype = np.result_type(*parts)
     stacked = np.full((len(parts), *shape), -1 if dtype.kind == "i" else 0, dtype)
-    for target, part in zip(stacked, parts, strict=True):
-        target[tuple(slice(length) for length in part.shape)] = part
+    for b, part in enumerate(parts):
+        stacked[b, *(slice(length) for length in part.shape)] = part
     return stacked

@@ -108,12 +108,22 @@ class Run:
             for b, instance in enumerate(self.oracle.instances)
         ]
 
-    def repeated(self, count: int) -> Run:
-        """A run whose backward pass takes `count` upstream gradients for each instance of this one."""
+    def repeated(self, count: int, unit: int | None = None) -> Run:
+        """A run whose backward pass takes `count` upstream gradients for each instance of this one.
+
+        Where the forward pass was mapped, its instances lie in the inner run, in groups of `unit`; each is repeated.
+        """
+        unit = max(self.batch.size, 1) if unit is None else unit
+
+        def repeat(items: Sequence[Any]) -> list[Any]:
+            groups = [list(items[i : i + unit]) for i in range(0, len(items), unit)]
+            return [item for group in groups for item in group * count]
+
         run = Run(self.batch.folded(count), self.estimator)
-        run.oracle.instances = self.oracle.instances * count
-        if isinstance(self.oracle.memory, tuple):  # seeds and samples, one item an instance
-            run.oracle.memory = tuple(list(part) * count for part in self.oracle.memory)
+        run.oracle.instances = repeat(self.oracle.instances)
+        if isinstance(self.oracle.memory, tuple):  # what a forward pass leaves has one item an instance
+            run.oracle.memory = tuple(repeat(part) for part in self.oracle.memory)
+        run.inner = self.inner and self.inner.repeated(count, unit)
         return run
 
 
@@ -188,9 +198,10 @@ class Estimate(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], run: Run, count: int, *tensors: Any) -> tuple[Any, Any]:
-        """Each of the mapped costs has its run; where only upstream gradients are mapped, all have the same."""
+        """At the level that mapped the costs, the inner run has the instances; elsewhere only gradients are mapped."""
         size, batched = info.batch_size, run.batch.batched
-        inner = run.inner if run.inner is not None else run.repeated(size)
+        costs_are_mapped = any(d is not None for d in in_dims[2 : 2 + count])
+        inner = run.inner if costs_are_mapped and run.inner is not None else run.repeated(size)
         folded = [None if t is None else _fold(t, d, size, batched) for t, d in zip(tensors, in_dims[2:], strict=True)]
         outputs = Estimate.apply(inner, count, *folded)  # type: ignore[no-untyped-call]
         return _unfold(outputs, size, batched), (0,) * len(outputs)

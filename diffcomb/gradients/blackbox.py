@@ -10,7 +10,7 @@ import torch
 from .._arrays import Array
 from .differences import Arrays, Point, check_start, multi_scale
 from .oracle import Oracle
-from .schedules import Schedule, Uniform, as_schedule
+from .schedules import LogGrid, Relative, Schedule, as_schedule
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Blackbox:
     Parameters
     ----------
     lambdas : schedule, float or sequence of float
-        The scales, drawn anew for every instance and backward pass; ``Uniform(1, 5000, 5)`` by default.
-    start : {"cold", "warm", "best"}
+        The scales, drawn anew for every instance and backward pass; ``Relative(LogGrid(0.1, 10, 5))`` by default, which
+        knows no units. The paper's choice is ``Uniform(1, 5000, 5)``.
+    start : {"auto", "cold", "warm", "best"}
         Where the perturbed solves start. "cold": from nothing, as in the paper. "warm": from the forward
         solution, which the solver takes as ``init=``; with a solver that never returns anything worse than
         `init`, no perturbed solution is worse for the perturbed costs than the forward one. "best": both,
-        keeping the better for the perturbed costs, at twice the price.
+        keeping the better for the perturbed costs, at twice the price. "auto": warm with this package's default
+        solver and without a repair, else cold.
     repair : bool
         Use all solutions found in one backward pass, the forward one among them, as a pool: W(c) is the best
         of the pool for c, and W(c + λ g) the best of it for c + λ g. An exact solver is not affected. With a
@@ -49,10 +51,10 @@ class Blackbox:
         self,
         lambdas: Schedule | float | Sequence[float] | None = None,
         *,
-        start: str = "cold",
+        start: str = "auto",
         repair: bool = False,
     ) -> None:
-        object.__setattr__(self, "lambdas", Uniform(1, 5000, 5) if lambdas is None else as_schedule(lambdas))
+        object.__setattr__(self, "lambdas", Relative(LogGrid(0.1, 10, 5)) if lambdas is None else as_schedule(lambdas))
         object.__setattr__(self, "start", check_start(start))
         object.__setattr__(self, "repair", bool(repair))
 

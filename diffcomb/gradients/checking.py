@@ -73,6 +73,8 @@ def gradcheck(
     used = estimator or f.estimator
     if not hasattr(used, "points") or getattr(used, "rho", None) is not None:
         raise TypeError(f"gradcheck knows Blackbox, CentralDifference and LPGD without rho, got {used!r}")
+    if f.options.normalize or not f.options.radial:
+        raise TypeError("gradcheck compares whole gradients: it takes no normalize=True and no radial=False")
     schedule = getattr(used, "lambdas", getattr(used, "taus", None))
     if not isinstance(schedule, Fixed):
         raise TypeError(f"gradcheck needs fixed scales, got {schedule!r}")
@@ -153,7 +155,8 @@ def _compare(
 
 def _not_exact(oracle: Oracle, b: int, where: list[Arrays]) -> str:
     """Whether one of the solver's own solutions beats another for the other's costs."""
-    found = list(oracle.solve_many([Job(b, lambda c=c: c) for c in where]))  # type: ignore[misc]
+    jobs = [Job(b, lambda c=c: tuple(x.copy() for x in c)) for c in where]  # type: ignore[misc]
+    found = list(oracle.solve_many(jobs))
     for number, c in enumerate(where):
         own = inner(c, found[number])
         best = min(inner(c, w) for w in found)

@@ -143,12 +143,12 @@ def diagnose(
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     run = outputs[0].grad_fn.run
     upstream = run.upstream(_upstream(outputs, grads, len(leaves)))
-    pairs = [
-        (b, i, g, norm(i.costs) / norm(g)) for b, (i, g) in enumerate(zip(run.oracle.instances, upstream, strict=True))
-        if norm(g) > 0
-    ]  # fmt: skip
+    if not all(np.isfinite(part).all() for g in upstream for part in g):
+        raise ValueError("grads must be finite, got NaN or infinity")
+    together = enumerate(zip(run.oracle.instances, upstream, strict=True))
+    pairs = [(b, i, g, (norm(i.costs) or 1.0) / norm(g)) for b, (i, g) in together if norm(g) > 0]
     if not pairs:
-        raise ValueError("grads must not be zero for every instance")
+        raise ValueError(f"grads must not be zero for every instance; there are {len(upstream)}")
     rows, before = [], [None] * len(pairs)
     for alpha in alphas:
         row, before = _sweep(run.oracle, pairs, float(alpha), start, before)
@@ -165,11 +165,17 @@ def _upstream(outputs: tuple[Any, ...], grads: Any, count: int) -> list[Any]:
         leaves = [w.detach().requires_grad_() for w in outputs[:count]]
         with torch.enable_grad():
             loss = grads(*leaves, *outputs[count:])
+            if not is_tensor(loss) or not loss.requires_grad or loss.numel() != 1:
+                raise ValueError(f"grads must return a loss, a scalar that depends on the solutions, got {loss!r}")
             return list(torch.autograd.grad(loss, leaves, allow_unused=True))
     parts = list(grads) if isinstance(grads, (tuple, list)) else [grads]
     if len(parts) != count:
         raise ValueError(f"grads must hold one tensor for each of the {count} costs, got {len(parts)}")
-    return [None if g is None else torch.as_tensor(g) for g in parts]
+    tensors = [None if g is None else torch.as_tensor(g) for g in parts]
+    for number, (g, w) in enumerate(zip(tensors, outputs, strict=False)):
+        if g is not None and g.shape != w.shape:
+            raise ValueError(f"grads[{number}] must have shape {tuple(w.shape)}, got {tuple(g.shape)}")
+    return tensors
 
 
 def _sweep(

@@ -21,7 +21,7 @@ from ._fused import add_difference, perturbed
 from .oracle import Instance, Job, Oracle
 from .schedules import Schedule
 
-STARTS = ("cold", "warm", "best")
+STARTS = ("auto", "cold", "warm", "best")
 Arrays = tuple[Array, ...]
 
 
@@ -57,25 +57,42 @@ def multi_scale(
 ) -> list[Arrays]:
     """Draw scales λ, take the differences at ``points(b, scales)`` of every instance b, tell the schedule of them."""
     scales = sample_scales(schedule, oracle, grads, generator)
-    results = weighted_differences(oracle, grads, [points(b, row) for b, row in enumerate(scales)], start, repair)
+    chosen = [points(b, row) for b, row in enumerate(scales)]
+    results, changes = weighted_differences(oracle, grads, chosen, start, repair)
     if hasattr(schedule, "observe"):
-        schedule.observe(results)
+        # A solver that revisits tells the differences only: that of one scale counts the same, several are pooled.
+        seen = changes if changes is not None else [
+            float(sum(np.count_nonzero(part) for part in parts))
+            for parts, g in zip(results, grads, strict=True)
+            if any(part.any() for part in g)
+        ]  # fmt: skip
+        if seen:
+            schedule.observe(float(np.mean(seen)))
     return results
 
 
 def sample_scales(schedule: Schedule, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> Array:
     """Draw the scales λ of every instance, shape (B, N); norms are taken only where the schedule looks at them."""
     if not getattr(schedule, "relative", True):
-        unit = np.ones(len(grads))
-        return schedule.sample(unit, unit, generator)
-    cost_norms = np.array([_cost_norm(instance) for instance in oracle.instances])
-    return schedule.sample(cost_norms, np.array([norm(g) for g in grads]), generator)
+        cost_norms = grad_norms = np.ones(len(grads))
+    else:
+        cost_norms = np.array([_cost_norm(instance) for instance in oracle.instances])
+        grad_norms = np.array([norm(g) for g in grads])
+    scales = np.asarray(schedule.sample(cost_norms, grad_norms, generator))
+    if scales.ndim != 2 or len(scales) != len(grads) or not (scales > 0).all() or not np.isfinite(scales).all():
+        raise ValueError(
+            f"{schedule!r} must draw positive scales of shape (B, N) with B = {len(grads)}, got {scales!r:.80}"
+        )
+    return scales
 
 
 def weighted_differences(
     oracle: Oracle, grads: list[Arrays], points: list[list[Point]], start: str = "cold", repair: bool = False
-) -> list[Arrays]:
+) -> tuple[list[Arrays], list[float] | None]:
     """Return, for every instance, the sum over its points of weight * [W(point) - W(c)], pulled back.
+
+    The second list says, for every instance that was solved, how many entries of its solution a scale changed, on
+    average; it is None where the solver itself took the differences.
 
     Parameters
     ----------
@@ -87,10 +104,12 @@ def weighted_differences(
     start, repair
         As in :class:`Blackbox`.
     """
+    if start == "auto":
+        start = "warm" if not repair and all(i.can_revisit for i in oracle.instances) else "cold"
     if start == "warm" and not repair:
         found = _revisited(oracle, grads, points)
         if found is not None:
-            return found
+            return found, None
     starts = ("cold", "warm") if start == "best" else (start,)
     active = [b for b, g in enumerate(grads) if any(part.any() for part in g)]
     jobs = [
@@ -102,6 +121,7 @@ def weighted_differences(
     ]
     solutions = oracle.solve_many(jobs)
     results = [tuple(np.zeros_like(c) for c in instance.own_costs) for instance in oracle.instances]
+    changes = []
     for b in active:
         moved = [
             solution
@@ -110,8 +130,9 @@ def weighted_differences(
                 islice(solutions, len(starts)) if point.solution is None else [point.solution] * len(starts)
             )
         ]
-        results[b] = _sum_up(oracle.instances[b], grads[b], points[b], moved, repair)
-    return results
+        results[b], count = _sum_up(oracle.instances[b], grads[b], points[b], moved, repair)
+        changes.append(count)
+    return results, changes
 
 
 def _revisited(oracle: Oracle, grads: list[Arrays], points: list[list[Point]]) -> list[Arrays] | None:
@@ -133,7 +154,9 @@ def _revisited(oracle: Oracle, grads: list[Arrays], points: list[list[Point]]) -
     return thread_map(one, range(len(grads)))
 
 
-def _sum_up(instance: Instance, grad: Arrays, points: list[Point], moved: list[Arrays], repair: bool) -> Arrays:
+def _sum_up(
+    instance: Instance, grad: Arrays, points: list[Point], moved: list[Arrays], repair: bool
+) -> tuple[Arrays, float]:
     """Add up the differences of one instance; `moved` holds its solutions, point by point."""
     choices = len(moved) // len(points)
     pool = [instance.solutions, *moved]
@@ -155,7 +178,19 @@ def _sum_up(instance: Instance, grad: Arrays, points: list[Point], moved: list[A
     for point, pick in zip(points, picks, strict=True):
         for part, after, before in zip(sums, pool[pick], pool[reference], strict=True):
             add_difference(part, after, before, point.weight)
-    return instance.pull_back(sums)
+    chosen = [pool[pick] for pick in picks]
+    return instance.pull_back(sums), _changes(points, chosen, pool[reference])
+
+
+def _changes(points: list[Point], solutions: list[Arrays], reference: Arrays) -> float:
+    """How many entries a scale changes, on average: against the solution with the same noise, if there is one."""
+    base = {id(p.shift): w for p, w in zip(points, solutions, strict=True) if p.shift is not None and p.scale <= 0}
+    counts = [
+        sum(np.count_nonzero(a != b) for a, b in zip(w, base.get(id(p.shift), reference), strict=True))
+        for p, w in zip(points, solutions, strict=True)
+        if p.scale > 0
+    ]
+    return float(sum(counts)) / max(len(counts), 1)
 
 
 def _costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:

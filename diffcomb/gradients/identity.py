@@ -55,14 +55,16 @@ class NegativeIdentity:
         """P'(c)^T g; constant costs have no direction, so that only the mean is taken out of their gradient."""
         if self.projection == "none" or not g.size:
             return g
+        largest = np.abs(c).max(self.axis, keepdims=True)
         if self.projection in ("mean", "std"):
             c, g = c - c.mean(self.axis, keepdims=True), g - g.mean(self.axis, keepdims=True)
         if self.projection == "mean":
             return g
         square = np.square(c).mean if self.projection == "std" else np.square(c).sum
         length = np.sqrt(square(self.axis, keepdims=True))
-        length = np.where(length > 0, length, 1)
-        unit = c / length
+        rounding = 8 * np.finfo(c.dtype).eps * largest  # what is left of costs that are all the same
+        length = np.where(length > rounding, length, 1)
+        unit = np.where(length > rounding, c / length, 0)
         along = (g * unit).mean if self.projection == "std" else (g * unit).sum
         projected: Array = (g - unit * along(self.axis, keepdims=True)) / length
         return projected.astype(g.dtype, copy=False)

@@ -57,7 +57,7 @@ class IMLE:
         samples: int = 1,
         forward: str = "noisy",
         central: bool = False,
-        start: str = "cold",
+        start: str = "auto",
         repair: bool = False,
     ) -> None:
         if forward not in ("noisy", "clean"):

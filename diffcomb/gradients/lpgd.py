@@ -53,7 +53,7 @@ class LPGD:
         *,
         rho: float | None = None,
         envelope: str = "average",
-        start: str = "cold",
+        start: str = "auto",
         repair: bool = False,
     ) -> None:
         if envelope not in ENVELOPES:

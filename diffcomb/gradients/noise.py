@@ -88,7 +88,7 @@ class SumOfGamma:
 
 def check_noise(noise: object, needs_score: bool = False) -> None:
     """Raise a TypeError unless `noise` can be drawn, and has a score where one is needed."""
-    if not isinstance(noise, Noise):
+    if isinstance(noise, type) or not isinstance(noise, Noise):
         raise TypeError(f"noise must be a noise such as Normal(), got {noise!r}")
     if needs_score and not hasattr(noise, "score"):
         raise TypeError(f"noise must have a density, as Normal() and Gumbel() have, got {noise!r}")
@@ -124,6 +124,9 @@ def noise_for(noise: Noise, sigma: float, seed: int, like: Arrays) -> Callable[[
             return kept[0]
         rng = np.random.default_rng(int(seed))
         drawn = tuple(sigma * noise.sample(rng, c.shape) for c in like)
+        for sample, c in zip(drawn, like, strict=True):
+            if np.shape(sample) != c.shape:
+                raise ValueError(f"{noise!r} must draw noise of shape {c.shape}, got {np.shape(sample)}")
         if sum(c.size for c in like) <= KEPT:
             kept.append(drawn)
         return drawn

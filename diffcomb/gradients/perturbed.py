@@ -43,7 +43,7 @@ def perturbed_grad(
         Solvers of this package are given as they are: ``perturbed_grad(amwc)`` maps ``(node_costs, edge_costs,
         graph=..., partitionable=...)`` to one-hot class labels (n, K), cut indicators (m,) and cluster ids.
     estimator : Estimator, optional
-        How to differentiate; ``Blackbox()`` by default, COPS eq. 4 with λ in [1, 5000] and N = 5.
+        How to differentiate; ``Blackbox()`` by default: COPS eq. 4 with N = 5 scales relative to the costs.
     lift : LiftedMWC or similar, optional
         Carries costs and solutions to a finer space in which the loss lives. The solutions returned are then
         the lifted ones, and the auxiliary outputs are followed by those of the lift.
@@ -106,7 +106,7 @@ def perturbed_grad(
             perturbed_grad, estimator=estimator, lift=lift, generator=generator, cost_ndims=cost_ndims,
             vectorized=vectorized, per_instance=per_instance, arrays=arrays, normalize=normalize, radial=radial,
         )  # fmt: skip
-    if estimator is not None and not hasattr(estimator, "gradients"):
+    if estimator is not None and (isinstance(estimator, type) or not hasattr(estimator, "gradients")):
         raise TypeError(f"estimator must be an estimator such as Blackbox(lambdas=...), got {estimator!r}")
     options = make_options(solver, lift, generator, cost_ndims, vectorized, per_instance, arrays, normalize, radial)
     return Differentiable(solver, options, estimator or Blackbox())

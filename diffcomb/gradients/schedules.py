@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -130,7 +129,10 @@ class Relative:
     alphas: Schedule
 
     def __init__(self, alphas: float | Sequence[float] | Schedule) -> None:
-        object.__setattr__(self, "alphas", as_schedule(alphas))
+        schedule = as_schedule(alphas)
+        if isinstance(schedule, (Relative, Adaptive)):
+            raise ValueError(f"alphas must not be relative themselves, got {schedule!r}")
+        object.__setattr__(self, "alphas", schedule)
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Draw α and scale it by the instance's norms, shape (B, N); costs of norm 0 count as norm 1."""
@@ -143,14 +145,14 @@ class Relative:
 class Adaptive:
     """λ = α ‖c‖ / ‖g‖ with an α that follows how sparse the estimates are (AIMLE; Minervini et al., AAAI 2023).
 
-    After every backward pass α grows by a factor if the estimated gradients have had fewer entries that are not zero
-    than the target, and shrinks by it if more: both ways. The paper adds and subtracts a constant instead; a factor
+    After every backward pass α grows by a factor if perturbations have changed fewer entries of the solutions than the
+    target, and shrinks by it if more: both ways. The paper adds and subtracts a constant instead; a factor
     keeps α positive and needs no unit. A schedule of this kind has a state, so give every solver its own.
 
     Parameters
     ----------
     target : float
-        Non-zero entries of an instance's gradient, on average.
+        Entries of a solution that a perturbation should change, on average over a batch.
     initial : float
         α at the beginning.
     rate : float
@@ -186,22 +188,17 @@ class Adaptive:
         self.factors: tuple[float, ...] = Fixed(factors).values
         self.alpha: float = float(initial)
         self._nonzeros: float | None = None
-        self._lock: threading.Lock = threading.Lock()
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Return the scales at the present α, shape (B, len(factors))."""
         return Relative([self.alpha * f for f in self.factors]).sample(cost_norms, grad_norms, generator)
 
-    def observe(self, gradients: list[tuple[Array, ...]]) -> None:
-        """Take note of the gradients of a batch, and move α."""
-        if not gradients:
-            return
-        count = sum(np.count_nonzero(part) for parts in gradients for part in parts) / len(gradients)
-        with self._lock:
-            past = count if self._nonzeros is None else self._nonzeros
-            self._nonzeros = self.memory * past + (1 - self.memory) * count
-            step = self.rate * np.sign(self.target - self._nonzeros)
-            self.alpha = float(np.clip(self.alpha * math.exp(step), 1e-12, 1e12))
+    def observe(self, count: float) -> None:
+        """Take note of how many entries of a solution a perturbation has changed on average, and move α."""
+        past = count if self._nonzeros is None else self._nonzeros
+        self._nonzeros = self.memory * past + (1 - self.memory) * count
+        step = self.rate * np.sign(self.target - self._nonzeros)
+        self.alpha = float(np.clip(self.alpha * math.exp(step), 1e-12, 1e12))
 
     def state_dict(self) -> dict[str, float | None]:
         """What :meth:`load_state_dict` restores."""
@@ -218,7 +215,7 @@ class Adaptive:
 
 def as_schedule(value: Any) -> Schedule:
     """Return a schedule as it is, and a number or numbers as a :class:`Fixed` schedule."""
-    if isinstance(value, Schedule):
+    if isinstance(value, Schedule) and not isinstance(value, type):
         return value
     if isinstance(value, (Real, list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1):
         return Fixed(value)  # type: ignore[arg-type]

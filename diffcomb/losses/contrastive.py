@@ -11,7 +11,7 @@ import torch
 from .._arrays import Array
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
-from .pool import SolutionPool, check_share, flat, keys_of, stacked, unflat
+from .pool import SolutionPool, check_pool, check_share, flat, keys_of, stacked, unflat
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Contrastive:
         if self.kind not in ("nce", "map"):
             raise ValueError(f"kind must be 'nce' or 'map', got {self.kind!r}")
         check_share(self.share)
+        check_pool(self.pool)
 
     def evaluate(
         self, oracle: Oracle, true_costs: list[Arrays] | None, generator: torch.Generator | None

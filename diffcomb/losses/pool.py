@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,9 +54,19 @@ class SolutionPool:
         for instance, key in zip(oracle.instances, keys, strict=True):
             self.add(instance.solutions, key)
         chosen = [b for b, u in enumerate(draws) if u < share]
-        found = oracle.solve_many([Job(b, lambda b=b: oracle.instances[b].costs) for b in chosen])  # type: ignore[misc]
+
+        def copied(b: int) -> Arrays:
+            return tuple(c.copy() for c in oracle.instances[b].costs)  # a solver may work in place
+
+        found = oracle.solve_many([Job(b, partial(copied, b)) for b in chosen])
         for b, w in zip(chosen, found, strict=True):
             self.add(w, keys[b])
+
+
+def check_pool(pool: object) -> None:
+    """Raise a TypeError unless `pool` is a pool."""
+    if not isinstance(pool, SolutionPool):
+        raise TypeError(f"pool must be a SolutionPool(), got {pool!r}")
 
 
 def check_share(share: float) -> None:
@@ -70,11 +81,18 @@ def keys_of(oracle: Oracle, name: str | None) -> list[Hashable]:
         if any(instance.lift is not None for instance in oracle.instances):
             raise ValueError("a pool needs a key where solutions are lifted: every target has labels of its own")
         return [None] * len(oracle.instances)
-    return [instance.data.get(name) for instance in oracle.instances]
+    for instance in oracle.instances:
+        if name not in instance.data:
+            raise ValueError(f"key={name!r} names no keyword data of the solver, got {sorted(instance.data)}")
+        if not isinstance(instance.data[name], Hashable):
+            raise TypeError(f"key={name!r} must name hashable data, got {type(instance.data[name]).__name__}")
+    return [instance.data[name] for instance in oracle.instances]
 
 
 def stacked(solutions: list[Arrays]) -> np.ndarray:
     """Solutions as the rows of one matrix, in float64."""
+    if len({tuple(w.shape for w in s) for s in solutions}) > 1:
+        raise ValueError("solutions of a pool must have the same shapes; give problems of several sizes a key=")
     return np.stack([np.concatenate([w.ravel() for w in s]) for s in solutions]).astype(np.float64)
 
 

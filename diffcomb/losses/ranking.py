@@ -12,7 +12,7 @@ from .._arrays import Array
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
-from .pool import SolutionPool, check_share, flat, keys_of, stacked, unflat
+from .pool import SolutionPool, check_pool, check_share, flat, keys_of, stacked, unflat
 
 KINDS = ("pointwise", "pairwise", "listwise")
 
@@ -49,6 +49,7 @@ class Ranking:
         check_positive(self.temperature, "temperature")
         check_positive(self.margin, "margin")
         check_share(self.share)
+        check_pool(self.pool)
 
     def evaluate(
         self, oracle: Oracle, true_costs: list[Arrays] | None, generator: torch.Generator | None

@@ -83,7 +83,7 @@ def solver_loss(
     >>> bool(costs.grad[0, 0] > 0 > costs.grad[0, 1])  # descent makes item 0 cheaper
     True
     """
-    if not hasattr(loss, "evaluate"):
+    if isinstance(loss, type) or not hasattr(loss, "evaluate"):
         raise TypeError(f"loss must be a loss such as FenchelYoung(), got {loss!r}")
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
@@ -102,55 +102,62 @@ class SolverLoss:
     def __call__(self, *costs: Any, target: Any = None, true_costs: Any = None, **data: Any) -> Any:
         """Evaluate; see `solver_loss`."""
         tensors = as_tensors(self.options, costs)
-        batch = Batch(self.options, tensors, data)
         if true_costs is None and (target is None or self.loss.needs_true_costs):
             missing = "true_costs" if self.loss.needs_true_costs else "target or true_costs"
             raise TypeError(f"{type(self.loss).__name__} needs {missing}=")
-        truth = None if true_costs is None else _known(batch, tensors, true_costs, "true_costs")
-        known = None if target is None else _known(batch, tensors, target, "target", auxiliary=True)
-        oracle = Oracle(self.options.solver, [])
-        if batch.size:
-            _set_instances(oracle, batch, tensors, truth, known)
-        true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
-        values = _Evaluate.apply(self, oracle, true, batch.batched, *tensors)  # type: ignore[no-untyped-call]
+        batch = Batch(self.options, tensors, data)
+        values, *_ = _Evaluate.apply(self, batch, target, true_costs, *tensors)  # type: ignore[no-untyped-call]
         if not batch.batched:
             return values[0]
         return values if self.reduction == "none" else getattr(values, self.reduction)()
+
+    def evaluate(
+        self, batch: Batch, target: Any, true_costs: Any, tensors: Sequence[torch.Tensor]
+    ) -> tuple[Array, list[Array]]:
+        """Losses of all instances, and their gradients stacked over the batch."""
+        truth = None if true_costs is None else _known(batch, tensors, true_costs, "true_costs")
+        known = None if target is None else _known(batch, tensors, target, "target", auxiliary=True)
+        oracle = Oracle(self.options.solver, [])
+        if batch.size == 0:
+            return np.zeros(0), [np.zeros(tuple(t.shape)) for t in tensors]
+        _set_instances(oracle, batch, tensors, truth, known)
+        true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
+        values, lifted = self.loss.evaluate(oracle, true, self.options.generator)
+        pulled = [i.pull_back(g) for i, g in zip(oracle.instances, lifted, strict=True)]
+        return values, [np.stack(p) if batch.batched else p[0] for p in zip(*pulled, strict=True)]
 
     def __repr__(self) -> str:
         return f"solver_loss({self.options.solver.name}, {self.loss}, reduction={self.reduction!r})"
 
 
 class _Evaluate(torch.autograd.Function):
-    """The losses of a batch, with the gradients that were computed with them."""
+    """The losses of a batch, and the gradients that were computed with them as further outputs."""
 
     @staticmethod
-    def forward(
-        ctx: Any, f: SolverLoss, oracle: Oracle, true: Any, batched: bool, *costs: torch.Tensor
-    ) -> torch.Tensor:
-        if not oracle.instances:
-            ctx.gradients = [torch.zeros_like(c) for c in costs]
-            return costs[0].new_zeros(0)
-        values, lifted = f.loss.evaluate(oracle, true, f.options.generator)
-        pulled = [i.pull_back(g) for i, g in zip(oracle.instances, lifted, strict=True)]
-        stacked = [np.stack(parts) if batched else parts[0] for parts in zip(*pulled, strict=True)]
-        ctx.gradients = [copied(g).to(c) for g, c in zip(stacked, costs, strict=True)]
-        ctx.batched = batched
-        return copied(np.asarray(values)).to(costs[0])
+    def forward(f: SolverLoss, batch: Batch, target: Any, true_costs: Any, *costs: torch.Tensor) -> Any:
+        values, gradients = f.evaluate(batch, target, true_costs, costs)
+        return (
+            copied(np.asarray(values)).to(costs[0]),
+            *(copied(g).to(c) for g, c in zip(gradients, costs, strict=True)),
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        ctx.batched = inputs[1].batched
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[Any, ...]:
         def times(g: torch.Tensor) -> torch.Tensor:
-            return g * (grad.reshape(-1, *[1] * (g.ndim - 1)) if ctx.batched else grad[0]) if g.numel() else g
+            return g * (grad.reshape(-1, *[1] * (g.ndim - 1)) if ctx.batched else grad[0])
 
-        if not hasattr(ctx, "batched"):
-            return (None, None, None, None, *ctx.gradients)
-        return (None, None, None, None, *(times(g) for g in ctx.gradients))
+        return (None, None, None, None, *(times(g) for g in ctx.saved_tensors))
 
 
 def _known(
-    batch: Batch, tensors: list[torch.Tensor], value: Any, name: str, auxiliary: bool = False
+    batch: Batch, tensors: Sequence[torch.Tensor], value: Any, name: str, auxiliary: bool = False
 ) -> list[tuple[Any, ...]]:
     """Targets or true costs of every instance; behind the arrays of the costs' shapes come auxiliary outputs."""
     parts = tuple(value) if isinstance(value, (tuple, list)) else (value,)
@@ -166,7 +173,7 @@ def _known(
     return [(*own, *more) for own, more in zip(batch.split(arrays), extra, strict=True)]
 
 
-def _set_instances(oracle: Oracle, batch: Batch, tensors: list[torch.Tensor], truth: Any, known: Any) -> None:
+def _set_instances(oracle: Oracle, batch: Batch, tensors: Sequence[torch.Tensor], truth: Any, known: Any) -> None:
     """Make instances whose solutions are the targets; where there are none, of the true costs."""
     costs = batch.split(batch.arrays(tensors))
     data = [batch.instance_data(b) for b in range(batch.size)]

@@ -113,7 +113,7 @@ def _least_scales(r: Revisit) -> tuple[Array, Array]:
     least, grad_low = np.empty(n, np.float64), np.empty(n, r.node_grad.dtype)
 
     def part(first: int, last: int) -> None:
-        r.node_grad[first:last].min(axis=1, out=grad_low[first:last])
+        r.node_grad[first:last].min(axis=1, out=grad_low[first:last], initial=np.inf)
         _least_scales_of(
             r.level.adjacency, r.level.node_costs, r.base_low, r.classes, *r.start, r.node_grad, grad_low, r.reach,
             first, last, least,

@@ -195,5 +195,6 @@ def stack_padded(parts: tuple[Any, ...]) -> Any:
     dtype = np.result_type(*parts)
     stacked = np.full((len(parts), *shape), -1 if dtype.kind == "i" else 0, dtype)
     for b, part in enumerate(parts):
-        stacked[b, *(slice(length) for length in part.shape)] = part
+        places: tuple[Any, ...] = (b, *(slice(length) for length in part.shape))
+        stacked[places] = part
     return stacked

@@ -1,6 +1,6 @@
 """PyEPO's own problems, with PyEPO's implementations and ours side by side: regret, and time of a backward pass.
 
-    pip install pyepo gurobipy
+    pip install -e ".[bench,peers]"
     python benchmarks/pyepo_suite.py
 
 Data, linear model, optimiser (Adam, 1e-2), batches and epochs are the same for all; so is the exact solver, a dynamic

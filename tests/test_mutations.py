@@ -35,7 +35,7 @@ MUTATIONS = [
     (GRADIENTS + "imle.py", "Point(0.0, -sum(", "Point(0.0, sum(", ESTIMATORS_TEST, "same_noise"),
     (GRADIENTS + "imle.py", "share = self.samples * len(scales)", "share = len(scales)", ESTIMATORS_TEST, "without_noise"),
     (GRADIENTS + "smoothing.py", "value / (S * self.sigma)", "value / S", ESTIMATORS_TEST, "jacobian"),
-    (GRADIENTS + "smoothing.py", "(values.sum() - values) / (S - 1)", "(values.sum() - values) / S", ESTIMATORS_TEST, "control_variate"),
+    (GRADIENTS + "smoothing.py", "values = values - (values.sum()", "values = values + (values.sum()", ESTIMATORS_TEST, "control_variate"),
     (GRADIENTS + "identity.py", "tuple(-self._pull_back", "tuple(self._pull_back", ESTIMATORS_TEST, "negative_identity"),
     (GRADIENTS + "schedules.py", "self.target - self._nonzeros", "self._nonzeros - self.target", ESTIMATORS_TEST, "both_ways"),
     (GRADIENTS + "_run.py", "(g - along *", "(g + along *", ESTIMATORS_TEST, "nothing_is_left"),

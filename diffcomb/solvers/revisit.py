@@ -21,11 +21,11 @@ from .._arrays import Array, float_array
 from .._numba import njit
 from .._threads import thread_map, thread_ranges
 from ..problem import Problem
-from ._adjacency import adjacency_of, end, span
+from ._adjacency import adjacency_of
 from ._label_costs import LabelCosts
 from ._labels import Labels
 from ._level import Level, finest_level
-from ._local_moving import max_degree
+from ._local_moving import gather, max_degree
 
 MIN_PART = 2**13  # nodes: a thread's share of the one pass over the graph
 
@@ -146,14 +146,7 @@ def _least_scales_of(
         if slope <= 0:
             least[i] = np.inf
             continue
-        count = 0
-        begin, stop = span(adjacency, i)
-        for h in range(begin, stop):
-            c = z[end(adjacency, i, h)]
-            before = sums[c]
-            touched[count] = c
-            count += before == 0
-            sums[c] = before + adjacency.weights[h]
+        count = gather(adjacency, i, z, sums, touched)
         here = sums[z[i]] - base[i, classes[label]]
         second = -np.float64(base_low[i])  # at least as much as any cluster without edges to i has to offer
         for t in range(count):

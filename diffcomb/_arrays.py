@@ -66,7 +66,7 @@ def float_array(value: Any, name: str, shape: str) -> Array:
         array = array.astype(np.float64)
     if array.ndim and not (array.flags.c_contiguous and array.dtype.isnative):
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    if not _all_finite(array):
+    if not all_finite(array):
         bad = np.argwhere(~np.isfinite(array))
         where = ", ".join(str(i) for i in bad[0])
         raise ValueError(
@@ -76,7 +76,8 @@ def float_array(value: Any, name: str, shape: str) -> Array:
     return array
 
 
-def _all_finite(array: Array) -> bool:
+def all_finite(array: Array) -> bool:
+    """Whether no value is NaN or infinite."""
     # One pass without a temporary decides the common case: only a non-finite value makes the sum non-finite,
     # except for an overflow of huge finite values, which the exact test then acquits.
     with np.errstate(over="ignore", invalid="ignore"):

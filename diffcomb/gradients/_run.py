@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import Array, to_numpy
+from .._arrays import Array, all_finite, to_numpy
 from ._batch import Batch, copied, stack_padded
 from .differences import norm
 from .oracle import Estimator, Instance, Oracle
@@ -83,13 +83,13 @@ class Run:
         instances, options = self.oracle.instances, self.batch.options
         upstream = self.upstream(grads)
         for number in range(self.batch.num_costs):
-            if not all(np.isfinite(g[number]).all() for g in upstream):
+            if not all(all_finite(g[number]) for g in upstream):
                 raise ValueError(f"the gradient with respect to solution {number} holds NaN or infinity")
         results = self.estimator.gradients(self.oracle, upstream, options.generator)
         if options.normalize or not options.radial:
             results = [without_radial(i, r) for i, r in zip(instances, results, strict=True)]
         for number in range(self.batch.num_costs):
-            if not all(np.isfinite(result[number]).all() for result in results):
+            if not all(all_finite(result[number]) for result in results):
                 raise ValueError(
                     f"the estimated gradient of costs[{number}] is not finite: the scales λ are too small or too "
                     f"large for {instances[0].own_costs[number].dtype}"

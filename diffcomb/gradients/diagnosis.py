@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import Array, is_tensor
+from .._arrays import Array, all_finite, is_tensor
 from .blackbox import Blackbox
 from .differences import Arrays, Point, _costs_at, check_start, inner, norm
 from .oracle import Instance, Job
@@ -143,7 +143,7 @@ def diagnose(
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     run = outputs[0].grad_fn.run
     upstream = run.upstream(_upstream(outputs, grads, len(leaves)))
-    if not all(np.isfinite(part).all() for g in upstream for part in g):
+    if not all(all_finite(part) for g in upstream for part in g):
         raise ValueError("grads must be finite, got NaN or infinity")
     together = enumerate(zip(run.oracle.instances, upstream, strict=True))
     pairs = [(b, i, g, (norm(i.costs) or 1.0) / norm(g)) for b, (i, g) in together if norm(g) > 0]

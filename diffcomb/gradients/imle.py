@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from .._arrays import Array
 from .differences import Arrays, Point, check_start, multi_scale
-from .noise import Gumbel, Noise, check_noise, check_samples, check_sigma, draw_seeds, mean_of, noise_for
-from .oracle import Job, Oracle
-from .schedules import Schedule, as_schedule
+from .noise import Gumbel, Noise, check_noise, check_samples, draws_for, mean_of, solve_noisy
+from .oracle import Oracle
+from .schedules import Schedule, as_schedule, check_positive
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class IMLE:
             raise ValueError(f"forward must be 'noisy' or 'clean', got {forward!r}")
         noise = Gumbel() if noise is None else noise
         check_noise(noise)
-        check_sigma(sigma)
+        check_positive(sigma, "sigma")
         check_samples(samples)
         object.__setattr__(self, "lambdas", as_schedule(lambdas))
         object.__setattr__(self, "noise", noise)
@@ -79,21 +79,15 @@ class IMLE:
         """The forward pass: means of the samples, or None for W(c) as it is."""
         if self.forward == "clean":
             return None
-        shifts = self._shifts(oracle, generator)
-        jobs = [
-            Job(b, lambda b=b, shift=shift: _plus(oracle.instances[b].costs, shift()))  # type: ignore[misc]
-            for b, row in enumerate(shifts)
-            for shift in row
-        ]
-        found = list(oracle.solve_many(jobs))
-        samples = [found[b * self.samples : (b + 1) * self.samples] for b in range(len(shifts))]
+        shifts = draws_for(oracle, self.noise, self.sigma, self.samples, generator)
+        samples = solve_noisy(oracle, shifts)
         oracle.memory = shifts, samples
         return [mean_of(parts) for parts in samples]
 
     def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
         """Return the gradient with respect to the costs of every instance."""
         if oracle.memory is None:
-            shifts = self._shifts(oracle, generator)
+            shifts = draws_for(oracle, self.noise, self.sigma, self.samples, generator)
             samples: list[list[Arrays | None]] = [[None] * self.samples for _ in shifts]
         else:
             shifts, samples = oracle.memory
@@ -110,15 +104,3 @@ class IMLE:
             return found
 
         return multi_scale(self.lambdas, points, oracle, grads, generator, self.start, self.repair)
-
-    def _shifts(self, oracle: Oracle, generator: torch.Generator | None) -> list[list[Callable[[], Arrays]]]:
-        """The noise of every instance and sample."""
-        seeds = draw_seeds(generator, len(oracle.instances), self.samples)
-        return [
-            [noise_for(self.noise, self.sigma, seed, instance.costs) for seed in row]
-            for instance, row in zip(oracle.instances, seeds, strict=True)
-        ]
-
-
-def _plus(costs: Arrays, noise: Arrays) -> Arrays:
-    return tuple((c + e).astype(c.dtype, copy=False) for c, e in zip(costs, noise, strict=True))

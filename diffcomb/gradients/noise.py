@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from .._arrays import Array
-from .schedules import check_positive
+from .differences import Arrays
+from .oracle import Job, Oracle
 
-Arrays = tuple[Array, ...]
+Draw = Callable[[], Arrays]
 KEPT = 2**14  # entries of noise that are kept rather than drawn again
 
 
@@ -100,19 +103,36 @@ def check_samples(samples: object) -> None:
         raise ValueError(f"samples must be a positive integer, got {samples!r}")
 
 
-def check_sigma(sigma: float) -> None:
-    """Raise a ValueError unless `sigma` is positive and finite."""
-    check_positive(sigma, "sigma")
-
-
-def draw_seeds(generator: torch.Generator | None, count: int, samples: int) -> Array:
-    """Draw a seed for every instance and sample, shape (count, samples), from torch's generator."""
+def draws_for(
+    oracle: Oracle, noise: Noise, sigma: float, samples: int, generator: torch.Generator | None
+) -> list[list[Draw]]:
+    """Noise for every instance and sample, each a function that draws it; seeded by torch's generator."""
     device = generator.device if generator is not None else None
-    seeds: Array = torch.randint(2**62, (count, samples), generator=generator, device=device).cpu().numpy()
-    return seeds
+    seeds = torch.randint(2**62, (len(oracle.instances), samples), generator=generator, device=device).tolist()
+    return [
+        [noise_for(noise, sigma, seed, instance.costs) for seed in row]
+        for instance, row in zip(oracle.instances, seeds, strict=True)
+    ]
 
 
-def noise_for(noise: Noise, sigma: float, seed: int, like: Arrays) -> Callable[[], Arrays]:
+def plus(costs: Arrays, noise: Arrays) -> Arrays:
+    """Costs with noise, in their own dtype."""
+    return tuple((c + e).astype(c.dtype, copy=False) for c, e in zip(costs, noise, strict=True))
+
+
+def solve_noisy(
+    oracle: Oracle, draws: list[list[Draw]], move: Callable[[Arrays, Arrays], Arrays] = plus
+) -> list[list[Arrays]]:
+    """Solutions at ``move(costs, noise)`` for every instance and draw."""
+
+    def costs(b: int, draw: Draw) -> Arrays:
+        return move(oracle.instances[b].costs, draw())
+
+    found = oracle.solve_many([Job(b, partial(costs, b, draw)) for b, row in enumerate(draws) for draw in row])
+    return [list(islice(found, len(row))) for row in draws]
+
+
+def noise_for(noise: Noise, sigma: float, seed: int, like: Arrays) -> Draw:
     """A function that draws the noise of that seed for arrays such as those, times sigma.
 
     Small noise is kept for the next call, large noise is drawn again from its seed.
@@ -122,7 +142,7 @@ def noise_for(noise: Noise, sigma: float, seed: int, like: Arrays) -> Callable[[
     def draw() -> Arrays:
         if kept:
             return kept[0]
-        rng = np.random.default_rng(int(seed))
+        rng = np.random.default_rng(seed)
         drawn = tuple(sigma * noise.sample(rng, c.shape) for c in like)
         for sample, c in zip(drawn, like, strict=True):
             if np.shape(sample) != c.shape:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -167,6 +167,13 @@ class Oracle:
         if self.solver.vectorized:
             return self._solve_stacked(jobs)
         return thread_imap(self._solve_one, jobs)
+
+    def solve_each(
+        self, costs: Callable[[int], tuple[Array, ...]], instances: Iterable[int] | None = None
+    ) -> Iterator[tuple[Array, ...]]:
+        """Solve each instance (or each of those numbers) once, at the costs ``costs(b)``."""
+        numbers = range(len(self.instances)) if instances is None else instances
+        return self.solve_many([Job(b, partial(costs, b)) for b in numbers])
 
     def _solve_one(self, job: Job) -> tuple[Array, ...]:
         instance = self.instances[job.instance]

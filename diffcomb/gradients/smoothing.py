@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .._arrays import Array
 from .differences import Arrays, inner
-from .noise import Noise, Normal, check_noise, check_samples, check_sigma, draw_seeds, mean_of, noise_for
-from .oracle import Instance, Job, Oracle
+from .noise import Draw, Noise, Normal, check_noise, check_samples, draws_for, mean_of, plus, solve_noisy
+from .oracle import Instance, Oracle
+from .schedules import check_positive
 
 BASELINES = ("leave-one-out", "solution", "none")
 
@@ -52,7 +52,7 @@ class PerturbedOptimizer:
     baseline: str = "leave-one-out"
 
     def __post_init__(self) -> None:
-        check_sigma(self.sigma)
+        check_positive(self.sigma, "sigma")
         check_samples(self.samples)
         check_noise(self.noise, needs_score=True)
         if self.baseline not in BASELINES:
@@ -62,33 +62,26 @@ class PerturbedOptimizer:
 
     def solutions(self, oracle: Oracle, generator: torch.Generator | None) -> list[Arrays]:
         """The forward pass: the mean of the samples of every instance."""
-        seeds = draw_seeds(generator, len(oracle.instances), self.samples)
-        jobs = [
-            Job(b, lambda b=b, seed=seed: self._noisy(oracle.instances[b], seed))  # type: ignore[misc]
-            for b in range(len(seeds))
-            for seed in seeds[b]
-        ]
-        found = list(oracle.solve_many(jobs))
-        samples = [found[b * self.samples : (b + 1) * self.samples] for b in range(len(seeds))]
-        oracle.memory = seeds, samples
+        draws = draws_for(oracle, self.noise, 1.0, self.samples, generator)
+        samples = solve_noisy(oracle, draws, self._noisy)
+        oracle.memory = draws, samples
         return [mean_of(parts) for parts in samples]
 
     def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
         """Return the gradient with respect to the costs of every instance."""
-        seeds, samples = oracle.memory
         return [
-            instance.pull_back(self._gradient(instance, grad, seeds[b], samples[b]))
-            for b, (instance, grad) in enumerate(zip(oracle.instances, grads, strict=True))
+            instance.pull_back(self._gradient(instance, grad, draws, samples))
+            for instance, grad, draws, samples in zip(oracle.instances, grads, *oracle.memory, strict=True)
         ]
 
-    def _noisy(self, instance: Instance, seed: int) -> Arrays:
-        noise = noise_for(self.noise, self.sigma, seed, instance.costs)()
-        pairs = zip(instance.costs, noise, strict=True)
-        if self.multiplicative:
-            return tuple((c * np.exp(e - self.sigma**2 / 2)).astype(c.dtype, copy=False) for c, e in pairs)
-        return tuple((c + e).astype(c.dtype, copy=False) for c, e in pairs)
+    def _noisy(self, costs: Arrays, noise: Arrays) -> Arrays:
+        scaled = tuple(self.sigma * xi for xi in noise)
+        if not self.multiplicative:
+            return plus(costs, scaled)
+        pairs = zip(costs, scaled, strict=True)
+        return tuple((c * np.exp(e - self.sigma**2 / 2)).astype(c.dtype, copy=False) for c, e in pairs)
 
-    def _gradient(self, instance: Instance, grad: Arrays, seeds: Array, samples: list[Arrays]) -> Arrays:
+    def _gradient(self, instance: Instance, grad: Arrays, draws: list[Draw], samples: list[Arrays]) -> Arrays:
         values = np.array([inner(grad, w) for w in samples])
         S = len(samples)
         if self.baseline == "leave-one-out" and S > 1:
@@ -96,9 +89,8 @@ class PerturbedOptimizer:
         elif self.baseline != "none":
             values = values - inner(grad, instance.solutions)
         total = tuple(np.zeros(c.shape) for c in instance.costs)
-        for seed, value in zip(seeds, values, strict=True):
-            noise = noise_for(self.noise, 1.0, seed, instance.costs)()
-            for part, xi in zip(total, noise, strict=True):
+        for draw, value in zip(draws, values, strict=True):
+            for part, xi in zip(total, draw(), strict=True):
                 part += value / (S * self.sigma) * self.noise.score(xi)  # type: ignore[attr-defined]
         if self.multiplicative:
             for number, c in enumerate(instance.costs):

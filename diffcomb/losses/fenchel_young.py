@@ -10,8 +10,9 @@ import torch
 
 from .._arrays import Array
 from ..gradients.differences import Arrays, inner
-from ..gradients.noise import Noise, Normal, check_noise, check_samples, check_sigma, draw_seeds, mean_of, noise_for
-from ..gradients.oracle import Job, Oracle
+from ..gradients.noise import Noise, Normal, check_noise, check_samples, draws_for, mean_of, plus, solve_noisy
+from ..gradients.oracle import Oracle
+from ..gradients.schedules import check_positive
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FenchelYoung:
     needs_true_costs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_sigma(self.sigma)
+        check_positive(self.sigma, "sigma")
         check_samples(self.samples)
         check_noise(self.noise)
 
@@ -45,23 +46,12 @@ class FenchelYoung:
         self, oracle: Oracle, true_costs: list[Arrays] | None, generator: torch.Generator | None
     ) -> tuple[Array, list[Arrays]]:
         """Return losses and gradients."""
-        seeds = draw_seeds(generator, len(oracle.instances), self.samples)
-
-        def noisy(b: int, seed: int) -> Arrays:
-            costs = oracle.instances[b].costs
-            noise = noise_for(self.noise, self.sigma, seed, costs)()
-            return tuple((c + e).astype(c.dtype, copy=False) for c, e in zip(costs, noise, strict=True))
-
-        jobs = [
-            Job(b, lambda b=b, seed=seed: noisy(b, seed))  # type: ignore[misc]
-            for b in range(len(seeds))
-            for seed in seeds[b]
-        ]
-        found = oracle.solve_many(jobs)
+        draws = draws_for(oracle, self.noise, self.sigma, self.samples, generator)
+        found = solve_noisy(oracle, draws)
         values, gradients = [], []
-        for b, instance in enumerate(oracle.instances):
-            samples = [next(found) for _ in range(self.samples)]
-            lowest = np.mean([inner(noisy(b, s), w) for s, w in zip(seeds[b], samples, strict=True)])
+        for instance, row, samples in zip(oracle.instances, draws, found, strict=True):
+            pairs = zip(row, samples, strict=True)
+            lowest = np.mean([inner(plus(instance.costs, draw()), w) for draw, w in pairs])
             values.append(inner(instance.costs, instance.solutions) - lowest)
             mean = mean_of(samples)
             gradients.append(tuple(w - e for w, e in zip(instance.solutions, mean, strict=True)))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from functools import partial
 
 import numpy as np
 import torch
 
 from ..gradients.differences import Arrays
-from ..gradients.oracle import Job, Oracle
+from ..gradients.oracle import Oracle
 
 
 class SolutionPool:
@@ -58,8 +57,7 @@ class SolutionPool:
         def copied(b: int) -> Arrays:
             return tuple(c.copy() for c in oracle.instances[b].costs)  # a solver may work in place
 
-        found = oracle.solve_many([Job(b, partial(copied, b)) for b in chosen])
-        for b, w in zip(chosen, found, strict=True):
+        for b, w in zip(chosen, oracle.solve_each(copied, chosen), strict=True):
             self.add(w, keys[b])
 
 
@@ -93,7 +91,7 @@ def stacked(solutions: list[Arrays]) -> np.ndarray:
     """Solutions as the rows of one matrix, in float64."""
     if len({tuple(w.shape for w in s) for s in solutions}) > 1:
         raise ValueError("solutions of a pool must have the same shapes; give problems of several sizes a key=")
-    return np.stack([np.concatenate([w.ravel() for w in s]) for s in solutions]).astype(np.float64)
+    return np.stack([flat(s) for s in solutions])
 
 
 def flat(arrays: Arrays) -> np.ndarray:

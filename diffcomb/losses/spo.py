@@ -10,7 +10,7 @@ import torch
 
 from .._arrays import Array
 from ..gradients.differences import Arrays, inner
-from ..gradients.oracle import Job, Oracle
+from ..gradients.oracle import Oracle
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,8 @@ class SPOPlus:
         def twice(b: int) -> Arrays:
             return tuple(2 * p - c for p, c in zip(oracle.instances[b].costs, true_costs[b], strict=True))
 
-        count = len(oracle.instances)
-        found = oracle.solve_many([Job(b, lambda b=b: twice(b)) for b in range(count)])  # type: ignore[misc]
         values, gradients = [], []
-        for b, w in enumerate(found):
+        for b, w in enumerate(oracle.solve_each(twice)):
             best = oracle.instances[b].solutions
             values.append(inner(twice(b), best) - inner(twice(b), w))
             gradients.append(tuple(2 * (s - p) for s, p in zip(best, w, strict=True)))

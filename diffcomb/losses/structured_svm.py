@@ -10,7 +10,7 @@ import torch
 
 from .._arrays import Array
 from ..gradients.differences import Arrays, inner
-from ..gradients.oracle import Job, Oracle
+from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
 
 
@@ -47,10 +47,8 @@ class StructuredSVM:
             pairs = zip(instance.costs, instance.solutions, strict=True)
             return tuple((c - self.margin * (1 - 2 * w)).astype(c.dtype, copy=False) for c, w in pairs)
 
-        count = len(oracle.instances)
-        found = oracle.solve_many([Job(b, lambda b=b: augmented(b)) for b in range(count)])  # type: ignore[misc]
         values, gradients = [], []
-        for instance, w in zip(oracle.instances, found, strict=True):
+        for instance, w in zip(oracle.instances, oracle.solve_each(augmented), strict=True):
             best = instance.solutions
             difference = tuple(s - p for s, p in zip(best, w, strict=True))
             distance = sum(float(np.abs(d).sum(dtype=np.float64)) for d in difference)

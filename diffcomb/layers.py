@@ -84,6 +84,13 @@ class _GridLayer(nn.Module):
             self._graphs[key] = graph, torch.cat([index.new_empty(0), *places])
         return self._graphs[key]
 
+    def edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph]:
+        """Gather affinity maps, O maps (B, H, W) or one tensor (B, O, H, W), into edge costs (B, m) of the grid graph.
+
+        What `forward` solves for; with it, a :func:`diffcomb.solver_loss` can use the maps and targets of a layer.
+        """
+        return self._edge_costs(affinities)[:2]
+
     def _edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph, Tensor]:
         """Gather affinity maps (B, O, H, W) into edge costs (B, m)."""
         if not isinstance(affinities, Tensor) and not all(isinstance(a, Tensor) for a in affinities):

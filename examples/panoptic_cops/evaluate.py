@@ -16,7 +16,7 @@ from cops.datasets import load_splits
 from cops.evaluation import AveragePrecision, predictions
 from cops.export import PanopticWriter
 from cops.quality import PanopticQuality
-from cops.stages import find_device, load_model
+from cops.models import find_device, load_model
 from jsonargparse import ArgumentParser
 
 

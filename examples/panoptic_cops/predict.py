@@ -15,7 +15,7 @@ from cops.checkpoints import CheckpointError
 from cops.coco import DataError, read_image
 from cops.export import PanopticWriter
 from cops.pictures import overlay
-from cops.stages import find_device, load_model
+from cops.models import find_device, load_model
 from jsonargparse import ArgumentParser
 from PIL import Image
 from tqdm import tqdm

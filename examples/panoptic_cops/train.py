@@ -1,10 +1,11 @@
-"""Train COPS: pre-training, the control, full training through the solver; then score all three on the test split.
+"""Train COPS: pre-training, the controls, full training through the solver; then score all on the test split.
 
     python examples/panoptic_cops/train.py                                   # procedural scenes, minutes on a CPU
     python examples/panoptic_cops/train.py --data coco --root FOLDER         # COCO panoptic format
+    torchrun --nproc-per-node 2 examples/panoptic_cops/train.py ...          # data-parallel
 
-The run folder holds config.json, metrics.json, checkpoints, TensorBoard scalars and pictures. A run that was
-interrupted goes on where it stood when the same command is given again.
+The run folder holds config.json, environment.json, metrics.json, log.jsonl, checkpoints, TensorBoard scalars and
+pictures. A run that was interrupted goes on where it stood when the same command is given again.
 """
 
 from __future__ import annotations
@@ -13,71 +14,98 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from cops import parallel
 from cops.checkpoints import CheckpointError, write_json
 from cops.coco import DataError
 from cops.config import Config, config_from_dict, differences
 from cops.data import Subset
 from cops.datasets import load_splits
 from cops.evaluation import panoptic_quality, predictions
+from cops.models import check_settings, find_device
 from cops.pictures import comparison
-from cops.stages import Run, check_settings, control, find_device, full, pretrain
+from cops.runlog import RunLog, write_environment
+from cops.stages import MODELS, run_stages
+from cops.training import Run
 from jsonargparse import ArgumentParser
-from torch.utils.tensorboard import SummaryWriter
 
 from diffcomb import get_num_threads
 
-MODELS = ("baseline", "control", "full")
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
+WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl", "environment.json")
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run all stages that are not done yet; returns the metrics."""
-    parser = ArgumentParser(description="Train COPS and compare baseline, control and full training.")
+    parser = ArgumentParser(description="Train COPS and compare the baseline, the controls and full training.")
     parser.add_argument("--config", action="config", help="YAML file with settings")
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
+    parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
     parser.add_class_arguments(Config)
     namespace = parser.parse_args(arguments)
     values = namespace.clone().as_dict()
-    for name in ("config", "overwrite"):
+    for name in ("config", "overwrite", "max_steps"):
         values.pop(name, None)
-    config = config_from_dict(values).resolved()
     try:
-        return train(config, overwrite=namespace.overwrite)
+        config = config_from_dict(values).resolved()
+        return train(config if namespace.max_steps is None else shortened(config, namespace.max_steps),
+                     overwrite=namespace.overwrite)  # fmt: skip
     except (DataError, CheckpointError, ValueError, FloatingPointError, OSError) as error:
         parser.exit(2, f"train.py: error: {error}\n")
         raise AssertionError from error  # not reached
+    finally:
+        parallel.stop()
+
+
+def shortened(config: Config, steps: int) -> Config:
+    """The same run in miniature: at most so many steps a stage, validation and test images."""
+    d, f = config.dataset, config.finetune
+    if steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {steps}")
+    return replace(
+        config,
+        out=f"{config.out}-trial",
+        dataset=replace(d, test=min(d.test, steps), validation=min(d.validation or steps, steps)),
+        pretrain=replace(config.pretrain, steps=min(config.pretrain.steps, steps)),
+        finetune=replace(f, steps=min(f.steps, steps), search=min(f.search, steps)),
+    )
 
 
 def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     """Run all stages that are not done yet; returns the metrics."""
     began = time.time()
+    parallel.start(config.device)
     torch.set_num_threads(config.threads or min(4, get_num_threads()))
     splits = load_splits(config)
     device = find_device(config.device)
-    check_settings(config, splits.train.categories)  # before anything is written
+    check_settings(config, splits.train.categories, parallel.world())  # before anything is written
     out = Path(config.out or "runs")
-    resumed = _prepare(out, config, overwrite)
-    print(
-        f"{'resuming' if resumed else 'starting'} in {out}: {len(splits.train)} training, {len(splits.validation)} "
-        f"validation and {len(splits.test)} test images, network on {device}"
-    )
-    with SummaryWriter(str(out / "tensorboard")) as writer:
-        run = Run(config, splits, out, device, writer)
-        for name, stage in (("baseline", pretrain), ("control", control), ("full", full)):
-            if not run.finished(name):
-                stage(run)
-        metrics = _score(run)
-    _draw(run)
-    print(f"\n{table(metrics)}\n")
-    print(f"this call took {(time.time() - began) / 60:.1f} minutes; it wrote, in {out}:")
-    print("  metrics.json           the table above")
-    print("  checkpoints/           baseline.pt, control.pt, full.pt for evaluate.py and predict.py")
-    print("  pictures/              input, ground truth and the three results")
-    print("  tensorboard/           scalars: tensorboard --logdir " + str(out))
+    first = parallel.rank() == 0
+    if first:
+        resumed = _prepare(out, config, overwrite)
+        write_environment(out / "environment.json")
+        print(
+            f"{'resuming' if resumed else 'starting'} in {out}: {len(splits.train)} training, "
+            f"{len(splits.validation)} validation and {len(splits.test)} test images, network on {device}"
+        )
+    parallel.wait()
+    with RunLog(out, silent=not first) as log:
+        run = Run(config, splits, out, device, log)
+        names = run_stages(run)
+        metrics = _score(run, names)
+    if first:
+        _draw(run)
+        print(f"\n{table(metrics)}\n")
+        print(f"this call took {(time.time() - began) / 60:.1f} minutes; it wrote, in {out}:")
+        print("  metrics.json           the table above")
+        print(f"  checkpoints/           {', '.join(f'{n}.pt' for n in names)} for evaluate.py and predict.py")
+        print("  pictures/              input, ground truth, and results of baseline and full")
+        print("  log.jsonl              losses of every step")
+        print("  tensorboard/           the same: tensorboard --logdir " + str(out))
     return metrics
 
 
@@ -88,15 +116,17 @@ def table(metrics: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _score(run: Run) -> dict[str, Any]:
-    """Exact PQ of the three models on the test split; what is already in metrics.json is kept."""
+def _score(run: Run, names: tuple[str, ...]) -> dict[str, Any]:
+    """Exact PQ of the models on the test split; what is already in metrics.json is kept."""
     path = run.out / "metrics.json"
     metrics: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    for name in MODELS:
+    for name in names:
         if name not in metrics:
-            model = run.model(name)
-            metrics[name] = panoptic_quality(model, run.splits.test, run.device, f"test {name}").result()
-            write_json(metrics, path)
+            title = f"test {name}" if parallel.rank() == 0 else None
+            metrics[name] = panoptic_quality(run.model(name), run.splits.test, run.device, title).result()
+            if parallel.rank() == 0:
+                write_json(metrics, path)
+    parallel.wait()
     return metrics
 
 
@@ -127,7 +157,7 @@ def _prepare(out: Path, config: Config, overwrite: bool) -> bool:
                 f"{out} holds a run with other settings ({'; '.join(changed)}): give another --out, or --overwrite"
             )
         return True
-    ours = [out / name for name in ("checkpoints", "tensorboard", "pictures", "metrics.json")]
+    ours = [out / name for name in WRITTEN]
     found = [p for p in ours if p.exists()]
     if found and not overwrite:
         raise ValueError(f"{out} holds {found[0].name} but no config.json of a run: give another --out, or --overwrite")

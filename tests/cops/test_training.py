@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import evaluate
@@ -15,12 +16,16 @@ import pytest
 import torch
 import train
 from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
-from cops.config import Config, Dataset, Full, Model, Pretrain
+from cops.config import Config, Dataset, Finetune, Model, Objective, Pretrain
+from cops.datasets import load_splits
 from cops.quality import PanopticQuality
+from cops.runlog import RunLog
 from cops.scenes import Scenes
 from cops.segmenter import Segmenter
+from cops.stages import finetune
 from cops.surrogate import PanopticQualitySurrogate
 from cops.targets import make_targets
+from cops.training import Run
 from PIL import Image
 
 from diffcomb import Blackbox, Uniform
@@ -33,7 +38,7 @@ def tiny(out, **changes):
         dataset=Dataset(train=12, validation=3, test=4),
         model=Model(distances=[1, 4]),
         pretrain=Pretrain(steps=5, batch=2, warmup=2),
-        full=Full(steps=4, batch=2, evaluate_every=2, num_lambdas=2),
+        finetune=Finetune(steps=4, batch=2, evaluate_every=2, search=3),
         out=str(out),
         pictures=1,
         save_every=2,
@@ -42,6 +47,7 @@ def tiny(out, **changes):
     ).resolved()
 
 
+MODELS = ["baseline", "control", "control_mean", "control_search", "full", "full_svm"]
 ARGUMENTS = [
     "--dataset.train=12",
     "--dataset.validation=3",
@@ -50,9 +56,10 @@ ARGUMENTS = [
     "--pretrain.steps=5",
     "--pretrain.batch=2",
     "--pretrain.warmup=2",
-    "--full.steps=4",
-    "--full.batch=2",
-    "--full.evaluate_every=2",
+    "--finetune.steps=4",
+    "--finetune.batch=2",
+    "--finetune.evaluate_every=2",
+    "--finetune.search=3",
     "--full.num_lambdas=2",
     "--pictures=1",
     "--save_every=2",
@@ -71,34 +78,40 @@ def finished(tmp_path_factory):
 def test_a_run_writes_what_it_says(finished):
     out, metrics = finished
     assert json.loads((out / "metrics.json").read_text()) == metrics
-    assert list(metrics) == ["baseline", "control", "full"]
+    assert list(metrics) == MODELS
     for scores in metrics.values():
         assert list(scores) == ["PQ", "PQ_th", "PQ_st", "SQ", "RQ"]
         assert all(0 <= v <= 100 for v in scores.values())
-    assert {p.name for p in (out / "checkpoints").iterdir()} == {"baseline.pt", "control.pt", "full.pt"}
+    assert {p.name for p in (out / "checkpoints").iterdir()} == {f"{name}.pt" for name in MODELS}
     (picture,) = (out / "pictures").iterdir()
     with Image.open(picture) as file:
         assert min(file.size) > 300
     assert list((out / "tensorboard").iterdir())
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if line["stage"] == "full" and "surrogate_pq" in line]
+    assert steps == [1, 2, 3, 4]
+    environment = json.loads((out / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
     curve = load_checkpoint(out / "checkpoints" / "full.pt")["curve"]
     assert [step for step, _ in curve] == [2, 4]
 
 
-def test_full_training_changes_heads_and_scales_only(finished):
+def test_every_model_changes_what_its_objective_names(finished):
     out, _ = finished
-    states = {n: load_checkpoint(out / "checkpoints" / f"{n}.pt")["model"] for n in ("baseline", "control", "full")}
+    states = {n: load_checkpoint(out / "checkpoints" / f"{n}.pt")["model"] for n in MODELS}
     changed = {
-        name: {k for k, v in states["baseline"].items() if not torch.equal(v, states[name][k])}
-        for name in ("control", "full")
+        name: {k for k, v in states["baseline"].items() if not torch.equal(v, states[name][k])} for name in MODELS
     }
     assert changed["full"]
     assert {k.split(".")[0] for k in changed["full"]} == {"network", "scaling"}
     assert {k.split(".")[1] for k in changed["full"] if k.startswith("network")} <= {
         "semantic_head", "affinity_head", "classifiers"
     }  # fmt: skip
-    assert not any("running" in k for k in changed["full"])
-    # The control trains the same parameters, so that it could buy the same calibration.
-    assert {k.split(".")[0] for k in changed["control"]} == {"network", "scaling"}
+    assert {k.split(".")[0] for k in changed["control_search"]} <= {"scaling"}
+    for name in ("control", "control_mean", "full_svm"):  # all layers, and the scales and offsets
+        assert {k.split(".")[1] for k in changed[name] if k.startswith("network")} >= {"backbone", "semantic_head"}
+        assert any(k.startswith("scaling") for k in changed[name])
+    assert not any("running" in k for name in MODELS[1:] for k in changed[name])
 
 
 def test_the_same_command_again_trains_nothing_and_other_settings_are_refused(finished, capsys):
@@ -112,7 +125,7 @@ def test_the_same_command_again_trains_nothing_and_other_settings_are_refused(fi
     assert "other settings (seed: 0 -> 3)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("awaited", ["pretrain.last.pt", "full.last.pt"])
+@pytest.mark.parametrize("awaited", ["baseline.last.pt", "full.last.pt"])
 def test_resumed_after_a_kill_equals_uninterrupted(finished, tmp_path, awaited):
     """The process is killed without warning in the middle of a stage; the same command completes the same run."""
     expected, metrics = finished
@@ -129,7 +142,7 @@ def test_resumed_after_a_kill_equals_uninterrupted(finished, tmp_path, awaited):
     process.wait()
     assert not (out / "metrics.json").exists()
     assert train.main([*ARGUMENTS, f"--out={out}"]) == metrics
-    for name in ("baseline", "control", "full"):
+    for name in MODELS:
         a, b = (load_checkpoint(o / "checkpoints" / f"{name}.pt")["model"] for o in (expected, out))
         assert all(torch.equal(a[k], b[k]) for k in a)
 
@@ -236,12 +249,65 @@ def test_a_bad_command_line_says_what_is_wrong(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+OBJECTIVES = [
+    Objective("separate"),
+    Objective("fenchel_young", num_lambdas=2),
+    Objective("combined", num_lambdas=2, layers="heads"),
+    Objective("surrogate", num_lambdas=2, layers="none", start="cold", repair=True),
+    Objective("surrogate", num_lambdas=2, variant="reference", schedule="loggrid"),
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: f"{o.loss}-{o.layers}-{o.variant}")
+def test_every_objective_trains(finished, tmp_path, objective):
+    """Finite losses, and each learns what it names; all layers under bfloat16 as well."""
+    out, _ = finished
+    config = tiny(tmp_path, amp=True)
+    with RunLog(tmp_path) as log:
+        run = Run(config, load_splits(config), tmp_path, torch.device("cpu"), log)
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "baseline.pt").write_bytes((out / "checkpoints" / "baseline.pt").read_bytes())
+        finetune(run, "other", objective)
+        before, after = (run.model(name).state_dict() for name in ("baseline", "other"))
+    moved = {k.split(".")[1] for k in before if k.startswith("network") and not torch.equal(before[k], after[k])}
+    heads = {"semantic_head", "affinity_head", "classifiers"}
+    expected = {"none": set(), "heads": heads, "all": heads | {"backbone", "semantic_decoder", "affinity_decoder"}}
+    assert moved <= expected[objective.layers]
+    losses = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["loss"]) for line in losses if "loss" in line)
+
+
+def test_parts_of_a_batch_make_the_same_step(finished, tmp_path):
+    """Mean losses over two halves of equal size, accumulated, are those of the whole batch."""
+    out, _ = finished
+    found = []
+    for accumulate in (1, 2):
+        folder = tmp_path / str(accumulate)
+        config = tiny(folder)
+        config = replace(config, finetune=replace(config.finetune, accumulate=accumulate, steps=1, evaluate_every=1))
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "baseline.pt").write_bytes((out / "checkpoints" / "baseline.pt").read_bytes())
+        with RunLog(folder) as log:
+            run = Run(config, load_splits(config), folder, torch.device("cpu"), log)
+            finetune(run, "svm", Objective("structured_svm", dropout=0.0))
+        found.append(json.loads((folder / "log.jsonl").read_text().splitlines()[0])["loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_a_trial_run_cuts_every_stage(tmp_path):
+    arguments = [a for a in ARGUMENTS if "steps" not in a and "search" not in a]
+    metrics = train.main([*arguments, "--max_steps=1", f"--out={tmp_path / 'run'}"])
+    assert list(metrics) == MODELS
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run-trial" / "log.jsonl").read_text().splitlines()]
+    assert max(steps) == 1
+
+
 def test_descent_on_costs_raises_exact_panoptic_quality():
     """The fast integration test: no network; twelve steps on the costs of a few scenes, at least ten points."""
     config = Config(model=Model(distances=[1, 2, 4, 8])).resolved()
     scenes = Scenes(8, 99)
-    estimator = Blackbox(Uniform(1000, 5000, 3), start="warm")
-    model = Segmenter(config, scenes.categories, estimator, torch.Generator().manual_seed(0))
+    model = Segmenter(config, scenes.categories, torch.Generator().manual_seed(0))
+    model.layer.estimator = Blackbox(Uniform(1000, 5000, 3), start="warm")
     samples = [scenes[i] for i in range(8)]
     targets = make_targets(samples, scenes.categories, config.model.distances, 2, 60)
     g = torch.Generator().manual_seed(0)
@@ -252,11 +318,10 @@ def test_descent_on_costs_raises_exact_panoptic_quality():
     surrogate = PanopticQualitySurrogate(model.thresholds, 4.0)
 
     def exact():
-        out = model.layer(class_costs, edge_costs)
         quality = PanopticQuality(scenes.categories)
-        for parts in zip(samples, class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True):
-            prediction = model._prediction(*(p.detach() for p in parts[1:]), (64, 64))
-            quality.add(prediction.ids, prediction.segments, parts[0])
+        found = model.segment(class_costs.detach(), edge_costs.detach(), (64, 64))
+        for sample, prediction in zip(samples, found, strict=True):
+            quality.add(prediction.ids, prediction.segments, sample)
         return quality.result()["PQ"]
 
     before = exact()
@@ -276,6 +341,7 @@ def test_descent_on_costs_raises_exact_panoptic_quality():
 def test_the_large_network_trains_through_the_solver(tmp_path):
     """Every stage with ResNet-50, one step each: shapes, strides and frozen layers fit; nothing is learnt."""
     arguments = [*ARGUMENTS, "--model.backbone=resnet50", "--dataset.size=64", f"--out={tmp_path / 'run'}"]
-    metrics = train.main([*arguments, "--pretrain.steps=1", "--full.steps=1", "--dataset.test=1", "--pictures=0"])
-    assert list(metrics) == ["baseline", "control", "full"]
+    short = ["--pretrain.steps=1", "--finetune.steps=1", "--finetune.models=[full]", "--dataset.test=1", "--pictures=0"]
+    metrics = train.main([*arguments, *short])
+    assert list(metrics) == ["baseline", "full"]
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "full.pt")["config"]["model"]["backbone"] == "resnet50"

@@ -35,14 +35,15 @@ class Model:
 
     Attributes
     ----------
-    backbone : "small" for a CPU, "resnet50" for real use.
-    backbone_weights : State dict in torchvision's naming, for "resnet50".
+    backbone : "small" for a CPU, "efficientnet_lite0" for a CPU and photographs, "resnet50" as in the paper (with the
+        stem of three convolutions), "resnet50_torchvision" with the usual stem.
+    backbone_weights : Weight file: torchvision's or detectron2's for a ResNet; "imagenet" for "efficientnet_lite0".
     distances : Edge distances on the grid.
     solver : Solver of the asymmetric multiway cut.
     effort : Rounds of search of the solver "multilevel"; 0 takes its first pass, which is ten times faster.
     """
 
-    backbone: Literal["small", "resnet50"] = "small"
+    backbone: Literal["small", "efficientnet_lite0", "resnet50", "resnet50_torchvision"] = "small"
     backbone_weights: str | None = None
     distances: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     solver: Literal["multilevel", "greedy"] = "multilevel"
@@ -58,10 +59,12 @@ class Pretrain:
     semantic_share, affinity_share : Share of the hardest cells and edges in the loss.
     affinity_weight : Weight of the affinity loss.
     batch : Samples a step; 65,536 pixels' worth by default, which is 16 scenes.
+    accumulate : Parts that a batch is split into, where it does not fit into memory.
     """
 
     steps: int = 2000
     batch: int | None = None
+    accumulate: int = 1
     lr: float = 3e-3
     warmup: int = 50
     semantic_share: float = 0.2
@@ -70,26 +73,57 @@ class Pretrain:
 
 
 @dataclass
-class Full:
-    """Second stage: the panoptic-quality surrogate through the solver.
+class Finetune:
+    """What all models of the second stage share, so that only their objectives differ.
 
     Attributes
     ----------
-    head_lr, scale_lr : Learning rates of the heads, and of the cost scales and offsets.
-    lambda_low, lambda_high, num_lambdas : Scales of eq. 4.
-    schedule : Their distribution.
-    start, repair : Of the perturbed solves; see diffcomb.Blackbox.
-    weight : w, the factor of the loss.
-    dropout : Share of the costs set to zero.
-    variant : Of the surrogate.
-    evaluate_every : Steps between scores on the validation split, which choose the checkpoint.
     batch : Samples a step; 196,608 pixels' worth by default, which is 48 scenes.
+    accumulate : Parts that a batch is split into; the surrogate then sums over each part alone.
+    evaluate_every : Steps between scores on the validation split, which choose the checkpoint.
+    search : Evaluations of "control_search", which searches scales and offsets of the costs on the validation split.
+    models : Which models to train, beside the baseline.
     """
 
     steps: int = 100
     batch: int | None = None
-    head_lr: float = 3e-5
-    scale_lr: float = 1e-3
+    accumulate: int = 1
+    evaluate_every: int = 25
+    search: int = 60
+    models: list[Literal["control", "control_mean", "control_search", "full", "full_svm"]] = field(
+        default_factory=lambda: ["control", "control_mean", "control_search", "full", "full_svm"]
+    )
+
+
+@dataclass
+class Objective:
+    """What one model of the second stage minimises, which layers learn, and how fast.
+
+    Attributes
+    ----------
+    loss : Without the solver: "paper", the losses of pre-training, or "mean", plain means of both cross-entropies.
+        Through it: "surrogate" of panoptic quality (eq. 6), "separate" losses on classes and edges (eq. 8-9),
+        "structured_svm" or "fenchel_young" against the true partition, or "combined", the surrogate and the SVM.
+    layers : What learns beside the scales and offsets of the costs: "none", the "heads", or "all" layers.
+    head_lr, body_lr, scale_lr : Learning rates of the heads, of all that is below them, and of the cost scales and
+        offsets.
+    dropout : Share of the costs set to zero before they go to the solver.
+    lambda_low, lambda_high, num_lambdas : Scales of eq. 4; Fenchel-Young takes as many samples.
+    schedule : Their distribution.
+    start, repair : Of the perturbed solves; see diffcomb.Blackbox.
+    weight : w, the factor of the surrogate and of the separate losses.
+    variant : Of the surrogate.
+    margin : Of the structured SVM, in units of the costs.
+    svm_weight : Of the structured SVM, a mean over the grid's nodes, in "combined".
+    sigma : Noise of Fenchel-Young, in units of the costs.
+    """
+
+    loss: Literal["paper", "mean", "surrogate", "separate", "structured_svm", "fenchel_young", "combined"]
+    layers: Literal["none", "heads", "all"] = "all"
+    head_lr: float = 3e-4
+    body_lr: float = 3e-4
+    scale_lr: float = 1e-2
+    dropout: float = 0.1
     lambda_low: float = 1000.0
     lambda_high: float = 5000.0
     num_lambdas: int = 5
@@ -97,9 +131,15 @@ class Full:
     start: Literal["cold", "warm", "best"] = "warm"
     repair: bool = False
     weight: float = 10.0
-    dropout: float = 0.1
     variant: Literal["paper", "reference"] = "paper"
-    evaluate_every: int = 25
+    margin: float = 1.0
+    svm_weight: float = 10.0
+    sigma: float = 0.5
+
+
+def _surrogate() -> Objective:
+    """The paper's objective, with the published code's ratio of the rates."""
+    return Objective("surrogate", layers="heads", head_lr=3e-5, scale_lr=1e-3)
 
 
 @dataclass
@@ -108,26 +148,32 @@ class Config:
 
     Attributes
     ----------
-    data : "scenes" is generated, "coco" is the COCO panoptic format from `root`.
-    root : Folder with annotations/: panoptic_train*.json is split into training and validation images,
-        panoptic_val*.json is the test split.
+    data : "scenes" is generated; "coco" (COCO panoptic), "cityscapes" and "folder" (your own) are read from `root`.
+    root : Folder of the data, in the layouts that docs/data.md describes.
     out : Folder of the run; "runs/<data>" by default.
     seed : Everything random follows from it.
     device : Where the network runs; "auto" takes CUDA if there is one.
+    amp : The network computes in bfloat16 where that is safe; the solver always gets float32.
     threads : torch threads; all CPUs, but not more than 4, by default: the default network is too small for more.
     save_every : Steps between checkpoints.
     pictures : Test images to draw.
+    control, control_mean, full, full_svm : Objectives of the second stage; "full" is the paper's.
     """
 
-    data: Literal["scenes", "coco"] = "scenes"
+    data: Literal["scenes", "coco", "cityscapes", "folder"] = "scenes"
     root: str | None = None
     dataset: Dataset = field(default_factory=Dataset)
     model: Model = field(default_factory=Model)
     pretrain: Pretrain = field(default_factory=Pretrain)
-    full: Full = field(default_factory=Full)
+    finetune: Finetune = field(default_factory=Finetune)
+    control: Objective = field(default_factory=lambda: Objective("paper"))
+    control_mean: Objective = field(default_factory=lambda: Objective("mean"))
+    full: Objective = field(default_factory=_surrogate)
+    full_svm: Objective = field(default_factory=lambda: Objective("structured_svm"))
     out: str | None = None
     seed: int = 0
     device: str = "auto"
+    amp: bool = False
     threads: int | None = None
     save_every: int = 25
     pictures: int = 4
@@ -143,7 +189,7 @@ class Config:
             out=self.out or f"runs/{self.data}",
             dataset=replace(self.dataset, size=size, validation=validation),
             pretrain=replace(self.pretrain, batch=self.pretrain.batch or max(2, 65536 // size**2)),
-            full=replace(self.full, batch=self.full.batch or max(2, 196608 // size**2)),
+            finetune=replace(self.finetune, batch=self.finetune.batch or max(2, 196608 // size**2)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,14 +199,15 @@ class Config:
 
 def config_from_dict(values: dict[str, Any]) -> Config:
     """The configuration that `to_dict` wrote."""
-    parts: dict[str, Any] = {"dataset": Dataset, "model": Model, "pretrain": Pretrain, "full": Full}
+    parts: dict[str, Any] = {"dataset": Dataset, "model": Model, "pretrain": Pretrain, "finetune": Finetune}
+    parts |= dict.fromkeys(("control", "control_mean", "full", "full_svm"), Objective)
     known = {f.name for f in fields(Config)}
     return Config(**{k: parts[k](**v) if k in parts else v for k, v in values.items() if k in known})
 
 
 def differences(a: Config, b: Config) -> list[str]:
     """Which settings that shape the result differ, as "name: old -> new"."""
-    free = {"out", "device", "threads", "save_every", "pictures"}
+    free = {"out", "device", "threads", "save_every", "pictures", "finetune.models"}
     return [f"{k}: {v} -> {_flat(b)[k]}" for k, v in _flat(a).items() if k not in free and v != _flat(b)[k]]
 
 

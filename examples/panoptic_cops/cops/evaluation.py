@@ -11,17 +11,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .data import Category, Dataset, Sample
+from . import parallel
+from .data import Category, Dataset, Sample, Subset
 from .quality import PanopticQuality
 from .segmenter import Prediction, Segmenter
 
 MAX_BATCH_PIXELS = 64 * 64 * 50
 
 
-def predictions(
-    model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None
-) -> Iterator[tuple[Sample, Prediction]]:
-    """Segment every sample; consecutive images of one size share a batch. With a title, shows progress."""
+def batches(dataset: Dataset, title: str | None = None) -> Iterator[list[Sample]]:
+    """Consecutive samples of one size, as many as fit into memory at once. With a title, shows progress."""
     samples: Iterable[Sample] = (dataset[i] for i in range(len(dataset)))
     if title is not None:
         samples = tqdm(samples, total=len(dataset), desc=title, unit="image")
@@ -29,20 +28,31 @@ def predictions(
     for sample in samples:
         limit = max(1, MAX_BATCH_PIXELS // sample.ids.size)
         if batch and (sample.ids.shape != batch[0].ids.shape or len(batch) >= limit):
-            yield from zip(batch, model.predict([s.image for s in batch], device), strict=True)
+            yield batch
             batch = []
         batch.append(sample)
     if batch:
+        yield batch
+
+
+def predictions(
+    model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None
+) -> Iterator[tuple[Sample, Prediction]]:
+    """Segment every sample. With a title, shows progress."""
+    for batch in batches(dataset, title):
         yield from zip(batch, model.predict([s.image for s in batch], device), strict=True)
 
 
 def panoptic_quality(
     model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None
 ) -> PanopticQuality:
-    """Exact PQ of a model on a data set."""
+    """Exact PQ of a model on a data set; the processes of a parallel run share the images."""
     quality = PanopticQuality(dataset.categories)
-    for sample, prediction in predictions(model, dataset, device, title):
+    share = Subset(dataset, range(parallel.rank(), len(dataset), parallel.world()))
+    for sample, prediction in predictions(model, share, device, title):
         quality.add(prediction.ids, prediction.segments, sample)
+    counts = parallel.total(torch.tensor(quality.table(), dtype=torch.float64, device=device))
+    quality.set_table(counts.cpu().numpy())
     return quality
 
 

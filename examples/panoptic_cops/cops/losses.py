@@ -39,3 +39,13 @@ def pretraining_loss(
     semantic = semantic_loss(logits.classes, targets, semantic_share)
     affinity = affinity_loss(logits.cuts, targets, affinity_share)
     return {"loss": semantic + affinity_weight * affinity, "semantic": semantic, "affinity": affinity}
+
+
+def mean_loss(logits: Logits, targets: Targets) -> dict[str, Tensor]:
+    """Plain means of both cross-entropies over all known cells and edges: what calibrates the logits."""
+    cells = F.cross_entropy(logits.classes, targets.labels, ignore_index=-1, reduction="none")
+    edges = F.binary_cross_entropy_with_logits(logits.cuts, targets.cut, reduction="none")
+    known_cells, known_edges = (targets.labels >= 0).to(cells), (targets.edge_weight > 0).to(edges)
+    semantic = (cells * known_cells).sum() / known_cells.sum().clamp(min=1)
+    affinity = (edges * known_edges).sum() / known_edges.sum().clamp(min=1)
+    return {"loss": semantic + affinity, "semantic": semantic, "affinity": affinity}

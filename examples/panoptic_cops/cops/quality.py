@@ -58,10 +58,13 @@ class PanopticQuality:
         if unknown:
             raise ValueError(f"{truth.name}: the prediction holds ids without a segment, e.g. {min(unknown)}")
         matched_p, matched_g = set(), set()
+        limit = self._limits(ids, truth.ids)
         for (p, g), a in overlap.items():
             if p == VOID or g == VOID or real[g].iscrowd or predicted[p].category != real[g].category:
                 continue
             iou = a / (area[p] + real_area[g] - a - overlap.get((p, VOID), 0))
+            if limit is not None:
+                iou = min(iou, limit.get((p, g), 0.0))
             if iou > 0.5:
                 count = self.counts[real[g].category]
                 count.iou += iou
@@ -78,6 +81,18 @@ class PanopticQuality:
             ignored = overlap.get((p, VOID), 0) + sum(overlap.get((p, g), 0) for g in crowd[-1:])
             if ignored / area[p] <= 0.5:
                 self.counts[segment.category].fp += 1
+
+    def table(self) -> NDArray[np.float64]:
+        """The sums so far, (K, 4): IoU, TP, FP, FN of every class; those of several processes add up."""
+        return np.array([[c.iou, c.tp, c.fp, c.fn] for c in self.counts], np.float64).reshape(-1, 4)
+
+    def set_table(self, table: NDArray[np.float64]) -> None:
+        """Replace the sums."""
+        self.counts = [_Counts(float(iou), int(tp), int(fp), int(fn)) for iou, tp, fp, fn in table]
+
+    def _limits(self, ids: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[tuple[int, int], float] | None:
+        """Bounds on the IoU of overlapping pairs, for scores that are stricter than PQ."""
+        return None
 
     def result(self) -> dict[str, float]:
         """PQ, PQ_th, PQ_st, SQ and RQ in percent; 0 where there is no class to average."""

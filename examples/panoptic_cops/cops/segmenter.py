@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffcomb import AsymmetricMultiwayCutLayer
-from diffcomb.gradients.oracle import Estimator
 
 from .config import Config
 from .data import VOID, Category, Segment
@@ -29,6 +28,7 @@ class Prediction:
     ids : (H, W) int64, 0 for void
     segments : what the ids are
     scores : confidence of every segment, higher is surer (the negative of eq. 12)
+    classes : (H, W) int64, the class of every pixel before small segments are rejected
     edges : (O, h, w) uint8, the cut edges on the grid
     class_costs, edge_costs : the costs that were solved for
     """
@@ -36,6 +36,7 @@ class Prediction:
     ids: NDArray[np.int64]
     segments: tuple[Segment, ...]
     scores: tuple[float, ...]
+    classes: NDArray[np.int64]
     edges: NDArray[np.uint8]
     class_costs: NDArray[np.float32]
     edge_costs: NDArray[np.float32]
@@ -48,7 +49,6 @@ class Segmenter(nn.Module):
         self,
         config: Config,
         categories: Sequence[Category],
-        estimator: Estimator | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -59,7 +59,6 @@ class Segmenter(nn.Module):
         self.layer = AsymmetricMultiwayCutLayer(
             offsets(config.model.distances),
             things,
-            estimator=estimator,
             solver=config.model.solver,
             effort=config.model.effort,
             anchor="center",
@@ -73,8 +72,14 @@ class Segmenter(nn.Module):
         """Image pixels per grid cell, along each axis."""
         return self.network.stride
 
-    def predict(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> list[Prediction]:
-        """Segment images (H, W, 3) uint8 of one size."""
+    def logits(self, images: Tensor, amp: bool = False) -> Logits:
+        """What the network predicts; with `amp` it computes in bfloat16, and float32 comes out either way."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+            logits = self.network(images)
+        return Logits(*(t.float() for t in logits))
+
+    def costs(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Class costs (B, K, h, w) and edge costs (B, O, h, w), on the CPU, of images of one size."""
         height, width = images[0].shape[:2]
         step = self.network.divisor
         batch = to_input(images).to(device)
@@ -83,10 +88,20 @@ class Segmenter(nn.Module):
         with torch.no_grad():
             rows, columns = -(-height // self.stride), -(-width // self.stride)
             logits = Logits(*(t[..., :rows, :columns].float() for t in self.network(batch)))
-            class_costs, edge_costs = (costs.cpu() for costs in self.scaling(logits))
+            class_costs, edge_costs = self.scaling(logits)
+        return class_costs.cpu(), edge_costs.cpu()
+
+    def predict(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> list[Prediction]:
+        """Segment images (H, W, 3) uint8 of one size."""
+        class_costs, edge_costs = self.costs(images, device)
+        return self.segment(class_costs, edge_costs, images[0].shape[:2])
+
+    def segment(self, class_costs: Tensor, edge_costs: Tensor, size: tuple[int, ...]) -> list[Prediction]:
+        """Solve for costs (B, K, h, w) and (B, O, h, w); segments of images of that size, the small ones rejected."""
+        with torch.no_grad():
             out = self.layer(class_costs, edge_costs)
         return [
-            self._prediction(*parts, (height, width))
+            self._prediction(*parts, size)
             for parts in zip(class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True)
         ]
 
@@ -97,7 +112,7 @@ class Segmenter(nn.Module):
         classes: Tensor,
         clusters: Tensor,
         edges: Tensor,
-        size: tuple[int, int],
+        size: tuple[int, ...],
     ) -> Prediction:
         s = self.stride
         full = clusters.repeat_interleave(s, 0).repeat_interleave(s, 1)[: size[0], : size[1]].numpy()
@@ -112,6 +127,7 @@ class Segmenter(nn.Module):
             ids[full],
             tuple(Segment(int(ids[c]), int(cluster_class[c])) for c in np.flatnonzero(keep)),
             tuple(float(scores[c]) for c in np.flatnonzero(keep)),
+            cluster_class[full],
             edges.to(torch.uint8).numpy(),
             class_costs.numpy(),
             edge_costs.numpy(),

@@ -8,6 +8,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from . import parallel
+
 VARIANTS = ("paper", "reference")
 
 
@@ -18,7 +20,8 @@ def soft_threshold(iou: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PanopticQualitySurrogate:
-    """Loss w (1 - mean over classes of PQ_l), with numerators and denominators summed over the batch.
+    """Loss w (1 - mean over classes of PQ_l), with numerators and denominators summed over the batch,
+    and over the batches of all processes in a parallel run.
 
     Parameters
     ----------
@@ -77,6 +80,7 @@ class PanopticQualitySurrogate:
             used = p.detach().sum(1) > 0  # a label that no cell took is no prediction
             a, b = self._image(p[used], classes[used], truth.flatten()[valid], K)
             numerator, denominator = numerator + a, denominator + b
+        numerator, denominator = parallel.total(torch.stack([numerator, denominator]))
         present = denominator.detach() > 0
         eps = 0.1 if self.variant == "reference" else 0.0
         return (numerator[present] + eps) / (denominator[present] + eps)

@@ -1,0 +1,92 @@
+"""Scales and offsets of the costs by black-box search: the control that asks what calibration alone buys."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from tqdm import tqdm
+
+from .data import Dataset, Sample
+from .evaluation import batches
+from .network import Logits
+from .quality import PanopticQuality
+from .segmenter import Segmenter
+
+FIRST = 0.3  # size of the first moves along each axis, in units of the costs
+
+
+def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations: int) -> list[list[float]]:
+    """Raise the exact PQ on a data set by Powell's method over all scales and offsets, in place.
+
+    The network runs once; each evaluation solves every image. A common factor of all costs changes nothing, so the
+    class scale stays at 1.
+
+    Returns
+    -------
+    list of [evaluation, best PQ so far], where it rose
+    """
+    held = [(samples, *model.costs([s.image for s in samples], device)) for samples in batches(dataset)]
+    model.scaling.cpu()
+    with torch.no_grad():  # back to logits, so that the scaling can be applied anew
+        logits = [(samples, *_unscaled(model, classes, edges)) for samples, classes, edges in held]
+    scaling = model.scaling
+    free = [scaling.class_offset, scaling.edge_scale, scaling.edge_offset]
+    start = parameters_to_vector(free).detach().double()
+    best, best_pq, curve, count = start, -1.0, [], 0
+
+    with tqdm(total=evaluations, desc="control_search", unit="evaluation") as bar:
+
+        def loss(x) -> float:  # type: ignore[no-untyped-def]
+            nonlocal best, best_pq, count
+            if count >= evaluations:
+                raise StopIteration  # Powell's own limit is only looked at between line searches
+            value = torch.tensor(x)
+            with torch.no_grad():
+                vector_to_parameters(value.float(), free)
+            pq = _score(model, logits)
+            count += 1
+            bar.update()
+            if pq > best_pq:
+                best, best_pq = value.clone(), pq
+                curve.append([count, pq])
+            return -pq
+
+        directions = _directions(model)
+        with contextlib.suppress(StopIteration):
+            minimize(loss, start.numpy(), method="Powell", options={"direc": directions})
+    with torch.no_grad():
+        vector_to_parameters(best.float(), free)
+    model.to(device)
+    return curve
+
+
+def _directions(model: Segmenter) -> NDArray[np.float64]:
+    """First moves: offsets of all edges, scales of all edges, offsets of all things; then every one by itself."""
+    K, D = len(model.categories), len(model.scaling.edge_scale)
+    common = np.zeros((3, K + 2 * D))
+    common[0, K + D :] = common[1, K : K + D] = 1
+    common[2, [k for k, c in enumerate(model.categories) if c.isthing]] = 1
+    own = np.delete(np.eye(K + 2 * D), [K - 1, K + D - 1, K + 2 * D - 1], axis=0)  # so that all form a basis
+    return FIRST * np.concatenate([common, own])
+
+
+def _unscaled(model: Segmenter, class_costs: Tensor, edge_costs: Tensor) -> tuple[Tensor, Tensor]:
+    s = model.scaling
+    offset, scale = (t.repeat_interleave(2)[:, None, None] for t in (s.edge_offset, s.edge_scale.abs()))
+    return (s.class_offset[:, None, None] - class_costs) / s.class_scale.abs(), (offset - edge_costs) / scale
+
+
+def _score(model: Segmenter, logits: list[tuple[list[Sample], Tensor, Tensor]]) -> float:
+    quality = PanopticQuality(model.categories)
+    with torch.no_grad():
+        for samples, classes, edges in logits:
+            costs = model.scaling(Logits(classes, edges))
+            for sample, prediction in zip(samples, model.segment(*costs, samples[0].ids.shape), strict=True):
+                quality.add(prediction.ids, prediction.segments, sample)
+    return quality.result()["PQ"]

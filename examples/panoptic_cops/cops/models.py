@@ -1,0 +1,81 @@
+"""The model of a configuration: made fresh, or loaded from a finished stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from diffcomb import Blackbox, LogGrid, LogUniform, Uniform
+
+from .checkpoints import CheckpointError, load_checkpoint
+from .config import Config, Objective, config_from_dict
+from .data import Category
+from .segmenter import Segmenter
+
+SCHEDULES = {"uniform": Uniform, "loguniform": LogUniform, "loggrid": LogGrid}
+
+
+def make_segmenter(config: Config, categories: Sequence[Category]) -> Segmenter:
+    """The model of a configuration, with fresh weights."""
+    return Segmenter(config, categories, generator=torch.Generator())
+
+
+def make_estimator(o: Objective) -> Blackbox:
+    """The gradient estimator of an objective."""
+    return Blackbox(SCHEDULES[o.schedule](o.lambda_low, o.lambda_high, o.num_lambdas), start=o.start, repair=o.repair)
+
+
+def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config]:
+    """The model of a finished stage, ready to predict, and the configuration it was trained with.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, corrupt, or of an unfinished stage.
+    """
+    content = load_checkpoint(path)
+    if "categories" not in content:
+        raise CheckpointError(f"{path} belongs to an unfinished stage; take baseline.pt, control.pt or full.pt")
+    config = config_from_dict(content["config"])
+    if solver is not None:
+        config = replace(config, model=replace(config.model, solver=solver))
+    categories = [Category(**{**c, "color": tuple(c["color"])}) for c in content["categories"]]
+    model = make_segmenter(config, categories)
+    model.load_state_dict({name: value.float() if value.is_floating_point() else value
+                           for name, value in content["model"].items()})  # fmt: skip
+    return model, config
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA if there is one. A ValueError says why it cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={name!r} cannot be used: {error}") from error
+
+
+def check_settings(config: Config, categories: Sequence[Category], world: int = 1) -> None:
+    """Raise a ValueError for settings that would fail later."""
+    divisor = make_segmenter(config, categories).network.divisor
+    size = config.dataset.size or 64
+    if size % divisor:
+        raise ValueError(f"dataset.size must be divisible by {divisor}, got {size}")
+    for part, name in ((config.pretrain, "pretrain"), (config.finetune, "finetune")):
+        share = part.accumulate * world
+        if part.batch is not None and (part.accumulate < 1 or part.batch < share):
+            raise ValueError(
+                f"{name}.batch must hold a sample for each of {name}.accumulate={part.accumulate} parts in each of "
+                f"{world} processes, got {part.batch}"
+            )
+    for name, value in (
+        ("save_every", config.save_every), ("finetune.evaluate_every", config.finetune.evaluate_every),
+        ("pretrain.steps", config.pretrain.steps), ("finetune.steps", config.finetune.steps),
+        ("finetune.search", config.finetune.search),
+    ):  # fmt: skip
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")

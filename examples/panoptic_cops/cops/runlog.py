@@ -1,0 +1,90 @@
+"""What a run writes while it trains: TensorBoard scalars, one JSON line a step, and where it ran."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from .checkpoints import write_json
+
+PACKAGES = ("diffcomb", "numba", "numpy", "scipy", "torch")
+
+
+class RunLog:
+    """Scalars of the steps, as TensorBoard events and as lines of log.jsonl; a context manager.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of the run.
+    silent : bool
+        Write nothing, as all processes but one of a parallel run do.
+    """
+
+    def __init__(self, folder: Path, silent: bool = False) -> None:
+        self.path = folder / "log.jsonl"
+        self._writer = None if silent else SummaryWriter(str(folder / "tensorboard"))
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def resume(self, stage: str, step: int) -> None:
+        """Forget what a killed run logged of a stage after its last checkpoint, at `step`, and a broken last line."""
+        if self._writer is None or not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if entry["stage"] != stage or entry["step"] <= step:
+                kept.append(line)
+        self.path.write_text("".join(f"{line}\n" for line in kept))
+
+    def add(self, stage: str, step: int, values: dict[str, float]) -> None:
+        """Log the values after that many steps of a stage."""
+        if self._writer is None:
+            return
+        for name, value in values.items():
+            self._writer.add_scalar(f"{stage}/{name}", value, step)
+        with self.path.open("a") as file:
+            file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+
+
+def write_environment(path: Path) -> None:
+    """Write versions, machine, command, and the git commit of the code."""
+    content: dict[str, Any] = {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "cuda": torch.version.cuda,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+        "commit": _commit(),
+    }
+    write_json(content, path)
+
+
+def _commit() -> str | None:
+    """Commit of the code, with "+changes" if files differ from it; None outside of a repository."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        status = subprocess.run(["git", "status", "-s", "-uno"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")

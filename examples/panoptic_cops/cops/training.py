@@ -1,0 +1,199 @@
+"""The training loop: steps, checkpoints, choice by validation; a resumed run is the same run.
+
+Whatever is random in step t of a stage follows from (seed, stage, t) and the number of the process alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from . import parallel
+from .checkpoints import CheckpointError, load_checkpoint, save_atomically
+from .config import Config
+from .data import Dataset, random_crop
+from .datasets import Splits
+from .evaluation import panoptic_quality
+from .models import make_segmenter
+from .backbones import load_backbone_weights
+from .runlog import RunLog
+from .segmenter import Segmenter
+from .targets import Targets, make_targets, to_input
+
+FINETUNING = 2  # all stages after pre-training see the same samples in the same order
+STREAMS = {"baseline": 0}
+Step = Callable[[Segmenter, Tensor, Targets], dict[str, Tensor]]
+
+
+@dataclass
+class Run:
+    """What the stages of one run share."""
+
+    config: Config
+    splits: Splits
+    out: Path
+    device: torch.device
+    log: RunLog
+
+    def model(self, checkpoint: str | None = None) -> Segmenter:
+        """A model with the weights of a finished stage, or fresh ones that follow from the seed."""
+        torch.manual_seed(self.config.seed)
+        model = make_segmenter(self.config, self.splits.train.categories)
+        weights = self.config.model.backbone_weights
+        if checkpoint is None and weights is not None:
+            load_backbone_weights(model.network.backbone, weights)
+        if checkpoint is not None:
+            path = self.checkpoint(checkpoint)
+            try:
+                model.load_state_dict(load_checkpoint(path)["model"])
+            except RuntimeError as error:
+                raise CheckpointError(f"{path} does not fit the data's categories or the settings: {error}") from error
+        return model.to(self.device, memory_format=torch.channels_last)  # convolutions run a third faster on a CPU
+
+    def checkpoint(self, name: str) -> Path:
+        """Path of a checkpoint."""
+        return self.out / "checkpoints" / f"{name}.pt"
+
+    def finished(self, name: str) -> bool:
+        """Whether a stage has written its result."""
+        return self.checkpoint(name).exists()
+
+    def finish(self, name: str, weights: dict[str, Tensor], **more: Any) -> None:
+        """Write the result of a stage."""
+        categories = [asdict(c) for c in self.splits.train.categories]
+        content = {"model": weights, "config": self.config.to_dict(), "categories": categories, **more}
+        if parallel.rank() == 0:
+            save_atomically(content, self.checkpoint(name))
+        parallel.wait()
+
+
+@dataclass
+class Stage:
+    """One stage: what a step minimises, and for how long.
+
+    Attributes
+    ----------
+    name : Names its checkpoint.
+    step : From a model and a part of a batch to losses; "loss" is minimised, the others are logged.
+    batch : Samples a step, over all processes.
+    accumulate : Parts that the batch is split into.
+    select_every : If given, the result is that of the best validation PQ among the steps looked at.
+    """
+
+    name: str
+    step: Step
+    steps: int
+    batch: int
+    accumulate: int = 1
+    warmup: int = 0
+    select_every: int | None = None
+
+
+def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
+    """Train one stage, from where its last checkpoint stands; writes its result at its end."""
+    last = run.checkpoint(f"{stage.name}.last")
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: poly(t, stage.steps, stage.warmup))
+    state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": []}
+    if last.exists():
+        content = load_checkpoint(last)
+        model.load_state_dict(content["model"])
+        optimizer.load_state_dict(content["optimizer"])
+        scheduler.load_state_dict(content["scheduler"])
+        state = content["state"]
+    run.log.resume(stage.name, state["step"])
+    numbers = range(state["step"], stage.steps)
+    with tqdm(
+        numbers, total=stage.steps, initial=state["step"], desc=stage.name, unit="step", disable=parallel.rank() > 0
+    ) as bar:
+        for number in bar:
+            values = _step(run, stage, model, optimizer, number)
+            scheduler.step()
+            state["step"] = number + 1
+            run.log.add(stage.name, number + 1, values)
+            bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+            done = state["step"] == stage.steps
+            selected = stage.select_every is not None and (done or state["step"] % stage.select_every == 0)
+            if selected:
+                _select(run, stage, model, state)
+            if (done or selected or state["step"] % run.config.save_every == 0) and parallel.rank() == 0:
+                save_atomically(_content(model, optimizer, scheduler, state), last)
+    best = state["best"] if state["best"] is not None else model.state_dict()
+    run.finish(stage.name, best, curve=state["curve"])
+    if parallel.rank() == 0:
+        last.unlink(missing_ok=True)
+    parallel.wait()
+
+
+def _step(
+    run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int
+) -> dict[str, float]:
+    """One step on this process' share of the batch, in parts; returns the mean losses."""
+    seed = _seed(run.config.seed, stage.name, number, parallel.rank())
+    torch.manual_seed(seed)
+    if model.layer.generator is not None:
+        model.layer.generator.manual_seed(seed)
+    optimizer.zero_grad(set_to_none=True)
+    totals: dict[str, float] = {}
+    for images, targets in _parts(run, stage, model.stride, number):
+        losses = stage.step(model, images, targets)
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + float(value.detach()) / stage.accumulate
+        if not math.isfinite(totals["loss"]):  # before it reaches the weights
+            raise FloatingPointError(f"the loss of {stage.name} became {totals['loss']} at step {number}")
+        (losses["loss"] / stage.accumulate).backward()  # type: ignore[no-untyped-call]
+    parallel.average_gradients(model.parameters())
+    optimizer.step()
+    return totals
+
+
+def _select(run: Run, stage: Stage, model: Segmenter, state: dict[str, Any]) -> None:
+    """Score the validation split and keep the best weights so far."""
+    pq = panoptic_quality(model, run.splits.validation, run.device).result()["PQ"]
+    run.log.add(stage.name, state["step"], {"validation_pq": pq})
+    state["curve"].append([state["step"], pq])
+    if pq > state["best_pq"]:
+        state["best_pq"] = pq
+        state["best"] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def _content(model: Segmenter, optimizer: Any, scheduler: Any, state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "state": state,
+    }
+
+
+def _parts(run: Run, stage: Stage, stride: int, number: int) -> Iterator[tuple[Tensor, Targets]]:
+    """This process' share of a step's samples, in `accumulate` parts."""
+    c = run.config
+    data: Dataset = run.splits.train
+    size = c.dataset.size or 64
+    rng = np.random.default_rng(_seed(c.seed, stage.name, number, parallel.rank()))
+    count = stage.batch // parallel.world()
+    chosen = rng.choice(len(data), count, replace=count > len(data)).tolist()
+    for part in np.array_split(chosen, stage.accumulate):
+        samples = [random_crop(data[int(i)], (size, size), rng) for i in part]
+        targets = make_targets(samples, data.categories, c.model.distances, stride, c.dataset.small_area)
+        moved = Targets(*(t.to(run.device) for t in vars(targets).values()))
+        yield to_input([s.image for s in samples]).to(run.device), moved
+
+
+def _seed(seed: int, stage: str, step: int, rank: int = 0) -> int:
+    words = [seed, STREAMS.get(stage, FINETUNING), step]
+    return int(np.random.SeedSequence([*words, rank] if rank else words).generate_state(1)[0])
+
+
+def poly(step: int, steps: int, warmup: int) -> float:
+    """Linear warm-up, then (1 - t/T)^0.9."""
+    decay = (1 - min(step, steps) / max(1, steps)) ** 0.9
+    return float(decay * min(1.0, (step + 1) / (warmup + 1)))

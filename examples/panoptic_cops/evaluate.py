@@ -54,7 +54,7 @@ def evaluate(options: Any) -> dict[str, Any]:
             quality.add(prediction.ids, prediction.segments, sample)
             precision.add(sample, prediction)
             if writer is not None:
-                writer.add(sample.name, prediction)
+                writer.add(sample.name, prediction, sample.image_id)
     finally:
         if writer is not None:
             print(f"\nwrote {writer.close()} and {len(writer.images)} PNGs beside it")

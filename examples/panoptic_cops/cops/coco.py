@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +44,16 @@ class CocoPanoptic:
         for folder in (self.label_folder, self.image_folder):
             if not folder.is_dir():
                 raise DataError(f"the folder {folder} is missing: {self.json_path.name} refers to it")
-        content = _read_json(self.json_path)
+        content = read_json(self.json_path)
         try:
             self.categories = tuple(
-                Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), _color(c))
-                for c in _field(content, "categories", self.json_path)
+                Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), color_of(c))
+                for c in list_field(content, "categories", self.json_path)
             )
-            self._images = {image["id"]: image["file_name"] for image in _field(content, "images", self.json_path)}
+            self._images = {image["id"]: image["file_name"] for image in list_field(content, "images", self.json_path)}
             self._annotations = [
                 {key: a[key] for key in ("image_id", "file_name", "segments_info")}
-                for a in _field(content, "annotations", self.json_path)
+                for a in list_field(content, "annotations", self.json_path)
             ]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{self.json_path}: a category, image or annotation is malformed: {error!r}") from error
@@ -81,10 +82,8 @@ class CocoPanoptic:
         where = self._where(annotation)
         image_path, label_path = self._paths(annotation)
         image = read_image(image_path, where)
-        rgb = read_image(label_path, where).astype(np.int64)
-        ids = rgb[..., 0] + 256 * rgb[..., 1] + 256**2 * rgb[..., 2]
-        if ids.shape != image.shape[:2]:
-            raise DataError(f"{where}: label {ids.shape} and image {image.shape[:2]} differ in size")
+        ids = read_ids(label_path, where)
+        check_sizes(ids, image, where)
         segments = []
         for info in annotation["segments_info"]:
             if not isinstance(info, dict) or not {"id", "category_id"} <= set(info):
@@ -92,19 +91,37 @@ class CocoPanoptic:
             if info["category_id"] not in self._index:
                 raise DataError(f"{where}: segment {info['id']} has the unknown category id {info['category_id']}")
             segments.append(Segment(int(info["id"]), self._index[info["category_id"]], bool(info.get("iscrowd", 0))))
-        missing = set(np.unique(ids).tolist()) - {VOID} - {s.id for s in segments}
-        if missing:
-            raise DataError(f"{where}: the PNG holds ids that segments_info lacks, e.g. {min(missing)}")
-        return _renumbered(Sample(image_path.stem, image, ids, tuple(segments)))
+        return numbered(Sample(image_path.stem, image, ids, tuple(segments), annotation["image_id"]), where)
 
 
-def _renumbered(sample: Sample) -> Sample:
-    """Number the segments 1..S in the order of the annotation: raw ids go up to 2**24."""
+def numbered(sample: Sample, where: str) -> Sample:
+    """Number the segments 1..S in their order: raw ids go up to 2**24.
+
+    Raises
+    ------
+    DataError
+        If pixels hold an id that is no segment's.
+    """
     values, inverse = np.unique(sample.ids, return_inverse=True)
-    new = {s.id: i for i, s in enumerate(sample.segments, start=1)}
-    table = np.array([new.get(int(v), VOID) for v in values], np.int64)
+    new = {VOID: VOID, **{s.id: i for i, s in enumerate(sample.segments, start=1)}}
+    missing = set(values.tolist()) - set(new)
+    if missing:
+        raise DataError(f"{where}: the PNG holds ids that segments_info lacks, e.g. {min(missing)}")
+    table = np.array([new[int(v)] for v in values], np.int64)
     segments = tuple(Segment(i, s.category, s.iscrowd) for i, s in enumerate(sample.segments, start=1))
-    return Sample(sample.name, sample.image, table[inverse.reshape(sample.ids.shape)], segments)
+    return replace(sample, ids=table[inverse.reshape(sample.ids.shape)], segments=segments)
+
+
+def check_sizes(ids: NDArray[np.int64], image: NDArray[np.uint8], where: str) -> None:
+    """Raise a DataError if a label and its image differ in size."""
+    if ids.shape != image.shape[:2]:
+        raise DataError(f"{where}: label {ids.shape} and image {image.shape[:2]} differ in size")
+
+
+def read_ids(path: Path, where: str = "") -> NDArray[np.int64]:
+    """Segment ids of a panoptic PNG: R + 256 G + 256² B."""
+    rgb = read_image(path, where).astype(np.int64)
+    return rgb[..., 0] + 256 * rgb[..., 1] + 256**2 * rgb[..., 2]
 
 
 def read_image(path: Path, where: str = "") -> NDArray[np.uint8]:
@@ -142,7 +159,7 @@ def _find_json(root: Path, split: str) -> Path:
     return found[0]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -152,13 +169,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _field(content: dict[str, Any], name: str, path: Path) -> list[Any]:
+def list_field(content: dict[str, Any], name: str, path: Path) -> list[Any]:
     if not isinstance(content.get(name), list):
         raise DataError(f"{path} lacks the list {name!r} of the COCO panoptic format")
     return list(content[name])
 
 
-def _color(category: dict[str, Any]) -> tuple[int, int, int]:
+def color_of(category: dict[str, Any]) -> tuple[int, int, int]:
     if "color" in category:
         r, g, b = category["color"]
         return int(r), int(g), int(b)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -33,12 +33,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Sample:
-    """An image (H, W, 3) uint8, its segment ids (H, W) int64 with 0 for void, and what those segments are."""
+    """An image (H, W, 3) uint8, its segment ids (H, W) int64 with 0 for void, and what those segments are.
+
+    `image_id` is what the data set itself calls the image, for dumps that an official evaluation reads.
+    """
 
     name: str
     image: NDArray[np.uint8]
     ids: NDArray[np.int64]
     segments: tuple[Segment, ...]
+    image_id: int | str | None = None
 
     def class_map(self) -> NDArray[np.int64]:
         """Class label of every pixel; -1 for void and crowds."""
@@ -86,4 +90,4 @@ def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator)
     image, ids = image[window], ids[window]
     if rng.random() < 0.5:
         image, ids = image[:, ::-1], ids[:, ::-1]
-    return Sample(sample.name, np.ascontiguousarray(image), np.ascontiguousarray(ids), sample.segments)
+    return replace(sample, image=np.ascontiguousarray(image), ids=np.ascontiguousarray(ids))

@@ -24,12 +24,15 @@ class PanopticWriter:
         self.annotations: list[dict[str, Any]] = []
         folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, name: str, prediction: Prediction) -> Path:
-        """Write the PNG (id = R + 256 G + 256² B, 0 is void) of one image; returns its path."""
+    def add(self, name: str, prediction: Prediction, image_id: int | str | None = None) -> Path:
+        """Write the PNG (id = R + 256 G + 256² B, 0 is void) of one image; returns its path.
+
+        `image_id` is what the data set calls the image; images are counted where it is None.
+        """
         ids = prediction.ids
         path = self.folder / f"{name}_panoptic.png"
         Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)).save(path)
-        number = len(self.images)
+        number = len(self.images) if image_id is None else image_id
         self.images.append({"id": number, "file_name": name, "height": ids.shape[0], "width": ids.shape[1]})
         segments = []
         for segment, score in zip(prediction.segments, prediction.scores, strict=True):

@@ -1,0 +1,136 @@
+"""The runs behind the tables: one folder a seed, whose models all start from the same baseline."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import t as student
+
+from .checkpoints import write_json
+from .config import Config, Objective
+from .datasets import load_splits
+from .measure import all_scores
+from .models import find_device
+from .runlog import RunLog, write_environment
+from .segmenter import Segmenter
+from .stages import finetune, run_stages
+from .surrogate import PanopticQualitySurrogate
+from .training import Run, Stage, _parts
+
+CONTROLS = ("baseline", "control", "control_mean", "control_search")
+OTHERS = {
+    "full_n1": Objective("surrogate", layers="heads", head_lr=3e-5, scale_lr=1e-3, num_lambdas=1),
+    "full_all_layers": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
+    "separate": Objective("separate", layers="heads", head_lr=3e-5, scale_lr=1e-3),
+    "fenchel_young": Objective("fenchel_young"),
+    "combined": Objective("combined"),
+}
+
+
+@dataclass
+class Experiment:
+    """The runs of one data set.
+
+    Parameters
+    ----------
+    config : Config
+        Of every run but for seed and folder.
+    folder : path
+        Runs lie in folder/seed0, folder/seed1, ...
+    seeds : sequence of int
+    """
+
+    config: Config
+    folder: Path
+    seeds: Sequence[int]
+
+    def run(self, seed: int) -> Run:
+        """The run of a seed; what its folder says of its settings must be these."""
+        out = self.folder / f"seed{seed}"
+        config = replace(self.config, seed=seed, out=str(out)).resolved()
+        path = out / "config.json"
+        if not path.exists():
+            write_json(config.to_dict(), path)
+            write_environment(out / "environment.json")
+        elif {**json.loads(path.read_text()), "out": None, "root": None} != {
+            **config.to_dict(), "out": None, "root": None
+        }:  # fmt: skip
+            raise ValueError(f"{path} holds other settings than these: give another --runs")
+        return Run(config, load_splits(config), out, find_device(config.device), RunLog(out))
+
+    def model(self, seed: int, name: str) -> tuple[Run, Segmenter]:
+        """A model, trained if it is not there yet."""
+        run = self.run(seed)
+        with run.log:
+            if not run.finished(name):
+                if name in OTHERS:
+                    finetune(run, name, OTHERS[name])
+                else:
+                    models = [] if name == "baseline" else [name]
+                    run_stages(replace(run, config=replace(run.config, finetune=replace(
+                        run.config.finetune, models=models))))  # fmt: skip
+        return run, run.model(name)
+
+    def scores(self, seed: int, name: str) -> dict[str, float]:
+        """Every score of a model on the test split; kept in scores.json of its run."""
+        path = self.folder / f"seed{seed}" / "scores.json"
+        known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+        if name not in known:
+            run, model = self.model(seed, name)
+            known[name] = all_scores(model, run.splits.test, run.device, f"test {name}, seed {seed}")
+            write_json(known, path)
+        return known[name]
+
+    def table(self, names: Sequence[str], key: str) -> np.ndarray:
+        """One score of models (rows) and seeds (columns)."""
+        return np.array([[self.scores(seed, name)[key] for seed in self.seeds] for name in names])
+
+
+def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Mean and half width of Student's confidence interval of the mean; nan for one value."""
+    if len(values) < 2:
+        return float(np.mean(values)), float("nan")
+    half = student.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(half)
+
+
+def time_of_an_iteration(run: Run, model: Segmenter, steps: int = 5) -> dict[str, float]:
+    """Seconds of the parts of one iteration of full training: the solver forth and back, and the rest (Table 3)."""
+    surrogate = PanopticQualitySurrogate(model.thresholds, float(model.stride**2), 10.0)
+    stage = Stage("full", lambda *_: {}, steps, run.config.finetune.batch or 1)
+    spent = {"samples": 0.0, "network": 0.0, "AMWC": 0.0, "surrogate": 0.0, "MWC": 0.0, "network backward": 0.0}
+    model.eval()
+    for number in range(-1, steps):  # the first one compiles and is not counted
+        marks = [time.perf_counter()]
+        ((images, targets),) = _parts(run, stage, model.stride, max(number, 0))
+        marks.append(time.perf_counter())
+        costs = model.scaling(model.network(images))
+        marks.append(time.perf_counter())
+        leaves = [c.detach().requires_grad_() for c in costs]
+        out = model.layer(*leaves)
+        marks.append(time.perf_counter())
+        masks = out.panoptic.detach().requires_grad_()
+        (upstream,) = torch.autograd.grad(surrogate(masks, out.label_classes, targets.segments), masks)
+        marks.append(time.perf_counter())
+        gradients = torch.autograd.grad(out.panoptic, leaves, upstream)
+        marks.append(time.perf_counter())
+        torch.autograd.backward(costs, gradients)
+        marks.append(time.perf_counter())
+        if number >= 0:
+            for name, seconds in zip(spent, np.diff(marks), strict=True):
+                spent[name] += float(seconds) / steps
+    return {**spent, "all": sum(spent.values())}
+
+
+def logged(run: Run, stage: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one logged quantity."""
+    lines: list[dict[str, Any]] = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
+    found = [(line["step"], line[name]) for line in lines if line["stage"] == stage and name in line]
+    return np.array([s for s, _ in found]), np.array([v for _, v in found])

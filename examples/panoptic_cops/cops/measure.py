@@ -1,0 +1,173 @@
+"""All scores of one model on one data set, in one pass; and the same network outputs solved in other ways."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from diffcomb import amwc, grid_graph
+
+from .boundary import BoundaryPanopticQuality, MeanIoU
+from .data import VOID, Category, Dataset, Sample, Segment
+from .evaluation import AveragePrecision, batches, predictions
+from .partitions import RULES, Partition, Rule
+from .quality import PanopticQuality
+from .segmenter import Prediction, Segmenter
+from .targets import make_targets
+
+ORACLE = 1000.0  # cost of a wrong class where the classes are given
+
+
+@dataclass
+class Scores:
+    """Collects predictions; gives PQ and its parts, boundary PQ, AP and mean IoU.
+
+    Parameters
+    ----------
+    categories : sequence of Category
+    ratio : float
+        Boundary width as a share of the image's diagonal.
+    """
+
+    categories: Sequence[Category]
+    ratio: float = 0.02
+    quality: PanopticQuality = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.quality = PanopticQuality(self.categories)
+        self._boundary = BoundaryPanopticQuality(self.categories, ratio=self.ratio)
+        self._precision = AveragePrecision(self.categories)
+        self._iou = MeanIoU(self.categories)
+
+    def add(self, sample: Sample, prediction: Prediction) -> None:
+        """Add one image."""
+        self.quality.add(prediction.ids, prediction.segments, sample)
+        self._boundary.add(prediction.ids, prediction.segments, sample)
+        self._precision.add(sample, prediction)
+        self._iou.add(prediction.classes, sample)
+
+    def result(self) -> dict[str, float]:
+        """All scores in percent."""
+        border = {f"{name}_b": value for name, value in self._boundary.result().items() if name in ("PQ", "SQ", "RQ")}
+        return {**self.quality.result(), **border, **self._precision.result(), **self._iou.result()}
+
+
+def all_scores(
+    model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None, ratio: float = 0.02
+) -> dict[str, float]:
+    """Every score of a model on a data set."""
+    scores = Scores(dataset.categories, ratio)
+    for sample, prediction in predictions(model, dataset, device, title):
+        scores.add(sample, prediction)
+    return scores.result()
+
+
+def with_rules(model: Segmenter, dataset: Dataset, device: torch.device) -> list[dict[str, Any]]:
+    """PQ of the same network outputs under every rule of `partitions`, and the milliseconds it takes an image."""
+    qualities = {name: PanopticQuality(dataset.categories) for name in RULES}
+    seconds = dict.fromkeys(RULES, 0.0)
+    things = [k for k, c in enumerate(dataset.categories) if c.isthing]
+    compiled = False
+    for samples in batches(dataset):
+        for sample, nodes, edges in zip(samples, *model.costs([s.image for s in samples], device), strict=True):
+            for name, rule in RULES.items():
+                if not compiled:
+                    _solve(model, nodes, edges, things, rule)
+                began = time.perf_counter()
+                partition = _solve(model, nodes, edges, things, rule)
+                seconds[name] += time.perf_counter() - began
+                ids, segments = to_segments(model, partition, nodes.shape[1:], sample.ids.shape)
+                qualities[name].add(ids, segments, sample)
+            compiled = True
+    return [
+        {"rule": name, **qualities[name].result(), "ms an image": 1000 * seconds[name] / len(dataset)} for name in RULES
+    ]
+
+
+def with_true_classes(model: Segmenter, dataset: Dataset, device: torch.device) -> dict[str, float]:
+    """PQ when the class costs are replaced by the ground truth on the grid (Table 9); void keeps the network's."""
+    quality = PanopticQuality(dataset.categories)
+    for samples in batches(dataset):
+        nodes, edges = model.costs([s.image for s in samples], device)
+        for b, sample in enumerate(samples):
+            t = make_targets([_padded(sample, nodes.shape[2:], model.stride)], dataset.categories, [1], model.stride, 0)
+            labels = t.labels[0, : nodes.shape[2], : nodes.shape[3]]
+            wrong = ORACLE * (1 - F.one_hot(labels.clamp(min=0), nodes.shape[1]).permute(2, 0, 1).float())
+            nodes[b] = torch.where(labels >= 0, wrong, nodes[b])
+        for sample, prediction in zip(samples, model.segment(nodes, edges, samples[0].ids.shape), strict=True):
+            quality.add(prediction.ids, prediction.segments, sample)
+    return quality.result()
+
+
+def at_full_resolution(model: Segmenter, dataset: Dataset, device: torch.device) -> dict[str, float]:
+    """PQ, AP and seconds an image when the cut is solved on pixels instead of the network's grid (Table 8).
+
+    Costs are interpolated to pixels. Edges between neighbours stay edges between neighbours, with the costs of the
+    shortest distance; longer ones keep their length in pixels.
+    """
+    s, things = model.stride, [k for k, c in enumerate(dataset.categories) if c.isthing]
+    offsets = [o if max(o) == 1 else (o[0] * s, o[1] * s) for o in model.layer.offsets]
+    scores, seconds = Scores(dataset.categories), 0.0
+    for samples in batches(dataset):
+        nodes, edges = model.costs([x.image for x in samples], device)
+        for sample, *maps in zip(samples, nodes, edges, strict=True):
+            height, width = sample.ids.shape
+            c, e = (F.interpolate(m[None], scale_factor=s, mode="bilinear", align_corners=False)[0] for m in maps)
+            graph = grid_graph((height, width), offsets)
+            e = e[:, :height, :width]
+            values = [e[o][graph.map_window(o, "center")].flatten() for o in range(len(offsets))]
+            unary = np.ascontiguousarray(c[:, :height, :width].flatten(1).T.numpy())
+            began = time.perf_counter()
+            cut = amwc(graph, unary, torch.cat(values).numpy(), partitionable=things, **model.layer.options)
+            seconds += time.perf_counter() - began
+            clusters = torch.from_numpy(cut.clusters.astype(np.int64)).view(height, width)
+            x = F.one_hot(torch.from_numpy(cut.node_labels.astype(np.int64)), c.shape[0]).T.view(-1, height, width)
+            scores.add(sample, _pixel_prediction(model, clusters, x, sample))
+    result = scores.result()
+    return {**{k: result[k] for k in ("PQ", "SQ", "RQ", "AP")}, "seconds an image": seconds / len(dataset)}
+
+
+def to_segments(
+    model: Segmenter, partition: Partition, grid: Sequence[int], size: Sequence[int]
+) -> tuple[NDArray[np.int64], tuple[Segment, ...]]:
+    """Segment ids of an image's pixels, segments below the thresholds rejected."""
+    labels, clusters = partition
+    s = 1 if tuple(grid) == tuple(size) else model.stride
+    full = np.repeat(np.repeat(clusters.reshape(tuple(grid)), s, 0), s, 1)[: size[0], : size[1]]
+    count = int(clusters.max()) + 1
+    area = np.bincount(full.ravel(), minlength=count)
+    classes = np.zeros(count, np.int64)
+    classes[clusters] = labels
+    keep = area >= np.maximum(1, model.thresholds.cpu().numpy()[classes])
+    ids = np.full(count, VOID, np.int64)
+    ids[keep] = np.arange(1, keep.sum() + 1)
+    return ids[full], tuple(Segment(int(ids[c]), int(classes[c])) for c in np.flatnonzero(keep))
+
+
+def _solve(model: Segmenter, nodes: Tensor, edges: Tensor, things: Sequence[int], rule: Rule) -> Partition:
+    costs, graph = model.layer.edge_costs(edges[None])
+    return rule(graph, np.ascontiguousarray(nodes.flatten(1).T.numpy()), costs[0].numpy(), things)
+
+
+def _padded(sample: Sample, grid: Sequence[int], stride: int) -> Sample:
+    """The sample with void at its lower and right border, so that its size is the grid's times the stride."""
+    pad = [(0, g * stride - n) for g, n in zip(grid, sample.ids.shape, strict=True)]
+    return Sample(sample.name, sample.image, np.pad(sample.ids, pad, constant_values=VOID), sample.segments)
+
+
+def _pixel_prediction(model: Segmenter, clusters: Tensor, classes: Tensor, sample: Sample) -> Prediction:
+    """A prediction from clusters and one-hot classes of the pixels; bigger segments score higher."""
+    labels = classes.argmax(0).flatten().numpy()
+    ids, segments = to_segments(model, (labels, clusters.flatten().numpy()), sample.ids.shape, sample.ids.shape)
+    area = np.bincount(ids.ravel())
+    scores = tuple(float(area[segment.id]) for segment in segments)
+    none = np.zeros(0, np.float32)
+    return Prediction(ids, segments, scores, labels.reshape(ids.shape), none.astype(np.uint8), none, none)

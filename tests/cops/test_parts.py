@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cops.backbones import ResNet50, SmallBackbone, load_backbone_weights
+from cops.backbones import ResNet50, SmallBackbone
 from cops.config import Config, config_from_dict, differences
 from cops.data import Category, Sample, Segment, random_crop
 from cops.evaluation import AveragePrecision
@@ -12,6 +12,7 @@ from cops.network import CopsNetwork, CostScaling, Decoder, Logits, difference_f
 from cops.scenes import Scenes
 from cops.segmenter import Prediction, Segmenter, segment_scores
 from cops.targets import make_targets, offsets, to_input
+from cops.weights import load_backbone_weights
 
 from diffcomb import AsymmetricMultiwayCutLayer
 
@@ -122,11 +123,11 @@ def test_affinities_do_not_train_the_semantic_branch():
 
 
 def test_resnet_loads_torchvision_names(tmp_path):
-    state = ResNet50().state_dict()
+    state = ResNet50("torchvision").state_dict()
     assert {"conv1.weight", "layer1.0.downsample.0.weight", "layer4.2.bn3.running_var"} <= set(state)
     assert sum(v.numel() for k, v in state.items() if "running" not in k and "num_batches" not in k) == 23_508_032
     torch.save({**state, "fc.weight": torch.zeros(1000, 2048)}, tmp_path / "weights.pt")
-    load_backbone_weights(ResNet50(), tmp_path / "weights.pt")
+    load_backbone_weights(ResNet50("torchvision"), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="does not hold weights of SmallBackbone"):
         load_backbone_weights(SmallBackbone(), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="do not exist"):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import evaluate
+import export_onnx
 import numpy as np
 import predict
 import pytest
@@ -18,6 +19,7 @@ import train
 from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
 from cops.config import Config, Dataset, Finetune, Model, Objective, Pretrain
 from cops.datasets import load_splits
+from cops.models import load_model
 from cops.quality import PanopticQuality
 from cops.runlog import RunLog
 from cops.scenes import Scenes
@@ -345,3 +347,23 @@ def test_the_large_network_trains_through_the_solver(tmp_path):
     metrics = train.main([*arguments, *short])
     assert list(metrics) == ["baseline", "full"]
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "full.pt")["config"]["model"]["backbone"] == "resnet50"
+
+
+def test_the_exported_network_computes_the_same_costs(finished, tmp_path, capsys):
+    """ONNX runtime and torch, on sizes and batches that were not traced."""
+    runtime = pytest.importorskip("onnxruntime")
+    out, _ = finished
+    path = out / "checkpoints" / "full.pt"
+    export_onnx.main([str(path), f"--out={tmp_path / 'full.onnx'}", "--size=32"])
+    session = runtime.InferenceSession(str(tmp_path / "full.onnx"))
+    model, _ = load_model(path)
+    model.eval()
+    for shape in ((1, 3, 32, 32), (3, 3, 48, 80)):
+        images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            expected = model.scaling(model.network(images))
+        for a, b in zip(session.run(None, {"images": images.numpy()}), expected, strict=True):
+            np.testing.assert_allclose(a, b.numpy(), atol=1e-4)
+    with pytest.raises(SystemExit):
+        export_onnx.main([str(path), "--size=33"])
+    assert "size must be a positive multiple of 8, got 33" in capsys.readouterr().err

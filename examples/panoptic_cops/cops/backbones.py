@@ -1,12 +1,18 @@
-"""Backbones: images in, feature maps at several strides out."""
+"""Backbones: images in, feature maps at several strides out.
+
+Each says with `mean` and `std`, in grey values 0 to 255, what its pretrained weights expect of an image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+
+IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+PLAIN = (127.5,) * 3, (60.0,) * 3  # what the example feeds its networks, see targets.to_input
 
 
 class SmallBackbone(nn.Module):
@@ -21,6 +27,7 @@ class SmallBackbone(nn.Module):
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         w = width
+        self.mean, self.std = PLAIN
         self.channels = {2: w, 4: 2 * w, 8: 4 * w}
         self.stem = nn.Sequential(nn.Conv2d(3, w, 3, 2, 1, bias=False), nn.BatchNorm2d(w), nn.ReLU(inplace=True))
         self.stage2 = _Residual(w, w)
@@ -77,23 +84,41 @@ class _Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """ResNet-50 at output stride 16: the last stage is dilated by 2 times the multi-grid (1, 2, 4)."""
+    """ResNet-50 at output stride 16: the last stage is dilated by 2 times the multi-grid (1, 2, 4).
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    stem : {"deeplab", "torchvision"}
+        Three convolutions of 3x3 with 64, 64 and 128 channels, as in DeepLab ("R-52") and in the paper; or one of 7x7.
+    """
+
+    def __init__(self, stem: str = "deeplab") -> None:
         super().__init__()
         self.channels = {4: 256, 8: 512, 16: 2048}
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.mean, self.std = IMAGENET
+        self.stem = stem
+        width = 64
+        if stem == "deeplab":
+            width = 128
+            for number, (inputs, outputs) in enumerate(((3, 64), (64, 64), (64, 128)), start=1):
+                setattr(self, f"conv{number}", nn.Conv2d(inputs, outputs, 3, 2 if number == 1 else 1, 1, bias=False))
+                setattr(self, f"bn{number}", nn.BatchNorm2d(outputs))
+        else:
+            self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+            self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = _stage(64, 64, 3, 1)
+        self.layer1 = _stage(width, 64, 3, 1)
         self.layer2 = _stage(256, 128, 4, 2)
         self.layer3 = _stage(512, 256, 6, 2)
         self.layer4 = _stage(1024, 512, 3, 1, dilations=(2, 4, 8))
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
-        four = self.layer1(x)
+        x = self.relu(self.bn1(self.conv1(image)))
+        if self.stem == "deeplab":
+            x = self.relu(self.bn2(self.conv2(x)))
+            x = self.relu(self.bn3(self.conv3(x)))
+        four = self.layer1(self.maxpool(x))
         eight = self.layer2(four)
         return {4: four, 8: eight, 16: self.layer4(self.layer3(eight))}
 
@@ -106,21 +131,3 @@ def _stage(inputs: int, width: int, blocks: int, stride: int, dilations: Sequenc
             for i in range(blocks)
         )
     )
-
-
-def load_backbone_weights(backbone: nn.Module, path: str | Path) -> None:
-    """Load a state dict in torchvision's naming (the classifier ``fc.*`` is ignored).
-
-    Raises
-    ------
-    ValueError
-        If the file is no state dict or does not fit the backbone.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-        backbone.load_state_dict(state)
-    except FileNotFoundError:
-        raise ValueError(f"the backbone weights {path} do not exist (--backbone_weights)") from None
-    except Exception as error:
-        raise ValueError(f"{path} does not hold weights of {type(backbone).__name__}: {error}") from error

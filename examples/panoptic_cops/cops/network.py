@@ -9,8 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .backbones import ResNet50, SmallBackbone
+from .backbones import PLAIN, ResNet50, SmallBackbone
+from .efficientnet import EfficientNetLite0
 
+_PAPER = {
+    "aspp": 256,
+    "decoder": 256,
+    "reduced": (64, 32),
+    "rates": (6, 12, 18),
+    "head": 256,
+    "affinity": 256,
+    "separable": True,
+    "deep": True,
+}
 SIZES = {
     "small": {
         "aspp": 48,
@@ -20,16 +31,26 @@ SIZES = {
         "head": 32,
         "affinity": 24,
         "separable": False,
+        "deep": False,
     },
-    "resnet50": {
-        "aspp": 256,
-        "decoder": 256,
-        "reduced": (64, 32),
-        "rates": (6, 12, 18),
-        "head": 256,
-        "affinity": 256,
+    "efficientnet_lite0": {
+        "aspp": 96,
+        "decoder": 64,
+        "reduced": (32, 16),
+        "rates": (3, 6, 9),
+        "head": 64,
+        "affinity": 48,
         "separable": True,
+        "deep": False,
     },
+    "resnet50": _PAPER,
+    "resnet50_torchvision": _PAPER,
+}
+BACKBONES = {
+    "small": SmallBackbone,
+    "efficientnet_lite0": EfficientNetLite0,
+    "resnet50": ResNet50,
+    "resnet50_torchvision": lambda: ResNet50("torchvision"),
 }
 
 
@@ -117,15 +138,23 @@ def difference_features(f: Tensor, distance: int) -> tuple[Tensor, Tensor]:
 
 
 class AffinityClassifier(nn.Module):
-    """One classifier Q_d: two channels, horizontal and vertical edges of one distance (Fig. 7)."""
+    """One classifier Q_d: two channels, horizontal and vertical edges of one distance (Fig. 7).
 
-    def __init__(self, channels: int, distance: int) -> None:
+    Parameters
+    ----------
+    deep : bool
+        Two separable convolutions instead of one.
+    """
+
+    def __init__(self, channels: int, distance: int, deep: bool = False) -> None:
         super().__init__()
         self.distance = distance
         inputs, groups = (channels, 1) if distance == 1 else (2 * channels, 2)
-        self.body = nn.Sequential(
-            conv_bn(inputs, inputs, 3, groups=inputs), conv_bn(inputs, channels, 1, groups=groups)
-        )
+        widths = [inputs, inputs, channels] if deep else [inputs, channels]
+        self.body = nn.Sequential()
+        for before, after in zip(widths, widths[1:], strict=False):
+            self.body.append(conv_bn(before, before, 3, groups=before))
+            self.body.append(conv_bn(before, after, 1, groups=groups))
         self.last = nn.Conv2d(channels, 2, 1)  # not grouped: it sees both directions
 
     def forward(self, f: Tensor) -> Tensor:
@@ -136,9 +165,13 @@ class AffinityClassifier(nn.Module):
 class CopsNetwork(nn.Module):
     """Backbone, decoders and heads.
 
+    With "resnet50" it has the paper's 34 M parameters (for 19 classes and 6 distances): backbone 23.6, decoders 3.2
+    each, heads 1.2 each, classifiers 1.2. The paper gives the sum, the widths and the number of layers before the
+    classifiers; that the convolutions of the heads are dense and those of the classifiers two is our reading of it.
+
     Parameters
     ----------
-    backbone : {"small", "resnet50"}
+    backbone : {"small", "efficientnet_lite0", "resnet50", "resnet50_torchvision"}
     num_classes : int
     distances : sequence of int
         Edge distances on the grid.
@@ -156,26 +189,45 @@ class CopsNetwork(nn.Module):
         if backbone not in SIZES:
             raise ValueError(f"backbone must be one of {', '.join(map(repr, SIZES))}, got {backbone!r}")
         size = SIZES[backbone]
-        self.backbone = SmallBackbone() if backbone == "small" else ResNet50()
+        self.backbone = BACKBONES[backbone]()
         strides = sorted(self.backbone.channels)
         self.stride, self.divisor = strides[0], strides[-1]
         low = strides[-2::-1]
         self.semantic_decoder = Decoder(self.backbone.channels, size, low)
         self.affinity_decoder = Decoder(self.backbone.channels, size, low)
-        width, head, affinity, separable = (size[key] for key in ("decoder", "head", "affinity", "separable"))
-        self.semantic_head = nn.Sequential(wide_conv(width, head, 3, separable), nn.Conv2d(head, num_classes, 1))
-        self.affinity_head = nn.Sequential(
-            wide_conv(width + num_classes, affinity, 3, separable), conv_bn(affinity, affinity, 1)
+        width, head, affinity = (size[key] for key in ("decoder", "head", "affinity"))
+        deep, separable = size["deep"], size["separable"] and not size["deep"]
+        more = [conv_bn(head, head, 3)] if deep else []
+        self.semantic_head = nn.Sequential(
+            wide_conv(width, head, 3, separable), *more, nn.Conv2d(head, num_classes, 1)
         )
-        self.classifiers = nn.ModuleList(AffinityClassifier(affinity, d) for d in distances)
+        self.affinity_head = nn.Sequential(
+            wide_conv(width + num_classes, affinity, 3, separable), conv_bn(affinity, affinity, 3 if deep else 1)
+        )
+        self.classifiers = nn.ModuleList(AffinityClassifier(affinity, d, deep) for d in distances)
 
     def forward(self, image: Tensor) -> Logits:
-        features = self.backbone(image)
+        features = self.backbone(_renormalized(image, self.backbone.mean, self.backbone.std))
         classes = self.semantic_head(self.semantic_decoder(features))
         # The affinity branch sees the class costs but does not train them (section 3.1).
         joined = torch.cat([self.affinity_decoder(features), -classes.detach()], dim=1)
         shared = self.affinity_head(joined)
         return Logits(classes, torch.cat([classifier(shared) for classifier in self.classifiers], dim=1))
+
+
+def parameter_counts(network: CopsNetwork) -> dict[str, int]:
+    """Parameters of every part, and of all."""
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
+    return {**parts, "all": sum(parts.values())}
+
+
+def _renormalized(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """From the example's normalisation of images to that of a backbone's pretrained weights."""
+    if (tuple(mean), tuple(std)) == PLAIN:
+        return image
+    scale = torch.tensor([a / b for a, b in zip(PLAIN[1], std, strict=True)]).to(image)
+    shift = torch.tensor([(a - m) / b for a, m, b in zip(PLAIN[0], mean, std, strict=True)]).to(image)
+    return image * scale[:, None, None] + shift[:, None, None]
 
 
 class CostScaling(nn.Module):

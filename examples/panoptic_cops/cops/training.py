@@ -23,10 +23,10 @@ from .data import Dataset, random_crop
 from .datasets import Splits
 from .evaluation import panoptic_quality
 from .models import make_segmenter
-from .backbones import load_backbone_weights
 from .runlog import RunLog
 from .segmenter import Segmenter
 from .targets import Targets, make_targets, to_input
+from .weights import load_backbone_weights
 
 FINETUNING = 2  # all stages after pre-training see the same samples in the same order
 STREAMS = {"baseline": 0}

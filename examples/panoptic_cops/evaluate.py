@@ -15,8 +15,8 @@ from cops.coco import DataError
 from cops.datasets import load_splits
 from cops.evaluation import AveragePrecision, predictions
 from cops.export import PanopticWriter
-from cops.quality import PanopticQuality
 from cops.models import find_device, load_model
+from cops.quality import PanopticQuality
 from jsonargparse import ArgumentParser
 
 

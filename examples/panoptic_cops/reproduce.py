@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from cops.checkpoints import CheckpointError
+from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
 from cops.coco import DataError
 from cops.config import Config
 from cops.data import Subset
-from cops.evaluation import predictions
+from cops.evaluation import panoptic_quality, predictions
 from cops.experiments import CONTROLS, Experiment, interval, logged, time_of_an_iteration
 from cops.measure import at_full_resolution, with_rules, with_true_classes
+from cops.models import load_model
 from cops.pictures import comparison
 from cops.report import curves, save
 from jsonargparse import ArgumentParser
@@ -84,6 +85,47 @@ def table4(e: Experiment, report: Callable[..., None]) -> None:
     report("table4", "Table 4: losses on the solver's output", rows)
 
 
+def calibrated(e: Experiment, report: Callable[..., None]) -> None:
+    """What training adds to a network that is calibrated already."""
+    names = ("control_mean", "mean_on", "svm_on", "full_on")
+    rows = [
+        {"model": n, **{k: _with_spread(e.table([n], k)[0]) for k in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")}}
+        for n in names
+    ]
+    report("calibrated", "From the calibrated control: as many steps again", rows)
+
+
+def single(e: Experiment, report: Callable[..., None]) -> None:
+    """One stage from scratch, through the solver and without it, against two stages."""
+    names = ("baseline", "control_mean", "full_svm", "single_mean", "single_svm")
+    rows = [
+        {"model": n, **{k: _with_spread(e.table([n], k)[0]) for k in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")}}
+        for n in names
+    ]
+    report("single", "One stage from scratch", rows)
+
+
+def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
+    """Small copies of trained models, in half precision, for evaluate.py and predict.py."""
+    rows = []
+    for name in ("baseline", "control_mean", *THROUGH):
+        run, _ = e.model(e.seeds[0], name)
+        content = load_checkpoint(run.checkpoint(name))
+        content["model"] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
+        content["config"] = {**content["config"], "root": None, "out": None}
+        path = Path(__file__).parent / "checkpoints" / f"{e.folder.name}_{name}.pt"
+        save_atomically(content, path)
+        model, _ = load_model(path)
+        scores = panoptic_quality(model, run.splits.test, run.device).result()
+        rows.append({"checkpoint": path.name, "MB": f"{path.stat().st_size / 1e6:.2f}", **_two_digits(scores)})
+    report(
+        "checkpoints",
+        "Checkpoints in the repository",
+        rows,
+        f"Seed {e.seeds[0]}, in half precision, on the test split.",
+    )
+
+
 def table5(e: Experiment, report: Callable[..., None]) -> None:
     """Every seed."""
     values = e.table(SHOWN, "PQ")
@@ -101,7 +143,10 @@ def table5(e: Experiment, report: Callable[..., None]) -> None:
 def table6(e: Experiment, report: Callable[..., None]) -> None:
     """Instance AP with the score of eq. 12, and mean IoU of the classes."""
     rows = [{"model": n, **{k: _with_spread(e.table([n], k)[0]) for k in ("AP", "AP50", "mIoU")}} for n in SHOWN]
-    rows += [{"model": "paper: baseline", "AP": "32.7", "mIoU": "78.5"}, {"model": "paper: full", "AP": "34.1", "mIoU": "79.3"}]
+    rows += [
+        {"model": "paper: baseline", "AP": "32.7", "mIoU": "78.5"},
+        {"model": "paper: full", "AP": "34.1", "mIoU": "79.3"},
+    ]
     report("table6", "Table 6: instance and semantic segmentation", rows)
 
 
@@ -121,7 +166,9 @@ def table8(e: Experiment, report: Callable[..., None]) -> None:
     for name in THROUGH:
         run, model = e.model(e.seeds[0], name)
         grid = e.scores(e.seeds[0], name)
-        rows.append({"model": name, "grid": f"1/{model.stride}", **_two_digits({k: grid[k] for k in ("PQ", "SQ", "RQ", "AP")})})
+        rows.append(
+            {"model": name, "grid": f"1/{model.stride}", **_two_digits({k: grid[k] for k in ("PQ", "SQ", "RQ", "AP")})}
+        )
         full = at_full_resolution(model, run.splits.test, run.device)
         rows.append({"model": name, "grid": "1", **_two_digits(full)})
     rows += [
@@ -140,7 +187,14 @@ def table9(e: Experiment, report: Callable[..., None]) -> None:
         keys = ("PQ", "PQ_th", "PQ_st")
         own = {k: e.scores(e.seeds[0], name)[k] for k in keys}
         rows.append({"model": name, **_two_digits(own), **_two_digits({f"{k}, oracle": oracle[k] for k in keys})})
-    row = {"PQ": "62.1", "PQ_th": "55.1", "PQ_st": "67.2", "PQ, oracle": "81.1", "PQ_th, oracle": "67", "PQ_st, oracle": "91.4"}
+    row = {
+        "PQ": "62.1",
+        "PQ_th": "55.1",
+        "PQ_st": "67.2",
+        "PQ, oracle": "81.1",
+        "PQ_th, oracle": "67",
+        "PQ_st, oracle": "91.4",
+    }
     rows.append({"model": "paper: full (Cityscapes)", **row})
     report("table9", "Table 9: semantic oracle", rows, f"Seed {e.seeds[0]}.")
 
@@ -153,6 +207,9 @@ def comparators(e: Experiment, report: Callable[..., None]) -> None:
         for row in with_rules(model, run.splits.test, run.device):
             kept = {k: row[k] for k in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ", "ms an image")}
             rows.append({"network": name, "rule": row["rule"], **_two_digits(kept)})
+    deeplab = e.scores(e.seeds[0], "panoptic_deeplab")
+    kept = {k: deeplab[k] for k in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")}
+    rows.append({"network": "Panoptic-DeepLab", "rule": "centres and offsets", **_two_digits(kept)})
     report("comparators", "Other rules on the same network outputs", rows, f"Seed {e.seeds[0]}.")
 
 
@@ -163,7 +220,10 @@ def figure4(e: Experiment, report: Callable[..., None]) -> None:
         run, _ = e.model(e.seeds[0], name)
         lines[label] = logged(run, name, "surrogate_pq")
     rows = [
-        {"N": label, **{f"steps {a}-{a + 24}": f"{values[a - 1 : a + 24].mean():.2f}" for a in range(1, len(values), 25)}}
+        {
+            "N": label,
+            **{f"steps {a}-{a + 24}": f"{values[a - 1 : a + 24].mean():.2f}" for a in range(1, len(values), 25)},
+        }
         for label, (_, values) in lines.items()
     ]
     report("figure4", "Figure 4: number of scales", rows, "Surrogate PQ of the training batches, seed "
@@ -203,7 +263,7 @@ def figure6(e: Experiment, report: Callable[..., None]) -> None:
 
 WHAT = dict(
     table1=table1, table3=table3, table4=table4, table5=table5, table6=table6, table7=table7, table8=table8,
-    table9=table9, comparators=comparators, figure4=figure4, figure5=figure5, figure6=figure6,
+    table9=table9, comparators=comparators, calibrated=calibrated, single=single, figure4=figure4, figure5=figure5, figure6=figure6, checkpoints=checkpoints,
 )  # fmt: skip
 
 
@@ -243,7 +303,8 @@ def _reproduce(o: Any) -> None:
     if o.max_steps is not None:
         config, folder = shortened(config, o.max_steps), o.runs / f"{o.data}-trial"
     experiment = Experiment(replace(config, out=None), folder, o.seeds)
-    for name in WHAT if o.what == "all" else (o.what,):
+    everything = [name for name in WHAT if name != "checkpoints"]
+    for name in everything if o.what == "all" else (o.what,):
         command = f"python examples/panoptic_cops/reproduce.py {name} --data {o.data}"
         command += " --root FOLDER" if o.root else ""
         if o.seeds != [0]:

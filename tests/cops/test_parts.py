@@ -178,7 +178,9 @@ def ap_pair(ids, found, scores, crowd=()):
     segments = [(i, 1, i in crowd) for i in range(1, int(np.max(ids)) + 1)]
     predicted = tuple(Segment(i, 1) for i in range(1, int(np.max(found)) + 1))
     empty = np.zeros(0, np.float32)
-    return sample(ids, *segments), Prediction(np.asarray(found), predicted, scores, np.zeros(0), np.zeros(0, np.uint8), empty, empty)
+    return sample(ids, *segments), Prediction(
+        np.asarray(found), predicted, scores, np.zeros(0), np.zeros(0, np.uint8), empty, empty
+    )
 
 
 def average_precision(pairs, categories):

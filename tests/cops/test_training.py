@@ -237,6 +237,60 @@ def test_predict_writes_overlay_png_and_json(finished, tmp_path, capsys):
     assert "nothing.pt does not exist" in capsys.readouterr().err
 
 
+def test_predict_takes_the_frames_of_animations_and_videos(finished, tmp_path, capsys):
+    out, _ = finished
+    checkpoint = f"--checkpoint={out / 'checkpoints' / 'full.pt'}"
+    frames = [Scenes(3, 5)[i].image for i in range(3)]
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    first.save(tmp_path / "clip.gif", save_all=True, append_images=others)
+    predict.main([str(tmp_path / "clip.gif"), checkpoint, f"--out={tmp_path / 'gif'}"])
+    assert len(list((tmp_path / "gif").glob("clip_*_overlay.png"))) == 3
+    (tmp_path / "bad.mp4").write_bytes(b"none")
+    av = pytest.importorskip("av")
+    with pytest.raises(SystemExit):
+        predict.main([str(tmp_path / "bad.mp4"), checkpoint, f"--out={tmp_path / 'bad'}"])
+    assert "bad.mp4 cannot be read as a video" in capsys.readouterr().err
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    predict.main([str(tmp_path / "clip.mp4"), checkpoint, f"--out={tmp_path / 'mp4'}"])
+    assert len(list((tmp_path / "mp4").glob("clip_*_panoptic.png"))) == 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 130), (64, 3), (65, 129)])
+def test_images_of_every_size_are_segmented(finished, size):
+    out, _ = finished
+    model, _ = load_model(out / "checkpoints" / "full.pt")
+    (prediction,) = model.predict([np.full((*size, 3), 90, np.uint8)], torch.device("cpu"))
+    assert prediction.ids.shape == prediction.classes.shape == size
+    assert set(np.unique(prediction.ids)) <= {0, *(s.id for s in prediction.segments)}
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(finished, tmp_path, monkeypatch):
+    """No space while a checkpoint is written: the error says so, nothing is corrupt, and the run can go on."""
+    import cops.training as training
+
+    _, metrics = finished
+    real, calls = training.save_atomically, []
+
+    def full(content, path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(content, path)
+
+    monkeypatch.setattr(training, "save_atomically", full)
+    with pytest.raises(SystemExit):
+        train.main([*ARGUMENTS, f"--out={tmp_path / 'run'}"])
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "baseline.last.pt")["state"]["step"] == 2
+    assert train.main([*ARGUMENTS, f"--out={tmp_path / 'run'}"]) == metrics
+
+
 def test_a_bad_command_line_says_what_is_wrong(tmp_path, capsys):
     for arguments, message in (
         (["--data=coco", f"--root={tmp_path / 'nowhere'}"], "data folder"),

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-
 IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PLAIN = (127.5,) * 3, (60.0,) * 3  # what the example feeds its networks, see targets.to_input
 

@@ -75,7 +75,9 @@ class Cityscapes:
         if not labels:
             self._labels, self._label_folder, self._class_of = self._panoptic_json(split)
         self._names = sorted(self._labels)
-        missing = [n for n in self._names if n not in self._images] or [n for n in self._images if n not in self._labels]
+        missing = [n for n in self._names if n not in self._images] or [
+            n for n in self._images if n not in self._labels
+        ]
         if missing:
             raise DataError(f"{self.root}: {missing[0]} must have both an image {_IMAGE} and ground truth in gtFine")
 
@@ -91,7 +93,8 @@ class Cityscapes:
                     raise DataError(f"{path}: an annotation is malformed: {error!r}") from error
                 return found, path.with_suffix(""), {key: k for k, key in enumerate(keys)}
         raise DataError(
-            f"{self.root / 'gtFine'} must hold {split}/<city>/*_gtFine_instanceIds.png or cityscapes_panoptic_{split}.json"
+            f"{self.root / 'gtFine'} must hold {split}/<city>/*_gtFine_instanceIds.png "
+            f"or cityscapes_panoptic_{split}.json"
         )
 
     def __len__(self) -> int:

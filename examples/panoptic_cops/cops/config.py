@@ -15,7 +15,10 @@ class Dataset:
     train, test : Number of scenes.
     validation : Number of scenes, or of training images set aside, to choose checkpoints with; 200 scenes or a fifth
         of the images by default.
-    size : Size of a scene, and of the training crops, in pixels; 64 for scenes and 128 for images by default.
+    size : Size of a scene, and of the training crops, in pixels, or [height, width]; 64 for scenes and 128 for images
+        by default.
+    shortest_edges : If given, a training image is first resized so that its shorter edge is one of these, at random.
+    brightness : Training images are made brighter or darker by up to this share, at random.
     small_area : Things of fewer pixels than this weigh three times as much in pre-training.
     reject_things, reject_stuff : Smaller segments are rejected, in pixels.
     """
@@ -23,7 +26,9 @@ class Dataset:
     train: int = 1000
     validation: int | None = None
     test: int = 400
-    size: int | None = None
+    size: int | list[int] | None = None
+    shortest_edges: list[int] | None = None
+    brightness: float = 0.0
     small_area: int = 60
     reject_things: int = 20
     reject_stuff: int = 80
@@ -181,6 +186,8 @@ class Config:
     def resolved(self) -> Config:
         """This configuration with every default that depends on another setting filled in."""
         size = self.dataset.size or (64 if self.data == "scenes" else 128)
+        height, width = crop_size(size)
+        area = height * width
         validation = self.dataset.validation
         if validation is None and self.data == "scenes":
             validation = 200
@@ -188,13 +195,27 @@ class Config:
             self,
             out=self.out or f"runs/{self.data}",
             dataset=replace(self.dataset, size=size, validation=validation),
-            pretrain=replace(self.pretrain, batch=self.pretrain.batch or max(2, 65536 // size**2)),
-            finetune=replace(self.finetune, batch=self.finetune.batch or max(2, 196608 // size**2)),
+            pretrain=replace(self.pretrain, batch=self.pretrain.batch or max(2, 65536 // area)),
+            finetune=replace(self.finetune, batch=self.finetune.batch or max(2, 196608 // area)),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
+
+
+def crop_size(size: int | list[int]) -> tuple[int, int]:
+    """Height and width of a crop.
+
+    Raises
+    ------
+    ValueError
+        If it is neither one positive number nor two.
+    """
+    both = [size, size] if isinstance(size, int) else list(size)
+    if len(both) != 2 or min(both) < 1:
+        raise ValueError(f"dataset.size must be a positive number or [height, width], got {size}")
+    return both[0], both[1]
 
 
 def config_from_dict(values: dict[str, Any]) -> Config:

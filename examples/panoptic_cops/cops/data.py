@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 VOID = 0  # segment id of pixels without a label
 
@@ -76,6 +77,33 @@ class Subset:
 
     def __getitem__(self, index: int) -> Sample:
         return self.dataset[self.indices[index]]
+
+
+def augmented(
+    sample: Sample,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    shortest_edges: Sequence[int] | None = None,
+    brightness: float = 0.0,
+) -> Sample:
+    """Section 4.1: resize so that the shorter edge is one of those given, crop, flip; and change the brightness."""
+    if shortest_edges:
+        sample = resized(sample, int(rng.choice(shortest_edges)))
+    sample = random_crop(sample, size, rng)
+    if brightness > 0:
+        factor = rng.uniform(1 - brightness, 1 + brightness)
+        sample = replace(sample, image=np.clip(factor * sample.image, 0, 255).astype(np.uint8))
+    return sample
+
+
+def resized(sample: Sample, shortest_edge: int) -> Sample:
+    """The sample with a shorter edge of that length: the image bilinearly, its segments by nearest neighbours."""
+    height, width = sample.ids.shape
+    scale = shortest_edge / min(height, width)
+    new = max(1, round(width * scale)), max(1, round(height * scale))
+    image = np.asarray(Image.fromarray(sample.image).resize(new, Image.Resampling.BILINEAR))
+    ids = np.asarray(Image.fromarray(sample.ids.astype(np.int32)).resize(new, Image.Resampling.NEAREST))
+    return replace(sample, image=image, ids=ids.astype(np.int64))
 
 
 def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Sample:

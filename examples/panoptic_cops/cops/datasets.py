@@ -8,11 +8,10 @@ import numpy as np
 
 from .cityscapes import Cityscapes
 from .coco import CocoPanoptic, DataError
-from .config import Config
+from .config import Config, crop_size
 from .data import Dataset, Subset
 from .folder import folder_splits
 from .scenes import Scenes
-
 
 NEEDS = {"coco": "annotations/", "cityscapes": "leftImg8bit/ and gtFine/", "folder": "classes.json"}
 
@@ -36,8 +35,11 @@ def load_splits(config: Config) -> Splits:
     d = config.dataset
     if config.data == "scenes":
         assert d.validation is not None and d.size is not None
+        height, width = crop_size(d.size)
+        if height != width:
+            raise ValueError(f"dataset.size must be one number for scenes, which are squares, got {d.size}")
         # Seeds of the splits are apart for every run seed, and the same scenes come whatever the counts are.
-        return Splits(*(Scenes(n, seed, d.size) for seed, n in enumerate((d.train, d.validation, d.test))))
+        return Splits(*(Scenes(n, seed, height) for seed, n in enumerate((d.train, d.validation, d.test))))
     if config.root is None:
         raise DataError(f"data={config.data!r} needs the folder that holds {NEEDS[config.data]}: give --root")
     train, test = _open(config.data, config.root)

@@ -78,9 +78,7 @@ class _Block(nn.Module):
 class _SameConv(nn.Conv2d):
     """A convolution with TensorFlow's padding for sizes that its stride divides."""
 
-    def __init__(
-        self, inputs: int, outputs: int, size: int, stride: int, dilation: int = 1, groups: int = 1
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int, dilation: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, size, stride, 0, dilation, groups, bias=False)
         total = dilation * (size - 1) + 1 - stride
         self.margins = (total // 2, total - total // 2) * 2

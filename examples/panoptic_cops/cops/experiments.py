@@ -13,25 +13,37 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from .checkpoints import write_json
-from .config import Config, Objective
+from .checkpoints import load_checkpoint, write_json
+from .config import Config, Objective, config_from_dict, differences
 from .datasets import load_splits
+from .deeplab import DeepLabSegmenter, deeplab_losses
 from .measure import all_scores
 from .models import find_device
 from .runlog import RunLog, write_environment
 from .segmenter import Segmenter
-from .stages import finetune, run_stages
+from .stages import finetune, run_stages, single_stage
 from .surrogate import PanopticQualitySurrogate
-from .training import Run, Stage, _parts
+from .targets import Targets
+from .training import Run, Stage, parts_of_step, train
 
 CONTROLS = ("baseline", "control", "control_mean", "control_search")
+_SLOW = dict(layers="heads", head_lr=3e-5, scale_lr=1e-3)  # the rates of "full"
 OTHERS = {
-    "full_n1": Objective("surrogate", layers="heads", head_lr=3e-5, scale_lr=1e-3, num_lambdas=1),
+    "full_n1": Objective("surrogate", num_lambdas=1, **_SLOW),
+    "separate": Objective("separate", **_SLOW),
     "full_all_layers": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
-    "separate": Objective("separate", layers="heads", head_lr=3e-5, scale_lr=1e-3),
     "fenchel_young": Objective("fenchel_young"),
     "combined": Objective("combined"),
 }
+# What does each objective add to a network that plain means have calibrated?
+FROM_MEAN = {
+    "mean_on": Objective("mean"),
+    "svm_on": Objective("structured_svm"),
+    "full_on": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
+}
+
+
+SINGLE = {"single_mean": Objective("mean"), "single_svm": Objective("structured_svm", dropout=0.0)}
 
 
 @dataclass
@@ -59,19 +71,26 @@ class Experiment:
         if not path.exists():
             write_json(config.to_dict(), path)
             write_environment(out / "environment.json")
-        elif {**json.loads(path.read_text()), "out": None, "root": None} != {
-            **config.to_dict(), "out": None, "root": None
-        }:  # fmt: skip
-            raise ValueError(f"{path} holds other settings than these: give another --runs")
+        else:
+            changed = differences(config_from_dict(json.loads(path.read_text())), replace(config, root=None))
+            if [c for c in changed if not c.startswith("root:")]:
+                raise ValueError(f"{path} holds other settings ({'; '.join(changed)}): give another --runs")
         return Run(config, load_splits(config), out, find_device(config.device), RunLog(out))
 
-    def model(self, seed: int, name: str) -> tuple[Run, Segmenter]:
+    def model(self, seed: int, name: str) -> tuple[Run, Segmenter | DeepLabSegmenter]:
         """A model, trained if it is not there yet."""
         run = self.run(seed)
         with run.log:
+            if name == "panoptic_deeplab":
+                return run, panoptic_deeplab(run)
             if not run.finished(name):
                 if name in OTHERS:
                     finetune(run, name, OTHERS[name])
+                elif name in SINGLE:
+                    single_stage(run, name, SINGLE[name])
+                elif name in FROM_MEAN:
+                    self.model(seed, "control_mean")
+                    finetune(run, name, FROM_MEAN[name], start="control_mean")
                 else:
                     models = [] if name == "baseline" else [name]
                     run_stages(replace(run, config=replace(run.config, finetune=replace(
@@ -93,6 +112,25 @@ class Experiment:
         return np.array([[self.scores(seed, name)[key] for seed in self.seeds] for name in names])
 
 
+def panoptic_deeplab(run: Run) -> DeepLabSegmenter:
+    """The comparator, trained for as many steps as both stages of ours take."""
+    c, name = run.config, "panoptic_deeplab"
+    torch.manual_seed(c.seed)
+    model = DeepLabSegmenter(c, run.splits.train.categories).to(run.device, memory_format=torch.channels_last)
+
+    def step(model: DeepLabSegmenter, images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+        model.train()
+        return deeplab_losses(model, images, targets, c.pretrain.semantic_share)
+
+    if not run.finished(name):
+        optimizer = torch.optim.Adam(model.parameters(), lr=c.pretrain.lr)
+        steps = c.pretrain.steps + c.finetune.steps
+        stage = Stage(name, step, steps, c.pretrain.batch or 1, c.pretrain.accumulate, c.pretrain.warmup)
+        train(run, stage, model, optimizer)
+    model.load_state_dict(load_checkpoint(run.checkpoint(name))["model"])
+    return model
+
+
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """Mean and half width of Student's confidence interval of the mean; nan for one value."""
     if len(values) < 2:
@@ -109,7 +147,7 @@ def time_of_an_iteration(run: Run, model: Segmenter, steps: int = 5) -> dict[str
     model.eval()
     for number in range(-1, steps):  # the first one compiles and is not counted
         marks = [time.perf_counter()]
-        ((images, targets),) = _parts(run, stage, model.stride, max(number, 0))
+        ((images, targets),) = parts_of_step(run, stage, model.stride, max(number, 0))
         marks.append(time.perf_counter())
         costs = model.scaling(model.network(images))
         marks.append(time.perf_counter())

@@ -11,7 +11,7 @@ import torch
 from diffcomb import Blackbox, LogGrid, LogUniform, Uniform
 
 from .checkpoints import CheckpointError, load_checkpoint
-from .config import Config, Objective, config_from_dict
+from .config import Config, Objective, config_from_dict, crop_size
 from .data import Category
 from .segmenter import Segmenter
 
@@ -63,7 +63,7 @@ def check_settings(config: Config, categories: Sequence[Category], world: int = 
     """Raise a ValueError for settings that would fail later."""
     divisor = make_segmenter(config, categories).network.divisor
     size = config.dataset.size or 64
-    if size % divisor:
+    if any(n % divisor for n in crop_size(size)):
         raise ValueError(f"dataset.size must be divisible by {divisor}, got {size}")
     for part, name in ((config.pretrain, "pretrain"), (config.finetune, "finetune")):
         share = part.accumulate * world

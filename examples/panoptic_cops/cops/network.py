@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -152,7 +153,7 @@ class AffinityClassifier(nn.Module):
         inputs, groups = (channels, 1) if distance == 1 else (2 * channels, 2)
         widths = [inputs, inputs, channels] if deep else [inputs, channels]
         self.body = nn.Sequential()
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             self.body.append(conv_bn(before, before, 3, groups=before))
             self.body.append(conv_bn(before, after, 1, groups=groups))
         self.last = nn.Conv2d(channels, 2, 1)  # not grouped: it sees both directions
@@ -198,16 +199,14 @@ class CopsNetwork(nn.Module):
         width, head, affinity = (size[key] for key in ("decoder", "head", "affinity"))
         deep, separable = size["deep"], size["separable"] and not size["deep"]
         more = [conv_bn(head, head, 3)] if deep else []
-        self.semantic_head = nn.Sequential(
-            wide_conv(width, head, 3, separable), *more, nn.Conv2d(head, num_classes, 1)
-        )
+        self.semantic_head = nn.Sequential(wide_conv(width, head, 3, separable), *more, nn.Conv2d(head, num_classes, 1))
         self.affinity_head = nn.Sequential(
             wide_conv(width + num_classes, affinity, 3, separable), conv_bn(affinity, affinity, 3 if deep else 1)
         )
         self.classifiers = nn.ModuleList(AffinityClassifier(affinity, d, deep) for d in distances)
 
     def forward(self, image: Tensor) -> Logits:
-        features = self.backbone(_renormalized(image, self.backbone.mean, self.backbone.std))
+        features = self.backbone(normalized(image, self.backbone))
         classes = self.semantic_head(self.semantic_decoder(features))
         # The affinity branch sees the class costs but does not train them (section 3.1).
         joined = torch.cat([self.affinity_decoder(features), -classes.detach()], dim=1)
@@ -221,9 +220,10 @@ def parameter_counts(network: CopsNetwork) -> dict[str, int]:
     return {**parts, "all": sum(parts.values())}
 
 
-def _renormalized(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalized(image: Tensor, backbone: nn.Module) -> Tensor:
     """From the example's normalisation of images to that of a backbone's pretrained weights."""
-    if (tuple(mean), tuple(std)) == PLAIN:
+    mean, std = backbone.mean, backbone.std
+    if (mean, std) == PLAIN:
         return image
     scale = torch.tensor([a / b for a, b in zip(PLAIN[1], std, strict=True)]).to(image)
     shift = torch.tensor([(a - m) / b for a, m, b in zip(PLAIN[0], mean, std, strict=True)]).to(image)

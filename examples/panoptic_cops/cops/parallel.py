@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_reduce
 
 
 def start(device: str) -> None:
@@ -43,7 +43,23 @@ def wait() -> None:
 
 def total(values: Tensor) -> Tensor:
     """Sum over the processes, differentiably: the gradient of every process's share flows back to it."""
-    return all_reduce(values) if world() > 1 else values
+    return _Total.apply(values) if world() > 1 else values  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Total(torch.autograd.Function):
+    """Every process computes the same loss of the total, and their gradients are averaged later: hence the sum."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        summed = values.detach().clone()
+        distributed.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.contiguous().clone()
+        distributed.all_reduce(summed)
+        return summed
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 Draw = Callable[[Path], None]
 
 
-class save:  # noqa: N801
+class save:
     """Writes results into a folder; called with a name, a title, rows, and maybe a note and a drawing.
 
     Parameters

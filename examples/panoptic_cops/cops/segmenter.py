@@ -80,13 +80,10 @@ class Segmenter(nn.Module):
 
     def costs(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> tuple[Tensor, Tensor]:
         """Class costs (B, K, h, w) and edge costs (B, O, h, w), on the CPU, of images of one size."""
-        height, width = images[0].shape[:2]
-        step = self.network.divisor
-        batch = to_input(images).to(device)
-        batch = F.pad(batch, (0, -width % step, 0, -height % step), mode="replicate")
+        rows, columns = (-(-n // self.stride) for n in images[0].shape[:2])
+        batch = network_input(images, self.network.divisor).to(device)
         self.eval()
         with torch.no_grad():
-            rows, columns = -(-height // self.stride), -(-width // self.stride)
             logits = Logits(*(t[..., :rows, :columns].float() for t in self.network(batch)))
             class_costs, edge_costs = self.scaling(logits)
         return class_costs.cpu(), edge_costs.cpu()
@@ -132,6 +129,12 @@ class Segmenter(nn.Module):
             class_costs.numpy(),
             edge_costs.numpy(),
         )
+
+
+def network_input(images: Sequence[NDArray[np.uint8]], divisor: int) -> Tensor:
+    """Images of one size as a batch whose height and width the divisor divides; the border is repeated."""
+    height, width = images[0].shape[:2]
+    return F.pad(to_input(images), (0, -width % divisor, 0, -height % divisor), mode="replicate")
 
 
 def segment_scores(

@@ -57,14 +57,14 @@ def control_search(run: Run) -> None:
     run.finish("control_search", model.state_dict(), curve=curve)
 
 
-def finetune(run: Run, name: str, objective: Objective) -> None:
-    """Second stage: train the baseline on with an objective; writes the checkpoint `name`.
+def finetune(run: Run, name: str, objective: Objective, start: str = "baseline") -> None:
+    """Second stage: train the model `start` on with an objective; writes the checkpoint `name`.
 
     Every objective gets the same steps, samples and choice of the checkpoint. Batch norm and the network's dropout
     stay frozen. Losses of logits get minus the costs, so that scales and offsets learn under every objective.
     """
     f = run.config.finetune
-    model, optimizer = _finetuned(run, objective)
+    model, optimizer = _finetuned(run, objective, start)
     loss = _make_loss(run.config, objective, model)
 
     def step(model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
@@ -73,6 +73,20 @@ def finetune(run: Run, name: str, objective: Objective) -> None:
 
     stage = Stage(name, step, f.steps, f.batch or 1, f.accumulate, select_every=f.evaluate_every)
     train(run, stage, model, optimizer)
+
+
+def single_stage(run: Run, name: str, objective: Objective) -> None:
+    """All layers from scratch with one objective, for as many steps as both stages take, at the rate of the first."""
+    p, f = run.config.pretrain, run.config.finetune
+    model = run.model()
+    loss = _make_loss(run.config, objective, model)
+
+    def step(model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        model.train()
+        return loss(*model.scaling(model.logits(images, run.config.amp)), targets)
+
+    optimizer = torch.optim.Adam(model.network.parameters(), lr=p.lr)  # the last layers learn scales and offsets
+    train(run, Stage(name, step, p.steps + f.steps, p.batch or 1, p.accumulate, p.warmup), model, optimizer)
 
 
 def _make_loss(config: Config, o: Objective, model: Segmenter) -> Callable[..., dict[str, Tensor]]:
@@ -99,9 +113,9 @@ def _drop(costs: Tensor, share: float) -> Tensor:
     return costs * (torch.rand_like(costs) >= share) if share > 0 else costs
 
 
-def _finetuned(run: Run, o: Objective) -> tuple[Segmenter, torch.optim.Optimizer]:
-    """The baseline, and an optimiser of the layers that the objective names; all others are frozen."""
-    model = run.model("baseline")
+def _finetuned(run: Run, o: Objective, start: str) -> tuple[Segmenter, torch.optim.Optimizer]:
+    """The model to start from, and an optimiser of the layers that the objective names; all others are frozen."""
+    model = run.model(start)
     model.requires_grad_(False)
     network = model.network
     parts = (network.semantic_head, network.affinity_head, network.classifiers)

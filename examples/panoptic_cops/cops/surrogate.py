@@ -20,8 +20,9 @@ def soft_threshold(iou: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PanopticQualitySurrogate:
-    """Loss w (1 - mean over classes of PQ_l), with numerators and denominators summed over the batch,
-    and over the batches of all processes in a parallel run.
+    """Loss w (1 - mean over classes of PQ_l), with numerators and denominators summed over the batch.
+
+    In a parallel run they are summed over the batches of all processes.
 
     Parameters
     ----------

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from . import parallel
 from .checkpoints import CheckpointError, load_checkpoint, save_atomically
-from .config import Config
-from .data import Dataset, random_crop
+from .config import Config, crop_size
+from .data import Dataset, augmented
 from .datasets import Splits
 from .evaluation import panoptic_quality
 from .models import make_segmenter
@@ -132,9 +132,7 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
     parallel.wait()
 
 
-def _step(
-    run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int
-) -> dict[str, float]:
+def _step(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int) -> dict[str, float]:
     """One step on this process' share of the batch, in parts; returns the mean losses."""
     seed = _seed(run.config.seed, stage.name, number, parallel.rank())
     torch.manual_seed(seed)
@@ -142,7 +140,7 @@ def _step(
         model.layer.generator.manual_seed(seed)
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, float] = {}
-    for images, targets in _parts(run, stage, model.stride, number):
+    for images, targets in parts_of_step(run, stage, model.stride, number):
         losses = stage.step(model, images, targets)
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + float(value.detach()) / stage.accumulate
@@ -173,17 +171,17 @@ def _content(model: Segmenter, optimizer: Any, scheduler: Any, state: dict[str, 
     }
 
 
-def _parts(run: Run, stage: Stage, stride: int, number: int) -> Iterator[tuple[Tensor, Targets]]:
+def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> Iterator[tuple[Tensor, Targets]]:
     """This process' share of a step's samples, in `accumulate` parts."""
     c = run.config
     data: Dataset = run.splits.train
-    size = c.dataset.size or 64
+    d, size = c.dataset, crop_size(c.dataset.size or 64)
     rng = np.random.default_rng(_seed(c.seed, stage.name, number, parallel.rank()))
     count = stage.batch // parallel.world()
     chosen = rng.choice(len(data), count, replace=count > len(data)).tolist()
     for part in np.array_split(chosen, stage.accumulate):
-        samples = [random_crop(data[int(i)], (size, size), rng) for i in part]
-        targets = make_targets(samples, data.categories, c.model.distances, stride, c.dataset.small_area)
+        samples = [augmented(data[int(i)], size, rng, d.shortest_edges, d.brightness) for i in part]
+        targets = make_targets(samples, data.categories, c.model.distances, stride, d.small_area)
         moved = Targets(*(t.to(run.device) for t in vars(targets).values()))
         yield to_input([s.image for s in samples]).to(run.device), moved
 

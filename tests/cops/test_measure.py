@@ -1,0 +1,212 @@
+"""Boundary quality, mean IoU, other rules on the same costs, calibration by search, Panoptic-DeepLab, the tables."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reproduce
+import torch
+from cops.boundary import BoundaryPanopticQuality, MeanIoU, boundary
+from cops.calibration import _directions, search
+from cops.config import Config, Dataset, Model
+from cops.data import Category, Sample, Segment, augmented
+from cops.deeplab import centre_targets, group
+from cops.evaluation import panoptic_quality
+from cops.experiments import interval
+from cops.measure import at_full_resolution, with_rules, with_true_classes
+from cops.network import Logits
+from cops.partitions import RULES, by_mutex_watershed
+from cops.quality import PanopticQuality
+from cops.scenes import Scenes
+from cops.segmenter import Segmenter
+from cops.targets import make_targets
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.ndimage import binary_erosion
+
+from diffcomb import grid_graph
+
+CATEGORIES = (Category(1, "stuff", False, (0, 0, 0)), Category(2, "thing", True, (0, 0, 0)))
+
+
+def square(shift=(0, 0)):
+    ids = np.ones((100, 100), np.int64)
+    ids[30 + shift[0] : 70 + shift[0], 30 + shift[1] : 70 + shift[1]] = 2
+    return ids
+
+
+def test_boundary_quality_is_that_of_its_authors_code():
+    """Golden numbers of boundary-iou-api on a square that is shifted by (1, 2)."""
+    segments = (Segment(1, 0), Segment(2, 1))
+    truth = Sample("a", np.zeros((100, 100, 3), np.uint8), square(), segments)
+    for kind, expected in ((BoundaryPanopticQuality, (36.8666, 73.7332)), (PanopticQuality, (91.7462, 97.2294))):
+        quality = kind(CATEGORIES)
+        quality.add(square((1, 2)), segments, truth)
+        assert (quality.result()["PQ"], quality.result()["PQ_st"]) == pytest.approx(expected, abs=1e-4)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 3))
+def test_boundaries_of_all_segments_at_once_are_those_of_one_by_one(seed, width):
+    ids = np.random.default_rng(seed).integers(0, 3, (7, 9)).repeat(2, 0).repeat(2, 1)
+    expected = np.zeros(ids.shape, bool)
+    for k in np.unique(ids):
+        mask = np.pad(ids == k, 1)
+        expected |= (mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=width))[1:-1, 1:-1]
+    np.testing.assert_array_equal(boundary(ids, width), expected)
+
+
+def test_mean_iou():
+    truth = Sample("a", np.zeros((1, 4, 3), np.uint8), np.array([[1, 1, 2, 0]]), (Segment(1, 0), Segment(2, 1)))
+    iou = MeanIoU(CATEGORIES)
+    iou.add(np.array([[0, 1, 1, 1]]), truth)
+    assert iou.result()["mIoU"] == pytest.approx(50.0)  # 1/2 and 1/2; the void pixel does not count
+    with pytest.raises(ValueError, match="differ in size"):
+        iou.add(np.zeros((2, 2), np.int64), truth)
+
+
+def naive_mutex_watershed(graph, nodes, edges, things):
+    """The same rule with sets, straight from the paper's description."""
+    ordered = np.sort(nodes, axis=1)
+    events = [(abs(float(c)), e, "edge") for e, c in enumerate(edges)]
+    events += [(float(ordered[i, 1] - ordered[i, 0]), len(edges) + i, "class") for i in range(len(nodes))]
+    cluster, label = {i: frozenset([i]) for i in range(len(nodes))}, dict.fromkeys(range(len(nodes)))
+    mutex = set()
+    for _, number, kind in sorted(events, key=lambda x: (-x[0], x[1])):
+        if kind == "class":
+            i = number - len(edges)
+            if label[i] is None:
+                for j in cluster[i]:
+                    label[j] = int(nodes[i].argmin())
+            continue
+        u, v = graph.edges[number].tolist()
+        if cluster[u] == cluster[v]:
+            continue
+        if edges[number] <= 0:
+            mutex.add((u, v))
+            continue
+        excluded = any((a, b) in mutex or (b, a) in mutex for a, b in itertools.product(cluster[u], cluster[v]))
+        if excluded or (label[u] is not None and label[v] is not None and label[u] != label[v]):
+            continue
+        joined = cluster[u] | cluster[v]
+        known = label[u] if label[u] is not None else label[v]
+        for j in joined:
+            cluster[j], label[j] = joined, known
+    return label, cluster
+
+
+@given(st.integers(0, 2**31))
+def test_the_mutex_watershed_is_the_naive_one(seed):
+    rng = np.random.default_rng(seed)
+    graph = grid_graph((4, 5), [(0, 1), (1, 0), (0, 2), (2, 0)])
+    nodes, edges = rng.normal(size=(20, 3)), rng.normal(size=graph.num_edges)
+    label, cluster = naive_mutex_watershed(graph, nodes, edges, [1, 2])
+    labels, clusters = by_mutex_watershed(graph, nodes, edges, [1, 2])
+    for i in range(20):
+        assert labels[i] == label[i]
+        for j in range(i):
+            together = cluster[i] == cluster[j] or (label[i] == label[j] == 0)
+            assert (clusters[i] == clusters[j]) == together
+
+
+@given(st.integers(0, 2**31))
+def test_every_rule_gives_clusters_of_one_class_and_one_segment_of_stuff(seed):
+    rng = np.random.default_rng(seed)
+    graph = grid_graph((4, 4), [(0, 1), (1, 0), (0, 2), (2, 0)])
+    nodes, edges = rng.normal(size=(16, 3)).astype(np.float32), rng.normal(size=graph.num_edges).astype(np.float32)
+    for rule in RULES.values():
+        labels, clusters = rule(graph, nodes, edges, [1, 2])
+        for c in range(clusters.max() + 1):
+            assert len(set(labels[clusters == c])) == 1
+        assert len(set(clusters[labels == 0])) <= 1
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network whose costs are noise: what is tested is the path, not the quality."""
+    torch.manual_seed(0)
+    config = Config(model=Model(distances=[1, 4]), dataset=Dataset(reject_things=1, reject_stuff=1)).resolved()
+    return Segmenter(config, Scenes.categories, torch.Generator())
+
+
+def test_the_search_finds_the_offset_that_was_added(model, monkeypatch):
+    """Costs from the truth, with affinities so biased that all is one: the search has to undo it."""
+    data, cpu = Scenes(3, 1), torch.device("cpu")
+    targets = make_targets([data[i] for i in range(3)], Scenes.categories, [1, 4], 2, 0)
+    classes = 4.0 * torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5).permute(0, 3, 1, 2)
+    logits = Logits(classes, 2 * targets.cut - 1 - 2.0)  # of "cut"; unbiased without the 2
+    monkeypatch.setattr(model, "costs", lambda images, device: tuple(c.detach() for c in model.scaling(logits)))
+    assert np.linalg.matrix_rank(_directions(model)) == 5 + 2 * 2  # a basis: every direction can be reached
+    before = panoptic_quality(model, data, cpu).result()["PQ"]
+    curve = search(model, data, cpu, 40)
+    assert curve[0] == [1, pytest.approx(before)]
+    assert [pq for _, pq in curve] == sorted(pq for _, pq in curve)
+    assert curve[-1][0] <= 40
+    assert panoptic_quality(model, data, cpu).result()["PQ"] == pytest.approx(curve[-1][1], abs=1e-9)
+    assert curve[-1][1] > before + 10
+
+
+def test_other_ways_to_solve_the_same_costs(model):
+    data, cpu = Scenes(2, 1), torch.device("cpu")
+    rows = with_rules(model, data, cpu)
+    assert [row["rule"] for row in rows] == list(RULES)
+    own = panoptic_quality(model, data, cpu).result()
+    multilevel = next(row for row in rows if row["rule"] == "AMWC, multilevel, effort 0")
+    assert {k: multilevel[k] for k in own} == pytest.approx(own)
+    oracle = with_true_classes(model, data, cpu)
+    assert oracle["PQ_st"] > 85 > own["PQ_st"]
+    full = at_full_resolution(model, data, cpu)
+    assert 0 <= full["PQ"] <= 100
+    assert full["seconds an image"] > 0
+
+
+def test_deeplab_groups_what_its_targets_say():
+    """From true heat map, offsets and classes the grouping gives back the segments on the grid."""
+    scene = Scenes(1, 3)[0]
+    targets = make_targets([scene], Scenes.categories, [1], 2, 0)
+    isthing = torch.tensor([c.isthing for c in Scenes.categories])
+    heat, offsets, thing = centre_targets(targets, isthing)
+    assert thing[0].sum() == isthing[targets.labels.clamp(min=0)][targets.labels >= 0].sum()
+    classes = torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5)[0].permute(2, 0, 1).float()
+    labels, clusters = group(classes, heat[0], offsets[0], isthing)
+    truth = targets.segments.flatten().numpy()
+    mask = thing[0].bool().flatten().numpy()
+    assert (labels[mask] == targets.labels.flatten().numpy()[mask]).mean() > 0.95
+    together = clusters[mask][:, None] == clusters[mask][None]
+    assert (together == (truth[mask][:, None] == truth[mask][None])).mean() > 0.98
+
+
+def test_augmentation_keeps_image_and_segments_together():
+    ids = np.kron(np.array([[1, 2], [3, 4]]), np.ones((20, 30), np.int64))
+    image = np.repeat((50 * ids)[..., None], 3, 2).astype(np.uint8)
+    sample = Sample("a", image, ids, tuple(Segment(i, 0) for i in range(1, 5)), "a")
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        out = augmented(sample, (32, 48), rng, [20, 40, 80], brightness=0.0)
+        assert out.ids.shape == out.image.shape[:2] == (32, 48)
+        inner = (out.ids > 0) & (abs(out.image[..., 0].astype(int) - 50 * out.ids) > 0)
+        assert inner.mean() < 0.15  # only where the image is interpolated between two segments
+        assert out.image_id == "a"
+    bright = augmented(sample, (40, 60), rng, None, brightness=0.5)
+    assert not np.isin(bright.image[..., 0], 50 * np.arange(5)).all()
+
+
+def test_the_interval_is_students():
+    mean, half = interval(np.array([1.0, 2.0, 3.0]))
+    assert mean == 2.0
+    assert half == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)
+    assert np.isnan(interval(np.array([1.0]))[1])
+
+
+def test_every_table_has_a_command(tmp_path, capsys):
+    arguments = ["--max_steps=1", f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--threads=1"]
+    reproduce.main(["all", *arguments, "--seeds=[0,1]"])
+    for name in reproduce.WHAT:
+        if name != "checkpoints":
+            text = (tmp_path / "results" / "scenes" / f"{name}.md").read_text()
+            assert f"reproduce.py {name} --data scenes" in text
+            assert text.count("|---") >= 1
+    assert "95 % interval" in (tmp_path / "results" / "scenes" / "table1.md").read_text()
+    assert (tmp_path / "results" / "scenes" / "figure4.svg").exists()
+    with pytest.raises(SystemExit):
+        reproduce.main(["table1", "--data=nuclei", *arguments])
+    assert "give --root" in capsys.readouterr().err

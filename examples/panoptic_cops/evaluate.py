@@ -1,4 +1,4 @@
-"""Score a trained model: exact PQ, SQ and RQ for all and for each class, and instance AP with the score of eq. 12.
+"""Score a trained model: exact PQ, SQ, RQ for all and for each class, boundary PQ, instance AP, mean IoU.
 
 python examples/panoptic_cops/evaluate.py runs/scenes/checkpoints/full.pt
 python examples/panoptic_cops/evaluate.py runs/coco/checkpoints/full.pt --root FOLDER --dump predictions
@@ -13,10 +13,10 @@ from typing import Any, Literal
 from cops.checkpoints import CheckpointError, write_json
 from cops.coco import DataError
 from cops.datasets import load_splits
-from cops.evaluation import AveragePrecision, predictions
+from cops.evaluation import predictions
 from cops.export import PanopticWriter
+from cops.measure import Scores
 from cops.models import find_device, load_model
-from cops.quality import PanopticQuality
 from jsonargparse import ArgumentParser
 
 
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--solver", type=Literal["multilevel", "greedy"] | None, help="another solver than in training")
     parser.add_argument("--dump", type=Path | None, help="folder for the predictions in COCO panoptic format")
     parser.add_argument("--metrics", type=Path | None, help="JSON file for the metrics")
+    parser.add_argument("--boundary", type=float, default=0.02, help="boundary width; Cityscapes takes 0.005")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
@@ -47,18 +48,17 @@ def evaluate(options: Any) -> dict[str, Any]:
     if [(c.id, c.isthing) for c in dataset.categories] != [(c.id, c.isthing) for c in model.categories]:
         raise DataError("the data have other categories than the model was trained on")
     device = find_device(options.device)
-    quality, precision = PanopticQuality(dataset.categories), AveragePrecision(dataset.categories)
+    scores = Scores(dataset.categories, options.boundary)
     writer = PanopticWriter(options.dump, dataset.categories) if options.dump is not None else None
     try:
         for sample, prediction in predictions(model.to(device), dataset, device, f"{options.split} split"):
-            quality.add(prediction.ids, prediction.segments, sample)
-            precision.add(sample, prediction)
+            scores.add(sample, prediction)
             if writer is not None:
                 writer.add(sample.name, prediction, sample.image_id)
     finally:
         if writer is not None:
             print(f"\nwrote {writer.close()} and {len(writer.images)} PNGs beside it")
-    metrics = {**quality.result(), **precision.result(), "classes": quality.per_class()}
+    metrics = {**scores.result(), "classes": scores.quality.per_class()}
     print("\n| " + " | ".join(k for k in metrics if k != "classes") + " |")
     print("|" + "---|" * (len(metrics) - 1))
     print("| " + " | ".join(f"{v:.2f}" for k, v in metrics.items() if k != "classes") + " |\n")

@@ -9,7 +9,7 @@ stage), so an interrupted command goes on where it stood. Results go to --result
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,30 +24,21 @@ from cops.evaluation import panoptic_quality, predictions
 from cops.experiments import CONTROLS, Experiment, interval, logged, time_of_an_iteration
 from cops.measure import at_full_resolution, with_rules, with_true_classes
 from cops.models import load_model
+from cops.paper import ROWS, SEEDS, TIMES
 from cops.pictures import comparison
 from cops.report import curves, save
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
 
+HERE = Path(__file__).parent
 THROUGH = ("full", "full_svm")
 SHOWN = (*CONTROLS, *THROUGH)
+PANOPTIC = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
 
 
 def table1(e: Experiment, report: Callable[..., None]) -> None:
     """Baseline, controls and training through the solver; and the paired differences to the best control."""
-    rows = []
-    for name in SHOWN:
-        row: dict[str, Any] = {"model": name}
-        for key in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ"):
-            row[key] = _with_spread(e.table([name], key)[0])
-        rows.append(row)
-    rows += [
-        {"model": "paper: baseline (Cityscapes val)", "PQ": "58.5", "PQ_th": "48.3", "PQ_st": "66.0"},
-        {"model": "paper: full (Cityscapes val)", "PQ": "62.1", "PQ_th": "55.1", "PQ_st": "67.2", "SQ": "81.5", "RQ": "75.2"},
-        {"model": "paper: baseline (COCO val)", "PQ": "34.3", "PQ_th": "34.9", "PQ_st": "33.4"},
-        {"model": "paper: full (COCO val)", "PQ": "38.4", "PQ_th": "40.5", "PQ_st": "35.2"},
-    ]  # fmt: skip
     controls = e.table(CONTROLS, "PQ")
     lines = []
     for name in THROUGH:
@@ -58,7 +49,8 @@ def table1(e: Experiment, report: Callable[..., None]) -> None:
                 f"- {name} minus {label}: {mean:+.2f} ± {half:.2f} (95 % interval), better in "
                 f"{int((ours > other).sum())} of {len(ours)} seeds"
             )
-    report("table1", "Table 1: does training through the solver pay?", rows, "\n".join(lines))
+    title = "Table 1: does training through the solver pay?"
+    report("table1", title, _models(e, SHOWN, PANOPTIC) + ROWS["table1"], "\n".join(lines))
 
 
 def table3(e: Experiment, report: Callable[..., None]) -> None:
@@ -67,9 +59,9 @@ def table3(e: Experiment, report: Callable[..., None]) -> None:
     spent = time_of_an_iteration(run, model)
     row = {f"{name}, ms": f"{1000 * value:.0f}" for name, value in spent.items()}
     note = (
-        f"Batch of {run.config.finetune.batch} crops of {run.config.dataset.size} pixels, {torch.get_num_threads()} torch "
-        f"threads, {get_num_threads()} solver threads. AMWC is the forward solve, MWC all N = 5 perturbed ones. The paper "
-        "(batch 24, 24 processes): AMWC 2.5 s, MWC 6.1 s, all 16.8 s on Cityscapes; 3.5, 9, 15.7 s on COCO."
+        f"Batch of {run.config.finetune.batch} crops of {run.config.dataset.size} pixels, "
+        f"{torch.get_num_threads()} torch threads, {get_num_threads()} solver threads. AMWC is the forward solve, MWC "
+        f"all N = 5 perturbed ones. {TIMES}"
     )
     report("table3", "Table 3: time of one iteration", [row], note)
 
@@ -77,31 +69,18 @@ def table3(e: Experiment, report: Callable[..., None]) -> None:
 def table4(e: Experiment, report: Callable[..., None]) -> None:
     """The panoptic surrogate against separate losses on classes and edges, and other losses through the solver."""
     names = ("full", "separate", "full_all_layers", "full_svm", "fenchel_young", "combined")
-    rows = [{"loss": n, **{k: _with_spread(e.table([n], k)[0]) for k in ("PQ", "PQ_th", "PQ_st")}} for n in names]
-    rows += [
-        {"loss": "paper: PQ surrogate", "PQ": "62.1", "PQ_th": "55.1", "PQ_st": "67.2"},
-        {"loss": "paper: separate losses", "PQ": "57.8", "PQ_th": "45.7", "PQ_st": "66.6"},
-    ]
-    report("table4", "Table 4: losses on the solver's output", rows)
+    report("table4", "Table 4: losses on the solver's output", _models(e, names, PANOPTIC[:3]) + ROWS["table4"])
 
 
 def calibrated(e: Experiment, report: Callable[..., None]) -> None:
     """What training adds to a network that is calibrated already."""
-    names = ("control_mean", "mean_on", "svm_on", "full_on")
-    rows = [
-        {"model": n, **{k: _with_spread(e.table([n], k)[0]) for k in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")}}
-        for n in names
-    ]
+    rows = _models(e, ("control_mean", "mean_on", "svm_on", "full_on"), PANOPTIC)
     report("calibrated", "From the calibrated control: as many steps again", rows)
 
 
 def single(e: Experiment, report: Callable[..., None]) -> None:
     """One stage from scratch, through the solver and without it, against two stages."""
-    names = ("baseline", "control_mean", "full_svm", "single_mean", "single_svm")
-    rows = [
-        {"model": n, **{k: _with_spread(e.table([n], k)[0]) for k in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")}}
-        for n in names
-    ]
+    rows = _models(e, ("baseline", "control_mean", "full_svm", "single_mean", "single_svm"), PANOPTIC)
     report("single", "One stage from scratch", rows)
 
 
@@ -113,7 +92,7 @@ def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
         content = load_checkpoint(run.checkpoint(name))
         content["model"] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
         content["config"] = {**content["config"], "root": None, "out": None}
-        path = Path(__file__).parent / "checkpoints" / f"{e.folder.name}_{name}.pt"
+        path = HERE / "checkpoints" / f"{e.folder.name}_{name}.pt"
         save_atomically(content, path)
         model, _ = load_model(path)
         scores = panoptic_quality(model, run.splits.test, run.device).result()
@@ -128,35 +107,25 @@ def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
 
 def table5(e: Experiment, report: Callable[..., None]) -> None:
     """Every seed."""
-    values = e.table(SHOWN, "PQ")
-    rows: list[dict[str, Any]] = [
-        {"model": name, **{f"seed {s}": f"{v:.2f}" for s, v in zip(e.seeds, row, strict=True)}, "mean ± sd": _with_spread(row)}
-        for name, row in zip(SHOWN, values, strict=True)
-    ]  # fmt: skip
-    paper = (61.41, 62.01, 61.77, 61.33, 61.91, 62.07)
-    if len(e.seeds) == len(paper):
-        own = {f"seed {s}": f"{v:.2f}" for s, v in zip(e.seeds, paper, strict=True)}
-        rows.append({"model": "paper: full, 1,500 iterations", **own, "mean ± sd": _with_spread(np.array(paper))})
+    lines = dict(zip(SHOWN, e.table(SHOWN, "PQ"), strict=True))
+    if len(e.seeds) == len(SEEDS):
+        lines["paper: full, 1,500 iterations"] = np.array(SEEDS)
+    rows = []
+    for name, values in lines.items():
+        own = {f"seed {s}": f"{v:.2f}" for s, v in zip(e.seeds, values, strict=True)}
+        rows.append({"model": name, **own, "mean ± sd": _with_spread(values)})
     report("table5", "Table 5: PQ of every seed", rows)
 
 
 def table6(e: Experiment, report: Callable[..., None]) -> None:
     """Instance AP with the score of eq. 12, and mean IoU of the classes."""
-    rows = [{"model": n, **{k: _with_spread(e.table([n], k)[0]) for k in ("AP", "AP50", "mIoU")}} for n in SHOWN]
-    rows += [
-        {"model": "paper: baseline", "AP": "32.7", "mIoU": "78.5"},
-        {"model": "paper: full", "AP": "34.1", "mIoU": "79.3"},
-    ]
+    rows = _models(e, SHOWN, ("AP", "AP50", "mIoU")) + ROWS["table6"]
     report("table6", "Table 6: instance and semantic segmentation", rows)
 
 
 def table7(e: Experiment, report: Callable[..., None]) -> None:
     """Boundary panoptic quality."""
-    rows = [{"model": n, **{k: _with_spread(e.table([n], k)[0]) for k in ("PQ_b", "SQ_b", "RQ_b")}} for n in SHOWN]
-    rows += [
-        {"model": "paper: baseline", "PQ_b": "35.2", "SQ_b": "62.3", "RQ_b": "55.9"},
-        {"model": "paper: full", "PQ_b": "38.9", "SQ_b": "64.3", "RQ_b": "59.7"},
-    ]
+    rows = _models(e, SHOWN, ("PQ_b", "SQ_b", "RQ_b")) + ROWS["table7"]
     report("table7", "Table 7: boundary quality", rows, "Boundaries are 2 % of the image's diagonal wide.")
 
 
@@ -166,16 +135,11 @@ def table8(e: Experiment, report: Callable[..., None]) -> None:
     for name in THROUGH:
         run, model = e.model(e.seeds[0], name)
         grid = e.scores(e.seeds[0], name)
-        rows.append(
-            {"model": name, "grid": f"1/{model.stride}", **_two_digits({k: grid[k] for k in ("PQ", "SQ", "RQ", "AP")})}
-        )
-        full = at_full_resolution(model, run.splits.test, run.device)
-        rows.append({"model": name, "grid": "1", **_two_digits(full)})
-    rows += [
-        {"model": "paper", "grid": "1/4", "PQ": "62.1", "SQ": "81.5", "RQ": "75.2", "AP": "34.1", "seconds an image": "2"},
-        {"model": "paper", "grid": "1", "PQ": "63.1", "SQ": "82.9", "RQ": "75.4", "AP": "38.2", "seconds an image": "15"},
-    ]  # fmt: skip
-    report("table8", "Table 8: the cut at full resolution", rows, f"Seed {e.seeds[0]}; seconds are the solver's alone.")
+        own = {key: grid[key] for key in ("PQ", "SQ", "RQ", "AP")}
+        rows.append({"model": name, "grid": f"1/{model.stride}", **_two_digits(own)})
+        rows.append({"model": name, "grid": "1", **_two_digits(at_full_resolution(model, run.splits.test, run.device))})
+    note = f"Seed {e.seeds[0]}; seconds an image, of ours the solver's alone."
+    report("table8", "Table 8: the cut at full resolution", rows + ROWS["table8"], note)
 
 
 def table9(e: Experiment, report: Callable[..., None]) -> None:
@@ -184,19 +148,9 @@ def table9(e: Experiment, report: Callable[..., None]) -> None:
     for name in ("baseline", *THROUGH):
         run, model = e.model(e.seeds[0], name)
         oracle = with_true_classes(model, run.splits.test, run.device)
-        keys = ("PQ", "PQ_th", "PQ_st")
-        own = {k: e.scores(e.seeds[0], name)[k] for k in keys}
-        rows.append({"model": name, **_two_digits(own), **_two_digits({f"{k}, oracle": oracle[k] for k in keys})})
-    row = {
-        "PQ": "62.1",
-        "PQ_th": "55.1",
-        "PQ_st": "67.2",
-        "PQ, oracle": "81.1",
-        "PQ_th, oracle": "67",
-        "PQ_st, oracle": "91.4",
-    }
-    rows.append({"model": "paper: full (Cityscapes)", **row})
-    report("table9", "Table 9: semantic oracle", rows, f"Seed {e.seeds[0]}.")
+        own = {k: e.scores(e.seeds[0], name)[k] for k in PANOPTIC[:3]}
+        rows.append({"model": name, **_two_digits(own), **_two_digits({f"{k}, oracle": oracle[k] for k in own})})
+    report("table9", "Table 9: semantic oracle", rows + ROWS["table9"], f"Seed {e.seeds[0]}.")
 
 
 def comparators(e: Experiment, report: Callable[..., None]) -> None:
@@ -205,10 +159,10 @@ def comparators(e: Experiment, report: Callable[..., None]) -> None:
     for name in ("baseline", "control_mean", "full_svm"):
         run, model = e.model(e.seeds[0], name)
         for row in with_rules(model, run.splits.test, run.device):
-            kept = {k: row[k] for k in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ", "ms an image")}
+            kept = {k: row[k] for k in (*PANOPTIC, "ms an image")}
             rows.append({"network": name, "rule": row["rule"], **_two_digits(kept)})
     deeplab = e.scores(e.seeds[0], "panoptic_deeplab")
-    kept = {k: deeplab[k] for k in ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")}
+    kept = {k: deeplab[k] for k in PANOPTIC}
     rows.append({"network": "Panoptic-DeepLab", "rule": "centres and offsets", **_two_digits(kept)})
     report("comparators", "Other rules on the same network outputs", rows, f"Seed {e.seeds[0]}.")
 
@@ -261,10 +215,13 @@ def figure6(e: Experiment, report: Callable[..., None]) -> None:
     report("figure6", "Figures 6 and 9: pictures", rows, "Number of segments found.")
 
 
-WHAT = dict(
-    table1=table1, table3=table3, table4=table4, table5=table5, table6=table6, table7=table7, table8=table8,
-    table9=table9, comparators=comparators, calibrated=calibrated, single=single, figure4=figure4, figure5=figure5, figure6=figure6, checkpoints=checkpoints,
-)  # fmt: skip
+TABLES = (table1, table3, table4, table5, table6, table7, table8, table9, comparators, calibrated, single)
+WHAT = {f.__name__: f for f in (*TABLES, figure4, figure5, figure6, checkpoints)}
+
+
+def _models(e: Experiment, names: Sequence[str], keys: Sequence[str]) -> list[dict[str, str]]:
+    """One row a model: scores on the test split, mean and standard deviation over the seeds."""
+    return [{"model": name, **{key: _with_spread(e.table([name], key)[0]) for key in keys}} for name in names]
 
 
 def _with_spread(values: np.ndarray) -> str:
@@ -283,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=str | None, help="data folder")
     parser.add_argument("--seeds", type=list[int], default=[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"))
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--results", type=Path, default=HERE.parents[1] / "docs" / "results")
     parser.add_argument("--threads", type=int | None, help="torch threads; results differ in the last digits with them")
     parser.add_argument("--max_steps", type=int | None, help="cut every stage: a trial run")
     o = parser.parse_args(arguments)

@@ -132,7 +132,7 @@ def test_resnet_loads_torchvision_names(tmp_path):
         load_backbone_weights(SmallBackbone(), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="do not exist"):
         load_backbone_weights(ResNet50(), tmp_path / "nothing.pt")
-    with pytest.raises(ValueError, match="backbone must be one of 'small', 'resnet50'"):
+    with pytest.raises(ValueError, match="backbone must be one of 'small', 'efficientnet_lite0'"):
         CopsNetwork("vgg", 3, [1])
     assert (
         Decoder({2: 4, 4: 8}, {"aspp": 8, "rates": (1,), "reduced": (4,), "decoder": 8, "separable": True}, [2]).top

@@ -108,7 +108,7 @@ def with_true_classes(model: Segmenter, dataset: Dataset, device: torch.device) 
 
 
 def at_full_resolution(model: Segmenter, dataset: Dataset, device: torch.device) -> dict[str, float]:
-    """PQ, AP and seconds an image when the cut is solved on pixels instead of the network's grid (Table 8).
+    """PQ, AP and the solver's seconds an image when the cut is solved on pixels, not on the network's grid (Table 8).
 
     Costs are interpolated to pixels. Edges between neighbours stay edges between neighbours, with the costs of the
     shortest distance; longer ones keep their length in pixels.
@@ -132,7 +132,7 @@ def at_full_resolution(model: Segmenter, dataset: Dataset, device: torch.device)
             x = F.one_hot(torch.from_numpy(cut.node_labels.astype(np.int64)), c.shape[0]).T.view(-1, height, width)
             scores.add(sample, _pixel_prediction(model, clusters, x, sample))
     result = scores.result()
-    return {**{k: result[k] for k in ("PQ", "SQ", "RQ", "AP")}, "seconds an image": seconds / len(dataset)}
+    return {**{k: result[k] for k in ("PQ", "SQ", "RQ", "AP")}, "seconds": seconds / len(dataset)}
 
 
 def to_segments(

@@ -35,7 +35,6 @@ class save:
             text += f"\n{note}\n"
         if draw is not None:
             self.picture(name, draw, ".svg")
-            text += f"\n![{title}]({name}.svg)\n"
         path = self.folder / f"{name}.md"
         path.write_text(text)
         print(f"\n{text}\nwrote {path}")

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from tqdm import tqdm
 
@@ -33,8 +32,7 @@ def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations
     """
     held = [(samples, *model.costs([s.image for s in samples], device)) for samples in batches(dataset)]
     model.scaling.cpu()
-    with torch.no_grad():  # back to logits, so that the scaling can be applied anew
-        logits = [(samples, *_unscaled(model, classes, edges)) for samples, classes, edges in held]
+    logits = [(samples, model.scaling.invert(classes, edges)) for samples, classes, edges in held]
     scaling = model.scaling
     free = [scaling.class_offset, scaling.edge_scale, scaling.edge_offset]
     start = parameters_to_vector(free).detach().double()
@@ -76,17 +74,11 @@ def _directions(model: Segmenter) -> NDArray[np.float64]:
     return FIRST * np.concatenate([common, own])
 
 
-def _unscaled(model: Segmenter, class_costs: Tensor, edge_costs: Tensor) -> tuple[Tensor, Tensor]:
-    s = model.scaling
-    offset, scale = (t.repeat_interleave(2)[:, None, None] for t in (s.edge_offset, s.edge_scale.abs()))
-    return (s.class_offset[:, None, None] - class_costs) / s.class_scale.abs(), (offset - edge_costs) / scale
-
-
-def _score(model: Segmenter, logits: list[tuple[list[Sample], Tensor, Tensor]]) -> float:
+def _score(model: Segmenter, held: list[tuple[list[Sample], Logits]]) -> float:
     quality = PanopticQuality(model.categories)
     with torch.no_grad():
-        for samples, classes, edges in logits:
-            costs = model.scaling(Logits(classes, edges))
+        for samples, logits in held:
+            costs = model.scaling(logits)
             for sample, prediction in zip(samples, model.segment(*costs, samples[0].ids.shape), strict=True):
                 quality.add(prediction.ids, prediction.segments, sample)
     return quality.result()["PQ"]

@@ -98,7 +98,7 @@ def with_true_classes(model: Segmenter, dataset: Dataset, device: torch.device) 
     for samples in batches(dataset):
         nodes, edges = model.costs([s.image for s in samples], device)
         for b, sample in enumerate(samples):
-            t = make_targets([_padded(sample, nodes.shape[2:], model.stride)], dataset.categories, [1], model.stride, 0)
+            t = make_targets([padded(sample, nodes.shape[2:], model.stride)], dataset.categories, [1], model.stride, 0)
             labels = t.labels[0, : nodes.shape[2], : nodes.shape[3]]
             wrong = ORACLE * (1 - F.one_hot(labels.clamp(min=0), nodes.shape[1]).permute(2, 0, 1).float())
             nodes[b] = torch.where(labels >= 0, wrong, nodes[b])
@@ -157,7 +157,7 @@ def _solve(model: Segmenter, nodes: Tensor, edges: Tensor, things: Sequence[int]
     return rule(graph, np.ascontiguousarray(nodes.flatten(1).T.numpy()), costs[0].numpy(), things)
 
 
-def _padded(sample: Sample, grid: Sequence[int], stride: int) -> Sample:
+def padded(sample: Sample, grid: Sequence[int], stride: int) -> Sample:
     """The sample with void at its lower and right border, so that its size is the grid's times the stride."""
     pad = [(0, g * stride - n) for g, n in zip(grid, sample.ids.shape, strict=True)]
     return Sample(sample.name, sample.image, np.pad(sample.ids, pad, constant_values=VOID), sample.segments)

@@ -250,3 +250,10 @@ class CostScaling(nn.Module):
         scale = self.edge_scale.abs().repeat_interleave(2)[:, None, None]
         edge_costs = self.edge_offset.repeat_interleave(2)[:, None, None] - scale * logits.cuts
         return class_costs, edge_costs
+
+    @torch.no_grad()
+    def invert(self, class_costs: Tensor, edge_costs: Tensor) -> Logits:
+        """Back to the logits, so that scales and offsets can be applied anew."""
+        offset, scale = (t.repeat_interleave(2)[:, None, None] for t in (self.edge_offset, self.edge_scale.abs()))
+        classes = (self.class_offset[:, None, None] - class_costs) / self.class_scale.abs()
+        return Logits(classes, (offset - edge_costs) / scale)

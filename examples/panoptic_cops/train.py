@@ -98,19 +98,19 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
         names = run_stages(run)
         metrics = _score(run, names)
     if first:
-        _draw(run)
+        _draw(run, names)
         print(f"\n{table(metrics)}\n")
         print(f"this call took {(time.time() - began) / 60:.1f} minutes; it wrote, in {out}:")
         print("  metrics.json           the table above")
         print(f"  checkpoints/           {', '.join(f'{n}.pt' for n in names)} for evaluate.py and predict.py")
-        print("  pictures/              input, ground truth, and results of baseline and full")
+        print("  pictures/              input, ground truth, and results")
         print("  log.jsonl              losses of every step")
         print("  tensorboard/           the same: tensorboard --logdir " + str(out))
     return metrics
 
 
 def table(metrics: dict[str, Any]) -> str:
-    """The three models as a Markdown table."""
+    """All models as a Markdown table."""
     rows = ["| model | " + " | ".join(KEYS) + " |", "|---|" + "---|" * len(KEYS)]
     rows += [f"| {m} | " + " | ".join(f"{metrics[m][k]:.2f}" for k in KEYS) + " |" for m in MODELS if m in metrics]
     return "\n".join(rows)
@@ -130,13 +130,15 @@ def _score(run: Run, names: tuple[str, ...]) -> dict[str, Any]:
     return metrics
 
 
-def _draw(run: Run) -> None:
+def _draw(run: Run, names: tuple[str, ...]) -> None:
+    """The first test images under the baseline, the best control of most data, and all trained through the solver."""
     test = run.splits.test
     count = min(run.config.pictures, len(test))
     if not count:
         return
     shown = Subset(test, range(count))
-    found = {name: list(predictions(run.model(name), shown, run.device)) for name in ("baseline", "full")}
+    drawn = [name for name in names if name in ("baseline", "control_mean") or name.startswith("full")]
+    found = {name: list(predictions(run.model(name), shown, run.device)) for name in drawn}
     for i in range(count):
         results = {name: pairs[i][1] for name, pairs in found.items()}
         path = run.out / "pictures" / f"{test[i].name}.png"

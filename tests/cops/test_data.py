@@ -1,13 +1,18 @@
 """Cityscapes, your own folder, label images and the nuclei converter, from files that the tests write."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import evaluate
 import numpy as np
 import prepare_nuclei
 import pytest
+import train
+import yaml
 from cops.cityscapes import CATEGORIES, Cityscapes
 from cops.coco import CocoPanoptic, DataError
-from cops.config import Config
+from cops.config import Config, config_from_dict
 from cops.data import Category, Segment
 from cops.datasets import load_splits
 from cops.export import PanopticWriter
@@ -174,6 +179,49 @@ def test_a_folder_of_your_own(own):
     (own / "labels").rename(own / "train" / "labels")
     with pytest.raises(DataError, match=r"the folder .*val/images is missing"):
         folder_splits(own)
+
+
+def test_images_without_things_and_classes_without_instances_train(own, tmp_path, capsys):
+    """Nothing but stuff, nothing but void, nothing but things, a class that no image shows: every stage goes through."""
+    classes = json.loads((own / "classes.json").read_text())
+    classes["classes"] += [{"id": 3, "name": "absent", "isthing": True}, {"id": 4, "name": "gone", "isthing": False}]
+    (own / "classes.json").write_text(json.dumps(classes))
+    for i, value in enumerate((1, 0, 201, 1)):
+        Image.fromarray(np.full((8, 9), value, np.uint16)).save(own / "labels" / f"{i}.png")
+    out = tmp_path / "run"
+    arguments = ["--data=folder", f"--root={own}", "--dataset.size=16", "--model.distances=[1,2]", "--max_steps=3"]
+    metrics = train.main([*arguments, f"--out={out}", "--finetune.batch=2", "--pretrain.batch=2", "--threads=1"])
+    assert all(0 <= scores["PQ"] <= 100 for scores in metrics.values())
+    log = [json.loads(line) for line in (tmp_path / "run-trial" / "log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["loss"]) for line in log if "loss" in line)
+    assert {line["stage"] for line in log} >= {"baseline", "control", "control_mean", "full", "full_svm"}
+    reports = evaluate.main([f"{tmp_path}/run-trial/checkpoints/full.pt"])
+    found = {row["class"]: row["TP"] + row["FN"] for row in reports["classes"]}
+    assert found["floor"] == 1
+    assert not found.get("absent")
+    assert not found.get("gone")
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("name", ["scenes", "nuclei", "cityscapes", "coco"])
+def test_configurations_are_read_and_the_paper_s_are_table_2(name, tmp_path, capsys):
+    path = Path(train.__file__).parent / "configs" / f"{name}.yaml"
+    if name != "scenes":
+        with pytest.raises(SystemExit):
+            train.main([f"--config={path}", f"--root={tmp_path / 'nowhere'}", f"--out={tmp_path / 'run'}"])
+        assert "nowhere" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+    c = config_from_dict(yaml.safe_load(path.read_text())).resolved()
+    if name in ("scenes", "nuclei"):
+        assert replace(c, root=None, out=None) == replace(Config(data=c.data).resolved(), out=None)  # the defaults
+    else:
+        paper = {"cityscapes": (12, 24, 3000, 10, 1e-3, 200, 2048), "coco": (48, 24, 10000, 100, 5e-4, 200, 4096)}
+        f, d = c.finetune, c.dataset
+        found = (c.pretrain.batch, f.batch, f.steps, c.full.weight, c.pretrain.lr, d.reject_things, d.reject_stuff)
+        assert found == paper[name]
+        assert list(d.shortest_edges) == list(range(512, 2049, 32) if name == "cityscapes" else range(448, 769, 64))
+        assert c.full.num_lambdas == 5
+        assert c.full.dropout == 0.1
 
 
 @pytest.mark.parametrize(

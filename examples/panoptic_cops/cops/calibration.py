@@ -65,12 +65,17 @@ def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations
 
 
 def _directions(model: Segmenter) -> NDArray[np.float64]:
-    """First moves: offsets of all edges, scales of all edges, offsets of all things; then every one by itself."""
+    """First moves: offsets of all edges, scales of all edges, offsets of all things; then every one by itself.
+
+    A basis: each of the common moves stands in for the last one of its kind.
+    """
     K, D = len(model.categories), len(model.scaling.edge_scale)
-    common = np.zeros((3, K + 2 * D))
-    common[0, K + D :] = common[1, K : K + D] = 1
-    common[2, [k for k, c in enumerate(model.categories) if c.isthing]] = 1
-    own = np.delete(np.eye(K + 2 * D), [K - 1, K + D - 1, K + 2 * D - 1], axis=0)  # so that all form a basis
+    things = [k for k, c in enumerate(model.categories) if c.isthing]
+    kinds = [range(K + D, K + 2 * D), range(K, K + D), *([things] if things else [])]
+    common = np.zeros((len(kinds), K + 2 * D))
+    for move, kind in zip(common, kinds, strict=True):
+        move[list(kind)] = 1
+    own = np.delete(np.eye(K + 2 * D), [kind[-1] for kind in kinds], axis=0)
     return FIRST * np.concatenate([common, own])
 
 

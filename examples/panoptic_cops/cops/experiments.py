@@ -21,7 +21,7 @@ from .measure import all_scores
 from .models import find_device
 from .runlog import RunLog, write_environment
 from .segmenter import Segmenter
-from .stages import finetune, run_stages, single_stage
+from .stages import calibrate, finetune, run_stages, single_stage
 from .surrogate import PanopticQualitySurrogate
 from .targets import Targets
 from .training import Run, Stage, parts_of_step, train
@@ -41,8 +41,7 @@ FROM_MEAN = {
     "svm_on": Objective("structured_svm"),
     "full_on": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
 }
-
-
+SEARCHED = {"mean_searched": "control_mean", "svm_searched": "full_svm"}  # the search, after other training
 SINGLE = {"single_mean": Objective("mean"), "single_svm": Objective("structured_svm", dropout=0.0)}
 
 
@@ -88,6 +87,9 @@ class Experiment:
                     finetune(run, name, OTHERS[name])
                 elif name in SINGLE:
                     single_stage(run, name, SINGLE[name])
+                elif name in SEARCHED:
+                    self.model(seed, SEARCHED[name])
+                    calibrate(run, name, start=SEARCHED[name])
                 elif name in FROM_MEAN:
                     self.model(seed, "control_mean")
                     finetune(run, name, FROM_MEAN[name], start="control_mean")

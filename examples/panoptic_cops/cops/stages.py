@@ -30,7 +30,7 @@ def run_stages(run: Run) -> tuple[str, ...]:
         if name == "baseline":
             pretrain(run)
         elif name == "control_search":
-            control_search(run)
+            calibrate(run, name)
         else:
             finetune(run, name, getattr(run.config, name))
     return wanted
@@ -50,11 +50,11 @@ def pretrain(run: Run) -> None:
     train(run, stage, model, optimizer)
 
 
-def control_search(run: Run) -> None:
+def calibrate(run: Run, name: str, start: str = "baseline") -> None:
     """What calibration alone buys: scales and offsets of the costs by black-box search on the validation split."""
-    model = run.model("baseline")
+    model = run.model(start)
     curve = search(model, run.splits.validation, run.device, run.config.finetune.search)
-    run.finish("control_search", model.state_dict(), curve=curve)
+    run.finish(name, model.state_dict(), curve=curve)
 
 
 def finetune(run: Run, name: str, objective: Objective, start: str = "baseline") -> None:

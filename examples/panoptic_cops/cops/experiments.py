@@ -24,7 +24,7 @@ from .segmenter import Segmenter
 from .stages import calibrate, finetune, run_stages, single_stage
 from .surrogate import PanopticQualitySurrogate
 from .targets import Targets
-from .training import Run, Stage, parts_of_step, train
+from .training import Run, Stage, on_device, parts_of_step, train
 
 CONTROLS = ("baseline", "control", "control_mean", "control_search")
 _SLOW = dict(layers="heads", head_lr=3e-5, scale_lr=1e-3)  # the rates of "full"
@@ -149,7 +149,7 @@ def time_of_an_iteration(run: Run, model: Segmenter, steps: int = 5) -> dict[str
     model.eval()
     for number in range(-1, steps):  # the first one compiles and is not counted
         marks = [time.perf_counter()]
-        ((images, targets),) = parts_of_step(run, stage, model.stride, max(number, 0))
+        images, targets = on_device(parts_of_step(run, stage, model.stride, max(number, 0))[0], run.device)
         marks.append(time.perf_counter())
         costs = model.scaling(model.network(images))
         marks.append(time.perf_counter())

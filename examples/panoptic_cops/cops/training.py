@@ -6,7 +6,8 @@ Whatever is random in step t of a stage follows from (seed, stage, t) and the nu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from .weights import load_backbone_weights
 FINETUNING = 2  # all stages after pre-training see the same samples in the same order
 STREAMS = {"baseline": 0}
 Step = Callable[[Segmenter, Tensor, Targets], dict[str, Tensor]]
+Part = tuple[Tensor, Targets]
 
 
 @dataclass
@@ -111,14 +113,15 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
     run.log.resume(stage.name, state["step"])
     numbers = range(state["step"], stage.steps)
     with tqdm(
-        numbers, total=stage.steps, initial=state["step"], desc=stage.name, unit="step", disable=parallel.rank() > 0
+        total=stage.steps, initial=state["step"], desc=stage.name, unit="step", disable=parallel.rank() > 0
     ) as bar:
-        for number in bar:
-            values = _step(run, stage, model, optimizer, number)
+        for number, parts in ahead(lambda n: parts_of_step(run, stage, model.stride, n), numbers):
+            values = _step(run, stage, model, optimizer, number, parts)
             scheduler.step()
             state["step"] = number + 1
             run.log.add(stage.name, number + 1, values)
             bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+            bar.update()
             done = state["step"] == stage.steps
             selected = stage.select_every is not None and (done or state["step"] % stage.select_every == 0)
             if selected:
@@ -132,7 +135,9 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
     parallel.wait()
 
 
-def _step(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int) -> dict[str, float]:
+def _step(
+    run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int, parts: Sequence[Part]
+) -> dict[str, float]:
     """One step on this process' share of the batch, in parts; returns the mean losses."""
     seed = _seed(run.config.seed, stage.name, number, parallel.rank())
     torch.manual_seed(seed)
@@ -140,8 +145,8 @@ def _step(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
         model.layer.generator.manual_seed(seed)
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, float] = {}
-    for images, targets in parts_of_step(run, stage, model.stride, number):
-        losses = stage.step(model, images, targets)
+    for part in parts:
+        losses = stage.step(model, *on_device(part, run.device))
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + float(value.detach()) / stage.accumulate
         if not math.isfinite(totals["loss"]):  # before it reaches the weights
@@ -171,19 +176,36 @@ def _content(model: Segmenter, optimizer: Any, scheduler: Any, state: dict[str, 
     }
 
 
-def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> Iterator[tuple[Tensor, Targets]]:
-    """This process' share of a step's samples, in `accumulate` parts."""
+def ahead(prepare: Callable[[int], list[Part]], numbers: Sequence[int]) -> Iterator[tuple[int, list[Part]]]:
+    """Each number and what is prepared for it, the next one in a thread of its own while this one is in use."""
+    with ThreadPoolExecutor(1, "samples") as pool:
+        coming = [pool.submit(prepare, number) for number in numbers[:1]]
+        for i, number in enumerate(numbers):
+            parts = coming.pop().result()
+            coming += [pool.submit(prepare, following) for following in numbers[i + 1 : i + 2]]
+            yield number, parts
+
+
+def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part]:
+    """This process' share of a step's samples, in `accumulate` parts, on the CPU."""
     c = run.config
     data: Dataset = run.splits.train
     d, size = c.dataset, crop_size(c.dataset.size or 64)
     rng = np.random.default_rng(_seed(c.seed, stage.name, number, parallel.rank()))
     count = stage.batch // parallel.world()
     chosen = rng.choice(len(data), count, replace=count > len(data)).tolist()
+    parts = []
     for part in np.array_split(chosen, stage.accumulate):
         samples = [augmented(data[int(i)], size, rng, d.shortest_edges, d.brightness) for i in part]
         targets = make_targets(samples, data.categories, c.model.distances, stride, d.small_area)
-        moved = Targets(*(t.to(run.device) for t in vars(targets).values()))
-        yield to_input([s.image for s in samples]).to(run.device), moved
+        parts.append((to_input([s.image for s in samples]), targets))
+    return parts
+
+
+def on_device(part: Part, device: torch.device) -> Part:
+    """Images and targets of a part, where the network is."""
+    images, targets = part
+    return images.to(device), Targets(*(t.to(device) for t in vars(targets).values()))
 
 
 def _seed(seed: int, stage: str, step: int, rank: int = 0) -> int:

@@ -17,6 +17,7 @@ from cops.export import PanopticWriter
 from cops.frames import files_of, frames_of
 from cops.models import find_device, load_model
 from cops.pictures import overlay
+from cops.segmenter import Segmenter
 from jsonargparse import ArgumentParser
 from PIL import Image
 from tqdm import tqdm
@@ -29,18 +30,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Segment your own images with a trained model.")
     parser.add_argument("images", nargs="+", type=Path, help="images, animations, videos, or folders of them")
     parser.add_argument("--checkpoint", type=Path, default=HERE / "checkpoints" / "scenes_full_svm.pt")
+    parser.add_argument("--full_resolution", type=bool, default=False, help="cut on pixels, not on the grid (slower)")
     parser.add_argument("--out", type=Path, default=Path("predictions"))
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
-        predict(options.images, options.checkpoint, options.out, find_device(options.device))
+        model, _ = load_model(options.checkpoint)
+        model.full_resolution = options.full_resolution
+        predict(options.images, model, options.out, find_device(options.device))
     except (DataError, CheckpointError, ValueError, OSError) as error:
         parser.exit(2, f"predict.py: error: {error}\n")
 
 
-def predict(images: list[Path], checkpoint: Path, out: Path, device: torch.device) -> None:
+def predict(images: list[Path], model: Segmenter, out: Path, device: torch.device) -> None:
     """Segment images and frames; what is done is on disk even if a later file is bad."""
-    model, _ = load_model(checkpoint)
     model.to(device)
     writer = PanopticWriter(out, model.categories)
     names: set[str] = set()

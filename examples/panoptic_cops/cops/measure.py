@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffcomb import amwc, grid_graph
-
 from .boundary import BoundaryPanopticQuality, MeanIoU
 from .data import VOID, Category, Dataset, Sample, Segment
 from .evaluation import AveragePrecision, batches, predictions
@@ -107,30 +105,20 @@ def with_true_classes(model: Segmenter, dataset: Dataset, device: torch.device) 
     return quality.result()
 
 
-def at_full_resolution(model: Segmenter, dataset: Dataset, device: torch.device) -> dict[str, float]:
-    """PQ, AP and the solver's seconds an image when the cut is solved on pixels, not on the network's grid (Table 8).
-
-    Costs are interpolated to pixels. Edges between neighbours stay edges between neighbours, with the costs of the
-    shortest distance; longer ones keep their length in pixels.
-    """
-    s, things = model.stride, [k for k, c in enumerate(dataset.categories) if c.isthing]
-    offsets = [o if max(o) == 1 else (o[0] * s, o[1] * s) for o in model.layer.offsets]
+def at_resolution(model: Segmenter, dataset: Dataset, device: torch.device, full: bool) -> dict[str, float]:
+    """PQ, SQ, RQ, AP of the cut on the network's grid or on pixels, and seconds an image from costs on (Table 8)."""
     scores, seconds = Scores(dataset.categories), 0.0
-    for samples in batches(dataset):
-        nodes, edges = model.costs([x.image for x in samples], device)
-        for sample, *maps in zip(samples, nodes, edges, strict=True):
-            height, width = sample.ids.shape
-            c, e = (F.interpolate(m[None], scale_factor=s, mode="bilinear", align_corners=False)[0] for m in maps)
-            graph = grid_graph((height, width), offsets)
-            e = e[:, :height, :width]
-            values = [e[o][graph.map_window(o, "center")].flatten() for o in range(len(offsets))]
-            unary = np.ascontiguousarray(c[:, :height, :width].flatten(1).T.numpy())
-            began = time.perf_counter()
-            cut = amwc(graph, unary, torch.cat(values).numpy(), partitionable=things, **model.layer.options)
-            seconds += time.perf_counter() - began
-            clusters = torch.from_numpy(cut.clusters.astype(np.int64)).view(height, width)
-            x = F.one_hot(torch.from_numpy(cut.node_labels.astype(np.int64)), c.shape[0]).T.view(-1, height, width)
-            scores.add(sample, _pixel_prediction(model, clusters, x, sample))
+    model.full_resolution = full
+    for number, samples in enumerate(batches(dataset)):
+        costs = model.costs([x.image for x in samples], device)
+        if not number:
+            model.segment(*costs, samples[0].ids.shape)  # compiles
+        began = time.perf_counter()
+        found = model.segment(*costs, samples[0].ids.shape)
+        seconds += time.perf_counter() - began
+        for sample, prediction in zip(samples, found, strict=True):
+            scores.add(sample, prediction)
+    model.full_resolution = False
     result = scores.result()
     return {**{k: result[k] for k in ("PQ", "SQ", "RQ", "AP")}, "seconds": seconds / len(dataset)}
 
@@ -161,13 +149,3 @@ def padded(sample: Sample, grid: Sequence[int], stride: int) -> Sample:
     """The sample with void at its lower and right border, so that its size is the grid's times the stride."""
     pad = [(0, g * stride - n) for g, n in zip(grid, sample.ids.shape, strict=True)]
     return Sample(sample.name, sample.image, np.pad(sample.ids, pad, constant_values=VOID), sample.segments)
-
-
-def _pixel_prediction(model: Segmenter, clusters: Tensor, classes: Tensor, sample: Sample) -> Prediction:
-    """A prediction from clusters and one-hot classes of the pixels; bigger segments score higher."""
-    labels = classes.argmax(0).flatten().numpy()
-    ids, segments = to_segments(model, (labels, clusters.flatten().numpy()), sample.ids.shape, sample.ids.shape)
-    area = np.bincount(ids.ravel())
-    scores = tuple(float(area[segment.id]) for segment in segments)
-    none = np.zeros(0, np.float32)
-    return Prediction(ids, segments, scores, labels.reshape(ids.shape), none.astype(np.uint8), none, none)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class Prediction:
     segments : what the ids are
     scores : confidence of every segment, higher is surer (the negative of eq. 12)
     classes : (H, W) int64, the class of every pixel before small segments are rejected
-    edges : (O, h, w) uint8, the cut edges on the grid
+    edges : (O, h, w) uint8, the cut edges on the grid, or on pixels
     class_costs, edge_costs : the costs that were solved for
     """
 
@@ -43,7 +44,15 @@ class Prediction:
 
 
 class Segmenter(nn.Module):
-    """The whole model: what is trained, and what predicts."""
+    """The whole model: what is trained, and what predicts.
+
+    Attributes
+    ----------
+    full_resolution : bool
+        Whether predictions are cut on pixels instead of the network's grid (Table 8), from interpolated costs. Edges
+        between neighbours stay edges between neighbours, with the costs of the shortest distance; longer ones keep
+        their length in pixels. Takes stride² times as long.
+    """
 
     def __init__(
         self,
@@ -53,6 +62,7 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         self.categories = tuple(categories)
+        self.full_resolution = False
         self.network = CopsNetwork(config.model.backbone, len(categories), config.model.distances)
         self.scaling = CostScaling(len(categories), len(config.model.distances))
         things = [k for k, c in enumerate(categories) if c.isthing]
@@ -95,15 +105,29 @@ class Segmenter(nn.Module):
 
     def segment(self, class_costs: Tensor, edge_costs: Tensor, size: tuple[int, ...]) -> list[Prediction]:
         """Solve for costs (B, K, h, w) and (B, O, h, w); segments of images of that size, the small ones rejected."""
+        layer, stride = self.layer, self.stride
+        if self.full_resolution:
+            layer, stride = self._pixel_layer, 1
+            class_costs = on_pixels(class_costs, self.stride, size)
+            maps = zip(edge_costs.unbind(1), self.layer.offsets, layer.offsets, strict=True)
+            edge_costs = torch.stack([on_pixels(m, self.stride, size, d, e) for m, d, e in maps], 1)
         with torch.no_grad():
-            out = self.layer(class_costs, edge_costs)
+            out = layer(class_costs, edge_costs)
         return [
-            self._prediction(*parts, size)
+            self._prediction(layer, stride, *parts, size)
             for parts in zip(class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True)
         ]
 
+    @functools.cached_property
+    def _pixel_layer(self) -> AsymmetricMultiwayCutLayer:
+        s = self.stride
+        longer = [o if max(o) == 1 else (o[0] * s, o[1] * s) for o in self.layer.offsets]
+        return AsymmetricMultiwayCutLayer(longer, self.layer.partitionable, anchor="center", **self.layer.options)
+
     def _prediction(
         self,
+        layer: AsymmetricMultiwayCutLayer,
+        stride: int,
         class_costs: Tensor,
         edge_costs: Tensor,
         classes: Tensor,
@@ -111,15 +135,14 @@ class Segmenter(nn.Module):
         edges: Tensor,
         size: tuple[int, ...],
     ) -> Prediction:
-        s = self.stride
-        full = clusters.repeat_interleave(s, 0).repeat_interleave(s, 1)[: size[0], : size[1]].numpy()
+        full = clusters.repeat_interleave(stride, 0).repeat_interleave(stride, 1)[: size[0], : size[1]].numpy()
         area = np.bincount(full.ravel(), minlength=int(clusters.max()) + 1)
         cluster_class = np.zeros(len(area), np.int64)
         cluster_class[clusters.numpy()] = classes.argmax(0).numpy()
         keep = area >= self.thresholds.cpu().numpy()[cluster_class]
         ids = np.full(len(area), VOID, np.int64)
         ids[keep] = np.arange(1, keep.sum() + 1)
-        scores = segment_scores(self.layer, class_costs, edge_costs, clusters, cluster_class)
+        scores = segment_scores(layer, class_costs, edge_costs, clusters, cluster_class)
         return Prediction(
             ids[full],
             tuple(Segment(int(ids[c]), int(cluster_class[c])) for c in np.flatnonzero(keep)),
@@ -129,6 +152,31 @@ class Segmenter(nn.Module):
             class_costs.numpy(),
             edge_costs.numpy(),
         )
+
+
+def on_pixels(
+    costs: Tensor,
+    stride: int,
+    size: Sequence[int],
+    edge: Sequence[int] = (0, 0),
+    longer: Sequence[int] = (0, 0),
+) -> Tensor:
+    """Interpolate a map (..., h, w) from the grid to pixels (..., H, W), linearly along both axes, constant outside.
+
+    A cell stands where its target was read, at its middle pixel (`subsample`). Costs of the edge p -- p + d stand at
+    p + ceil(d / 2) (eq. 10-11), on the grid for the offset `edge`, among pixels for the offset `longer`; what is
+    brought together are the middles of the two edges.
+    """
+    for axis, (n, d, e) in enumerate(zip(size, edge, longer, strict=True)):
+        middle = torch.arange(n) - (e + 1) // 2 + e / 2
+        at = (middle - stride // 2) / stride - d / 2 + (d + 1) // 2
+        dim = costs.ndim - 2 + axis
+        at = at.clamp(0, costs.shape[dim] - 1)
+        low = at.long()
+        high = (low + 1).clamp(max=costs.shape[dim] - 1)
+        weight = (at - low).to(costs).view(-1, *[1] * (1 - axis))
+        costs = torch.lerp(costs.index_select(dim, low), costs.index_select(dim, high), weight)
+    return costs
 
 
 def network_input(images: Sequence[NDArray[np.uint8]], divisor: int) -> Tensor:

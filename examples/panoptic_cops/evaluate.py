@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--solver", type=Literal["multilevel", "greedy"] | None, help="another solver than in training")
     parser.add_argument("--dump", type=Path | None, help="folder for the predictions in COCO panoptic format")
     parser.add_argument("--metrics", type=Path | None, help="JSON file for the metrics")
-    parser.add_argument("--full_resolution", type=bool, default=False, help="cut on pixels, not on the grid (slower)")
+    parser.add_argument(
+        "--full_resolution", type=bool | None, help="cut on pixels or on the grid, if other than in training"
+    )
     parser.add_argument("--boundary", type=float, default=0.02, help="boundary width; Cityscapes takes 0.005")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
@@ -49,7 +51,8 @@ def evaluate(options: Any) -> dict[str, Any]:
     if [(c.id, c.isthing) for c in dataset.categories] != [(c.id, c.isthing) for c in model.categories]:
         raise DataError("the data have other categories than the model was trained on")
     device = find_device(options.device)
-    model.full_resolution = options.full_resolution
+    if options.full_resolution is not None:
+        model.full_resolution = options.full_resolution
     scores = Scores(dataset.categories, options.boundary)
     writer = PanopticWriter(options.dump, dataset.categories) if options.dump is not None else None
     try:

@@ -30,13 +30,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Segment your own images with a trained model.")
     parser.add_argument("images", nargs="+", type=Path, help="images, animations, videos, or folders of them")
     parser.add_argument("--checkpoint", type=Path, default=HERE / "checkpoints" / "scenes_full_svm.pt")
-    parser.add_argument("--full_resolution", type=bool, default=False, help="cut on pixels, not on the grid (slower)")
+    parser.add_argument(
+        "--full_resolution", type=bool | None, help="cut on pixels or on the grid, if other than in training"
+    )
     parser.add_argument("--out", type=Path, default=Path("predictions"))
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
         model, _ = load_model(options.checkpoint)
-        model.full_resolution = options.full_resolution
+        if options.full_resolution is not None:
+            model.full_resolution = options.full_resolution
         predict(options.images, model, options.out, find_device(options.device))
     except (DataError, CheckpointError, ValueError, OSError) as error:
         parser.exit(2, f"predict.py: error: {error}\n")

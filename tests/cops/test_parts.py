@@ -10,7 +10,7 @@ from cops.evaluation import AveragePrecision
 from cops.losses import affinity_loss, top_k_mean
 from cops.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
 from cops.scenes import Scenes
-from cops.segmenter import Prediction, Segmenter, segment_scores
+from cops.segmenter import Prediction, Segmenter, interpolate, segment_scores
 from cops.targets import make_targets, offsets, to_input
 from cops.weights import load_backbone_weights
 
@@ -188,6 +188,27 @@ def average_precision(pairs, categories):
     for pair in pairs:
         precision.add(*pair)
     return precision.result()
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize("distance", [0, 1, 2, 3, 4])
+def test_interpolated_costs_stand_where_they_belong(stride, distance):
+    """Costs that are the place of their cell, or of the middle of their edge, stay so on pixels."""
+    longer = distance if distance == 1 else distance * stride
+    cells = torch.arange(12.0) - (distance + 1) // 2  # the first end of the edge that stands there
+    middle = stride * cells + stride // 2 + stride * distance / 2
+    rows = middle[:, None].expand(12, 6)
+    pixels = interpolate(rows, stride, (12 * stride - 1, 6 * stride), (distance, 0), (longer, 0))
+    assert pixels.shape == (12 * stride - 1, 6 * stride)
+    expected = torch.arange(12 * stride - 1) - (longer + 1) // 2 + longer / 2
+    inner = (expected >= middle[0]) & (expected <= middle[-1])
+    assert inner.sum() > 6 * stride
+    torch.testing.assert_close(pixels[inner], expected[inner][:, None].expand(-1, 6 * stride))
+    torch.testing.assert_close(
+        pixels[~inner], expected[~inner].clamp(middle[0], middle[-1])[:, None].expand(-1, 6 * stride)
+    )
+    turned = interpolate(rows.T, stride, (6 * stride, 12 * stride - 1), (0, distance), (0, longer))
+    torch.testing.assert_close(turned.T, pixels)
 
 
 def test_average_precision_ranks_by_score():

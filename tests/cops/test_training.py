@@ -311,14 +311,18 @@ OBJECTIVES = [
     Objective("combined", num_lambdas=2, layers="heads"),
     Objective("surrogate", num_lambdas=2, layers="none", start="cold", repair=True),
     Objective("surrogate", num_lambdas=2, variant="reference", schedule="loggrid"),
+    Objective("structured_svm", pixels=True),
+    Objective("surrogate", num_lambdas=2, layers="heads", pixels=True),
+    Objective("mean", pixels=True),
 ]
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: f"{o.loss}-{o.layers}-{o.variant}")
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: f"{o.loss}-{o.layers}-{o.variant}-{o.pixels}")
 def test_every_objective_trains(finished, tmp_path, objective):
     """Finite losses, and each learns what it names; all layers under bfloat16 as well."""
     out, _ = finished
     config = tiny(tmp_path, amp=True)
+    config = replace(config, model=replace(config.model, full_resolution=objective.pixels))
     with RunLog(tmp_path) as log:
         run = Run(config, load_splits(config), tmp_path, torch.device("cpu"), log)
         (tmp_path / "checkpoints").mkdir()

@@ -46,6 +46,7 @@ class Model:
     distances : Edge distances on the grid.
     solver : Solver of the asymmetric multiway cut.
     effort : Rounds of search of the solver "multilevel"; 0 takes its first pass, which is ten times faster.
+    full_resolution : Whether predictions are cut on pixels (Table 8), not on the network's grid.
     """
 
     backbone: Literal["small", "efficientnet_lite0", "resnet50", "resnet50_torchvision"] = "small"
@@ -53,6 +54,7 @@ class Model:
     distances: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     solver: Literal["multilevel", "greedy"] = "multilevel"
     effort: int = 0
+    full_resolution: bool = False
 
 
 @dataclass
@@ -112,6 +114,7 @@ class Objective:
     layers : What learns beside the scales and offsets of the costs: "none", the "heads", or "all" layers.
     head_lr, body_lr, scale_lr : Learning rates of the heads, of all that is below them, and of the cost scales and
         offsets.
+    pixels : Whether the loss looks at costs interpolated to pixels and cuts on them, or at the network's grid.
     dropout : Share of the costs set to zero before they go to the solver.
     lambda_low, lambda_high, num_lambdas : Scales of eq. 4; Fenchel-Young takes as many samples.
     schedule : Their distribution.
@@ -128,6 +131,7 @@ class Objective:
     head_lr: float = 3e-4
     body_lr: float = 3e-4
     scale_lr: float = 1e-2
+    pixels: bool = False
     dropout: float = 0.1
     lambda_low: float = 1000.0
     lambda_high: float = 5000.0

@@ -17,7 +17,7 @@ from diffcomb import AsymmetricMultiwayCutLayer
 from .config import Config
 from .data import VOID, Category, Segment
 from .network import CopsNetwork, CostScaling, Logits
-from .targets import offsets, to_input
+from .targets import offsets, on_pixels, to_input
 
 
 @dataclass(frozen=True)
@@ -62,20 +62,20 @@ class Segmenter(nn.Module):
     ) -> None:
         super().__init__()
         self.categories = tuple(categories)
-        self.full_resolution = False
+        self.full_resolution = config.model.full_resolution
         self.network = CopsNetwork(config.model.backbone, len(categories), config.model.distances)
         self.scaling = CostScaling(len(categories), len(config.model.distances))
-        things = [k for k, c in enumerate(categories) if c.isthing]
-        self.layer = AsymmetricMultiwayCutLayer(
-            offsets(config.model.distances),
-            things,
-            solver=config.model.solver,
-            effort=config.model.effort,
-            anchor="center",
-            generator=generator,
-        )
+        self.distances = list(config.model.distances)
+        self.options = {"solver": config.model.solver, "effort": config.model.effort}
+        self.layer = self._make_layer(offsets(self.distances), generator)
         thresholds = [config.dataset.reject_things if c.isthing else config.dataset.reject_stuff for c in categories]
         self.register_buffer("thresholds", torch.tensor(thresholds, dtype=torch.float32), persistent=False)
+
+    def _make_layer(
+        self, edges: Sequence[tuple[int, int]], generator: torch.Generator | None
+    ) -> AsymmetricMultiwayCutLayer:
+        things = [k for k, c in enumerate(self.categories) if c.isthing]
+        return AsymmetricMultiwayCutLayer(edges, things, anchor="center", generator=generator, **self.options)
 
     @property
     def stride(self) -> int:
@@ -107,10 +107,8 @@ class Segmenter(nn.Module):
         """Solve for costs (B, K, h, w) and (B, O, h, w); segments of images of that size, the small ones rejected."""
         layer, stride = self.layer, self.stride
         if self.full_resolution:
-            layer, stride = self._pixel_layer, 1
-            class_costs = on_pixels(class_costs, self.stride, size)
-            maps = zip(edge_costs.unbind(1), self.layer.offsets, layer.offsets, strict=True)
-            edge_costs = torch.stack([on_pixels(m, self.stride, size, d, e) for m, d, e in maps], 1)
+            layer, stride = self.pixel_layer, 1
+            class_costs, edge_costs = self.to_pixels(class_costs, edge_costs, size)
         with torch.no_grad():
             out = layer(class_costs, edge_costs)
         return [
@@ -119,10 +117,16 @@ class Segmenter(nn.Module):
         ]
 
     @functools.cached_property
-    def _pixel_layer(self) -> AsymmetricMultiwayCutLayer:
-        s = self.stride
-        longer = [o if max(o) == 1 else (o[0] * s, o[1] * s) for o in self.layer.offsets]
-        return AsymmetricMultiwayCutLayer(longer, self.layer.partitionable, anchor="center", **self.layer.options)
+    def pixel_layer(self) -> AsymmetricMultiwayCutLayer:
+        """The solver's layer on pixels."""
+        longer = offsets(on_pixels(self.distances, self.stride))
+        return self._make_layer(longer, self.layer.generator)
+
+    def to_pixels(self, class_costs: Tensor, edge_costs: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Costs of the grid, interpolated to the pixels of images of that size; see `interpolate`."""
+        pairs = zip(edge_costs.unbind(1), self.layer.offsets, self.pixel_layer.offsets, strict=True)
+        maps = [interpolate(m, self.stride, size, short, long) for m, short, long in pairs]
+        return interpolate(class_costs, self.stride, size), torch.stack(maps, 1)
 
     def _prediction(
         self,
@@ -154,7 +158,7 @@ class Segmenter(nn.Module):
         )
 
 
-def on_pixels(
+def interpolate(
     costs: Tensor,
     stride: int,
     size: Sequence[int],

@@ -71,7 +71,7 @@ def finetune(run: Run, name: str, objective: Objective, start: str = "baseline")
         model.eval()
         return loss(*model.scaling(model.logits(images, run.config.amp)), targets)
 
-    stage = Stage(name, step, f.steps, f.batch or 1, f.accumulate, select_every=f.evaluate_every)
+    stage = Stage(name, step, f.steps, f.batch or 1, f.accumulate, 0, f.evaluate_every, objective.pixels)
     train(run, stage, model, optimizer)
 
 
@@ -86,21 +86,28 @@ def single_stage(run: Run, name: str, objective: Objective) -> None:
         return loss(*model.scaling(model.logits(images, run.config.amp)), targets)
 
     optimizer = torch.optim.Adam(model.network.parameters(), lr=p.lr)  # the last layers learn scales and offsets
-    train(run, Stage(name, step, p.steps + f.steps, p.batch or 1, p.accumulate, p.warmup), model, optimizer)
+    steps = p.steps + f.steps
+    stage = Stage(name, step, steps, p.batch or 1, p.accumulate, p.warmup, pixels=objective.pixels)
+    train(run, stage, model, optimizer)
 
 
 def _make_loss(config: Config, o: Objective, model: Segmenter) -> Callable[..., dict[str, Tensor]]:
-    """From class costs, edge costs and targets to losses."""
-    if o.loss == "paper":
-        return lambda classes, edges, targets: _paper_losses(config, Logits(-classes, -edges), targets)
-    if o.loss == "mean":
-        return lambda classes, edges, targets: mean_loss(Logits(-classes, -edges), targets)
-    model.layer.estimator = make_estimator(o)
-    surrogate = PanopticQualitySurrogate(model.thresholds, float(model.stride**2), o.weight, variant=o.variant)
+    """From class costs and edge costs of the grid, and targets of the grid or of pixels, to losses."""
+    layer, stride = (model.pixel_layer, 1) if o.pixels else (model.layer, model.stride)
+    layer.estimator = make_estimator(o)
+    surrogate = PanopticQualitySurrogate(model.thresholds, float(stride**2), o.weight, variant=o.variant)
+
+    def loss(classes: Tensor, edges: Tensor, targets: Targets) -> dict[str, Tensor]:
+        if o.pixels:
+            classes, edges = model.to_pixels(classes, edges, targets.labels.shape[1:])
+        if o.loss == "paper":
+            return _paper_losses(config, Logits(-classes, -edges), targets)
+        if o.loss == "mean":
+            return mean_loss(Logits(-classes, -edges), targets)
+        return through(layer, _drop(classes, o.dropout), _drop(edges, o.dropout), targets)
+
     through = make_loss(o, surrogate)
-    return lambda classes, edges, targets: through(
-        model.layer, _drop(classes, o.dropout), _drop(edges, o.dropout), targets
-    )
+    return loss
 
 
 def _paper_losses(config: Config, logits: Logits, targets: Targets) -> dict[str, Tensor]:

@@ -22,6 +22,11 @@ def offsets(distances: Sequence[int]) -> list[tuple[int, int]]:
     return [offset for d in distances for offset in ((0, d), (d, 0))]
 
 
+def on_pixels(distances: Sequence[int], stride: int) -> list[int]:
+    """Edge distances among pixels for those on the grid: neighbours stay neighbours, longer edges keep their length."""
+    return [d if d == 1 else d * stride for d in distances]
+
+
 @dataclass(frozen=True)
 class Targets:
     """A batch on the grid.

@@ -26,7 +26,7 @@ from .evaluation import panoptic_quality
 from .models import make_segmenter
 from .runlog import RunLog
 from .segmenter import Segmenter
-from .targets import Targets, make_targets, to_input
+from .targets import Targets, make_targets, on_pixels, to_input
 from .weights import load_backbone_weights
 
 FINETUNING = 2  # all stages after pre-training see the same samples in the same order
@@ -88,6 +88,7 @@ class Stage:
     batch : Samples a step, over all processes.
     accumulate : Parts that the batch is split into.
     select_every : If given, the result is that of the best validation PQ among the steps looked at.
+    pixels : Whether targets are those of the pixels or of the network's grid.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Stage:
     accumulate: int = 1
     warmup: int = 0
     select_every: int | None = None
+    pixels: bool = False
 
 
 def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
@@ -194,10 +196,13 @@ def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part
     rng = np.random.default_rng(_seed(c.seed, stage.name, number, parallel.rank()))
     count = stage.batch // parallel.world()
     chosen = rng.choice(len(data), count, replace=count > len(data)).tolist()
+    distances = c.model.distances
+    if stage.pixels:
+        distances, stride = on_pixels(distances, stride), 1
     parts = []
     for part in np.array_split(chosen, stage.accumulate):
         samples = [augmented(data[int(i)], size, rng, d.shortest_edges, d.brightness) for i in part]
-        targets = make_targets(samples, data.categories, c.model.distances, stride, d.small_area)
+        targets = make_targets(samples, data.categories, distances, stride, d.small_area)
         parts.append((to_input([s.image for s in samples]), targets))
     return parts
 

@@ -22,7 +22,7 @@ from cops.coco import DataError
 from cops.config import Config
 from cops.data import Subset
 from cops.evaluation import panoptic_quality, predictions
-from cops.experiments import CONTROLS, Experiment, interval, logged, time_of_an_iteration
+from cops.experiments import Experiment, interval, logged, time_of_an_iteration
 from cops.measure import at_resolution, with_rules, with_true_classes
 from cops.models import load_model
 from cops.paper import ROWS, SEEDS, TIMES
@@ -34,13 +34,12 @@ from diffcomb import get_num_threads
 
 HERE = Path(__file__).parent
 THROUGH = ("full", "full_svm")
-SHOWN = (*CONTROLS, *THROUGH)
 PANOPTIC = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
 
 
 def table1(e: Experiment, report: Callable[..., None]) -> None:
     """Baseline, controls and training through the solver; and the paired differences to the best control."""
-    controls = e.table(CONTROLS, "PQ")
+    controls = e.table(e.controls, "PQ")
     lines = []
     for name in THROUGH:
         ours = e.table([name], "PQ")[0]
@@ -51,7 +50,7 @@ def table1(e: Experiment, report: Callable[..., None]) -> None:
                 f"{int((ours > other).sum())} of {len(ours)} seeds"
             )
     title = "Table 1: does training through the solver pay?"
-    report("table1", title, _models(e, SHOWN, PANOPTIC) + ROWS["table1"], "\n".join(lines))
+    report("table1", title, _models(e, (*e.controls, *THROUGH), PANOPTIC) + ROWS["table1"], "\n".join(lines))
 
 
 def table3(e: Experiment, report: Callable[..., None]) -> None:
@@ -76,27 +75,27 @@ def table4(e: Experiment, report: Callable[..., None]) -> None:
 def calibrated(e: Experiment, report: Callable[..., None]) -> None:
     """What training adds to a network that is calibrated already, and what the search adds after training."""
     rows = _models(
-        e, ("control_mean", "mean_on", "svm_on", "full_on", "mean_searched", "full_svm", "svm_searched"), PANOPTIC
+        e, (e.calibrated, "mean_on", "svm_on", "full_on", "mean_searched", "full_svm", "svm_searched"), PANOPTIC
     )
     note = (
-        "*_on*: as many steps again from control_mean, with plain means, the structured SVM, or the surrogate. "
-        "*_searched*: scales and offsets of control_mean and full_svm by search."
+        f"*_on*: as many steps again from {e.calibrated}, with plain means, the structured SVM, or the surrogate. "
+        f"*_searched*: scales and offsets of {e.calibrated} and full_svm by search."
     )
     report("calibrated", "From calibrated models", rows, note)
 
 
 def single(e: Experiment, report: Callable[..., None]) -> None:
     """One stage from scratch, through the solver and without it, against two stages."""
-    rows = _models(e, ("baseline", "control_mean", "full_svm", "single_mean", "single_svm"), PANOPTIC)
+    rows = _models(e, ("baseline", e.calibrated, "full_svm", "single_mean", "single_svm"), PANOPTIC)
     report("single", "One stage from scratch", rows)
 
 
 def alignment(e: Experiment, report: Callable[..., None]) -> None:
     """Where gradients point, against finite differences of exact PQ along every scale and offset of the costs."""
     rows, lines = [], []
-    for model_name in ("baseline", "control_mean"):
+    for model_name in ("baseline", e.calibrated):
         run, model = e.model(e.seeds[0], model_name)
-        found = align(model, run.splits.validation, run.device, run.config.finetune.batch or 1)
+        found = align(run.config, model, run.splits.validation, run.device, run.config.finetune.batch or 1)
         t_values = {f"t of {name}": found.t_value(name) for name in found.gradients}
         for i, direction in enumerate(found.directions):
             truth = {"exact PQ": f"{found.exact[i]:+.2f}", "surrogate PQ": f"{found.surrogate[i]:+.2f}"}
@@ -115,7 +114,7 @@ def alignment(e: Experiment, report: Callable[..., None]) -> None:
 def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
     """Small copies of trained models, in half precision, for evaluate.py and predict.py."""
     rows = []
-    for name in ("baseline", "control_mean", *THROUGH):
+    for name in ("baseline", e.calibrated, *THROUGH):
         run, _ = e.model(e.seeds[0], name)
         content = load_checkpoint(run.checkpoint(name))
         content["model"] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
@@ -135,7 +134,7 @@ def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
 
 def table5(e: Experiment, report: Callable[..., None]) -> None:
     """Every seed."""
-    lines = dict(zip(SHOWN, e.table(SHOWN, "PQ"), strict=True))
+    lines = dict(zip((*e.controls, *THROUGH), e.table((*e.controls, *THROUGH), "PQ"), strict=True))
     if len(e.seeds) == len(SEEDS):
         lines["paper: full, 1,500 iterations"] = np.array(SEEDS)
     rows = []
@@ -147,13 +146,13 @@ def table5(e: Experiment, report: Callable[..., None]) -> None:
 
 def table6(e: Experiment, report: Callable[..., None]) -> None:
     """Instance AP with the score of eq. 12, and mean IoU of the classes."""
-    rows = _models(e, SHOWN, ("AP", "AP50", "mIoU")) + ROWS["table6"]
+    rows = _models(e, (*e.controls, *THROUGH), ("AP", "AP50", "mIoU")) + ROWS["table6"]
     report("table6", "Table 6: instance and semantic segmentation", rows)
 
 
 def table7(e: Experiment, report: Callable[..., None]) -> None:
     """Boundary panoptic quality."""
-    rows = _models(e, SHOWN, ("PQ_b", "SQ_b", "RQ_b")) + ROWS["table7"]
+    rows = _models(e, (*e.controls, *THROUGH), ("PQ_b", "SQ_b", "RQ_b")) + ROWS["table7"]
     report("table7", "Table 7: boundary quality", rows, "Boundaries are 2 % of the image's diagonal wide.")
 
 
@@ -183,7 +182,7 @@ def table9(e: Experiment, report: Callable[..., None]) -> None:
 def comparators(e: Experiment, report: Callable[..., None]) -> None:
     """The same network outputs under other rules than the AMWC."""
     rows = []
-    for name in ("baseline", "control_mean", "full_svm"):
+    for name in ("baseline", e.calibrated, "full_svm"):
         run, model = e.model(e.seeds[0], name)
         for row in with_rules(model, run.splits.test, run.device):
             kept = {k: row[k] for k in (*PANOPTIC, "ms an image")}
@@ -227,7 +226,7 @@ def figure5(e: Experiment, report: Callable[..., None]) -> None:
 
 def figure6(e: Experiment, report: Callable[..., None]) -> None:
     """Pictures of the first test images (figures 6 and 9)."""
-    names = ("baseline", "control_mean", "full", "full_svm")
+    names = ("baseline", e.calibrated, "full", "full_svm")
     found = {}
     for name in names:
         run, model = e.model(e.seeds[0], name)
@@ -265,6 +264,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", type=Literal[(*WHAT, "all")], help="which table or figure")  # type: ignore[valid-type]
     parser.add_argument("--data", type=Literal["scenes", "nuclei", "coco", "cityscapes", "folder"], default="scenes")
     parser.add_argument("--root", type=str | None, help="data folder")
+    parser.add_argument("--resolution", type=Literal["pixels", "grid"], default="pixels", help="where cuts are made")
     parser.add_argument("--seeds", type=list[int], default=[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--results", type=Path, default=HERE.parents[1] / "docs" / "results")
@@ -283,17 +283,21 @@ def _reproduce(o: Any) -> None:
     threads = o.threads or min(4, get_num_threads())
     torch.set_num_threads(threads)
     config = Config(data="coco" if o.data == "nuclei" else o.data, root=o.root, threads=threads).resolved()
-    folder = o.runs / o.data
+    name = o.data
+    if o.resolution == "grid":
+        config, name = config.on_grid(), f"{name}-grid"
+    folder = o.runs / name
     if o.max_steps is not None:
-        config, folder = shortened(config, o.max_steps), o.runs / f"{o.data}-trial"
+        config, folder = shortened(config, o.max_steps), o.runs / f"{name}-trial"
     experiment = Experiment(replace(config, out=None), folder, o.seeds)
     everything = [name for name in WHAT if name != "checkpoints"]
-    for name in everything if o.what == "all" else (o.what,):
-        command = f"python examples/panoptic_cops/reproduce.py {name} --data {o.data}"
+    for what in everything if o.what == "all" else (o.what,):
+        command = f"python examples/panoptic_cops/reproduce.py {what} --data {o.data}"
         command += " --root FOLDER" if o.root else ""
+        command += " --resolution grid" if o.resolution == "grid" else ""
         if o.seeds != [0]:
             command += f' --seeds "[{",".join(map(str, o.seeds))}]"'
-        WHAT[name](experiment, save(o.results / o.data, command))
+        WHAT[what](experiment, save(o.results / name, command))
 
 
 if __name__ == "__main__":

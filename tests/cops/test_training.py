@@ -49,7 +49,7 @@ def tiny(out, **changes):
     ).resolved()
 
 
-MODELS = ["baseline", "control", "control_mean", "control_search", "full", "full_svm"]
+MODELS = ["baseline", "control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]
 ARGUMENTS = [
     "--dataset.train=12",
     "--dataset.validation=3",
@@ -110,7 +110,7 @@ def test_every_model_changes_what_its_objective_names(finished):
         "semantic_head", "affinity_head", "classifiers"
     }  # fmt: skip
     assert {k.split(".")[0] for k in changed["control_search"]} <= {"scaling"}
-    for name in ("control", "control_mean", "full_svm"):  # all layers, and the scales and offsets
+    for name in ("control", "control_mean", "control_pixels", "full_svm"):  # all layers, and the scales and offsets
         assert {k.split(".")[1] for k in changed[name] if k.startswith("network")} >= {"backbone", "semantic_head"}
         assert any(k.startswith("scaling") for k in changed[name])
     assert not any("running" in k for name in MODELS[1:] for k in changed[name])

@@ -6,27 +6,24 @@ both sides: the exact PQ of a data set before and after a small move, and what e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from .config import Objective
+from .config import Config, Objective
 from .data import Dataset, Sample, Subset
 from .evaluation import batches
-from .losses import mean_loss
 from .measure import padded
-from .models import make_estimator
 from .network import Logits
 from .quality import PanopticQuality
 from .segmenter import Segmenter
+from .stages import loss_of
 from .surrogate import PanopticQualitySurrogate
 from .targets import Targets, make_targets
-from .through_solver import make_loss
 
 STEP = 0.3  # of a scale or an offset, to both sides: smaller moves change a small data set in too few places
 GRADIENTS = {
@@ -66,7 +63,7 @@ class Alignment:
         return g.mean(0) / (g.std(0, ddof=1) / np.sqrt(len(g)) + 1e-300)
 
 
-def align(model: Segmenter, dataset: Dataset, device: torch.device, batch: int = 24) -> Alignment:
+def align(config: Config, model: Segmenter, dataset: Dataset, device: torch.device, batch: int = 24) -> Alignment:
     """Look along every scale and offset of a model's costs, on a data set, in batches of images.
 
     Every batch is solved twice for each direction, and once or more for each loss.
@@ -79,7 +76,7 @@ def align(model: Segmenter, dataset: Dataset, device: torch.device, batch: int =
     names += [f"scale of edges {d}" for d in range(distances)] + [f"offset of edges {d}" for d in range(distances)]
     free = [s.class_scale, s.class_offset, s.edge_scale, s.edge_offset]
     start = parameters_to_vector(free).detach().clone()
-    surrogate = PanopticQualitySurrogate(model.thresholds, float(model.stride**2), 100.0)
+    surrogate = PanopticQualitySurrogate(model.thresholds, float(model.cut[1] ** 2), 100.0)
     changes = np.zeros((len(start), 2))
     with torch.no_grad():
         for move, change in zip(torch.eye(len(start)) * STEP, changes, strict=True):
@@ -90,41 +87,36 @@ def align(model: Segmenter, dataset: Dataset, device: torch.device, batch: int =
     exact, soft = changes.T
     result = Alignment(names, exact, soft)
     for name, objective in GRADIENTS.items():
-        loss = _loss(model, objective)
-        found = (torch.autograd.grad(loss(*model.scaling(logits), targets), free) for _, logits, targets in held)
-        result.gradients[name] = np.array([-parameters_to_vector(g).double().numpy() for g in found])
+        loss = loss_of(config, replace(objective, pixels=model.full_resolution), model)
+        values = (loss(*model.scaling(logits), targets)["loss"] for _, logits, targets in held)
+        found = (parameters_to_vector(torch.autograd.grad(value, free)) for value in values)
+        result.gradients[name] = np.array([-g.double().numpy() for g in found])
     model.to(device)
     return result
 
 
 def _held(model: Segmenter, dataset: Dataset, device: torch.device, batch: int) -> Iterator[Held]:
-    """Batches of samples with the network's outputs, and their targets on the same grid."""
-    distances = sorted({max(o) for o in model.layer.offsets})
+    """Batches of samples with the network's outputs, and the targets where the model cuts."""
+    layer, stride = model.cut
+    distances = [max(o) for o in layer.offsets[::2]]
     for first in range(0, len(dataset), batch):
         for samples in batches(Subset(dataset, range(first, min(first + batch, len(dataset))))):
             classes, edges = model.costs([s.image for s in samples], device)
-            cells = [padded(s, classes.shape[2:], model.stride) for s in samples]
-            targets = make_targets(cells, dataset.categories, distances, model.stride, 0)
+            grid = samples[0].ids.shape if stride == 1 else classes.shape[2:]
+            cells = [padded(s, grid, stride) for s in samples]
+            targets = make_targets(cells, dataset.categories, distances, stride, 0)
             yield samples, model.scaling.cpu().invert(classes, edges), targets
             model.scaling.to(device)
-
-
-def _loss(model: Segmenter, objective: Objective) -> Callable[[Tensor, Tensor, Targets], Tensor]:
-    if objective.loss == "mean":
-        return lambda classes, edges, targets: mean_loss(Logits(-classes, -edges), targets)["loss"]
-    model.layer.estimator = make_estimator(objective)
-    surrogate = PanopticQualitySurrogate(model.thresholds, float(model.stride**2), objective.weight)
-    through = make_loss(objective, surrogate)
-    return lambda classes, edges, targets: through(model.layer, classes, edges, targets)["loss"]
 
 
 def _qualities(model: Segmenter, held: list[Held], surrogate: PanopticQualitySurrogate) -> tuple[float, float]:
     """Exact PQ of all, and the mean over the batches of the surrogate PQ."""
     quality, soft = PanopticQuality(model.categories), []
     for samples, logits, targets in held:
-        classes, edges = model.scaling(logits)
-        for sample, prediction in zip(samples, model.segment(classes, edges, samples[0].ids.shape), strict=True):
+        size = samples[0].ids.shape
+        costs = model.to_cut(*model.scaling(logits), size)
+        for sample, prediction in zip(samples, model.solve(*costs, size), strict=True):
             quality.add(prediction.ids, prediction.segments, sample)
-        out = model.layer(classes, edges)
+        out = model.cut[0](*costs)
         soft.append(100.0 - float(surrogate(out.panoptic, out.label_classes, targets.segments)))
     return quality.result()["PQ"], float(np.mean(soft))

@@ -54,7 +54,7 @@ class Model:
     distances: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     solver: Literal["multilevel", "greedy"] = "multilevel"
     effort: int = 0
-    full_resolution: bool = False
+    full_resolution: bool = True
 
 
 @dataclass
@@ -97,8 +97,8 @@ class Finetune:
     accumulate: int = 1
     evaluate_every: int = 25
     search: int = 60
-    models: list[Literal["control", "control_mean", "control_search", "full", "full_svm"]] = field(
-        default_factory=lambda: ["control", "control_mean", "control_search", "full", "full_svm"]
+    models: list[Literal["control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]] = field(
+        default_factory=lambda: ["control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]
     )
 
 
@@ -148,7 +148,7 @@ class Objective:
 
 def _surrogate() -> Objective:
     """The paper's objective, with the published code's ratio of the rates."""
-    return Objective("surrogate", layers="heads", head_lr=3e-5, scale_lr=1e-3)
+    return Objective("surrogate", layers="heads", head_lr=3e-5, scale_lr=1e-3, pixels=True)
 
 
 @dataclass
@@ -166,7 +166,7 @@ class Config:
     threads : torch threads; all CPUs, but not more than 4, by default: the default network is too small for more.
     save_every : Steps between checkpoints.
     pictures : Test images to draw.
-    control, control_mean, full, full_svm : Objectives of the second stage; "full" is the paper's.
+    control, control_mean, control_pixels, full, full_svm : Objectives of the second stage; "full" is the paper's.
     """
 
     data: Literal["scenes", "coco", "cityscapes", "folder"] = "scenes"
@@ -177,8 +177,9 @@ class Config:
     finetune: Finetune = field(default_factory=Finetune)
     control: Objective = field(default_factory=lambda: Objective("paper"))
     control_mean: Objective = field(default_factory=lambda: Objective("mean"))
+    control_pixels: Objective = field(default_factory=lambda: Objective("mean", pixels=True))
     full: Objective = field(default_factory=_surrogate)
-    full_svm: Objective = field(default_factory=lambda: Objective("structured_svm"))
+    full_svm: Objective = field(default_factory=lambda: Objective("structured_svm", pixels=True))
     out: str | None = None
     seed: int = 0
     device: str = "auto"
@@ -203,6 +204,17 @@ class Config:
             finetune=replace(self.finetune, batch=self.finetune.batch or max(2, 196608 // area)),
         )
 
+    def on_grid(self) -> Config:
+        """The same run with every cut, every loss and the predictions on the network's grid, as in the paper."""
+        models = [name for name in self.finetune.models if name != "control_pixels"]
+        return replace(
+            self,
+            model=replace(self.model, full_resolution=False),
+            finetune=replace(self.finetune, models=models),
+            full=replace(self.full, pixels=False),
+            full_svm=replace(self.full_svm, pixels=False),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
@@ -225,7 +237,7 @@ def crop_size(size: int | list[int]) -> tuple[int, int]:
 def config_from_dict(values: dict[str, Any]) -> Config:
     """The configuration that `to_dict` wrote."""
     parts: dict[str, Any] = {"dataset": Dataset, "model": Model, "pretrain": Pretrain, "finetune": Finetune}
-    parts |= dict.fromkeys(("control", "control_mean", "full", "full_svm"), Objective)
+    parts |= dict.fromkeys(("control", "control_mean", "control_pixels", "full", "full_svm"), Objective)
     known = {f.name for f in fields(Config)}
     return Config(**{k: parts[k](**v) if k in parts else v for k, v in values.items() if k in known})
 

@@ -80,7 +80,7 @@ class DeepLabSegmenter(nn.Module):
         found = []
         for c, h, o in zip(classes, heat[:, 0], offsets, strict=True):
             labels, clusters = group(c, h, o, things)
-            ids, segments = to_segments(self, (labels, clusters), (rows, columns), size)
+            ids, segments = to_segments(self, (labels, clusters), (rows, columns), size, self.stride)
             pixels = np.repeat(np.repeat(labels.reshape(rows, columns), self.stride, 0), self.stride, 1)
             score = F.softmax(c, 0).amax(0).repeat_interleave(self.stride, 0).repeat_interleave(self.stride, 1)
             score = score[: size[0], : size[1]].numpy()

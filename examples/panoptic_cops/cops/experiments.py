@@ -21,12 +21,11 @@ from .measure import all_scores
 from .models import find_device
 from .runlog import RunLog, write_environment
 from .segmenter import Segmenter
-from .stages import calibrate, finetune, run_stages, single_stage
+from .stages import MODELS, calibrate, finetune, run_stages, single_stage
 from .surrogate import PanopticQualitySurrogate
 from .targets import Targets
 from .training import Run, Stage, on_device, parts_of_step, train
 
-CONTROLS = ("baseline", "control", "control_mean", "control_search")
 _SLOW = dict(layers="heads", head_lr=3e-5, scale_lr=1e-3)  # the rates of "full"
 OTHERS = {
     "full_n1": Objective("surrogate", num_lambdas=1, **_SLOW),
@@ -35,13 +34,13 @@ OTHERS = {
     "fenchel_young": Objective("fenchel_young"),
     "combined": Objective("combined"),
 }
-# What does each objective add to a network that plain means have calibrated?
-FROM_MEAN = {
+# What does each objective add to a network that is calibrated, and the search after training?
+FROM_CALIBRATED = {
     "mean_on": Objective("mean"),
     "svm_on": Objective("structured_svm"),
     "full_on": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
 }
-SEARCHED = {"mean_searched": "control_mean", "svm_searched": "full_svm"}  # the search, after other training
+SEARCHED = ("mean_searched", "svm_searched")
 SINGLE = {"single_mean": Objective("mean"), "single_svm": Objective("structured_svm", dropout=0.0)}
 
 
@@ -61,6 +60,20 @@ class Experiment:
     config: Config
     folder: Path
     seeds: Sequence[int]
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The baseline, and all that is trained on without a gradient through the solver."""
+        wanted = ("baseline", *self.config.finetune.models)
+        return tuple(name for name in MODELS if name in wanted and not name.startswith("full"))
+
+    @property
+    def calibrated(self) -> str:
+        """The control by plain means of what is cut."""
+        return "control_pixels" if self.config.model.full_resolution else "control_mean"
+
+    def _objective(self, o: Objective) -> Objective:
+        return replace(o, pixels=self.config.model.full_resolution)
 
     def run(self, seed: int) -> Run:
         """The run of a seed; what its folder says of its settings must be these."""
@@ -84,15 +97,16 @@ class Experiment:
                 return run, panoptic_deeplab(run)
             if not run.finished(name):
                 if name in OTHERS:
-                    finetune(run, name, OTHERS[name])
+                    finetune(run, name, self._objective(OTHERS[name]))
                 elif name in SINGLE:
-                    single_stage(run, name, SINGLE[name])
+                    single_stage(run, name, self._objective(SINGLE[name]))
                 elif name in SEARCHED:
-                    self.model(seed, SEARCHED[name])
-                    calibrate(run, name, start=SEARCHED[name])
-                elif name in FROM_MEAN:
-                    self.model(seed, "control_mean")
-                    finetune(run, name, FROM_MEAN[name], start="control_mean")
+                    start = "full_svm" if name == "svm_searched" else self.calibrated
+                    self.model(seed, start)
+                    calibrate(run, name, start)
+                elif name in FROM_CALIBRATED:
+                    self.model(seed, self.calibrated)
+                    finetune(run, name, self._objective(FROM_CALIBRATED[name]), self.calibrated)
                 else:
                     models = [] if name == "baseline" else [name]
                     run_stages(replace(run, config=replace(run.config, finetune=replace(
@@ -143,18 +157,19 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 def time_of_an_iteration(run: Run, model: Segmenter, steps: int = 5) -> dict[str, float]:
     """Seconds of the parts of one iteration of full training: the solver forth and back, and the rest (Table 3)."""
-    surrogate = PanopticQualitySurrogate(model.thresholds, float(model.stride**2), 10.0)
-    stage = Stage("full", lambda *_: {}, steps, run.config.finetune.batch or 1)
+    layer, stride = model.cut
+    surrogate = PanopticQualitySurrogate(model.thresholds, float(stride**2), 10.0)
+    stage = Stage("full", lambda *_: {}, steps, run.config.finetune.batch or 1, pixels=model.full_resolution)
     spent = {"samples": 0.0, "network": 0.0, "AMWC": 0.0, "surrogate": 0.0, "MWC": 0.0, "network backward": 0.0}
     model.eval()
     for number in range(-1, steps):  # the first one compiles and is not counted
         marks = [time.perf_counter()]
         images, targets = on_device(parts_of_step(run, stage, model.stride, max(number, 0))[0], run.device)
         marks.append(time.perf_counter())
-        costs = model.scaling(model.network(images))
+        costs = model.to_cut(*model.scaling(model.network(images)), images.shape[2:])
         marks.append(time.perf_counter())
         leaves = [c.detach().requires_grad_() for c in costs]
-        out = model.layer(*leaves)
+        out = layer(*leaves)
         marks.append(time.perf_counter())
         masks = out.panoptic.detach().requires_grad_()
         (upstream,) = torch.autograd.grad(surrogate(masks, out.label_classes, targets.segments), masks)

@@ -69,20 +69,21 @@ def all_scores(
 
 
 def with_rules(model: Segmenter, dataset: Dataset, device: torch.device) -> list[dict[str, Any]]:
-    """PQ of the same network outputs under every rule of `partitions`, and the milliseconds it takes an image."""
+    """PQ of the same costs, where the model cuts, under every rule of `partitions`; and the milliseconds an image."""
     qualities = {name: PanopticQuality(dataset.categories) for name in RULES}
     seconds = dict.fromkeys(RULES, 0.0)
-    things = [k for k, c in enumerate(dataset.categories) if c.isthing]
     compiled = False
     for samples in batches(dataset):
-        for sample, nodes, edges in zip(samples, *model.costs([s.image for s in samples], device), strict=True):
+        size = samples[0].ids.shape
+        costs = model.to_cut(*model.costs([s.image for s in samples], device), size)
+        for sample, nodes, edges in zip(samples, *costs, strict=True):
             for name, rule in RULES.items():
                 if not compiled:
-                    _solve(model, nodes, edges, things, rule)
+                    _solve(model, nodes, edges, rule)
                 began = time.perf_counter()
-                partition = _solve(model, nodes, edges, things, rule)
+                partition = _solve(model, nodes, edges, rule)
                 seconds[name] += time.perf_counter() - began
-                ids, segments = to_segments(model, partition, nodes.shape[1:], sample.ids.shape)
+                ids, segments = to_segments(model, partition, nodes.shape[1:], size, model.cut[1])
                 qualities[name].add(ids, segments, sample)
             compiled = True
     return [
@@ -91,16 +92,17 @@ def with_rules(model: Segmenter, dataset: Dataset, device: torch.device) -> list
 
 
 def with_true_classes(model: Segmenter, dataset: Dataset, device: torch.device) -> dict[str, float]:
-    """PQ when the class costs are replaced by the ground truth on the grid (Table 9); void keeps the network's."""
+    """PQ when the class costs are replaced by the ground truth where the cut is made (Table 9); void keeps its own."""
     quality = PanopticQuality(dataset.categories)
+    stride = model.cut[1]
     for samples in batches(dataset):
-        nodes, edges = model.costs([s.image for s in samples], device)
-        for b, sample in enumerate(samples):
-            t = make_targets([padded(sample, nodes.shape[2:], model.stride)], dataset.categories, [1], model.stride, 0)
-            labels = t.labels[0, : nodes.shape[2], : nodes.shape[3]]
-            wrong = ORACLE * (1 - F.one_hot(labels.clamp(min=0), nodes.shape[1]).permute(2, 0, 1).float())
-            nodes[b] = torch.where(labels >= 0, wrong, nodes[b])
-        for sample, prediction in zip(samples, model.segment(nodes, edges, samples[0].ids.shape), strict=True):
+        size = samples[0].ids.shape
+        nodes, edges = model.to_cut(*model.costs([s.image for s in samples], device), size)
+        cells = [padded(sample, nodes.shape[2:], stride) for sample in samples]
+        labels = make_targets(cells, dataset.categories, [1], stride, 0).labels[:, None]
+        wrong = ORACLE * (1 - F.one_hot(labels[:, 0].clamp(min=0), nodes.shape[1]).permute(0, 3, 1, 2).float())
+        for sample, prediction in zip(samples, model.solve(torch.where(labels >= 0, wrong, nodes), edges, size),
+                                      strict=True):  # fmt: skip
             quality.add(prediction.ids, prediction.segments, sample)
     return quality.result()
 
@@ -108,7 +110,7 @@ def with_true_classes(model: Segmenter, dataset: Dataset, device: torch.device) 
 def at_resolution(model: Segmenter, dataset: Dataset, device: torch.device, full: bool) -> dict[str, float]:
     """PQ, SQ, RQ, AP of the cut on the network's grid or on pixels, and seconds an image from costs on (Table 8)."""
     scores, seconds = Scores(dataset.categories), 0.0
-    model.full_resolution = full
+    own, model.full_resolution = model.full_resolution, full
     for number, samples in enumerate(batches(dataset)):
         costs = model.costs([x.image for x in samples], device)
         if not number:
@@ -118,18 +120,17 @@ def at_resolution(model: Segmenter, dataset: Dataset, device: torch.device, full
         seconds += time.perf_counter() - began
         for sample, prediction in zip(samples, found, strict=True):
             scores.add(sample, prediction)
-    model.full_resolution = False
+    model.full_resolution = own
     result = scores.result()
     return {**{k: result[k] for k in ("PQ", "SQ", "RQ", "AP")}, "seconds": seconds / len(dataset)}
 
 
 def to_segments(
-    model: Segmenter, partition: Partition, grid: Sequence[int], size: Sequence[int]
+    model: Segmenter, partition: Partition, grid: Sequence[int], size: Sequence[int], stride: int
 ) -> tuple[NDArray[np.int64], tuple[Segment, ...]]:
     """Segment ids of an image's pixels, segments below the thresholds rejected."""
     labels, clusters = partition
-    s = 1 if tuple(grid) == tuple(size) else model.stride
-    full = np.repeat(np.repeat(clusters.reshape(tuple(grid)), s, 0), s, 1)[: size[0], : size[1]]
+    full = np.repeat(np.repeat(clusters.reshape(tuple(grid)), stride, 0), stride, 1)[: size[0], : size[1]]
     count = int(clusters.max()) + 1
     area = np.bincount(full.ravel(), minlength=count)
     classes = np.zeros(count, np.int64)
@@ -140,8 +141,9 @@ def to_segments(
     return ids[full], tuple(Segment(int(ids[c]), int(classes[c])) for c in np.flatnonzero(keep))
 
 
-def _solve(model: Segmenter, nodes: Tensor, edges: Tensor, things: Sequence[int], rule: Rule) -> Partition:
-    costs, graph = model.layer.edge_costs(edges[None])
+def _solve(model: Segmenter, nodes: Tensor, edges: Tensor, rule: Rule) -> Partition:
+    costs, graph = model.cut[0].edge_costs(edges[None])
+    things = [k for k, c in enumerate(model.categories) if c.isthing]
     return rule(graph, np.ascontiguousarray(nodes.flatten(1).T.numpy()), costs[0].numpy(), things)
 
 

@@ -104,17 +104,27 @@ class Segmenter(nn.Module):
         return self.segment(class_costs, edge_costs, images[0].shape[:2])
 
     def segment(self, class_costs: Tensor, edge_costs: Tensor, size: tuple[int, ...]) -> list[Prediction]:
-        """Solve for costs (B, K, h, w) and (B, O, h, w); segments of images of that size, the small ones rejected."""
-        layer, stride = self.layer, self.stride
-        if self.full_resolution:
-            layer, stride = self.pixel_layer, 1
-            class_costs, edge_costs = self.to_pixels(class_costs, edge_costs, size)
+        """Solve for costs of the grid, (B, K, h, w) and (B, O, h, w); segments of images of that size."""
+        return self.solve(*self.to_cut(class_costs, edge_costs, size), size)
+
+    def solve(self, class_costs: Tensor, edge_costs: Tensor, size: tuple[int, ...]) -> list[Prediction]:
+        """Solve for costs where the cut is made, the grid or pixels; small segments are rejected."""
+        layer, _ = self.cut
         with torch.no_grad():
             out = layer(class_costs, edge_costs)
         return [
-            self._prediction(layer, stride, *parts, size)
+            self._prediction(*parts, size)
             for parts in zip(class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True)
         ]
+
+    @property
+    def cut(self) -> tuple[AsymmetricMultiwayCutLayer, int]:
+        """The layer that cuts, and the pixels of an image for one of its cells, along each axis."""
+        return (self.pixel_layer, 1) if self.full_resolution else (self.layer, self.stride)
+
+    def to_cut(self, class_costs: Tensor, edge_costs: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Costs of the grid where the cut is made: themselves, or interpolated to the pixels of images of that size."""
+        return self.to_pixels(class_costs, edge_costs, size) if self.full_resolution else (class_costs, edge_costs)
 
     @functools.cached_property
     def pixel_layer(self) -> AsymmetricMultiwayCutLayer:
@@ -130,8 +140,6 @@ class Segmenter(nn.Module):
 
     def _prediction(
         self,
-        layer: AsymmetricMultiwayCutLayer,
-        stride: int,
         class_costs: Tensor,
         edge_costs: Tensor,
         classes: Tensor,
@@ -139,6 +147,7 @@ class Segmenter(nn.Module):
         edges: Tensor,
         size: tuple[int, ...],
     ) -> Prediction:
+        layer, stride = self.cut
         full = clusters.repeat_interleave(stride, 0).repeat_interleave(stride, 1)[: size[0], : size[1]].numpy()
         area = np.bincount(full.ravel(), minlength=int(clusters.max()) + 1)
         cluster_class = np.zeros(len(area), np.int64)

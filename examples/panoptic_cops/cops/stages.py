@@ -18,7 +18,7 @@ from .targets import Targets
 from .through_solver import make_loss
 from .training import Run, Stage, train
 
-MODELS = ("baseline", "control", "control_mean", "control_search", "full", "full_svm")
+MODELS = ("baseline", "control", "control_mean", "control_pixels", "control_search", "full", "full_svm")
 
 
 def run_stages(run: Run) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def finetune(run: Run, name: str, objective: Objective, start: str = "baseline")
     """
     f = run.config.finetune
     model, optimizer = _finetuned(run, objective, start)
-    loss = _make_loss(run.config, objective, model)
+    loss = loss_of(run.config, objective, model)
 
     def step(model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         model.eval()
@@ -79,7 +79,7 @@ def single_stage(run: Run, name: str, objective: Objective) -> None:
     """All layers from scratch with one objective, for as many steps as both stages take, at the rate of the first."""
     p, f = run.config.pretrain, run.config.finetune
     model = run.model()
-    loss = _make_loss(run.config, objective, model)
+    loss = loss_of(run.config, objective, model)
 
     def step(model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
         model.train()
@@ -91,7 +91,7 @@ def single_stage(run: Run, name: str, objective: Objective) -> None:
     train(run, stage, model, optimizer)
 
 
-def _make_loss(config: Config, o: Objective, model: Segmenter) -> Callable[..., dict[str, Tensor]]:
+def loss_of(config: Config, o: Objective, model: Segmenter) -> Callable[..., dict[str, Tensor]]:
     """From class costs and edge costs of the grid, and targets of the grid or of pixels, to losses."""
     layer, stride = (model.pixel_layer, 1) if o.pixels else (model.layer, model.stride)
     layer.estimator = make_estimator(o)

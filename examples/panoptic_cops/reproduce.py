@@ -68,7 +68,7 @@ def table3(e: Experiment, report: Callable[..., None]) -> None:
 
 def table4(e: Experiment, report: Callable[..., None]) -> None:
     """The panoptic surrogate against separate losses on classes and edges, and other losses through the solver."""
-    names = ("full", "separate", "full_all_layers", "full_svm", "fenchel_young", "combined")
+    names = ("full", "full_reference", "separate", "full_all_layers", "full_svm", "fenchel_young", "combined")
     report("table4", "Table 4: losses on the solver's output", _models(e, names, PANOPTIC[:3]) + ROWS["table4"])
 
 

@@ -29,6 +29,7 @@ from .training import Run, Stage, on_device, parts_of_step, train
 _SLOW = dict(layers="heads", head_lr=3e-5, scale_lr=1e-3)  # the rates of "full"
 OTHERS = {
     "full_n1": Objective("surrogate", num_lambdas=1, **_SLOW),
+    "full_reference": Objective("surrogate", variant="reference", **_SLOW),
     "separate": Objective("separate", **_SLOW),
     "full_all_layers": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
     "fenchel_young": Objective("fenchel_young"),

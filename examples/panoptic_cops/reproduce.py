@@ -28,6 +28,7 @@ from cops.models import load_model
 from cops.paper import ROWS, SEEDS, TIMES
 from cops.pictures import comparison
 from cops.report import curves, save
+from cops.stages import MODELS
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
@@ -283,6 +284,7 @@ def _reproduce(o: Any) -> None:
     threads = o.threads or min(4, get_num_threads())
     torch.set_num_threads(threads)
     config = Config(data="coco" if o.data == "nuclei" else o.data, root=o.root, threads=threads).resolved()
+    config = replace(config, finetune=replace(config.finetune, models=[m for m in MODELS if m != "baseline"]))
     name = o.data
     if o.resolution == "grid":
         config, name = config.on_grid(), f"{name}-grid"

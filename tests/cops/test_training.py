@@ -27,7 +27,7 @@ from cops.segmenter import Segmenter
 from cops.stages import finetune
 from cops.surrogate import PanopticQualitySurrogate
 from cops.targets import make_targets
-from cops.training import Run
+from cops.training import Run, ahead
 from PIL import Image
 
 from diffcomb import Blackbox, Uniform
@@ -51,6 +51,7 @@ def tiny(out, **changes):
 
 MODELS = ["baseline", "control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]
 ARGUMENTS = [
+    f"--finetune.models={MODELS[1:]}",
     "--dataset.train=12",
     "--dataset.validation=3",
     "--dataset.test=4",
@@ -352,6 +353,24 @@ def test_parts_of_a_batch_make_the_same_step(finished, tmp_path):
             finetune(run, "svm", Objective("structured_svm", dropout=0.0))
         found.append(json.loads((folder / "log.jsonl").read_text().splitlines()[0])["loss"])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_samples_are_prepared_one_step_ahead_and_in_order():
+    made = []
+
+    def prepare(number):
+        if number == 7:
+            raise ValueError("image 7 is broken")
+        made.append(number)
+        return [number * 10]
+
+    for number, parts in ahead(prepare, range(3, 6)):
+        assert parts == [number * 10]
+        assert len(made) <= number - 3 + 2  # this one and at most the next
+    assert made == [3, 4, 5]
+    assert list(ahead(prepare, range(0))) == []
+    with pytest.raises(ValueError, match="image 7 is broken"):
+        list(ahead(prepare, range(6, 9)))
 
 
 def test_a_trial_run_cuts_every_stage(tmp_path):

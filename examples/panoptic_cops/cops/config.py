@@ -89,7 +89,8 @@ class Finetune:
     accumulate : Parts that a batch is split into; the surrogate then sums over each part alone.
     evaluate_every : Steps between scores on the validation split, which choose the checkpoint.
     search : Evaluations of "control_search", which searches scales and offsets of the costs on the validation split.
-    models : Which models to train, beside the baseline.
+    models : Which models to train, beside the baseline; by default the best control of most data and both that train
+        through the solver.
     """
 
     steps: int = 100
@@ -98,7 +99,7 @@ class Finetune:
     evaluate_every: int = 25
     search: int = 60
     models: list[Literal["control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]] = field(
-        default_factory=lambda: ["control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]
+        default_factory=lambda: ["control_pixels", "full", "full_svm"]
     )
 
 
@@ -206,11 +207,11 @@ class Config:
 
     def on_grid(self) -> Config:
         """The same run with every cut, every loss and the predictions on the network's grid, as in the paper."""
-        models = [name for name in self.finetune.models if name != "control_pixels"]
+        models = list(dict.fromkeys(name.replace("_pixels", "_mean") for name in self.finetune.models))
         return replace(
             self,
             model=replace(self.model, full_resolution=False),
-            finetune=replace(self.finetune, models=models),
+            finetune=replace(self.finetune, models=models),  # type: ignore[arg-type]
             full=replace(self.full, pixels=False),
             full_svm=replace(self.full_svm, pixels=False),
         )

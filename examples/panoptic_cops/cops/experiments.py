@@ -65,13 +65,21 @@ class Experiment:
     @property
     def controls(self) -> tuple[str, ...]:
         """The baseline, and all that is trained on without a gradient through the solver."""
-        wanted = ("baseline", *self.config.finetune.models)
-        return tuple(name for name in MODELS if name in wanted and not name.startswith("full"))
+        return tuple(name for name in self._wanted() if not name.startswith("full"))
+
+    @property
+    def through(self) -> tuple[str, ...]:
+        """What is trained through the solver."""
+        return tuple(name for name in self._wanted() if name.startswith("full"))
 
     @property
     def calibrated(self) -> str:
         """The control by plain means of what is cut."""
         return "control_pixels" if self.config.model.full_resolution else "control_mean"
+
+    def _wanted(self) -> tuple[str, ...]:
+        wanted = ("baseline", *self.config.finetune.models)
+        return tuple(name for name in MODELS if name in wanted)
 
     def _objective(self, o: Objective) -> Objective:
         return replace(o, pixels=self.config.model.full_resolution)
@@ -85,8 +93,10 @@ class Experiment:
             write_json(config.to_dict(), path)
             write_environment(out / "environment.json")
         else:
-            changed = differences(config_from_dict(json.loads(path.read_text())), replace(config, root=None))
-            if [c for c in changed if not c.startswith("root:")]:
+            earlier = replace(config_from_dict(json.loads(path.read_text())), root=config.root)
+            names = config.finetune.models  # which ones are asked for is no setting of any of them
+            changed = differences(replace(earlier, finetune=replace(earlier.finetune, models=names)), config)
+            if changed:
                 raise ValueError(f"{path} holds other settings ({'; '.join(changed)}): give another --runs")
         return Run(config, load_splits(config), out, find_device(config.device), RunLog(out))
 

@@ -35,6 +35,7 @@ from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
 
+TRIAL = 8  # samples a step
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
 WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl", "environment.json")
 
@@ -62,16 +63,21 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def shortened(config: Config, steps: int) -> Config:
-    """The same run in miniature: at most so many steps a stage, validation and test images."""
-    d, f = config.dataset, config.finetune
+    """The same run in miniature: at most so many steps a stage, validation and test images, and small batches."""
+    d, p, f = config.dataset, config.pretrain, config.finetune
     if steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {steps}")
     return replace(
         config,
         out=f"{config.out}-trial",
         dataset=replace(d, test=min(d.test, steps), validation=min(d.validation or steps, steps)),
-        pretrain=replace(config.pretrain, steps=min(config.pretrain.steps, steps)),
-        finetune=replace(f, steps=min(f.steps, steps), search=min(f.search, steps)),
+        pretrain=replace(p, steps=min(p.steps, steps), batch=min(p.batch or TRIAL, max(p.accumulate, TRIAL))),
+        finetune=replace(
+            f,
+            steps=min(f.steps, steps),
+            search=min(f.search, steps),
+            batch=min(f.batch or TRIAL, max(f.accumulate, TRIAL)),
+        ),
     )
 
 

@@ -58,8 +58,10 @@ class Alignment:
         return float(g @ truth / (np.linalg.norm(g) * np.linalg.norm(truth) + 1e-300))
 
     def t_value(self, name: str) -> NDArray[np.float64]:
-        """Mean over the batches in standard errors of it, for every direction."""
+        """Mean over the batches in standard errors of it, for every direction; nan for one batch."""
         g = self.gradients[name]
+        if len(g) < 2:
+            return np.full(g.shape[1], np.nan)
         return g.mean(0) / (g.std(0, ddof=1) / np.sqrt(len(g)) + 1e-300)
 
 

@@ -181,7 +181,7 @@ def interpolate(
     brought together are the middles of the two edges.
     """
     for axis, (n, d, e) in enumerate(zip(size, edge, longer, strict=True)):
-        middle = torch.arange(n) - (e + 1) // 2 + e / 2
+        middle = torch.arange(n, device=costs.device) - (e + 1) // 2 + e / 2
         at = (middle - stride // 2) / stride - d / 2 + (d + 1) // 2
         dim = costs.ndim - 2 + axis
         at = at.clamp(0, costs.shape[dim] - 1)

@@ -21,9 +21,12 @@ ESTIMATORS_TEST, LOSSES_TEST = "tests/test_estimators.py", "tests/test_losses.py
 MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/_labels.py"
 CONTRACTION, SEARCH = "diffcomb/solvers/_contraction.py", "diffcomb/solvers/_search.py"
 MOVING, GREEDY = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/greedy.py"
+SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/segmenter.py", "tests/cops/test_parts.py"
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
 
 MUTATIONS = [
+    (SEGMENTER, "(middle - stride // 2) / stride", "middle / stride", PARTS_TEST, "interpolated"),
+    (SEGMENTER, "- d / 2 + (d + 1) // 2", "- d / 2", PARTS_TEST, "interpolated"),
     (FUSED, "(after[i] - before[i])", "(before[i] - after[i])", "tests/test_blackbox.py", "closed_form"),
     (BLACKBOX, "1 / (scale * len(scales))", "1 / len(scales)", "tests/test_blackbox.py", "closed_form"),
     (BLACKBOX, "1 / (scale * len(scales))", "1 / scale", "tests/test_blackbox.py", "mean_over_scales"),

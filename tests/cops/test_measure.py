@@ -45,6 +45,13 @@ def test_boundary_quality_is_that_of_its_authors_code():
         assert (quality.result()["PQ"], quality.result()["PQ_st"]) == pytest.approx(expected, abs=1e-4)
 
 
+def test_boundary_quality_where_prediction_and_truth_are_void_together():
+    truth = Sample("a", np.zeros((100, 100, 3), np.uint8), np.where(square() == 2, 2, 0), (Segment(2, 1),))
+    quality = BoundaryPanopticQuality(CATEGORIES)
+    quality.add(truth.ids, truth.segments, truth)
+    assert quality.result()["PQ"] == pytest.approx(100)
+
+
 @given(st.integers(0, 2**31), st.integers(1, 3))
 def test_boundaries_of_all_segments_at_once_are_those_of_one_by_one(seed, width):
     ids = np.random.default_rng(seed).integers(0, 3, (7, 9)).repeat(2, 0).repeat(2, 1)
@@ -236,6 +243,11 @@ def test_every_table_has_a_command(tmp_path, capsys):
             assert text.count("|---") >= 1
     assert "95 % interval" in (tmp_path / "results" / "scenes" / "table1.md").read_text()
     assert (tmp_path / "results" / "scenes" / "figure4.svg").exists()
+    reproduce.main(["table1", *arguments, "--resolution=grid", "--models=[control_pixels,full]"])
+    grid = (tmp_path / "results" / "scenes-grid" / "table1.md").read_text()
+    assert "--resolution grid --models" in grid
+    assert "| control_mean |" in grid  # on the grid the same
+    assert "full_svm" not in grid
     with pytest.raises(SystemExit):
         reproduce.main(["table1", "--data=nuclei", *arguments])
     assert "give --root" in capsys.readouterr().err

@@ -52,7 +52,11 @@ class BoundaryPanopticQuality(PanopticQuality):
         pairs, areas = np.unique(p * (none + 1) + g, return_counts=True)
         overlap = {(int(i // (none + 1)), int(i % (none + 1))): int(a) for i, a in zip(pairs, areas, strict=True)}
         area_p, area_g = np.bincount(p.ravel(), minlength=none + 1), np.bincount(g.ravel(), minlength=none + 1)
-        return {(i, j): a / (area_p[i] + area_g[j] - a - overlap.get((i, VOID), 0)) for (i, j), a in overlap.items()}
+        return {
+            (i, j): a / (area_p[i] + area_g[j] - a - overlap.get((i, VOID), 0))
+            for (i, j), a in overlap.items()
+            if VOID not in (i, j)
+        }
 
 
 class MeanIoU:

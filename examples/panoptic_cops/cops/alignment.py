@@ -117,8 +117,8 @@ def _qualities(model: Segmenter, held: list[Held], surrogate: PanopticQualitySur
     for samples, logits, targets in held:
         size = samples[0].ids.shape
         costs = model.to_cut(*model.scaling(logits), size)
-        for sample, prediction in zip(samples, model.solve(*costs, size), strict=True):
-            quality.add(prediction.ids, prediction.segments, sample)
         out = model.cut[0](*costs)
+        for sample, prediction in zip(samples, model.read(out, *costs, size), strict=True):
+            quality.add(prediction.ids, prediction.segments, sample)
         soft.append(100.0 - float(surrogate(out.panoptic, out.label_classes, targets.segments)))
     return quality.result()["PQ"], float(np.mean(soft))

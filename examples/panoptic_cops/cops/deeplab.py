@@ -17,9 +17,8 @@ from torch.nn import functional as F
 from .config import Config
 from .data import Category
 from .losses import semantic_loss
-from .measure import to_segments
 from .network import BACKBONES, SIZES, Decoder, normalized, wide_conv
-from .segmenter import Prediction, network_input
+from .segmenter import Prediction, enlarged, network_input, to_segments
 from .targets import Targets
 
 SIGMA = 1.5  # of the heat map's peaks, in cells; 8 pixels at 1/4 resolution in the paper, whose things are larger
@@ -79,15 +78,15 @@ class DeepLabSegmenter(nn.Module):
         things = torch.tensor([c.isthing for c in self.categories])
         found = []
         for c, h, o in zip(classes, heat[:, 0], offsets, strict=True):
-            labels, clusters = group(c, h, o, things)
-            ids, segments = to_segments(self, (labels, clusters), (rows, columns), size, self.stride)
-            pixels = np.repeat(np.repeat(labels.reshape(rows, columns), self.stride, 0), self.stride, 1)
-            score = F.softmax(c, 0).amax(0).repeat_interleave(self.stride, 0).repeat_interleave(self.stride, 1)
-            score = score[: size[0], : size[1]].numpy()
+            labels, clusters = (cells.reshape(rows, columns) for cells in group(c, h, o, things))
+            ids, segments, _ = to_segments(self.thresholds, labels, clusters, size, self.stride)
+            score = enlarged(F.softmax(c, 0).amax(0).numpy(), self.stride, size)
             scores = tuple(float(score[ids == s.id].mean()) for s in segments)
             none = np.zeros(0, np.float32)
             found.append(
-                Prediction(ids, segments, scores, pixels[: size[0], : size[1]], none.astype(np.uint8), none, none)
+                Prediction(
+                    ids, segments, scores, enlarged(labels, self.stride, size), none.astype(np.uint8), none, none
+                )
             )
         return found
 

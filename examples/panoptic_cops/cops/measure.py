@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +17,7 @@ from .data import VOID, Category, Dataset, Sample, Segment
 from .evaluation import AveragePrecision, batches, predictions
 from .partitions import RULES, Partition, Rule
 from .quality import PanopticQuality
-from .segmenter import Prediction, Segmenter
+from .segmenter import Prediction, Segmenter, enlarged, to_segments
 from .targets import make_targets, subsample
 
 ORACLE = 1000.0  # cost of a wrong class where the classes are given
@@ -83,7 +82,8 @@ def with_rules(model: Segmenter, dataset: Dataset, device: torch.device) -> list
                 began = time.perf_counter()
                 partition = _solve(model, nodes, edges, rule)
                 seconds[name] += time.perf_counter() - began
-                ids, segments = to_segments(model, partition, nodes.shape[1:], size, model.cut[1])
+                labels, clusters = (cells.reshape(nodes.shape[1:]) for cells in partition)
+                ids, segments, _ = to_segments(model.thresholds, labels, clusters, size, model.cut[1])
                 qualities[name].add(ids, segments, sample)
             compiled = True
     return [
@@ -133,26 +133,10 @@ def truth_on_grid(dataset: Dataset, stride: int) -> dict[str, float]:
         height, width = sample.ids.shape
         cells = [-(-n // stride) for n in (height, width)]
         ids = subsample(padded(sample, cells, stride).ids, stride)
-        ids = np.repeat(np.repeat(ids, stride, 0), stride, 1)[:height, :width]
+        ids = enlarged(ids, stride, (height, width))
         present = set(np.unique(ids).tolist())
         quality.add(ids, [Segment(s.id, s.category) for s in sample.segments if s.id in present], sample)
     return {k: quality.result()[k] for k in ("PQ", "SQ", "RQ")}
-
-
-def to_segments(
-    model: Segmenter, partition: Partition, grid: Sequence[int], size: Sequence[int], stride: int
-) -> tuple[NDArray[np.int64], tuple[Segment, ...]]:
-    """Segment ids of an image's pixels, segments below the thresholds rejected."""
-    labels, clusters = partition
-    full = np.repeat(np.repeat(clusters.reshape(tuple(grid)), stride, 0), stride, 1)[: size[0], : size[1]]
-    count = int(clusters.max()) + 1
-    area = np.bincount(full.ravel(), minlength=count)
-    classes = np.zeros(count, np.int64)
-    classes[clusters] = labels
-    keep = area >= np.maximum(1, model.thresholds.cpu().numpy()[classes])
-    ids = np.full(count, VOID, np.int64)
-    ids[keep] = np.arange(1, keep.sum() + 1)
-    return ids[full], tuple(Segment(int(ids[c]), int(classes[c])) for c in np.flatnonzero(keep))
 
 
 def _solve(model: Segmenter, nodes: Tensor, edges: Tensor, rule: Rule) -> Partition:

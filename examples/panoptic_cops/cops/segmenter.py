@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffcomb import AsymmetricMultiwayCutLayer
+from diffcomb import AsymmetricMultiwayCutLayer, CutOutput
 
 from .config import Config
 from .data import VOID, Category, Segment
@@ -109,9 +109,12 @@ class Segmenter(nn.Module):
 
     def solve(self, class_costs: Tensor, edge_costs: Tensor, size: tuple[int, ...]) -> list[Prediction]:
         """Solve for costs where the cut is made, the grid or pixels; small segments are rejected."""
-        layer, _ = self.cut
         with torch.no_grad():
-            out = layer(class_costs, edge_costs)
+            out = self.cut[0](class_costs, edge_costs)
+        return self.read(out, class_costs, edge_costs, size)
+
+    def read(self, out: CutOutput, class_costs: Tensor, edge_costs: Tensor, size: tuple[int, ...]) -> list[Prediction]:
+        """The predictions that a solution for these costs stands for."""
         return [
             self._prediction(*parts, size)
             for parts in zip(class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True)
@@ -148,23 +151,53 @@ class Segmenter(nn.Module):
         size: tuple[int, ...],
     ) -> Prediction:
         layer, stride = self.cut
-        full = clusters.repeat_interleave(stride, 0).repeat_interleave(stride, 1)[: size[0], : size[1]].numpy()
-        area = np.bincount(full.ravel(), minlength=int(clusters.max()) + 1)
-        cluster_class = np.zeros(len(area), np.int64)
-        cluster_class[clusters.numpy()] = classes.argmax(0).numpy()
-        keep = area >= self.thresholds.cpu().numpy()[cluster_class]
-        ids = np.full(len(area), VOID, np.int64)
-        ids[keep] = np.arange(1, keep.sum() + 1)
-        scores = segment_scores(layer, class_costs, edge_costs, clusters, cluster_class)
+        labels = classes.argmax(0).numpy()
+        ids, segments, kept = to_segments(self.thresholds, labels, clusters.numpy(), size, stride)
+        scores = segment_scores(layer, class_costs, edge_costs, clusters, _of_clusters(labels, clusters.numpy()))
         return Prediction(
-            ids[full],
-            tuple(Segment(int(ids[c]), int(cluster_class[c])) for c in np.flatnonzero(keep)),
-            tuple(float(scores[c]) for c in np.flatnonzero(keep)),
-            cluster_class[full],
+            ids,
+            segments,
+            tuple(float(scores[c]) for c in kept),
+            enlarged(labels, stride, size),
             edges.to(torch.uint8).numpy(),
             class_costs.numpy(),
             edge_costs.numpy(),
         )
+
+
+def enlarged(cells: NDArray[np.int64], stride: int, size: Sequence[int]) -> NDArray[np.int64]:
+    """Values of the cells, repeated to the pixels of an image of that size."""
+    return np.repeat(np.repeat(cells, stride, 0), stride, 1)[: size[0], : size[1]]
+
+
+def _of_clusters(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class of every cluster."""
+    classes = np.zeros(int(clusters.max()) + 1, np.int64)
+    classes[clusters] = labels
+    return classes
+
+
+def to_segments(
+    thresholds: Tensor, labels: NDArray[np.int64], clusters: NDArray[np.int64], size: Sequence[int], stride: int
+) -> tuple[NDArray[np.int64], tuple[Segment, ...], NDArray[np.int64]]:
+    """Segment ids of an image's pixels, segments below the thresholds of their class rejected.
+
+    Parameters
+    ----------
+    labels, clusters : (h, w) class and cluster of every cell
+
+    Returns
+    -------
+    ids of the pixels, the segments, and the cluster of every segment
+    """
+    full = enlarged(clusters, stride, size)
+    classes = _of_clusters(labels, clusters)
+    count = len(classes)
+    keep = np.bincount(full.ravel(), minlength=count) >= np.maximum(1, thresholds.cpu().numpy()[classes])
+    ids = np.full(count, VOID, np.int64)
+    ids[keep] = np.arange(1, keep.sum() + 1)
+    kept = np.flatnonzero(keep)
+    return ids[full], tuple(Segment(int(ids[c]), int(classes[c])) for c in kept), kept
 
 
 def interpolate(

@@ -248,7 +248,9 @@ def test_kernighan_lin_keeps_account_of_its_ids():
         assert problem.violations(s.node_labels, s.edge_labels, s.clusters) == []
 
 
-def test_grids_need_no_adjacency_lists():
-    graph = grid_graph((6, 7), [(0, 1), (1, 0)])
-    multicut(graph, np.ones(graph.num_edges))
+@pytest.mark.parametrize("effort", [0, 1])
+def test_large_grids_need_no_adjacency_lists(monkeypatch, effort):
+    shrink_kernels(monkeypatch)
+    graph = grid_graph((24, 30), [(0, 1), (1, 0), (2, 2)])
+    multicut(graph, np.random.default_rng(0).normal(size=graph.num_edges), effort=effort)
     assert "csr" not in vars(graph)

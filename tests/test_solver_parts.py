@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid
 
 from diffcomb import Graph, grid_graph, make_problem
+from diffcomb.solvers import _adjacency as adjacency_module
 from diffcomb.solvers._adjacency import Rows, Stencil, adjacency_of, end, span
 from diffcomb.solvers._blocks import block_groups
 from diffcomb.solvers._contraction import compact, connected_parts, contract, frontier, overlay
@@ -51,7 +52,8 @@ def dense_of_edges(graph, costs):
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_adjacency_of_a_grid_has_all_edges(shape, offsets, dtype):
+def test_adjacency_of_a_grid_has_all_edges(monkeypatch, shape, offsets, dtype):
+    monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
     graph = grid_graph(shape, offsets)
     costs = np.random.default_rng(0).normal(size=graph.num_edges).astype(dtype)
     problem = make_problem(graph, np.zeros((graph.num_nodes, 1), dtype), costs, [0])
@@ -63,7 +65,8 @@ def test_adjacency_of_a_grid_has_all_edges(shape, offsets, dtype):
 
 @pytest.mark.parametrize(("n", "groups"), [(40, 7), (700, 400)])  # a matrix of the pairs, and lists
 @pytest.mark.parametrize("grid", [False, True])
-def test_contraction_adds_costs(n, groups, grid):
+def test_contraction_adds_costs(monkeypatch, n, groups, grid):
+    monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
     rng = np.random.default_rng(n)
     graph = grid_graph((n // 10, 10), [(0, 1), (1, 0), (2, 1)]) if grid else Graph(n, rng.integers(0, n, (6 * n, 2)))
     node_costs, edge_costs = rng.normal(size=(n, 3)), rng.integers(-2, 3, graph.num_edges).astype(float)  # many zeros
@@ -111,15 +114,31 @@ def test_changed_nodes_are_those_that_another_numbering_cannot_explain(pairs, da
     assert not changed[(x != x[moved]) | (z != z[moved])].any()
 
 
-def test_frontier_is_the_changed_groups_and_their_neighbours():
+@pytest.mark.parametrize("rows", [False, True])
+def test_frontier_is_the_changed_groups_and_the_neighbours_that_they_reach(monkeypatch, rows):
+    monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 513 if rows else 0)
     graph, node_costs, edge_costs, P = noisy_grid()
     level = finest_level(make_problem(graph, node_costs, edge_costs, P))
     rng = np.random.default_rng(0)
     group = rng.integers(0, 50, graph.num_nodes).astype(np.int32)
-    changed = rng.random(50) < 0.1
-    inside = changed[group]
-    expected = inside | (dense(level.adjacency, graph.num_nodes)[:, inside] != 0).any(1)
-    assert frontier(level.adjacency, group, changed).tolist() == np.flatnonzero(expected).tolist()
+    costs = np.abs(dense(level.adjacency, graph.num_nodes))
+    losses = rng.exponential(1, graph.num_nodes).astype(np.float32)
+    for number in (1, 2):
+        changed = np.int8(number) * (rng.random(50) < 0.1).astype(np.int8)
+        inside = changed[group] > 0
+        neighbours = (costs[:, inside] != 0).any(1)
+        expected = np.flatnonzero(inside | neighbours)
+        assert frontier(level.adjacency, group, changed, np.empty(0, np.float32)).tolist() == expected.tolist()
+        if number == 1:
+            expected = np.flatnonzero(inside | (neighbours & (2 * costs[:, inside].sum(1) >= losses)))
+        assert frontier(level.adjacency, group, changed, losses).tolist() == expected.tolist()
+
+
+def test_changed_nodes_tell_a_class_from_a_cluster():
+    P = np.array([True, True])
+    before = from_labels(np.zeros(3, np.int64), np.array([0, 0, 1]), P)
+    after = from_labels(np.array([0, 0, 1]), np.array([0, 0, 1]), P)
+    assert changed_nodes(before, after, np.arange(3), 2).tolist() == [0, 0, 2]
 
 
 def test_connected_parts_are_components_within_clusters():

@@ -18,6 +18,7 @@ from ..graph import Graph, GridGraph
 from ..problem import Problem
 
 MIN_PART = 2**14  # edges that are worth a thread
+MIN_STENCIL_NODES = 513  # smaller grids are searched whole, for which kernels are compiled for rows only
 MIN_STENCIL_USE = 0.5  # a grid that fills less of its slots (an offset nearly as long as the grid) takes rows
 
 
@@ -73,7 +74,7 @@ def _end(adjacency, i, h):  # type: ignore[no-untyped-def]
 
 def takes_stencil(graph: Graph) -> bool:
     """Whether the graph is a grid that fills its slots well enough to need no adjacency lists."""
-    if not isinstance(graph, GridGraph):
+    if not isinstance(graph, GridGraph) or graph.num_nodes < MIN_STENCIL_NODES:
         return False
     offsets = sum(part.stop > part.start for part in graph.edge_slices)
     return graph.num_edges > MIN_STENCIL_USE * offsets * graph.num_nodes
@@ -95,7 +96,12 @@ def adjacency_of(problem: Problem) -> Any:
 
             thread_ranges(fill, s.stop - s.start, MIN_PART)
         return Stencil(shifts, weights)
-    indptr, neighbours, edge_ids = graph.csr
+    return rows_of(problem)
+
+
+def rows_of(problem: Problem) -> Rows:
+    """The same as adjacency lists, for any graph."""
+    indptr, neighbours, edge_ids = problem.graph.csr
     return Rows(indptr, neighbours, problem.edge_costs[edge_ids])
 
 

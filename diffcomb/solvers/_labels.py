@@ -90,8 +90,34 @@ def project(labels: Labels, group: Array, num_classes: int) -> Labels:
 
 
 @njit
+def split(labels: Labels, component: Array, partitionable: Array) -> tuple[Array, Array, Array]:
+    """Make every connected component of a partitionable cluster a cluster.
+
+    `component` (n,) holds a node of its component for every node. Returns z, cluster_class, and which nodes have left:
+    an int8 array with 1 for all components of a cluster but the first.
+    """
+    n, num_classes = len(component), len(partitionable)
+    first = np.full(len(labels.cluster_class), -1, np.int32)
+    z = labels.z.copy()
+    cluster_class = labels.cluster_class.copy()
+    left = np.zeros(n, np.int8)
+    for i in range(n):
+        c = labels.z[i]
+        k = labels.cluster_class[c]
+        if partitionable[k]:
+            if first[c] < 0:
+                first[c] = component[i]
+            left[i] = component[i] != first[c]
+            z[i] = num_classes + component[i]
+            cluster_class[z[i]] = k
+    return z, cluster_class, left
+
+
+@njit
 def changed_nodes(before: Labels, after: Labels, order: Array, num_classes: int) -> Array:
-    """Which nodes two labellings label differently, up to the numbering of partitionable clusters.
+    """Which nodes two labellings label differently, up to the numbering of partitionable clusters: an int8 array.
+
+    1 where the cluster is another one, 2 where the cluster is the same and its class is another one, else 0.
 
     A cluster of the second labelling is identified with the cluster of the first that its first node in `order`
     has, unless another cluster already is; put the nodes that weigh most first.
@@ -105,8 +131,11 @@ def changed_nodes(before: Labels, after: Labels, order: Array, num_classes: int)
         if image[new] < 0 and not taken[old]:
             image[new] = old
             taken[old] = True
-    changed = np.empty(len(order), np.bool_)
+    changed = np.zeros(len(order), np.int8)
     for i in order:
         old, new = before.z[i], after.z[i]
-        changed[i] = image[new] != old or after.cluster_class[new] != before.cluster_class[old]
+        if image[new] != old:
+            changed[i] = 1
+        elif after.cluster_class[new] != before.cluster_class[old]:
+            changed[i] = 2
     return changed

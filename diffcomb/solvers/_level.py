@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from .._arrays import Array
 from .._threads import thread_ranges
 from ..problem import Problem
-from ._adjacency import Rows, adjacency_of
+from ._adjacency import Rows, adjacency_of, rows_of
 from ._annealing import anneal
+from ._chains import Costs, eject
 from ._contraction import contract, frontier
 from ._labels import Labels
 from ._local_moving import (
@@ -26,6 +27,9 @@ from ._local_moving import (
 
 MAX_SPREAD = 1e3  # costs larger than this many typical ones do not make the tolerance larger
 SAMPLE = 4096
+CHAIN_STARTS = 3.0  # typical edge costs: nodes that lose no more by moving begin a chain
+CHAIN_SLACK = 1.0  # typical edge costs: how much more than it gains from the move before it a node of a chain may lose
+MAX_PASSES = 64  # of chains; a few are usual
 MIN_PARALLEL = 2**15  # nodes to visit that are looked at by all threads first
 
 
@@ -66,6 +70,10 @@ class Level:
         best = _cheapest_classes(node_costs)
         return Level(Rows(*rows), node_costs, best, self.partitionable, self.tolerance)
 
+    def in_rows(self, problem: Problem) -> Level:
+        """The level of the problem itself with adjacency lists: the kernels that search are compiled for those only."""
+        return self if isinstance(self.adjacency, Rows) else replace(self, adjacency=rows_of(problem))
+
     def singletons(self, partitionable: Array | None = None) -> Labels:
         """The labelling in which every node is alone, in its cheapest class."""
         return Labels(*singletons(self.best, self.partitionable if partitionable is None else partitionable))
@@ -74,7 +82,7 @@ class Level:
         """Local moving to a local optimum, in place; returns the number of moves.
 
         It visits `nodes` (all by default) and whatever moves make it revisit; `losses`, float32 (n,), takes what the
-        second choice of each visited node would have cost.
+        second choice of each visited node would have cost; see `local_moving`.
         """
         queue = np.empty(self.num_nodes, np.int32)
         if nodes is None:
@@ -118,13 +126,42 @@ class Level:
         """One sweep for each temperature, in place."""
         anneal(self.adjacency, self.node_costs, self.best, self.partitionable, *labels, temperatures, seed)
 
+    def chains(self, labels: Labels, losses: Array) -> int:
+        """Ejection chains until none gains, in place; returns how many did.
+
+        `losses`, float32 (n,), as local moving left them; they are kept up to date.
+        """
+        unit = self.typical_cost()
+        costs = Costs(self.adjacency, self.node_costs, self.best, self.partitionable, self.tolerance)
+        everything = np.arange(self.num_nodes, dtype=np.int32)
+        total = 0
+        for alone in (False, True):
+            near = everything
+            for _ in range(MAX_PASSES):
+                starts = near[np.abs(losses[near]) <= CHAIN_STARTS * unit]
+                changed = np.zeros(self.num_nodes, np.int8)
+                found = eject(costs, *labels, starts, losses, CHAIN_SLACK * unit, alone, changed)
+                if not found:
+                    break
+                total += found
+                near = self.frontier(everything, changed, losses)
+                self.move(labels, near, losses)
+        return total
+
+    def typical_cost(self) -> float:
+        """The median absolute cost of an edge that is not 0, from a sample."""
+        weights = self.adjacency.weights
+        sample = np.abs(weights[:: -(-len(weights) // SAMPLE) or 1].astype(np.float64))
+        sample = sample[sample > 0]
+        return float(np.partition(sample, len(sample) // 2)[len(sample) // 2]) if len(sample) else 0.0
+
     def pieces(self, fence: Array, order: Array) -> Array:
         """Cluster the nodes within the fences by their edge costs alone; returns an id < n for each node."""
         return pieces(self.adjacency, fence, order, self.tolerance)
 
-    def frontier(self, group: Array, changed: Array) -> Array:
-        """The members of the changed groups and their neighbours: all that may want to move because of them."""
-        return frontier(self.adjacency, group, changed)
+    def frontier(self, group: Array, changed: Array, losses: Array) -> Array:
+        """The members of the changed groups, and those of their neighbours that may want to move because of them."""
+        return frontier(self.adjacency, group, changed, losses)
 
     def value(self, labels: Labels) -> float:
         """The objective of a labelling."""

@@ -183,7 +183,7 @@ def find_movers(
         for s in range(count):
             sums[touched[s]] = 0.0
         if len(losses) > 0:
-            losses[i] = abs(gain)
+            losses[i] = -gain
         moves[t] = noise < gain < np.inf
 
 
@@ -220,7 +220,9 @@ def local_moving(
     tolerance : float
         Gains up to this, and up to 1e-12 of what is compared, are rounding noise.
     losses : float32 array, shape (n,) or (0,)
-        If not empty, takes for every visited node what its second choice would have cost at its last visit.
+        If not empty, takes for every visited node what its second choice would have cost at its last visit, so that it
+        loses no less by any move now. Of a node that moved there, it is minus what that gained: its second choice is
+        then at least as good as the place that it left.
     """
     n = len(z)
     num_classes = len(partitionable)
@@ -252,7 +254,7 @@ def local_moving(
         for t in range(count):
             sums[touched[t]] = 0.0
         if len(losses) > 0:
-            losses[i] = abs(gain)  # the place that it leaves is the second choice of a node that moves
+            losses[i] = -gain
         if not noise < gain < np.inf:
             continue
         moves += 1
@@ -260,18 +262,19 @@ def local_moving(
             if not partitionable[k]:
                 target = k
             elif alone:
-                cluster_class[a] = k  # only the class changes, so no neighbour is affected
-                continue
+                cluster_class[a] = k  # only the class changes, for whoever might join as well
+                target = a
             else:
                 num_free -= 1
                 target = free[num_free]
                 cluster_class[target] = k
-        size[a] -= 1
-        if size[a] == 0 and a >= num_classes:
-            free[num_free] = a
-            num_free += 1
-        size[target] += 1
-        z[i] = target
+        if target != a:
+            size[a] -= 1
+            if size[a] == 0 and a >= num_classes:
+                free[num_free] = a
+                num_free += 1
+            size[target] += 1
+            z[i] = target
         if once:
             continue
         low, high = span(adjacency, i)

@@ -126,7 +126,7 @@ class Search:
         losses = np.empty(level.num_nodes, np.float32)
         level.move(labels, losses=losses)
         self.value = level.value(labels)
-        self.losses = np.sort(losses)
+        self.losses = np.sort(np.abs(losses))
 
     def step(self, operator: str) -> bool:
         """Apply the operator "anneal", "melt", "cycle" or "restart"; returns whether the incumbent got better."""

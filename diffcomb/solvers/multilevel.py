@@ -25,7 +25,7 @@ from ..problem import Problem, Solution, cut_components, make_solution, solution
 from ._blocks import block_groups
 from ._budget import Budget
 from ._contraction import compact, overlay
-from ._labels import Labels, changed_nodes, from_labels, labels_of_groups, project
+from ._labels import Labels, changed_nodes, from_labels, labels_of_groups, project, split
 from ._level import Level, finest_level
 from ._search import Search, coarsen, move_clusters, natural, refine
 
@@ -35,7 +35,7 @@ KERNEL_HALF_EDGES = 3 * 2**16  # and as many as have so many half-edges
 MAX_PIECES = 2048  # of the first kernel: the first level of the descent with at most so many nodes
 MAX_COARSE = 512  # the first level of the descent with at most so many nodes is searched whole
 ROUND = ("anneal", "cycle", "melt", "restart")
-KERNEL_ROUND = ("cycle", "restart", "anneal")  # few of these nodes are far from settled: melting found little
+KERNEL_ROUND = ("restart",)
 NEAR = 0.004  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
 NEAR_IF_SMALL = 0.02  # the same for graphs that are searched whole
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
@@ -49,7 +49,8 @@ class Incumbent:
     Attributes
     ----------
     losses : float32 array, shape (n,)
-        What moving each node to its second choice would cost, or nearly: small where the labelling is undecided.
+        What moving each node to its second choice would cost at least; small where the labelling is undecided. Of a
+        node that has just moved, minus what that gained.
     pieces : int32 array, shape (n,), optional
         A partition of the nodes that is finer than clusters need to be.
     """
@@ -92,7 +93,8 @@ def multilevel(
         state = Incumbent(level, from_labels(*init, problem.partitionable), np.empty(n, np.float32))
         level.move(state.labels, losses=state.losses)
     if not budget.searches:
-        return make_solution(problem, state.labels.node_labels(), state.labels.z)
+        y, component = _connect(problem, state)
+        return solution_of_components(problem, state.labels.node_labels(), y, component)
     solution, whole = _improve(problem, state, rng, budget)
     if init is None and not budget.spent() and _multiway_cut_is_near(problem, whole):
         multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
@@ -111,7 +113,7 @@ def _improve(
     """All rounds of the budget; each ends settled, so that one more never makes it worse."""
     settled = None
     for round_ in budget.rounds():
-        _search_kernel(state, round_, rng, budget)
+        _search_kernel(problem, state, round_, rng, budget)
         settled = _settle(problem, state, rng, budget)
     return settled or _settle(problem, state, rng, budget)
 
@@ -159,7 +161,7 @@ def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: B
     return Incumbent(level, refine(levels[: coarse + 1], groups[:coarse], labels, losses), losses, pieces)
 
 
-def _search_kernel(state: Incumbent, round_: int, rng: np.random.Generator, budget: Budget) -> None:
+def _search_kernel(problem: Problem, state: Incumbent, round_: int, rng: np.random.Generator, budget: Budget) -> None:
     """One round: search among the undecided nodes and the pieces of the others, refine the whole graph."""
     level, labels = state.level, state.labels
     n = level.num_nodes
@@ -167,7 +169,7 @@ def _search_kernel(state: Incumbent, round_: int, rng: np.random.Generator, budg
     size = int(max(n * KERNEL_SHARE, KERNEL_NODES, n * KERNEL_HALF_EDGES / max(half_edges, 1)) * 2 ** min(round_, 40))
     repeats = min(max(KERNEL_HALF_EDGES // max(half_edges, 1), 1), MAX_REPEATS)
     if size >= n:
-        search = Search(level, labels, rng)
+        search = Search(level.in_rows(problem), labels, rng)
         budget.run(search, ROUND, repeats, patience=min(max(TINY_HALF_EDGES // max(half_edges, 1), 1), 4))
         state.labels = search.labels
         return
@@ -179,13 +181,14 @@ def _search_kernel(state: Incumbent, round_: int, rng: np.random.Generator, budg
     after = move_clusters(kernel, search.labels)  # here it is cheaper than in the full graph
     changed = _changed(before, after, group, level.num_classes)
     state.labels = project(after, group, level.num_classes)
-    level.move(state.labels, level.frontier(group, changed), state.losses)
+    level.move(state.labels, level.frontier(group, changed, state.losses), state.losses)
 
 
 def _kernel_groups(state: Incumbent, size: int) -> tuple[Array, int]:
     """The `size` least decided nodes stay alone; all others go with those of the same cluster and piece."""
     labels = state.labels
-    undecided = np.flatnonzero(state.losses <= np.partition(state.losses, size)[size])[:size]
+    losses = np.abs(state.losses)
+    undecided = np.flatnonzero(losses <= np.partition(losses, size)[size])[:size]
     if state.pieces is None:
         ids, count = labels.z.copy(), labels.num_ids
     else:
@@ -194,25 +197,41 @@ def _kernel_groups(state: Incumbent, size: int) -> tuple[Array, int]:
     return compact(ids, count + len(undecided))
 
 
+def _connect(problem: Problem, state: Incumbent) -> tuple[Array, Array]:
+    """Take clusters that are not connected apart, and let nodes move that gain by that; returns y and components.
+
+    Where a cluster attracts a node with one part and repels it with another, it may join the one without the other.
+    """
+    level = state.level
+    while True:
+        y, component = cut_components(problem.graph.edges, state.labels.z)
+        *labels, left = split(state.labels, component, level.partitionable)
+        if not left.any():
+            return y, component
+        state.labels = Labels(*labels)
+        nodes = level.frontier(np.arange(level.num_nodes, dtype=np.int32), left, state.losses)
+        if level.move(state.labels, nodes, state.losses) == 0:
+            return y, component
+
+
 def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget) -> tuple[Solution, Incumbent]:
     """Alternate moves of whole connected clusters and of single nodes until neither gains.
 
     Returns the solution, and the same as a labelling of the level whose nodes are the clusters.
     """
-    level, labels = state.level, state.labels
-    K = level.num_classes
+    level, K = state.level, state.level.num_classes
     best = None
     while True:
-        x = labels.node_labels()
-        y, component = cut_components(problem.graph.edges, labels.z)
+        level.chains(state.labels, state.losses)
+        y, component = _connect(problem, state)
+        labels = state.labels
         group, count = compact(component, level.num_nodes)
         whole = level.contract(group, count)
         before = labels_of_groups(labels, group, count, K)
-        solution = solution_of_components(problem, x, y, component)
+        solution = solution_of_components(problem, labels.node_labels(), y, component)
         if best is not None and not solution.objective < best[0].objective:
             return best  # what the last moves gained was rounding
         best = solution, Incumbent(whole, before, np.empty(0, np.float32))
-        state.labels = labels
         after = before.copy()
         moves = whole.move(after)
         if count <= MAX_COARSE:
@@ -221,8 +240,8 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
             after = search.labels
         if moves == 0:
             return best
-        labels = project(after, group, K)
-        level.move(labels, level.frontier(group, _changed(before, after, group, K)))
+        state.labels = project(after, group, K)
+        level.move(state.labels, level.frontier(group, _changed(before, after, group, K), state.losses), state.losses)
 
 
 def _changed(before: Labels, after: Labels, group: Array, num_classes: int) -> Array:

@@ -144,7 +144,7 @@ def eject(costs: Costs, z: Array, cluster_class: Array, starts: Array, losses: A
                 w = adjacency.weights[h]
                 c = z[j]
                 helped = c != there if w > 0 else c != a  # who attracts is followed, who repels is fled from
-                reach = 2 * abs(w) if c == a or c == there else abs(w)
+                reach = abs(w) if c not in (a, there) else 2 * abs(w)
                 if helped and reach + slack > losses[j] and num_waiting < MAX_WAITING:
                     seen[j] = number
                     waiting[num_waiting] = j
@@ -171,7 +171,7 @@ def _move(
     k: int,
 ) -> int:
     """Move node i to cluster `target`, or where that is -1 to one of class k without its neighbours; returns it."""
-    a = z[i]
+    a = int(z[i])
     num_classes = len(partitionable)
     if target < 0:
         if not partitionable[k]:

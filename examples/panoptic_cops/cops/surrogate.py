@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from . import parallel
 
@@ -74,42 +76,63 @@ class PanopticQualitySurrogate:
         K = len(self.thresholds)
         numerator = panoptic.new_zeros(K)
         denominator = panoptic.new_zeros(K)
-        for masks, classes, truth in zip(panoptic, label_classes, segments, strict=True):
-            valid = (truth >= 0).flatten()
-            p = masks.flatten(1)[classes >= 0][:, valid]
-            classes = classes[classes >= 0]
-            used = p.detach().sum(1) > 0  # a label that no cell took is no prediction
-            a, b = self._image(p[used], classes[used], truth.flatten()[valid], K)
+        truths = [torch.unique(t, return_inverse=True) for t in segments.flatten(1)]
+        index = torch.stack([inverse for _, inverse in truths])
+        shared = Overlaps.apply(panoptic.flatten(2), index, int(index.max()) + 1 if index.numel() else 0)
+        for intersection, classes, (ids, inverse) in zip(shared, label_classes, truths, strict=True):
+            known = ids >= 0  # void, if there is any, comes first
+            i = intersection[:, : len(ids)][:, known]
+            used = (classes >= 0) & (i.detach().sum(1) > 0)  # a label that no cell took is no prediction
+            area = torch.bincount(inverse, minlength=len(ids))[known].to(panoptic.dtype)
+            a, b = self._image(i[used], classes[used], ids[known] % K, area)
             numerator, denominator = numerator + a, denominator + b
         numerator, denominator = parallel.total(torch.stack([numerator, denominator]))
         present = denominator.detach() > 0
         eps = 0.1 if self.variant == "reference" else 0.0
         return (numerator[present] + eps) / (denominator[present] + eps)
 
-    def _image(self, p: Tensor, classes: Tensor, truth: Tensor, K: int) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator of eq. 6 for every class, in one image."""
-        if not len(truth):  # all void: every prediction is ignored
-            return p.new_zeros(K), p.new_zeros(K)
-        ids, inverse = torch.unique(truth, return_inverse=True)
-        g = torch.nn.functional.one_hot(inverse, len(ids)).to(p.dtype)
-        intersection = p @ g
-        union = p.sum(1)[:, None] + g.sum(0)[None] - intersection
+    def _image(self, intersection: Tensor, classes: Tensor, truth_classes: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator of eq. 6 for every class in one image, from overlaps (J, G) and true areas (G,)."""
+        K = len(self.thresholds)
+        predicted = intersection.sum(1)
         eps = 0.1 if self.variant == "reference" else 0.0
-        iou = (intersection + eps) / (union + eps)
-        truth_classes = ids % K
-        thresholds = self.thresholds.to(p)[classes]
-        sigma = torch.sigmoid(self.slope * (self.pixel_area * p.sum(1) - thresholds))
+        iou = (intersection + eps) / (predicted[:, None] + area[None] - intersection + eps)
+        sigma = torch.sigmoid(self.slope * (self.pixel_area * predicted - self.thresholds.to(predicted)[classes]))
         rows, columns = _match(iou, intersection, classes, truth_classes)
         h = soft_threshold(iou[rows, columns])
         hit = h * sigma[rows]
-        free = torch.ones(len(p), dtype=torch.bool, device=p.device)
+        free = torch.ones(len(classes), dtype=torch.bool, device=iou.device)
         free[rows] = False
-        numerator = p.new_zeros(K).index_add(0, classes[rows], hit * iou[rows, columns])
-        denominator = p.new_zeros(K).index_add(0, classes[rows], hit)
+        numerator = iou.new_zeros(K).index_add(0, classes[rows], hit * iou[rows, columns])
+        denominator = iou.new_zeros(K).index_add(0, classes[rows], hit)
         denominator = denominator.index_add(0, classes[free], 0.5 * sigma[free])
-        missed = p.new_ones(len(ids))
+        missed = iou.new_ones(len(area))
         missed = missed.index_put((columns,), 1 - h if self.variant == "reference" else torch.zeros_like(h))
         return numerator, denominator.index_add(0, truth_classes, 0.5 * missed)
+
+
+class Overlaps(torch.autograd.Function):
+    """Overlaps (B, J, G) of masks (B, J, N) with the segments that an index (B, N) in 0..G-1 tells.
+
+    All that the loss wants to know of the masks, and linear in them: so the gradient is one table look-up a pixel.
+    """
+
+    @staticmethod
+    def forward(masks: Tensor, index: Tensor, count: int) -> Tensor:
+        shared = masks.new_zeros(*masks.shape[:2], count)
+        for b in range(len(masks)):
+            torch.mm(masks[b], torch.nn.functional.one_hot(index[b], count).to(masks.dtype), out=shared[b])
+        return shared
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        return torch.gather(gradient, 2, index[:, None].expand(-1, gradient.shape[1], -1)), None, None
 
 
 def _match(iou: Tensor, intersection: Tensor, classes: Tensor, truth_classes: Tensor) -> tuple[Tensor, Tensor]:

@@ -172,8 +172,8 @@ def frontier(adjacency: Any, group: Array, changed: Array, losses: Array) -> Arr
     changed : int8 array
         Of every group: 0 if it is where it was, 1 if it went to another cluster, 2 if the class of its cluster changed.
     losses : float32 array, shape (n,) or (0,)
-        At least what each node would have lost by moving before the change; where negative, nothing is known. Empty if all
-        neighbours are to be listed.
+        At least what each node would have lost by moving before the change; where negative, nothing is known. Empty if
+        all neighbours are to be listed.
 
     Returns
     -------

@@ -43,6 +43,12 @@ FROM_CALIBRATED = {
 }
 SEARCHED = ("mean_searched", "svm_searched")
 SINGLE = {"single_mean": Objective("mean"), "single_svm": Objective("structured_svm", dropout=0.0)}
+# Does the difference last if both may learn more?
+LONGER, FAST = 3, 1e-3
+LONG = {
+    "mean_long": Objective("mean", head_lr=FAST, body_lr=FAST),
+    "svm_long": Objective("structured_svm", head_lr=FAST, body_lr=FAST),
+}
 
 
 @dataclass
@@ -109,6 +115,11 @@ class Experiment:
             if not run.finished(name):
                 if name in OTHERS:
                     finetune(run, name, self._objective(OTHERS[name]))
+                elif name in LONG:
+                    self.model(seed, "baseline")
+                    longer = replace(run.config.finetune, steps=LONGER * run.config.finetune.steps)
+                    longer_run = replace(run, config=replace(run.config, finetune=longer))
+                    finetune(longer_run, name, self._objective(LONG[name]))
                 elif name in SINGLE:
                     single_stage(run, name, self._objective(SINGLE[name]))
                 elif name in SEARCHED:
@@ -133,6 +144,14 @@ class Experiment:
             known[name] = all_scores(model, run.splits.test, run.device, f"test {name}, seed {seed}")
             write_json(known, path)
         return known[name]
+
+    def finished(self, seed: int) -> list[tuple[str, float | None]]:
+        """All models of a seed that are there, the baseline first, with the seconds that their stage took."""
+        run = self.run(seed)
+        run.log.close()
+        names = sorted(path.stem for path in run.checkpoint("baseline").parent.glob("*.pt") if path.suffixes == [".pt"])
+        names.sort(key=lambda name: name != "baseline")
+        return [(name, load_checkpoint(run.checkpoint(name)).get("seconds")) for name in names]
 
     def table(self, names: Sequence[str], key: str) -> np.ndarray:
         """One score of models (rows) and seeds (columns)."""

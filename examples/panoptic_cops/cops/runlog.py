@@ -40,6 +40,10 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is still held."""
         if self._writer is not None:
             self._writer.close()
 

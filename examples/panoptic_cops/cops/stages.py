@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -52,9 +53,10 @@ def pretrain(run: Run) -> None:
 
 def calibrate(run: Run, name: str, start: str = "baseline") -> None:
     """What calibration alone buys: scales and offsets of the costs by black-box search on the validation split."""
+    began = time.perf_counter()
     model = run.model(start)
     curve = search(model, run.splits.validation, run.device, run.config.finetune.search)
-    run.finish(name, model.state_dict(), curve=curve)
+    run.finish(name, model.state_dict(), curve=curve, seconds=time.perf_counter() - began)
 
 
 def finetune(run: Run, name: str, objective: Objective, start: str = "baseline") -> None:

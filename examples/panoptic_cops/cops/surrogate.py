@@ -91,7 +91,9 @@ class PanopticQualitySurrogate:
         eps = 0.1 if self.variant == "reference" else 0.0
         return (numerator[present] + eps) / (denominator[present] + eps)
 
-    def _image(self, intersection: Tensor, classes: Tensor, truth_classes: Tensor, area: Tensor) -> tuple[Tensor, Tensor]:
+    def _image(
+        self, intersection: Tensor, classes: Tensor, truth_classes: Tensor, area: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Numerator and denominator of eq. 6 for every class in one image, from overlaps (J, G) and true areas (G,)."""
         K = len(self.thresholds)
         predicted = intersection.sum(1)
@@ -125,7 +127,7 @@ class Overlaps(torch.autograd.Function):
         return shared
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:  # noqa: ARG004
         ctx.save_for_backward(inputs[1])
 
     @staticmethod

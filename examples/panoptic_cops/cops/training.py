@@ -6,6 +6,7 @@ Whatever is random in step t of a stage follows from (seed, stage, t) and the nu
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -105,15 +106,16 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
     """Train one stage, from where its last checkpoint stands; writes its result at its end."""
     last = run.checkpoint(f"{stage.name}.last")
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: poly(t, stage.steps, stage.warmup))
-    state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": []}
+    state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": [], "seconds": 0.0}
     if last.exists():
         content = load_checkpoint(last)
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
         scheduler.load_state_dict(content["scheduler"])
-        state = content["state"]
+        state |= content["state"]
     run.log.resume(stage.name, state["step"])
     numbers = range(state["step"], stage.steps)
+    began = time.perf_counter() - state["seconds"]
     with tqdm(
         total=stage.steps, initial=state["step"], desc=stage.name, unit="step", disable=parallel.rank() > 0
     ) as bar:
@@ -128,10 +130,11 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
             selected = stage.select_every is not None and (done or state["step"] % stage.select_every == 0)
             if selected:
                 _select(run, stage, model, state)
+            state["seconds"] = time.perf_counter() - began
             if (done or selected or state["step"] % run.config.save_every == 0) and parallel.rank() == 0:
                 save_atomically(_content(model, optimizer, scheduler, state), last)
     best = state["best"] if state["best"] is not None else model.state_dict()
-    run.finish(stage.name, best, curve=state["curve"])
+    run.finish(stage.name, best, curve=state["curve"], seconds=state["seconds"])
     if parallel.rank() == 0:
         last.unlink(missing_ok=True)
     parallel.wait()

@@ -133,15 +133,18 @@ def test_mean_gap_to_exact_is_below_a_tenth_of_a_percent():
     assert min(gaps) >= -1e-6
 
 
-def test_settling_joins_clusters_that_no_single_node_would_leave():
-    edges, costs = [(0, 1), (2, 3), (0, 2), (1, 3)], np.array([3.0, 3.0, 1.0, 1.0])
-    problem = make_problem(Graph(4, edges), np.zeros((4, 1)), costs, [0])
+def test_settling_joins_clusters_that_no_node_and_no_chain_would_leave():
+    pairs = [(i, j) for i in range(6) for j in range(i)]
+    edges = [*pairs, *((i + 6, j + 6) for i, j in pairs), *((i, i + 6) for i in range(6))]
+    costs = np.array([30.0] * 30 + [1.0] * 6)
+    problem = make_problem(Graph(12, edges), np.zeros((12, 1)), costs, [0])
     level = finest_level(problem)
-    labels = from_labels(np.zeros(4, np.int64), np.array([0, 0, 1, 1]), problem.partitionable)
-    assert level.move(labels) == 0
-    state = module.Incumbent(level, labels, np.empty(4, np.float32))
+    labels = from_labels(np.zeros(12, np.int64), np.arange(12) // 6, problem.partitionable)
+    losses = np.empty(12, np.float32)
+    assert level.move(labels, losses=losses) == level.chains(labels, losses) == 0
+    state = module.Incumbent(level, labels, losses)
     solution, whole = module._settle(problem, state, np.random.default_rng(0), Budget(1))
-    assert solution.edge_labels.tolist() == [0, 0, 0, 0]
+    assert not solution.edge_labels.any()
     assert whole.level.num_nodes == 1
 
 
@@ -254,3 +257,42 @@ def test_large_grids_need_no_adjacency_lists(monkeypatch, effort):
     graph = grid_graph((24, 30), [(0, 1), (1, 0), (2, 2)])
     multicut(graph, np.random.default_rng(0).normal(size=graph.num_edges), effort=effort)
     assert "csr" not in vars(graph)
+
+
+@pytest.mark.parametrize("init", [None, "alone"])
+def test_stars_with_more_leaves_than_a_pair_may_look_at(init):
+    """Every leaf is a cluster beside the centre's; the optimum cuts what is repulsive."""
+    n = 9000
+    edges = np.stack([np.zeros(n - 1, np.int64), np.arange(1, n)], axis=1)
+    costs = np.random.default_rng(0).normal(size=n - 1)
+    for solver in ("multilevel", "kernighan_lin"):
+        start = None if init is None else np.arange(n)
+        s = multicut(Graph(n, edges), costs, solver=solver, init=start)
+        assert s.objective == pytest.approx(costs[costs < 0].sum(), rel=1e-12)
+        assert s.edge_labels.tolist() == (costs < 0).astype(int).tolist()
+
+
+def test_kernighan_lin_changes_classes_with_pairs():
+    """From bad starts it ends no worse, feasible, and close to the optimum."""
+    gaps = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        n, edges, *costs = random_instance(rng, n=10, m=24, K=3)
+        graph = Graph(n, edges)
+        start = (rng.integers(0, 3, n), rng.integers(0, n, n))
+        s = amwc(graph, *costs, init=start, solver="kernighan_lin")
+        problem = make_problem(graph, *costs)
+        assert problem.violations(s.node_labels, s.edge_labels, s.clusters) == []
+        best = amwc(graph, *costs, solver="exact").objective
+        assert s.objective >= best - 1e-6
+        gaps.append((s.objective - best) / abs(best))
+    assert np.median(gaps) < 0.2
+
+
+@pytest.mark.parametrize("effort", [0, 1])
+def test_a_cluster_that_attracts_with_one_part_and_repels_with_another_is_taken_apart(effort):
+    """Found by search among 6,000 instances: a node that gains by joining one component of a cluster, not all of it."""
+    for seed in (5126, 5794):
+        graph, node_costs, edge_costs, _ = noisy_grid((8, 9), K=4, seed=seed)
+        costs = node_costs, edge_costs, np.array([True, True, True, False])
+        assert_local_optimum(graph, *costs, amwc(graph, *costs, effort=effort, seed=seed), effort > 0)

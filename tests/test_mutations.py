@@ -21,6 +21,7 @@ ESTIMATORS_TEST, LOSSES_TEST = "tests/test_estimators.py", "tests/test_losses.py
 MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/_labels.py"
 CONTRACTION, SEARCH = "diffcomb/solvers/_contraction.py", "diffcomb/solvers/_search.py"
 MOVING, GREEDY = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/greedy.py"
+CHAINS, PAIRS = "diffcomb/solvers/_chains.py", "diffcomb/solvers/_pair_moves.py"
 SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/segmenter.py", "tests/cops/test_parts.py"
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
 
@@ -58,6 +59,11 @@ MUTATIONS = [
     (MULTILEVEL, "        moves = whole.move(after)", "        moves = 0", "tests/test_multilevel.py", "settling"),
     (LABELS, "if image[new] != old:", "if False:", "tests/test_solver_parts.py", "changed"),
     (CONTRACTION, "if known else np.inf", "if known else 0.0", "tests/test_solver_parts.py", "frontier"),
+    (CHAINS, "if gain > most:", "if True:", "tests/test_chains.py", "trace"),
+    (CHAINS, "cluster_class[a] = old_class", "pass", "tests/test_chains.py", "trace"),
+    (PAIRS, "own[j] += w if z[j] == z[i] else -w", "own[j] += w", "tests/test_solver_parts.py", "pair_updates"),
+    (PAIRS, "(1 if z[j] == old else -1)", "(-1 if z[j] == old else 1)", "tests/test_solver_parts.py", "pair_updates"),
+    (LABELS, "left[i] = component[i] != first[c]", "left[i] = 0", "tests/test_multilevel.py", "taken_apart"),
     (SEARCH, "if value < self.value - self.level.tolerance:", "if True:", "tests/test_multilevel.py", "effort"),
     (GREEDY, "if key < keys[e]:", "if False:", "tests/test_solvers.py", "popped"),
     (GREEDY, "costs[parallel] += costs[f]", "costs[parallel] -= costs[f]", "tests/test_solvers.py", "letter"),

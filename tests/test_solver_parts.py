@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import instances, noisy_grid
+from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, grid_graph, make_problem
 from diffcomb.solvers import _adjacency as adjacency_module
@@ -16,6 +16,7 @@ from diffcomb.solvers._blocks import block_groups
 from diffcomb.solvers._contraction import compact, connected_parts, contract, frontier, overlay
 from diffcomb.solvers._labels import Labels, changed_nodes, from_labels
 from diffcomb.solvers._level import finest_level
+from diffcomb.solvers._pair_moves import linked_clusters, new_scratch, update_pair
 from diffcomb.solvers._search import Search, combine, descend, natural, v_cycle
 
 
@@ -194,3 +195,37 @@ def test_ids_of_clusters_may_be_any_integers():
         assert labels.node_labels().tolist() == [0, 1, 1, 0]
         assert labels.z[1] == labels.z[2] == 1  # the class that is not partitionable
         assert labels.z[0] == labels.z[3] >= 2
+
+
+def test_pair_updates_gain_and_keep_lists_and_sums_up_to_date():
+    rng = np.random.default_rng(0)
+    improved = 0
+    for P in ([True, True], [True, False]):
+        n, edges, node_costs, edge_costs, _ = random_instance(rng, n=40, m=160, K=2)
+        level = finest_level(make_problem(Graph(n, edges), node_costs, edge_costs, np.array(P)))
+        labels = from_labels(rng.integers(0, 2, n), rng.integers(0, 6, n), np.array(P))
+        clusters, scratch = linked_clusters(level.adjacency, *labels), new_scratch(n)
+        costs = dense(level.adjacency, n)
+        degree = np.diff(level.adjacency.indptr)
+        for _ in range(60):
+            used = np.unique(clusters.z)
+            a, b = rng.choice(used, 2, replace=False)
+            before = level.value(labels)
+            moved = update_pair(level.adjacency, node_costs, clusters, scratch, a, b, 20, 1e-12)
+            assert level.value(labels) < before if moved else level.value(labels) == before
+            improved += moved
+            same = labels.z[:, None] == labels.z[None]
+            assert np.allclose(clusters.own, (costs * same).sum(1))
+            assert not scratch.state.any()
+            assert (scratch.place == -1).all()
+            for c in range(len(clusters.size)):
+                members = np.flatnonzero(labels.z == c)
+                listed, i, last = [], clusters.first[c], -1
+                while i >= 0:
+                    assert clusters.previous[i] == last
+                    listed.append(i)
+                    last, i = i, clusters.following[i]
+                assert sorted(listed) == members.tolist()
+                assert clusters.size[c] == len(members)
+                assert clusters.volume[c] == degree[members].sum()
+    assert improved > 10

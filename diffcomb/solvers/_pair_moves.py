@@ -1,8 +1,10 @@
 """Kernighan-Lin updates of one pair of clusters: the best prefix of a chain of moves, or a join.
 
 Within a pair only one number a node matters, what moving it to the other side gains, and a move changes it for
-the neighbours alone. The node to move next comes from a heap; a linear scan of the border in its place is what
-makes the published implementations take seconds on a large image.
+the neighbours alone. What holds a node in its own cluster is kept for all nodes, so that a pair takes time with the
+edges of its smaller cluster and of the nodes that move: the centre of a star has as many pairs as leaves. The node to
+move next comes from a heap; a linear scan of the border in its place is what makes the published implementations take
+seconds on a large image.
 """
 
 from __future__ import annotations
@@ -17,16 +19,25 @@ from ._adjacency import end, span
 from ._heap import heap_insert, heap_remove, heap_update
 
 OUTSIDE, FREE, MOVED = 0, 1, 2
+MIN_DEGREE = 4096  # nodes of a larger degree only move in pairs with a quarter as many edges
+MAX_UNLIKE = 64  # times as large: a cluster that does not take the class of the other one
 
 
 class Clusters(NamedTuple):
-    """A labelling whose clusters are linked lists: ``first[c]`` and ``following[i]``, -1 at their ends."""
+    """A labelling whose clusters are lists, doubly linked: ``first[c]``, ``following[i]``, ``previous[i]``, -1 at ends.
+
+    ``volume`` holds the half-edges of every cluster's members, ``own`` (n,) the costs of a node's edges within its
+    cluster.
+    """
 
     z: Array
     cluster_class: Array
     first: Array
     following: Array
+    previous: Array
     size: Array
+    volume: Array
+    own: Array
 
 
 class Scratch(NamedTuple):
@@ -40,18 +51,33 @@ class Scratch(NamedTuple):
     state: Array
 
 
-@njit
-def linked_clusters(z: Array, cluster_class: Array) -> Clusters:
+def linked_clusters(adjacency: Any, z: Array, cluster_class: Array) -> Clusters:
     """List the members of every cluster."""
-    num_ids = len(cluster_class)
-    first = np.full(num_ids, -1, np.int32)
-    following = np.full(len(z), -1, np.int32)
-    size = np.zeros(num_ids, np.int32)
+    n, num_ids = len(z), len(cluster_class)
+    # Made here and not in a kernel: numba 0.68 frees arrays of a named tuple that is built and used in one function.
+    clusters = Clusters(
+        z,
+        cluster_class,
+        np.full(num_ids, -1, np.int32),
+        np.full(n, -1, np.int32),
+        np.full(n, -1, np.int32),
+        np.zeros(num_ids, np.int32),
+        np.zeros(num_ids, np.int64),
+        np.zeros(n, np.float64),
+    )
+    _fill(adjacency, clusters)
+    return clusters
+
+
+@njit
+def _fill(adjacency: Any, clusters: Clusters) -> None:
+    z = clusters.z
     for i in range(len(z) - 1, -1, -1):
-        following[i] = first[z[i]]
-        first[z[i]] = i
-        size[z[i]] += 1
-    return Clusters(z, cluster_class, first, following, size)
+        _link(adjacency, clusters, i)
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            if z[end(adjacency, i, h)] == z[i]:
+                clusters.own[i] += adjacency.weights[h]
 
 
 @njit
@@ -68,59 +94,132 @@ def new_scratch(n: int) -> Scratch:
 
 
 @njit
-def _collect(
-    adjacency: Any, node_costs: Array, clusters: Clusters, scratch: Scratch, a: int, b: int
-) -> tuple[int, int, float, float]:
-    """List the nodes of both clusters, with the gains of moving them; those at the border enter the heap.
+def _link(adjacency: Any, clusters: Clusters, i: int) -> None:
+    """Put node i first in the list of its cluster."""
+    c = clusters.z[i]
+    after = clusters.first[c]
+    clusters.following[i], clusters.previous[i] = after, -1
+    if after >= 0:
+        clusters.previous[after] = i
+    clusters.first[c] = i
+    low, high = span(adjacency, i)
+    clusters.size[c] += 1
+    clusters.volume[c] += high - low
 
-    Returns the number of nodes, the size of the heap, and what joining everything in a, or in b, gains.
+
+@njit
+def _unlink(adjacency: Any, clusters: Clusters, i: int, c: int) -> None:
+    """Take node i out of the list of cluster c."""
+    before, after = clusters.previous[i], clusters.following[i]
+    if before >= 0:
+        clusters.following[before] = after
+    else:
+        clusters.first[c] = after
+    if after >= 0:
+        clusters.previous[after] = before
+    low, high = span(adjacency, i)
+    clusters.size[c] -= 1
+    clusters.volume[c] -= high - low
+
+
+@njit
+def _commit(adjacency: Any, clusters: Clusters, scratch: Scratch, count: int, a: int, b: int) -> None:
+    """Bring lists and sums up to date after ``scratch.chain[:count]`` went to the other of the two clusters."""
+    z, own, state = clusters.z, clusters.own, scratch.state
+    for t in range(count):
+        i = scratch.chain[t]
+        state[i] = MOVED
+        _unlink(adjacency, clusters, i, a if z[i] == b else b)
+        _link(adjacency, clusters, i)
+    for t in range(count):
+        i = scratch.chain[t]
+        own[i] = 0.0
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            w = np.float64(adjacency.weights[h])
+            if z[j] == z[i]:
+                own[i] += w
+            if state[j] != MOVED and (z[j] == a or z[j] == b):
+                own[j] += w if z[j] == z[i] else -w
+    for t in range(count):
+        state[scratch.chain[t]] = OUTSIDE
+
+
+@njit
+def _enter(node_costs: Array, clusters: Clusters, scratch: Scratch, count: int, i: int, to: int) -> int:
+    """Let node i take part, with what moving it to a class gains as if it had no edge there; returns the new count."""
+    costs = node_costs[i]
+    scratch.keys[i] = np.float64(costs[clusters.cluster_class[clusters.z[i]]]) - costs[to] - clusters.own[i]
+    scratch.state[i] = FREE
+    scratch.nodes[count] = i
+    return count + 1
+
+
+@njit
+def _collect(
+    adjacency: Any, node_costs: Array, clusters: Clusters, scratch: Scratch, large: int, small: int
+) -> tuple[int, int, float]:
+    """List the nodes of the small cluster and their neighbours in the large one; those at the border enter the heap.
+
+    Of an empty cluster everything in the other one is a neighbour. Returns the number of nodes, the size of the heap,
+    and the costs of all edges between the two.
     """
-    z, cluster_class = clusters.z, clusters.cluster_class
-    class_a, class_b = cluster_class[a], cluster_class[b]
+    z, keys = clusters.z, scratch.keys
+    to_large, to_small = clusters.cluster_class[large], clusters.cluster_class[small]
     count = 0
     size = 0
-    join_a = 0.0
-    join_b = 0.0
-    for side in range(2):
-        i = clusters.first[a] if side == 0 else clusters.first[b]
+    between = 0.0
+    if clusters.size[small] == 0:
+        i = clusters.first[large]
         while i >= 0:
-            to_a = 0.0
-            to_b = 0.0
-            border = clusters.size[b] == 0
-            low, high = span(adjacency, i)
-            for h in range(low, high):
-                c = z[end(adjacency, i, h)]
-                if c == a:
-                    to_a += adjacency.weights[h]
-                    border = border or side == 1
-                elif c == b:
-                    to_b += adjacency.weights[h]
-                    border = border or side == 0
-            from_a_to_b = to_b - to_a + node_costs[i, class_a] - node_costs[i, class_b]
-            if side == 0:
-                join_a += to_b
-                join_b += to_b + node_costs[i, class_a] - node_costs[i, class_b]
-            else:
-                join_a += node_costs[i, class_b] - node_costs[i, class_a]
-            scratch.keys[i] = from_a_to_b if side == 0 else -from_a_to_b
-            scratch.state[i] = FREE
-            scratch.nodes[count] = i
-            count += 1
-            if border:
-                size = heap_insert(scratch.heap, scratch.place, scratch.keys, size, i)
+            count = _enter(node_costs, clusters, scratch, count, i, to_small)
             i = clusters.following[i]
-    return count, size, join_a, join_b
+    i = clusters.first[small]
+    while i >= 0:
+        count = _enter(node_costs, clusters, scratch, count, i, to_large)
+        border = False
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            if z[j] == large:
+                if scratch.state[j] == OUTSIDE:
+                    count = _enter(node_costs, clusters, scratch, count, j, to_small)
+                w = np.float64(adjacency.weights[h])
+                keys[j] += w
+                keys[i] += w
+                between += w
+                border = True
+        if border:
+            size = heap_insert(scratch.heap, scratch.place, keys, size, i)
+        i = clusters.following[i]
+    for t in range(count):
+        i = scratch.nodes[t]
+        if z[i] == large:
+            size = heap_insert(scratch.heap, scratch.place, keys, size, i)
+    return count, size, between
 
 
 @njit
 def _chain_of_moves(
-    adjacency: Any, z: Array, scratch: Scratch, size: int, a: int, b: int, patience: int, tolerance: float
-) -> tuple[int, float]:
+    adjacency: Any,
+    node_costs: Array,
+    clusters: Clusters,
+    scratch: Scratch,
+    count: int,
+    size: int,
+    a: int,
+    b: int,
+    patience: int,
+    tolerance: float,
+) -> tuple[int, int, float]:
     """Move the best free node again and again, also at a loss; undo all after the best point.
 
-    Stops `patience` moves after the last best point. Returns how many moves stand and what they gain.
+    Stops `patience` moves after the last best point. Returns how many nodes take part now, how many moves stand, and
+    what they gain.
     """
-    keys, state = scratch.keys, scratch.state
+    z, keys, state, chain = clusters.z, scratch.keys, scratch.state, scratch.chain
+    limit = MIN_DEGREE + 4 * min(clusters.volume[a], clusters.volume[b])
     gain = 0.0
     best = tolerance
     best_length = 0
@@ -128,31 +227,49 @@ def _chain_of_moves(
     while size > 0 and length - best_length < patience:
         i = scratch.heap[0]
         size = heap_remove(scratch.heap, scratch.place, keys, size, i)
+        low, high = span(adjacency, i)
+        if high - low > limit:
+            continue
         gain += keys[i]
         state[i] = MOVED
         old = z[i]
         z[i] = b if old == a else a
-        scratch.chain[length] = i
+        chain[length] = i
         length += 1
         if gain > best:
             best = gain
             best_length = length
-        low, high = span(adjacency, i)
         for h in range(low, high):
             j = end(adjacency, i, h)
-            if state[j] != FREE:
+            if state[j] == MOVED or (z[j] != a and z[j] != b):
                 continue
+            if state[j] == OUTSIDE:
+                count = _enter(node_costs, clusters, scratch, count, j, clusters.cluster_class[a if z[j] == b else b])
+                # Its sums are those of before this move, of which only the edge to i counts.
             keys[j] += 2 * np.float64(adjacency.weights[h]) * (1 if z[j] == old else -1)
             if scratch.place[j] < 0:
                 size = heap_insert(scratch.heap, scratch.place, keys, size, j)
             else:
                 heap_update(scratch.heap, scratch.place, keys, size, j)
     for t in range(best_length, length):
-        i = scratch.chain[t]
+        i = chain[t]
         z[i] = b if z[i] == a else a
     for t in range(size):
         scratch.place[scratch.heap[t]] = -1
-    return best_length, best
+    return count, best_length, best
+
+
+@njit
+def _class_change(node_costs: Array, clusters: Clusters, c: int, to: int) -> float:
+    """What giving all of cluster c another class gains in node costs."""
+    here = clusters.cluster_class[c]
+    gain = 0.0
+    if here != to:
+        i = clusters.first[c]
+        while i >= 0:
+            gain += np.float64(node_costs[i, here]) - node_costs[i, to]
+            i = clusters.following[i]
+    return gain
 
 
 @njit
@@ -166,24 +283,33 @@ def update_pair(
     patience: int,
     tolerance: float,
 ) -> bool:
-    """Do to clusters a and b whatever gains most: a chain of moves between them, or a join; b may be empty."""
-    z = clusters.z
-    splits = clusters.size[b] == 0
-    count, size, join_a, join_b = _collect(adjacency, node_costs, clusters, scratch, a, b)
-    length, gain = _chain_of_moves(adjacency, z, scratch, size, a, b, patience, tolerance)
+    """Do to clusters a and b whatever gains most: a chain of moves between them, or a join; one may be empty."""
+    z, size, cluster_class = clusters.z, clusters.size, clusters.cluster_class
+    small = b if size[b] == 0 or clusters.volume[b] <= clusters.volume[a] else a
+    large = a if small == b else b
+    count, heap_size, between = _collect(adjacency, node_costs, clusters, scratch, large, small)
+    into_large = between + _class_change(node_costs, clusters, small, cluster_class[large])
+    into_small = into_large
+    if cluster_class[small] != cluster_class[large]:
+        into_small = -np.inf
+        if size[large] <= MAX_UNLIKE * size[small]:
+            into_small = between + _class_change(node_costs, clusters, large, cluster_class[small])
+    count, length, gain = _chain_of_moves(
+        adjacency, node_costs, clusters, scratch, count, heap_size, a, b, patience, tolerance
+    )
     for t in range(count):
         scratch.state[scratch.nodes[t]] = OUTSIDE
-    if not splits and max(join_a, join_b) > gain:
-        target = a if join_a >= join_b else b
-        for t in range(count):
-            z[scratch.nodes[t]] = target
-    elif length == 0:
-        return False
-    clusters.first[a] = clusters.first[b] = -1
-    clusters.size[a] = clusters.size[b] = 0
-    for t in range(count - 1, -1, -1):
-        i = scratch.nodes[t]
-        clusters.following[i] = clusters.first[z[i]]
-        clusters.first[z[i]] = i
-        clusters.size[z[i]] += 1
-    return True
+    if size[small] > 0 and max(into_large, into_small) > gain:
+        for t in range(length):  # the join stands in the place of the chain
+            i = scratch.chain[t]
+            z[i] = b if z[i] == a else a
+        moving, target = (small, large) if into_large >= into_small else (large, small)
+        length = 0
+        i = clusters.first[moving]
+        while i >= 0:
+            scratch.chain[length] = i
+            length += 1
+            z[i] = target
+            i = clusters.following[i]
+    _commit(adjacency, clusters, scratch, length, a, b)
+    return length > 0

@@ -24,7 +24,7 @@ from .multilevel import multilevel
 
 PATIENCE = 20  # moves without a gain after which a chain ends, doubled with every unit of effort
 MAX_ROUNDS = 100
-CHUNK = 2**20  # nodes that pairs list between two looks at the clock
+CHUNK = 2**22  # half-edges that pairs look at between two looks at the clock
 
 
 def kernighan_lin(
@@ -45,8 +45,8 @@ def kernighan_lin(
     Returns
     -------
     Solution
-        Never worse than where it began. A pair takes time with the edges of both its clusters, a move O(log n) more;
-        a cluster with very many neighbours (the centre of a star) is listed once for each of them.
+        Never worse than where it began. A pair takes time with the edges of its smaller cluster and of the nodes that
+        move, a move O(log n) more.
     """
     n = problem.graph.num_nodes
     if init is None or n == 0:
@@ -56,7 +56,7 @@ def kernighan_lin(
             return start
     level = finest_level(problem)
     labels = from_labels(*init, problem.partitionable)
-    clusters, scratch = linked_clusters(*labels), new_scratch(n)
+    clusters, scratch = linked_clusters(level.adjacency, *labels), new_scratch(n)
     active = clusters.size > 0
     for _ in range(MAX_ROUNDS):
         changed = np.zeros_like(active)
@@ -133,7 +133,7 @@ def _round(
                 continue
             if active[b] and b < a and b != empty:
                 continue  # b has met a already
-            work += clusters.size[a] + clusters.size[b]
+            work += min(clusters.volume[a], clusters.volume[b]) + 16
             if update_pair(adjacency, node_costs, clusters, scratch, a, b, patience, tolerance):
                 changed[a] = changed[b] = True
                 for c in range(2):

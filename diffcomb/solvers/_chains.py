@@ -4,6 +4,8 @@ Where two neighbours want to move together, or to change places, neither gains a
 single moves keeps both. A chain starts at every node that would lose little; it moves where it loses least, or into a
 cluster of its own, and then of the neighbours that the moves before may have made movable always the one that gains
 most follows (Glover 1996; with its best prefix as in Kernighan and Lin 1970, but to any cluster).
+
+Scratch is plain arrays: numba 0.68 may free the arrays of a named tuple that is built and used in one kernel.
 """
 
 from __future__ import annotations

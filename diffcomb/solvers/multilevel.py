@@ -6,8 +6,8 @@
 2. *Rounds.* Most nodes are settled by then. Those that would lose least by moving stay single nodes, all others
    contract to pieces of their clusters; on that small kernel a :class:`Search` runs, and what it changes is
    refined in the full graph. Graphs below ``KERNEL_NODES`` nodes are their own kernel.
-3. *Settling.* Whole connected clusters are the nodes of a last level; joins and changes of class of whole
-   clusters alternate with moves of single nodes until neither gains.
+3. *Settling.* Ejection chains; then whole connected clusters are the nodes of a last level. Joins and changes of
+   class of whole clusters alternate with chains and moves of single nodes until nothing gains.
 
 A warm start skips the descent and begins with local moving from the given labelling, hence is never worse than it.
 """
@@ -35,7 +35,7 @@ KERNEL_HALF_EDGES = 3 * 2**16  # and as many as have so many half-edges
 MAX_PIECES = 2048  # of the first kernel: the first level of the descent with at most so many nodes
 MAX_COARSE = 512  # the first level of the descent with at most so many nodes is searched whole
 ROUND = ("anneal", "cycle", "melt", "restart")
-KERNEL_ROUND = ("restart",)
+KERNEL_ROUND = ("restart",)  # what annealing and V-cycles find among these nodes, chains find for less
 NEAR = 0.004  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
 NEAR_IF_SMALL = 0.02  # the same for graphs that are searched whole
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something

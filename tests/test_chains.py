@@ -39,7 +39,7 @@ def test_two_nodes_that_must_move_together(edges, costs, before, after):
     n = len(before)
     level, labels, losses, moves = settled(edges, np.zeros((n, 1)), np.array(costs), [0], np.zeros(n, int), before)
     assert moves == 0
-    assert level.chains(labels, losses) > 0
+    assert level.chains(labels, losses, np.zeros(len(losses), np.float32)) > 0
     assert same_partition(labels.z.tolist(), after)
 
 
@@ -48,7 +48,7 @@ def test_two_nodes_that_must_change_places():
     level, labels, losses, moves = settled([(0, 1)], node_costs, np.array([-2.0]), [], [1, 0], [0, 0])
     assert moves == 0
     assert level.value(labels) == 0
-    assert level.chains(labels, losses) == 1
+    assert level.chains(labels, losses, np.zeros(len(losses), np.float32)) == 1
     assert labels.node_labels().tolist() == [0, 1]
     assert level.value(labels) == -2
 
@@ -86,7 +86,7 @@ def test_after_chains_no_single_move_gains(seed):
     _, edges, *rest = random_instance(np.random.default_rng(seed), n=14, m=40)
     n = len(rest[0])
     level, labels, losses, _ = settled(edges, *rest, np.zeros(n, int), np.arange(n))
-    level.chains(labels, losses)
+    level.chains(labels, losses, np.zeros(len(losses), np.float32))
     assert level.move(labels) == 0
 
 
@@ -98,7 +98,7 @@ def test_chains_find_what_single_moves_miss():
         best = amwc(Graph(n, edges), *rest, solver="exact").objective
         level, labels, losses, _ = settled(edges, *rest, np.zeros(n, int), np.arange(n))
         missed[0] += level.value(labels) > best + 1e-6
-        level.chains(labels, losses)
+        level.chains(labels, losses, np.zeros(len(losses), np.float32))
         missed[1] += level.value(labels) > best + 1e-6
         assert level.value(labels) >= best - 1e-6
     assert missed[1] < 0.8 * missed[0]

@@ -141,7 +141,7 @@ def test_settling_joins_clusters_that_no_node_and_no_chain_would_leave():
     level = finest_level(problem)
     labels = from_labels(np.zeros(12, np.int64), np.arange(12) // 6, problem.partitionable)
     losses = np.empty(12, np.float32)
-    assert level.move(labels, losses=losses) == level.chains(labels, losses) == 0
+    assert level.move(labels, losses=losses) == level.chains(labels, losses, np.zeros(len(losses), np.float32)) == 0
     state = module.Incumbent(level, labels, losses)
     solution, whole = module._settle(problem, state, np.random.default_rng(0), Budget(1))
     assert not solution.edge_labels.any()
@@ -296,3 +296,34 @@ def test_a_cluster_that_attracts_with_one_part_and_repels_with_another_is_taken_
         graph, node_costs, edge_costs, _ = noisy_grid((8, 9), K=4, seed=seed)
         costs = node_costs, edge_costs, np.array([True, True, True, False])
         assert_local_optimum(graph, *costs, amwc(graph, *costs, effort=effort, seed=seed), effort > 0)
+
+
+def test_losses_bound_what_nodes_lose_whatever_the_class_they_are_in():
+    """Weak edges and class costs: nodes whose cheapest class is their own, next to nodes that change theirs."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        side = int(rng.integers(6, 16))
+        graph = grid_graph((side, side), [(0, 1), (1, 0)] + [(2, 2)] * (seed % 2))
+        node_costs, edge_costs = rng.normal(size=(side * side, 3)), rng.normal(size=graph.num_edges)
+        P = np.array([seed % 3 == 0, False, False])
+        s = amwc(graph, node_costs, edge_costs, P)
+        level = finest_level(make_problem(graph, node_costs, edge_costs, P))
+        assert level.move(from_labels(s.node_labels, s.clusters, P)) == 0
+
+
+def test_a_hub_that_every_leaf_could_take_along():
+    """Chains from all leaves must not look at the hub's edges again and again: 10,000 leaves are 10^8 of those."""
+    n = 10_000
+    edges = np.array([(0, i) for i in range(1, n)])
+    node_costs = np.zeros((n, 2))
+    node_costs[1], node_costs[2] = [0, 50], [50, 0]
+    node_costs[3:, 0] = np.where(np.arange(n - 3) % 2, 0.4, 0.0)
+    node_costs[3:, 1] = 0.4 - node_costs[3:, 0]
+    costs = np.where(np.arange(n - 1) < 2, 20.0, 1.0)
+    s = amwc(Graph(n, edges), node_costs, costs, [0, 1])
+    assert s.objective == pytest.approx(20 + node_costs[3:, 0].sum())
+
+
+def test_costs_near_the_largest_float32_are_no_overflow():
+    s = multicut([(0, 1), (1, 2), (2, 3)], np.array([2e38, -2e38, 2e38], np.float32))
+    assert s.edge_labels.tolist() == [0, 1, 0]

@@ -123,16 +123,23 @@ def test_frontier_is_the_changed_groups_and_the_neighbours_that_they_reach(monke
     rng = np.random.default_rng(0)
     group = rng.integers(0, 50, graph.num_nodes).astype(np.int32)
     costs = np.abs(dense(level.adjacency, graph.num_nodes))
-    losses = rng.exponential(1, graph.num_nodes).astype(np.float32)
+    losses, none = rng.exponential(1, graph.num_nodes).astype(np.float32), np.empty(0, np.float32)
     for number in (1, 2):
         changed = np.int8(number) * (rng.random(50) < 0.1).astype(np.int8)
         inside = changed[group] > 0
         neighbours = (costs[:, inside] != 0).any(1)
         expected = np.flatnonzero(inside | neighbours)
-        assert frontier(level.adjacency, group, changed, np.empty(0, np.float32)).tolist() == expected.tolist()
+        assert frontier(level.adjacency, group, changed, none, none).tolist() == expected.tolist()
         if number == 1:
             expected = np.flatnonzero(inside | (neighbours & (2 * costs[:, inside].sum(1) >= losses)))
-        assert frontier(level.adjacency, group, changed, losses).tolist() == expected.tolist()
+        reached = np.zeros(graph.num_nodes, np.float32)
+        assert frontier(level.adjacency, group, changed, losses, reached).tolist() == expected.tolist()
+        assert not reached[expected].any()
+        for _ in range(20):  # what is left out comes back once enough has changed
+            listed = frontier(level.adjacency, group, changed, losses, reached)
+        if number == 1:
+            assert np.isin(np.flatnonzero(reached > 0), listed, invert=True).all()
+            assert (reached < losses).all()
 
 
 def test_changed_nodes_tell_a_class_from_a_cluster():

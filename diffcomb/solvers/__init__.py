@@ -21,7 +21,7 @@ from ._budget import Budget
 from ._local_moving import local_moving
 from .greedy import greedy
 from .kernighan_lin import kernighan_lin
-from .multilevel import multilevel
+from .multilevel import is_searched_whole, multilevel
 
 
 class Solver(Protocol):
@@ -56,9 +56,9 @@ def get_solver(name: str) -> Solver:
     return SOLVERS[name]
 
 
-def prepare(graph: Graph) -> None:
-    """Build what solvers cache of a graph, so that threads need not."""
-    if not takes_stencil(graph):
+def prepare(graph: Graph, searches: bool = True) -> None:
+    """Build what solvers cache of a graph, so that threads need not; `searches` is false for effort 0."""
+    if not takes_stencil(graph) or (searches and is_searched_whole(graph)):
         _ = graph.csr
 
 

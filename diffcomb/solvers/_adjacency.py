@@ -18,7 +18,7 @@ from ..graph import Graph, GridGraph
 from ..problem import Problem
 
 MIN_PART = 2**14  # edges that are worth a thread
-MIN_STENCIL_NODES = 513  # smaller grids are searched whole, for which kernels are compiled for rows only
+MIN_STENCIL_NODES = 513  # searches need lists, and so small a grid is nothing but searched
 MIN_STENCIL_USE = 0.5  # a grid that fills less of its slots (an offset nearly as long as the grid) takes rows
 
 

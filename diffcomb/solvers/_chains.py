@@ -21,6 +21,7 @@ from ._local_moving import RELATIVE_TOLERANCE, free_ids, gather, max_degree, sec
 
 MAX_CHAIN = 24  # moves of a chain
 MAX_WAITING = 16  # neighbours that may follow
+MAX_WORK = 16  # passes over the graph that all chains may take: hubs could follow every leaf
 PATIENCE = 3  # moves after the best prefix with which a chain ends
 
 
@@ -56,7 +57,7 @@ def eject(costs: Costs, z: Array, cluster_class: Array, starts: Array, losses: A
 
     Notes
     -----
-    A chain looks at a handful of nodes, each in O(degree); all chains of an image take less than one pass over it.
+    A chain looks at a handful of nodes, each in O(degree). No chain begins once they have taken O(n + m).
     """
     adjacency = costs.adjacency
     node_costs = costs.node_costs
@@ -78,7 +79,10 @@ def eject(costs: Costs, z: Array, cluster_class: Array, starts: Array, losses: A
     old_class = np.empty(MAX_CHAIN, np.int32)
     seen = np.full(n, -1, np.int32)  # the last chain in which a node moved or waited
     standing = 0
+    work = MAX_WORK * (len(adjacency.weights) + n)
     for number in range(len(starts)):
+        if work < 0:
+            break
         seen[starts[number]] = number
         waiting[0] = starts[number]
         known[0] = False
@@ -92,6 +96,8 @@ def eject(costs: Costs, z: Array, cluster_class: Array, starts: Array, losses: A
             for t in range(num_waiting):
                 if not known[t]:
                     i = waiting[t]
+                    low, high = span(adjacency, i)
+                    work -= high - low
                     count = gather(adjacency, i, z, sums, touched)
                     a = z[i]
                     alone = size[a] == 1 and a >= num_classes

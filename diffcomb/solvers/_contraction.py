@@ -164,7 +164,7 @@ def connected_parts(adjacency: Any, z: Array) -> Array:
 
 
 @njit
-def frontier(adjacency: Any, group: Array, changed: Array, losses: Array) -> Array:
+def frontier(adjacency: Any, group: Array, changed: Array, losses: Array, reached: Array) -> Array:
     """The members of the changed groups and those of their neighbours that may want to move because of them.
 
     Parameters
@@ -172,8 +172,10 @@ def frontier(adjacency: Any, group: Array, changed: Array, losses: Array) -> Arr
     changed : int8 array
         Of every group: 0 if it is where it was, 1 if it went to another cluster, 2 if the class of its cluster changed.
     losses : float32 array, shape (n,) or (0,)
-        At least what each node would have lost by moving before the change; where negative, nothing is known. Empty if
-        all neighbours are to be listed.
+        At least what each node would have lost by a move when it was visited last; where negative, nothing is known.
+        Empty if all neighbours are to be listed.
+    reached : float32 array, shape (n,) or (0,)
+        How much of that later changes may have taken; brought up to date.
 
     Returns
     -------
@@ -194,7 +196,14 @@ def frontier(adjacency: Any, group: Array, changed: Array, losses: Array) -> Arr
     found = np.empty(n, np.int32)
     count = 0
     for i in range(n):
-        if reach[i] > 0 and (len(losses) == 0 or reach[i] >= losses[i] * _ROUNDING):
-            found[count] = i
-            count += 1
+        if reach[i] > 0:
+            if len(losses) == 0:
+                found[count] = i
+                count += 1
+            elif reach[i] + reached[i] >= losses[i] * _ROUNDING:
+                reached[i] = 0.0
+                found[count] = i
+                count += 1
+            else:
+                reached[i] += reach[i]
     return found[:count].copy()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,12 +12,13 @@ import numpy as np
 from .._arrays import Array
 from .._threads import thread_ranges
 from ..problem import Problem
-from ._adjacency import Rows, adjacency_of, rows_of
+from ._adjacency import Rows, Stencil, adjacency_of, rows_of
 from ._annealing import anneal
 from ._chains import Costs, eject
 from ._contraction import contract, frontier
 from ._labels import Labels
 from ._local_moving import (
+    MOST,
     RELATIVE_TOLERANCE,
     cheapest_classes_of,
     find_movers,
@@ -126,32 +129,39 @@ class Level:
         """One sweep for each temperature, in place."""
         anneal(self.adjacency, self.node_costs, self.best, self.partitionable, *labels, temperatures, seed)
 
-    def chains(self, labels: Labels, losses: Array) -> int:
-        """Ejection chains until none gains, in place; returns how many did.
+    def chains(self, labels: Labels, losses: Array, reached: Array, spent: Callable[[], bool] = lambda: False) -> int:
+        """Ejection chains of either kind until none gains, in place; returns how many did.
 
-        `losses`, float32 (n,), as local moving left them; they are kept up to date.
+        `losses`, float32 (n,), as local moving left them, and `reached`, see `frontier`, are kept up to date. No pass
+        begins once `spent` says so.
         """
         unit = self.typical_cost()
+        limit = min(CHAIN_STARTS * unit, MOST)
         costs = Costs(self.adjacency, self.node_costs, self.best, self.partitionable, self.tolerance)
         everything = np.arange(self.num_nodes, dtype=np.int32)
         total = 0
         for alone in (False, True):
             near = everything
             for _ in range(MAX_PASSES):
-                starts = near[np.abs(losses[near]) <= CHAIN_STARTS * unit]
+                if spent():
+                    return total
+                starts = near[np.abs(losses[near]) <= limit]
                 changed = np.zeros(self.num_nodes, np.int8)
                 found = eject(costs, *labels, starts, losses, CHAIN_SLACK * unit, alone, changed)
                 if not found:
                     break
                 total += found
-                near = self.frontier(everything, changed, losses)
+                near = self.frontier(everything, changed, losses, reached)
                 self.move(labels, near, losses)
         return total
 
     def typical_cost(self) -> float:
         """The median absolute cost of an edge that is not 0, from a sample."""
         weights = self.adjacency.weights
-        sample = np.abs(weights[:: -(-len(weights) // SAMPLE) or 1].astype(np.float64))
+        step = -(-len(weights) // SAMPLE) or 1
+        while isinstance(self.adjacency, Stencil) and math.gcd(step, len(self.adjacency.shifts)) > 1:
+            step += 1  # else only some of the offsets are seen
+        sample = np.abs(weights[::step].astype(np.float64))
         sample = sample[sample > 0]
         return float(np.partition(sample, len(sample) // 2)[len(sample) // 2]) if len(sample) else 0.0
 
@@ -159,9 +169,9 @@ class Level:
         """Cluster the nodes within the fences by their edge costs alone; returns an id < n for each node."""
         return pieces(self.adjacency, fence, order, self.tolerance)
 
-    def frontier(self, group: Array, changed: Array, losses: Array) -> Array:
+    def frontier(self, group: Array, changed: Array, losses: Array, reached: Array) -> Array:
         """The members of the changed groups, and those of their neighbours that may want to move because of them."""
-        return frontier(self.adjacency, group, changed, losses)
+        return frontier(self.adjacency, group, changed, losses, reached)
 
     def value(self, labels: Labels) -> float:
         """The objective of a labelling."""

@@ -21,6 +21,7 @@ from ._adjacency import end, span
 from ._label_costs import cheapest, cost
 
 RELATIVE_TOLERANCE = 1e-12
+MOST = 3e38  # losses are float32: larger ones are as good as this
 MAX_VISITS = 64  # of a node, on average; a few are usual
 
 
@@ -148,6 +149,16 @@ def second_choice(
     return score, target, k
 
 
+@inlined
+def with_other_classes(loss: float, partitionable: bool, alone: bool, own: float) -> float:
+    """What a node in its cheapest class loses at least, from the loss of its second choice and its edges inside.
+
+    `second_choice` leaves out all classes but the cheapest. Another one is open to the node at the price of those edges
+    and of the difference in class costs. Of a node alone the edges say nothing; then it is minus the loss.
+    """
+    return -abs(loss) if alone else (loss if partitionable else min(loss, own))
+
+
 @njit
 def find_movers(
     adjacency: Any,
@@ -177,13 +188,16 @@ def find_movers(
         a = z[i]
         alone = size[a] == 1 and a >= num_classes
         gain, _, _ = second_choice(node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count)
-        here = sums[a] - cost(node_costs, i, cluster_class[a])
+        own = sums[a]
+        here = own - cost(node_costs, i, cluster_class[a])
         noise = tolerance + RELATIVE_TOLERANCE * (abs(gain) + abs(here))
         gain -= here
         for s in range(count):
             sums[touched[s]] = 0.0
         if len(losses) > 0:
-            losses[i] = -gain
+            losses[i] = min(-gain, MOST)
+            if num_classes > 1 and best[i] == cluster_class[a]:
+                losses[i] = with_other_classes(losses[i], partitionable[best[i]], alone, own)
         moves[t] = noise < gain < np.inf
 
 
@@ -220,9 +234,8 @@ def local_moving(
     tolerance : float
         Gains up to this, and up to 1e-12 of what is compared, are rounding noise.
     losses : float32 array, shape (n,) or (0,)
-        If not empty, takes for every visited node what its second choice would have cost at its last visit, so that it
-        loses no less by any move now. Of a node that moved there, it is minus what that gained: its second choice is
-        then at least as good as the place that it left.
+        If not empty, takes for every visited node what it would have lost by any move at its last visit, at least. A
+        negative number says that nothing is known: of a node that moved there, it is minus what that gained.
     """
     n = len(z)
     num_classes = len(partitionable)
@@ -248,13 +261,16 @@ def local_moving(
         gain, target, k = second_choice(
             node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count
         )
-        here = sums[a] - cost(node_costs, i, cluster_class[a])
+        own = sums[a]
+        here = own - cost(node_costs, i, cluster_class[a])
         noise = tolerance + RELATIVE_TOLERANCE * (abs(gain) + abs(here))
         gain -= here
         for t in range(count):
             sums[touched[t]] = 0.0
         if len(losses) > 0:
-            losses[i] = -gain
+            losses[i] = min(-gain, MOST)
+            if num_classes > 1 and best[i] == cluster_class[a]:
+                losses[i] = with_other_classes(losses[i], partitionable[best[i]], alone, own)
         if not noise < gain < np.inf:
             continue
         moves += 1

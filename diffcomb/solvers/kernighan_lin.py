@@ -46,7 +46,8 @@ def kernighan_lin(
     -------
     Solution
         Never worse than where it began. A pair takes time with the edges of its smaller cluster and of the nodes that
-        move, a move O(log n) more.
+        move, a move O(log n) more; a split looks at every node of its cluster, a change of class at each of up to 64
+        times as many nodes as the smaller cluster has.
     """
     n = problem.graph.num_nodes
     if init is None or n == 0:
@@ -134,6 +135,8 @@ def _round(
             if active[b] and b < a and b != empty:
                 continue  # b has met a already
             work += min(clusters.volume[a], clusters.volume[b]) + 16
+            if b == empty:
+                work += clusters.size[a]
             if update_pair(adjacency, node_costs, clusters, scratch, a, b, patience, tolerance):
                 changed[a] = changed[b] = True
                 for c in range(2):

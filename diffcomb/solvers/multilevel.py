@@ -15,12 +15,12 @@ A warm start skips the descent and begins with local moving from the given label
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .._arrays import Array
-from ..graph import GridGraph
+from ..graph import Graph, GridGraph
 from ..problem import Problem, Solution, cut_components, make_solution, solution_of_components
 from ._blocks import block_groups
 from ._budget import Budget
@@ -49,16 +49,22 @@ class Incumbent:
     Attributes
     ----------
     losses : float32 array, shape (n,)
-        What moving each node to its second choice would cost at least; small where the labelling is undecided. Of a
-        node that has just moved, minus what that gained.
+        As local moving leaves them: what each node loses at least by a move, small where the labelling is undecided.
     pieces : int32 array, shape (n,), optional
         A partition of the nodes that is finer than clusters need to be.
+    reached : float32 array, shape (n,)
+        How much of the losses changes since then may have taken.
     """
 
     level: Level
     labels: Labels
     losses: Array
     pieces: Array | None = None
+    reached: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing has changed yet."""
+        self.reached = np.zeros(len(self.losses), np.float32)
 
 
 def multilevel(
@@ -161,17 +167,28 @@ def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: B
     return Incumbent(level, refine(levels[: coarse + 1], groups[:coarse], labels, losses), losses, pieces)
 
 
+def _kernel_size(num_nodes: int, half_edges: int) -> float:
+    return max(num_nodes * KERNEL_SHARE, KERNEL_NODES, num_nodes * KERNEL_HALF_EDGES / max(half_edges, 1))
+
+
+def is_searched_whole(graph: Graph) -> bool:
+    """Whether the first round searches all nodes; kernels that search are compiled for adjacency lists only."""
+    return _kernel_size(graph.num_nodes, 2 * graph.num_edges) >= graph.num_nodes
+
+
 def _search_kernel(problem: Problem, state: Incumbent, round_: int, rng: np.random.Generator, budget: Budget) -> None:
     """One round: search among the undecided nodes and the pieces of the others, refine the whole graph."""
     level, labels = state.level, state.labels
     n = level.num_nodes
     half_edges = len(level.adjacency.weights)
-    size = int(max(n * KERNEL_SHARE, KERNEL_NODES, n * KERNEL_HALF_EDGES / max(half_edges, 1)) * 2 ** min(round_, 40))
+    size = int(_kernel_size(n, half_edges) * 2 ** min(round_, 40))
     repeats = min(max(KERNEL_HALF_EDGES // max(half_edges, 1), 1), MAX_REPEATS)
     if size >= n:
         search = Search(level.in_rows(problem), labels, rng)
         budget.run(search, ROUND, repeats, patience=min(max(TINY_HALF_EDGES // max(half_edges, 1), 1), 4))
         state.labels = search.labels
+        level.move(state.labels, losses=state.losses)
+        state.reached[:] = 0
         return
     group, count = _kernel_groups(state, size)
     kernel = level.contract(group, count)
@@ -181,7 +198,7 @@ def _search_kernel(problem: Problem, state: Incumbent, round_: int, rng: np.rand
     after = move_clusters(kernel, search.labels)  # here it is cheaper than in the full graph
     changed = _changed(before, after, group, level.num_classes)
     state.labels = project(after, group, level.num_classes)
-    level.move(state.labels, level.frontier(group, changed, state.losses), state.losses)
+    level.move(state.labels, level.frontier(group, changed, state.losses, state.reached), state.losses)
 
 
 def _kernel_groups(state: Incumbent, size: int) -> tuple[Array, int]:
@@ -209,7 +226,8 @@ def _connect(problem: Problem, state: Incumbent) -> tuple[Array, Array]:
         if not left.any():
             return y, component
         state.labels = Labels(*labels)
-        nodes = level.frontier(np.arange(level.num_nodes, dtype=np.int32), left, state.losses)
+        everything = np.arange(level.num_nodes, dtype=np.int32)
+        nodes = level.frontier(everything, left, state.losses, state.reached)
         if level.move(state.labels, nodes, state.losses) == 0:
             return y, component
 
@@ -222,7 +240,7 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
     level, K = state.level, state.level.num_classes
     best = None
     while True:
-        level.chains(state.labels, state.losses)
+        level.chains(state.labels, state.losses, state.reached, budget.spent)
         y, component = _connect(problem, state)
         labels = state.labels
         group, count = compact(component, level.num_nodes)
@@ -241,7 +259,8 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
         if moves == 0:
             return best
         state.labels = project(after, group, K)
-        level.move(state.labels, level.frontier(group, _changed(before, after, group, K), state.losses), state.losses)
+        changed = _changed(before, after, group, K)
+        level.move(state.labels, level.frontier(group, changed, state.losses, state.reached), state.losses)
 
 
 def _changed(before: Labels, after: Labels, group: Array, num_classes: int) -> Array:

@@ -119,3 +119,14 @@ def test_matching_is_the_best_of_all_matchings():
 def test_unknown_variant():
     with pytest.raises(ValueError, match="'paper', 'reference'"):
         PanopticQualitySurrogate(torch.zeros(2), 1.0, variant="mine")
+
+
+def test_no_images_and_images_without_cells_are_no_loss():
+    surrogate = PanopticQualitySurrogate(torch.tensor([4.0, 4.0]), 1.0)
+    for shape in ((0, 3, 4, 4), (2, 3, 0, 4)):
+        z = torch.zeros(shape, requires_grad=True)
+        loss = surrogate(
+            z, torch.zeros(shape[:2], dtype=torch.int64), torch.zeros(shape[0], *shape[2:], dtype=torch.int64)
+        )
+        loss.backward()
+        assert loss == 0

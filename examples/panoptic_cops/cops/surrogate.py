@@ -77,9 +77,12 @@ class PanopticQualitySurrogate:
         numerator = panoptic.new_zeros(K)
         denominator = panoptic.new_zeros(K)
         truths = [torch.unique(t, return_inverse=True) for t in segments.flatten(1)]
-        index = torch.stack([inverse for _, inverse in truths])
-        shared = Overlaps.apply(panoptic.flatten(2), index, int(index.max()) + 1 if index.numel() else 0)
-        for intersection, classes, (ids, inverse) in zip(shared, label_classes, truths, strict=True):
+        if segments.numel():
+            index = torch.stack([inverse for _, inverse in truths])
+            shared = Overlaps.apply(panoptic.flatten(2), index, int(index.max()) + 1)
+        else:
+            truths, shared = [], []
+        for intersection, classes, (ids, inverse) in zip(shared, label_classes, truths, strict=bool(truths)):
             known = ids >= 0  # void, if there is any, comes first
             i = intersection[:, : len(ids)][:, known]
             used = (classes >= 0) & (i.detach().sum(1) > 0)  # a label that no cell took is no prediction

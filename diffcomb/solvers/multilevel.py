@@ -39,6 +39,7 @@ KERNEL_ROUND = ("restart",)  # what annealing and V-cycles find among these node
 NEAR = 0.004  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
 NEAR_IF_SMALL = 0.02  # the same for graphs that are searched whole
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
+MAX_SPLITS = 64  # times that clusters come apart; one or two are usual
 TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times
 
 
@@ -220,16 +221,17 @@ def _connect(problem: Problem, state: Incumbent) -> tuple[Array, Array]:
     Where a cluster attracts a node with one part and repels it with another, it may join the one without the other.
     """
     level = state.level
-    while True:
+    everything = np.arange(level.num_nodes, dtype=np.int32)
+    for _ in range(MAX_SPLITS):
         y, component = cut_components(problem.graph.edges, state.labels.z)
         *labels, left = split(state.labels, component, level.partitionable)
         if not left.any():
             return y, component
         state.labels = Labels(*labels)
-        everything = np.arange(level.num_nodes, dtype=np.int32)
         nodes = level.frontier(everything, left, state.losses, state.reached)
         if level.move(state.labels, nodes, state.losses) == 0:
             return y, component
+    return cut_components(problem.graph.edges, state.labels.z)
 
 
 def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget) -> tuple[Solution, Incumbent]:

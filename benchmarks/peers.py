@@ -132,6 +132,11 @@ PEERS: dict[str, tuple[Callable[[Case], Callable[[], np.ndarray]], float]] = {
 }
 
 
+def cut_value(case: Case, labels: np.ndarray) -> float:
+    u, v = case.graph.edges.T
+    return float(case.costs[labels[u] != labels[v]].sum(dtype=np.float64))
+
+
 def ours(case: Case, name: str) -> Callable[[], np.ndarray]:
     solver, _, option = name.partition(", ")
     effort = int(option.removeprefix("effort ")) if option.startswith("effort") else None
@@ -157,9 +162,8 @@ def measured(run: Callable[[], np.ndarray], repeat: int) -> tuple[np.ndarray, fl
 def compare(large: bool, missing: set[str]) -> list[dict]:
     rows = []
     for case in tqdm(list(cases(large)), desc="multicut instances"):
-        graph, costs = case.graph, case.costs
-        yardstick = spanning_tree_seconds(graph, costs)
-        u, v = graph.edges.T
+        graph = case.graph
+        yardstick = spanning_tree_seconds(graph, case.costs)
         for name in (*OURS, *PEERS):
             if name in PEERS:
                 maker, limit = PEERS[name]
@@ -173,7 +177,7 @@ def compare(large: bool, missing: set[str]) -> list[dict]:
             else:
                 run = ours(case, name)
             labels, taken, peak = measured(run, 3)
-            objective = float(costs[labels[u] != labels[v]].sum(dtype=np.float64))
+            objective = cut_value(case, labels)
             rows.append(
                 {
                     "instance": case.name,
@@ -250,11 +254,7 @@ def draws(count: int) -> list[dict]:
         for seed in tqdm(range(1, count + 1), desc=f"draws of {h}x{w}, noise {noise:g}"):
             instance = make(h, w, 1, noise=noise, seed=seed)
             case = Case("", instance.graph, instance.multicut_costs.astype(np.float32))
-            u, v = case.graph.edges.T
-            values = []
-            for run in (ours(case, "multilevel"), bioimage(case, True), kahip(case)):
-                labels = run()
-                values.append(float(case.costs[labels[u] != labels[v]].sum(dtype=np.float64)))
+            values = [cut_value(case, run()) for run in (ours(case, "multilevel"), bioimage(case, True), kahip(case))]
             excess.append((values[0] - min(values[1:])) / abs(min(values)))
         relative = np.array(excess)
         rows.append(

@@ -12,7 +12,7 @@ from ._threads import thread_map
 from .graph import Graph, as_graph
 from .lifting import BoundLift, labels_of
 from .problem import Problem, Solution, checked_problem, class_mask
-from .solvers import get_solver, prepare, solve
+from .solvers import budget_of, get_solver, prepare, solve
 from .solvers._labels import from_labels
 from .solvers.revisit import Revisit
 
@@ -265,7 +265,7 @@ def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options
     if batched and not problems:
         checked_problem(graph, np.zeros((graph.num_nodes, nodes.shape[-1])), np.zeros(graph.num_edges), partitionable)
     inits = [_instance_init(init, b if batched else None, count, problem) for b, problem in enumerate(problems)]
-    prepare(graph, time_limit is not None or (effort is None and init is None) or bool(effort))
+    prepare(graph, budget_of(init, effort, time_limit))
     jobs = zip(problems, inits, strict=True)
     solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort, time_limit), jobs)
     return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)

@@ -56,9 +56,14 @@ def get_solver(name: str) -> Solver:
     return SOLVERS[name]
 
 
-def prepare(graph: Graph, searches: bool = True) -> None:
-    """Build what solvers cache of a graph, so that threads need not; `searches` is false for effort 0."""
-    if not takes_stencil(graph) or (searches and is_searched_whole(graph)):
+def budget_of(init: object, effort: int | None, time_limit: float | None) -> Budget:
+    """An `effort` of None is 1, and 0 where there is an `init`: a warm start is asked for to be quick."""
+    return Budget(effort if effort is not None else int(init is None), time_limit)
+
+
+def prepare(graph: Graph, budget: Budget) -> None:
+    """Build what solvers cache of a graph and will use within a budget, so that threads need not."""
+    if not takes_stencil(graph) or (budget.searches and is_searched_whole(graph)):
         _ = graph.csr
 
 
@@ -72,10 +77,10 @@ def solve(
 ) -> Solution:
     """Run one solver on one instance; the result is never worse than `init`.
 
-    An `effort` of None is 1, and 0 where there is an `init`: a warm start is asked for to be quick.
+    `effort` and `time_limit` are those of `budget_of`.
     """
     announce_compilation(local_moving)
-    budget = Budget(effort if effort is not None else int(init is None), time_limit)
+    budget = budget_of(init, effort, time_limit)
     result = get_solver(solver)(problem, init=init, rng=np.random.default_rng(seed), budget=budget)
     if init is not None and labelling_objective(problem, *init) < result.objective:
         return replace(make_solution(problem, *init), lower_bound=result.lower_bound)

@@ -59,11 +59,7 @@ def eject(costs: Costs, z: Array, cluster_class: Array, starts: Array, losses: A
     -----
     A chain looks at a handful of nodes, each in O(degree). No chain begins once they have taken O(n + m).
     """
-    adjacency = costs.adjacency
-    node_costs = costs.node_costs
-    best = costs.best
-    partitionable = costs.partitionable
-    tolerance = costs.tolerance
+    adjacency, node_costs, best, partitionable, tolerance = costs
     n, num_classes = len(z), len(partitionable)
     size, free, height = free_ids(z, num_classes)
     num_free = np.array([height])

@@ -199,7 +199,7 @@ def make_solution(problem: Problem, node_labels: Array, clusters: Array, lower_b
 def cut_components(edges: Array, z: Array) -> tuple[Array, Array]:
     """Y of a labelling that cuts exactly the edges between ids, and a root of every node's component of uncut edges."""
     y = np.zeros(len(edges), np.uint8)
-    parent = np.arange(len(z)).astype(np.int32)
+    parent = numbers(len(z))
     for e in range(len(edges)):
         u, v = edges[e, 0], edges[e, 1]
         if z[u] != z[v]:
@@ -243,13 +243,22 @@ def cut_edges(edges: Array, x: Array, clusters: Array, partitionable: Array) -> 
 @njit
 def uncut_components(edges: Array, y: Array, x: Array, of_class: Array) -> Array:
     """Component (its union-find root) of every node in the graph of the uncut edges within some classes."""
-    parent = np.arange(len(x)).astype(np.int32)
+    parent = numbers(len(x))
     for e in range(len(edges)):
         u, v = edges[e, 0], edges[e, 1]
         if y[e] == 0 and of_class[x[u]] and parent[u] != parent[v]:
             unite(parent, u, v)
     flatten(parent)
     return parent
+
+
+@njit
+def numbers(n: int) -> Array:
+    """0..n-1 as int32; a loop, because `arange` and a conversion take longer to compile."""
+    out = np.empty(n, np.int32)
+    for i in range(n):
+        out[i] = i
+    return out
 
 
 @njit

@@ -20,7 +20,8 @@ REVISIT = "diffcomb/solvers/revisit.py"
 ESTIMATORS_TEST, LOSSES_TEST = "tests/test_estimators.py", "tests/test_losses.py"
 MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/_labels.py"
 CONTRACTION, SEARCH = "diffcomb/solvers/_contraction.py", "diffcomb/solvers/_search.py"
-MOVING, GREEDY = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/greedy.py"
+MOVING, VISITS = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/_visits.py"
+GREEDY = "diffcomb/solvers/greedy.py"
 CHAINS, PAIRS = "diffcomb/solvers/_chains.py", "diffcomb/solvers/_pair_moves.py"
 SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/segmenter.py", "tests/cops/test_parts.py"
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
@@ -53,8 +54,10 @@ MUTATIONS = [
     (REVISIT, "if now else -weights[s]", "if now else weights[s]", "tests/test_revisit.py", "no_worse"),
     (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_lifting.py", "adjoint"),
     (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),
+    (MOVING, "else min(-w, 0.0)", "else 0.0", "tests/test_solver_parts.py", "nodes_that_gain"),
+    (MOVING, "<= temperature * np.log(u)", "<= -np.inf", "tests/test_solver_parts.py", "annealing"),
     (MOVING, "if not queued[j] and (z[j]", "if queued[j] and (z[j]", "tests/test_multilevel.py", "local_optimum"),
-    (MOVING, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_multilevel.py", "local_optimum"),
+    (VISITS, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_multilevel.py", "local_optimum"),
     (MOVING, " or adjacency.weights[h] < 0)", ")", "tests/test_revisit.py", "left_out"),
     (MULTILEVEL, "        moves = whole.move(after)", "        moves = 0", "tests/test_multilevel.py", "settling"),
     (LABELS, "if image[new] != old:", "if False:", "tests/test_solver_parts.py", "changed"),

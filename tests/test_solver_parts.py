@@ -11,6 +11,7 @@ from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, grid_graph, make_problem
 from diffcomb.solvers import _adjacency as adjacency_module
+from diffcomb.solvers import _level as level_module
 from diffcomb.solvers._adjacency import Rows, Stencil, adjacency_of, end, span
 from diffcomb.solvers._blocks import block_groups
 from diffcomb.solvers._contraction import compact, connected_parts, contract, frontier, overlay
@@ -50,11 +51,13 @@ def dense_of_edges(graph, costs):
         ((3, 3), [(0, 1), (5, 0)]),  # an offset without edges
         ((2, 9), [(0, 8), (1, 8)]),  # too few edges for a stencil
         ((0, 3), [(0, 1)]),
+        ((41, 30), [(0, 1), (-1, 3), (17, -2)]),  # more nodes than are filled at once
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_adjacency_of_a_grid_has_all_edges(monkeypatch, shape, offsets, dtype):
     monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
+    monkeypatch.setattr(adjacency_module, "MIN_PART", 100)  # and more than one thread takes
     graph = grid_graph(shape, offsets)
     costs = np.random.default_rng(0).normal(size=graph.num_edges).astype(dtype)
     problem = make_problem(graph, np.zeros((graph.num_nodes, 1), dtype), costs, [0])
@@ -82,6 +85,77 @@ def test_contraction_adds_costs(monkeypatch, n, groups, grid):
     indptr, neighbours = coarse.adjacency.indptr, coarse.adjacency.neighbours
     rows = [neighbours[a:b].tolist() for a, b in itertools.pairwise(indptr)]
     assert all(len(set(row)) == len(row) and i not in row for i, row in enumerate(rows))
+
+
+@pytest.mark.parametrize("groups", [9, 300])
+def test_contraction_of_clusters_by_the_edges_between_them(groups):
+    rng = np.random.default_rng(groups)
+    graph = grid_graph((30, 20), [(0, 1), (1, 0), (3, 2)])
+    problem = make_problem(graph, rng.normal(size=(600, 3)), rng.normal(size=graph.num_edges), [0])
+    level = finest_level(problem)
+    group, count = compact(rng.integers(0, groups, 600).astype(np.int32), groups)
+    u, v = graph.edges.T
+    found = level.contract_cut(problem, (group[u] != group[v]).astype(np.uint8), group, count)
+    expected = level.contract(group, count)
+    assert np.allclose(dense(found.adjacency, count), dense(expected.adjacency, count))
+    assert np.allclose(found.node_costs, expected.node_costs)
+    assert found.best.tolist() == expected.best.tolist()
+
+
+@pytest.mark.parametrize("enough", [0.0, 2.0, np.inf])
+@pytest.mark.parametrize("grid", [True, False])
+def test_nodes_that_gain_are_found_and_losses_bound_all_others(monkeypatch, enough, grid):
+    """Against the value of every labelling that one move makes; with and without the bound that spares a look."""
+    monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
+    monkeypatch.setattr(level_module, "ENOUGH", enough)
+    rng = np.random.default_rng(int(grid))
+    for partitionable in ([True, True, False], [False, False, False]):
+        graph = grid_graph((5, 4), [(0, 1), (1, 0), (2, 1)]) if grid else Graph(20, rng.integers(0, 20, (60, 2)))
+        P = np.array(partitionable)
+        node_costs, edge_costs = rng.normal(size=(20, 3)), rng.normal(0.5, 1, graph.num_edges)
+        level = finest_level(make_problem(graph, node_costs, edge_costs, P))
+        labels = level.singletons()
+        level.move(labels)
+        labels.z[rng.integers(0, 20, 3)] = labels.z[rng.integers(0, 20, 3)]
+        losses = np.empty(20, np.float32)
+        movers = level._movers(labels, np.arange(20, dtype=np.int32), losses)
+        for i in range(20):
+            loss = min(level.value(other) for other in single_moves(labels, i, P)) - level.value(labels)
+            assert (i in movers) == (loss < -1e-9)
+            if i not in movers:
+                assert losses[i] <= loss + 1e-5
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
+def test_annealing_makes_a_losing_move_with_its_probability(temperature):
+    """Pairs with an edge of cost 1: the first end leaves with probability p; the second follows, or else leaves with p."""
+    pairs = 2000
+    graph = Graph(2 * pairs, np.arange(2 * pairs).reshape(pairs, 2))
+    level = finest_level(make_problem(graph, np.zeros((2 * pairs, 1)), np.ones(pairs), [0]))
+    labels = level.singletons()
+    level.move(labels)
+    assert level.value(labels) == 0
+    level.anneal(labels, np.array([temperature]), seed=1)
+    p = np.exp(-1 / temperature)
+    apart = p * (1 - p)
+    assert abs(level.value(labels) / pairs - apart) < 4 * np.sqrt(apart * (1 - apart) / pairs)
+    level.anneal(labels, np.array([1e-3]), seed=2)
+    assert level.value(labels) == 0
+
+
+def single_moves(labels, i, partitionable):
+    """All labellings in which node i is elsewhere."""
+    used = set(labels.z.tolist())
+    unused = next(c for c in range(len(partitionable), labels.num_ids) if c not in used)
+    for c in used | set(range(len(partitionable))):
+        if c != labels.z[i]:
+            other = labels.copy()
+            other.z[i] = c
+            yield other
+    for k in np.flatnonzero(partitionable):
+        other = labels.copy()
+        other.z[i], other.cluster_class[unused] = unused, k
+        yield other
 
 
 def test_contraction_to_no_groups():

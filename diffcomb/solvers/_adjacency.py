@@ -17,7 +17,8 @@ from .._threads import thread_ranges
 from ..graph import Graph, GridGraph
 from ..problem import Problem
 
-MIN_PART = 2**14  # edges that are worth a thread
+MIN_PART = 2**12  # nodes that are worth a thread
+NODES_AT_ONCE = 512
 MIN_STENCIL_NODES = 513  # searches need lists, and so small a grid is nothing but searched
 MIN_STENCIL_USE = 0.5  # a grid that fills less of its slots (an offset nearly as long as the grid) takes rows
 
@@ -85,16 +86,17 @@ def adjacency_of(problem: Problem) -> Any:
     graph = problem.graph
     if isinstance(graph, GridGraph) and takes_stencil(graph):
         slices = [s for s in graph.edge_slices if s.stop > s.start]
-        first = graph.edges[[s.start for s in slices]].astype(np.int64)
+        starts = np.array([s.start for s in slices])
+        stops = np.array([s.stop for s in slices])
+        first = graph.edges[starts].astype(np.int64)
         forward = first[:, 1] - first[:, 0]
         shifts = np.stack([forward, -forward], axis=1).ravel()
         weights = np.zeros(graph.num_nodes * len(shifts), problem.edge_costs.dtype)
-        for t, s in enumerate(slices):
 
-            def fill(first: int, last: int, t: int = t, start: int = s.start) -> None:
-                _fill_slots(graph.edges, problem.edge_costs, start + first, start + last, t, len(shifts), weights)
+        def fill(first: int, last: int) -> None:
+            _fill_slots(graph.edges, problem.edge_costs, starts, stops, first, last, weights)
 
-            thread_ranges(fill, s.stop - s.start, MIN_PART)
+        thread_ranges(fill, graph.num_nodes, MIN_PART)
         return Stencil(shifts, weights)
     return rows_of(problem)
 
@@ -106,7 +108,32 @@ def rows_of(problem: Problem) -> Rows:
 
 
 @njit
-def _fill_slots(edges: Array, costs: Array, first: int, last: int, t: int, slots: int, weights: Array) -> None:
-    for e in range(first, last):
-        weights[np.int64(edges[e, 0]) * slots + 2 * t] = costs[e]
-        weights[np.int64(edges[e, 1]) * slots + 2 * t + 1] = costs[e]
+def _fill_slots(edges: Array, costs: Array, starts: Array, stops: Array, first: int, last: int, weights: Array) -> None:
+    """Fill the slots of the nodes first..last-1.
+
+    Within an offset, edges are sorted by either end. A few nodes at a time, so that their slots stay in a cache.
+    """
+    slots = 2 * len(starts)
+    at = np.empty(slots, np.int64)
+    for t in range(slots):
+        at[t] = _first_edge(edges[:, t % 2], starts[t // 2], stops[t // 2], first)
+    for chunk in range(first, last, NODES_AT_ONCE):
+        until = min(chunk + NODES_AT_ONCE, last)
+        for t in range(slots):
+            e = at[t]
+            while e < stops[t // 2] and edges[e, t % 2] < until:
+                weights[np.int64(edges[e, t % 2]) * slots + t] = costs[e]
+                e += 1
+            at[t] = e
+
+
+@njit
+def _first_edge(ends: Array, low: int, high: int, node: int) -> int:
+    """The first of the edges low..high-1 whose end is not below `node`, by bisection."""
+    while low < high:
+        middle = (low + high) // 2
+        if ends[middle] < node:
+            low = middle + 1
+        else:
+            high = middle
+    return low

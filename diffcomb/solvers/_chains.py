@@ -17,7 +17,8 @@ import numpy as np
 from .._arrays import Array
 from .._numba import njit
 from ._adjacency import end, span
-from ._local_moving import RELATIVE_TOLERANCE, free_ids, gather, max_degree, second_choice
+from ._local_moving import RELATIVE_TOLERANCE
+from ._visits import free_ids, gather, max_degree, second_choice
 
 MAX_CHAIN = 24  # moves of a chain
 MAX_WAITING = 16  # neighbours that may follow

@@ -8,11 +8,11 @@ import numpy as np
 
 from .._arrays import Array
 from .._numba import njit
-from ..problem import flatten, unite
+from ..problem import flatten, numbers, unite
 from ._adjacency import end, span
 
 _ROUNDING = 1 - 1e-5  # losses are float32
-_FEW = 256  # groups, up to which a dense matrix of their pairs fits a cache
+FEW = 256  # groups, up to which a dense matrix of their pairs fits a cache
 
 
 @njit
@@ -66,8 +66,8 @@ def overlay(first: Array, num_first: int, second: Array, num_second: int) -> tup
 
 
 @njit
-def _add_up_dense(adjacency: Any, group: Array, num_groups: int) -> tuple[Array, Array, Array]:
-    """The contracted adjacency through a matrix of all pairs of groups: nodes are read in order, edges once."""
+def _between(adjacency: Any, group: Array, num_groups: int) -> Array:
+    """The sum of the costs between any two groups, in one half of a matrix or the other; edges are read once."""
     total = np.zeros((num_groups, num_groups), np.float64)
     for i in range(len(group)):
         low, high = span(adjacency, i)
@@ -75,6 +75,13 @@ def _add_up_dense(adjacency: Any, group: Array, num_groups: int) -> tuple[Array,
             j = end(adjacency, i, h)
             if j > i:
                 total[group[i], group[j]] += adjacency.weights[h]
+    return total
+
+
+@njit
+def _rows_of_matrix(total: Array) -> tuple[Array, Array, Array]:
+    """Adjacency lists of a matrix plus its transpose."""
+    num_groups = len(total)
     indptr = np.zeros(num_groups + 1, np.int64)
     neighbours = np.empty(num_groups * num_groups, np.int32)
     weights = np.empty(num_groups * num_groups, np.float64)
@@ -91,6 +98,29 @@ def _add_up_dense(adjacency: Any, group: Array, num_groups: int) -> tuple[Array,
 
 
 @njit
+def _sums_of_groups(node_costs: Array, group: Array, num_groups: int) -> Array:
+    n, num_classes = node_costs.shape
+    sums = np.zeros((num_groups, num_classes), np.float64)
+    for i in range(n):
+        g = group[i]
+        for k in range(num_classes):
+            sums[g, k] += node_costs[i, k]
+    return sums
+
+
+@njit
+def contract_cut(
+    edges: Array, edge_costs: Array, y: Array, node_costs: Array, group: Array, num_groups: int
+) -> tuple[Array, Array, Array, Array]:
+    """What `contract` does, for up to FEW groups, where `y` cuts all edges between groups: others are not looked at."""
+    total = np.zeros((num_groups, num_groups), np.float64)
+    for e in range(len(y)):
+        if y[e]:
+            total[group[edges[e, 0]], group[edges[e, 1]]] += edge_costs[e]
+    return (*_rows_of_matrix(total), _sums_of_groups(node_costs, group, num_groups))
+
+
+@njit
 def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -> tuple[Array, Array, Array, Array]:
     """Contract the groups 0..M-1 of nodes, in O(n K + m) and without sorting or hashing; sums are float64.
 
@@ -99,14 +129,9 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
     indptr, neighbours, weights, node_costs
         Adjacency and node costs of the contracted graph. Edges whose costs cancel to 0 are dropped.
     """
-    n, num_classes = node_costs.shape
-    sums = np.zeros((num_groups, num_classes), np.float64)
-    for i in range(n):
-        g = group[i]
-        for k in range(num_classes):
-            sums[g, k] += node_costs[i, k]
-    if num_groups <= _FEW:
-        return (*_add_up_dense(adjacency, group, num_groups), sums)
+    sums = _sums_of_groups(node_costs, group, num_groups)
+    if num_groups <= FEW:
+        return (*_rows_of_matrix(_between(adjacency, group, num_groups)), sums)
     start, members = members_of(group, num_groups)
     most = 0
     for g in range(num_groups):
@@ -152,7 +177,7 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
 @njit
 def connected_parts(adjacency: Any, z: Array) -> Array:
     """A root, the smallest node, for the connected part of its cluster that every node lies in."""
-    parent = np.arange(len(z)).astype(np.int32)
+    parent = numbers(len(z))
     for i in range(len(z)):
         low, high = span(adjacency, i)
         for h in range(low, high):

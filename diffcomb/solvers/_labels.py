@@ -67,11 +67,12 @@ def _labels_of_groups(
     z: Array, cluster_class: Array, group: Array, count: int, num_classes: int
 ) -> tuple[Array, Array]:
     new_id = np.full(len(cluster_class), -1, np.int32)
-    new_id[:num_classes] = np.arange(num_classes)
     used = num_classes
     new_z = np.empty(count, np.int32)
     new_class = np.zeros(count + num_classes, np.int32)
-    new_class[:num_classes] = np.arange(num_classes)
+    for k in range(num_classes):
+        new_id[k] = k
+        new_class[k] = k
     for i in range(len(z)):
         c = z[i]
         if new_id[c] < 0:
@@ -124,8 +125,9 @@ def changed_nodes(before: Labels, after: Labels, order: Array, num_classes: int)
     """
     image = np.full(len(after.cluster_class), -1, np.int32)
     taken = np.zeros(len(before.cluster_class), np.bool_)
-    image[:num_classes] = np.arange(num_classes)
-    taken[:num_classes] = True
+    for k in range(num_classes):
+        image[k] = k
+        taken[k] = True
     for i in order:
         old, new = before.z[i], after.z[i]
         if image[new] < 0 and not taken[old]:

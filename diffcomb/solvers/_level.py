@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,8 @@ from .._arrays import Array
 from .._threads import thread_ranges
 from ..problem import Problem
 from ._adjacency import Rows, Stencil, adjacency_of, rows_of
-from ._annealing import anneal
 from ._chains import Costs, eject
-from ._contraction import contract, frontier
+from ._contraction import FEW, contract, contract_cut, frontier
 from ._labels import Labels
 from ._local_moving import (
     MOST,
@@ -25,6 +25,7 @@ from ._local_moving import (
     labelling_value,
     local_moving,
     pieces,
+    random_state_of,
     singletons,
 )
 
@@ -32,8 +33,10 @@ MAX_SPREAD = 1e3  # costs larger than this many typical ones do not make the tol
 SAMPLE = 4096
 CHAIN_STARTS = 3.0  # typical edge costs: nodes that lose no more by moving begin a chain
 CHAIN_SLACK = 1.0  # typical edge costs: how much more than it gains from the move before it a node of a chain may lose
+ENOUGH = 6.0  # typical edge costs: of a node that loses more by any move it does not matter how much
 MAX_PASSES = 64  # of chains; a few are usual
-MIN_PARALLEL = 2**15  # nodes to visit that are looked at by all threads first
+MIN_PARALLEL = 2**16  # nodes to visit that are looked at by all threads first
+_NOTHING_RANDOM = random_state_of(0)
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,18 @@ class Level:
 
     def contract(self, group: Array, count: int) -> Level:
         """Return the level in which every group 0..count-1 is one node."""
-        *rows, node_costs = contract(self.adjacency, self.node_costs, group, count)
-        best = _cheapest_classes(node_costs)
-        return Level(Rows(*rows), node_costs, best, self.partitionable, self.tolerance)
+        return self._coarser(*contract(self.adjacency, self.node_costs, group, count))
+
+    def contract_cut(self, problem: Problem, y: Array, group: Array, count: int) -> Level:
+        """The same for the level of the problem itself, where `y` cuts all edges between groups."""
+        if count > FEW:
+            return self.contract(group, count)
+        edges, edge_costs = problem.graph.edges, problem.edge_costs
+        return self._coarser(*contract_cut(edges, edge_costs, y, self.node_costs, group, count))
+
+    def _coarser(self, indptr: Array, neighbours: Array, weights: Array, node_costs: Array) -> Level:
+        rows, best = Rows(indptr, neighbours, weights), _cheapest_classes(node_costs)
+        return Level(rows, node_costs, best, self.partitionable, self.tolerance)
 
     def in_rows(self, problem: Problem) -> Level:
         """The level of the problem itself with adjacency lists: the kernels that search are compiled for those only."""
@@ -107,7 +119,7 @@ class Level:
         def look(first: int, last: int) -> None:
             find_movers(
                 self.adjacency, self.node_costs, self.best, self.partitionable, *labels, size, nodes, first, last,
-                self.tolerance, kept, moves,
+                self.tolerance, ENOUGH * self.typical_cost, kept, moves,
             )  # fmt: skip
 
         thread_ranges(look, len(nodes), MIN_PARALLEL // 4)
@@ -118,30 +130,41 @@ class Level:
         return self._local_moving(labels, partitionable, order.copy(), len(order), True, None)
 
     def _local_moving(
-        self, labels: Labels, partitionable: Array, queue: Array, count: int, once: bool, losses: Array | None
-    ) -> int:
+        self, labels: Labels, partitionable: Array, queue: Array, count: int, once: bool, losses: Array | None,
+        temperature: float = 0.0, random_state: Array = _NOTHING_RANDOM,
+    ) -> int:  # fmt: skip
         return local_moving(
             self.adjacency, self.node_costs, self.best, partitionable, *labels, queue, count, once, self.tolerance,
-            np.empty(0, np.float32) if losses is None else losses,
+            np.empty(0, np.float32) if losses is None else losses, temperature, random_state,
         )  # fmt: skip
 
     def anneal(self, labels: Labels, temperatures: Array, seed: int) -> None:
         """One sweep for each temperature, in place."""
-        anneal(self.adjacency, self.node_costs, self.best, self.partitionable, *labels, temperatures, seed)
+        n, state = self.num_nodes, random_state_of(seed)
+        for temperature in temperatures:
+            order = np.arange(n, dtype=np.int32)
+            self._local_moving(labels, self.partitionable, order, n, True, None, temperature, state)
 
-    def chains(self, labels: Labels, losses: Array, reached: Array, spent: Callable[[], bool] = lambda: False) -> int:
+    def chains(
+        self,
+        labels: Labels,
+        losses: Array,
+        reached: Array,
+        nodes: Array | None = None,
+        spent: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Ejection chains of either kind until none gains, in place; returns how many did.
 
-        `losses`, float32 (n,), as local moving left them, and `reached`, see `frontier`, are kept up to date. No pass
-        begins once `spent` says so.
+        They begin at `nodes` (all by default). `losses`, float32 (n,), as local moving left them, and `reached`, see
+        `frontier`, are kept up to date. No pass begins once `spent` says so.
         """
-        unit = self.typical_cost()
+        unit = self.typical_cost
         limit = min(CHAIN_STARTS * unit, MOST)
         costs = Costs(self.adjacency, self.node_costs, self.best, self.partitionable, self.tolerance)
         everything = np.arange(self.num_nodes, dtype=np.int32)
         total = 0
         for alone in (False, True):
-            near = everything
+            near = everything if nodes is None else nodes
             for _ in range(MAX_PASSES):
                 if spent():
                     return total
@@ -155,6 +178,7 @@ class Level:
                 self.move(labels, near, losses)
         return total
 
+    @cached_property
     def typical_cost(self) -> float:
         """The median absolute cost of an edge that is not 0, from a sample."""
         weights = self.adjacency.weights

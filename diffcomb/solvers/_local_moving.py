@@ -5,8 +5,7 @@ With S_c(i) the sum of the costs of the edges from i into cluster c, moving i fr
     [S_b(i) - c_V(i, class(b))] - [S_a(i) - c_V(i, class(a))],
 
 so a visit costs O(degree), not O(K): of all clusters that i has no edge to, only the cheapest class matters.
-Sums live in an array that is 0 between visits, so "seen before" needs no mark: a cluster whose sum passes
-through 0 is merely listed twice.
+Annealing is the same but that a node may also move at a loss, the less the colder it is.
 """
 
 from __future__ import annotations
@@ -16,13 +15,16 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
-from .._numba import inlined, njit
+from .._numba import njit
+from ..problem import numbers
 from ._adjacency import end, span
-from ._label_costs import cheapest, cost
+from ._label_costs import cost
+from ._visits import free_ids, gather, max_degree, second_choice, with_other_classes
 
 RELATIVE_TOLERANCE = 1e-12
 MOST = 3e38  # losses are float32: larger ones are as good as this
 MAX_VISITS = 64  # of a node, on average; a few are usual
+NEVER = 16.0  # a loss of this many temperatures is accepted once in 9 million visits: do not draw for it
 
 
 @njit
@@ -53,110 +55,13 @@ def singletons(best: Array, partitionable: Array) -> tuple[Array, Array]:
     n, num_classes = len(best), len(partitionable)
     z = np.empty(n, np.int32)
     cluster_class = np.empty(n + num_classes, np.int32)
-    cluster_class[:num_classes] = np.arange(num_classes)
+    for k in range(num_classes):
+        cluster_class[k] = k
     for i in range(n):
         k = best[i]
         z[i] = num_classes + i if partitionable[k] else k
         cluster_class[num_classes + i] = k
     return z, cluster_class
-
-
-@njit
-def max_degree(adjacency: Any, n: int) -> int:
-    """The largest number of half-edges (or slots) of a node."""
-    most = 0
-    for i in range(n):
-        low, high = span(adjacency, i)
-        most = max(most, high - low)
-    return most
-
-
-@njit
-def free_ids(z: Array, num_classes: int) -> tuple[Array, Array, int]:
-    """Sizes of all clusters, and a stack of the unused ids of partitionable classes with its height."""
-    n = len(z)
-    size = np.zeros(n + num_classes, np.int32)
-    for i in range(n):
-        size[z[i]] += 1
-    free = np.empty(n, np.int32)
-    height = 0
-    for c in range(n + num_classes - 1, num_classes - 1, -1):
-        if size[c] == 0:
-            free[height] = c
-            height += 1
-    return size, free, height
-
-
-@inlined
-def gather(adjacency: Any, i: int, z: Array, sums: Array, touched: Array) -> int:
-    """Add the costs of the edges of i to the sums of the clusters they lead to; returns how many are listed."""
-    count = 0
-    low, high = span(adjacency, i)
-    for h in range(low, high):
-        c = z[end(adjacency, i, h)]
-        before = sums[c]
-        touched[count] = c
-        count += before == 0
-        sums[c] = before + adjacency.weights[h]
-    return count
-
-
-@njit
-def cheapest_untouched(node_costs: Any, i: int, partitionable: Array, sums: Array) -> int:
-    """The cheapest class that i can join without any edge: a new cluster, or a class that i has no edge to."""
-    best = -1
-    low = np.inf
-    for k in range(len(partitionable)):
-        if (partitionable[k] or sums[k] == 0) and cost(node_costs, i, k) < low:
-            low = cost(node_costs, i, k)
-            best = k
-    return best
-
-
-@inlined
-def second_choice(
-    node_costs: Any,
-    best: Array,
-    partitionable: Array,
-    cluster_class: Array,
-    i: int,
-    a: int,
-    alone: bool,
-    sums: Array,
-    touched: Array,
-    count: int,
-) -> tuple[float, int, int]:
-    """The best place for i but where it is, cluster a: its score, its id, and its class.
-
-    The id is -1 for a cluster without edges to i: a new one, or the one of a class that is not partitionable.
-    Of those only the cheapest class counts, so that a visit takes no time that grows with K.
-    """
-    score = -np.inf
-    target = -1
-    for t in range(count):
-        c = touched[t]
-        s = sums[c] - cost(node_costs, i, cluster_class[c])
-        if c != a and s > score:
-            score = s
-            target = c
-    k = cheapest(node_costs, best, i, -score)
-    if k >= 0:
-        if not partitionable[k] and sums[k] < 0:
-            k = cheapest_untouched(node_costs, i, partitionable, sums)
-        if k >= 0 and -cost(node_costs, i, k) > score and (k != cluster_class[a] or (partitionable[k] and not alone)):
-            score = -np.float64(cost(node_costs, i, k))
-            target = -1
-    return score, target, k
-
-
-@inlined
-def with_other_classes(loss: float, partitionable: bool, alone: bool, own: float) -> float:
-    """What a node in its cheapest class loses at least, from the loss of its second choice and its edges inside.
-
-    `second_choice` leaves out all classes but the cheapest. Another one is open to the node at the price of those edges
-    and of the difference in class costs. Of a node alone the edges say nothing; then it is minus the loss.
-    """
-    return -abs(loss) if alone else (loss if partitionable else min(loss, own))
 
 
 @njit
@@ -172,20 +77,33 @@ def find_movers(
     first: int,
     last: int,
     tolerance: float,
+    enough: float,
     losses: Array,
     moves: Array,
 ) -> None:
     """Say in `moves` which of ``nodes[first:last]`` would gain by moving, all else staying; `losses` as below.
 
     Nothing moves, so that threads may look at different nodes at the same time and find what one thread finds.
+    No other place attracts a node more than all attractive edges out of its cluster together: where that leaves a loss
+    above `enough`, edges are not told apart by where they lead, which takes a third of the time.
     """
     num_classes = len(partitionable)
     sums = np.zeros(len(cluster_class), np.float64)
     touched = np.empty(max_degree(adjacency, len(z)) + 1, np.int32)
     for t in range(first, last):
         i = nodes[t]
-        count = gather(adjacency, i, z, sums, touched)
         a = z[i]
+        at_least = np.float64(cost(node_costs, i, best[i])) - cost(node_costs, i, cluster_class[a])
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            w = np.float64(adjacency.weights[h])
+            at_least += w if z[end(adjacency, i, h)] == a else min(-w, 0.0)
+        if enough < at_least < np.inf:
+            moves[t] = False
+            if len(losses) > 0:
+                losses[i] = min(at_least, MOST)
+            continue
+        count = gather(adjacency, i, z, sums, touched)
         alone = size[a] == 1 and a >= num_classes
         gain, _, _ = second_choice(node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count)
         own = sums[a]
@@ -201,6 +119,18 @@ def find_movers(
         moves[t] = noise < gain < np.inf
 
 
+def random_state_of(seed: int) -> Array:
+    """A generator for annealing; any seed will do."""
+    return np.array([seed % 2147483646 + 1])
+
+
+@njit
+def _uniform(state: int) -> tuple[Any, Any]:
+    """The next state and a number in (0, 1] of a 31-bit multiplicative generator (Park and Miller 1988)."""
+    state = state * 48271 % 2147483647
+    return state, state / 2147483647.0
+
+
 @njit
 def local_moving(
     adjacency: Any,
@@ -214,6 +144,8 @@ def local_moving(
     once: bool,
     tolerance: float,
     losses: Array,
+    temperature: float,
+    random_state: Array,
 ) -> int:
     """Move nodes until no single move gains; z and cluster_class change in place. Returns the number of moves.
 
@@ -236,6 +168,10 @@ def local_moving(
     losses : float32 array, shape (n,) or (0,)
         If not empty, takes for every visited node what it would have lost by any move at its last visit, at least. A
         negative number says that nothing is known: of a node that moved there, it is minus what that gained.
+    temperature : float
+        Where it is not 0, the best move of a node is also made with probability exp(-loss / temperature) if it loses.
+    random_state : int64 array, shape (1,)
+        Of the generator that decides that; it goes on. See `random_state_of`.
     """
     n = len(z)
     num_classes = len(partitionable)
@@ -272,7 +208,11 @@ def local_moving(
             if num_classes > 1 and best[i] == cluster_class[a]:
                 losses[i] = with_other_classes(losses[i], partitionable[best[i]], alone, own)
         if not noise < gain < np.inf:
-            continue
+            if temperature == 0 or not -NEVER * temperature < gain < np.inf:
+                continue
+            random_state[0], u = _uniform(random_state[0])
+            if gain <= temperature * np.log(u):
+                continue
         moves += 1
         if target < 0:
             if not partitionable[k]:
@@ -308,7 +248,7 @@ def local_moving(
 def pieces(adjacency: Any, fence: Array, order: Array, tolerance: float) -> Array:
     """Cluster the nodes within the fences in one pass, from singletons and by edge costs alone; returns ids < n."""
     n = len(fence)
-    z = np.arange(n).astype(np.int32)
+    z = numbers(n)
     sums = np.zeros(n, np.float64)
     touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
     for t in range(n):
@@ -345,6 +285,5 @@ def labelling_value(adjacency: Any, node_costs: Array, z: Array, cluster_class: 
         nodes += np.float64(node_costs[i, cluster_class[z[i]]])
         low, high = span(adjacency, i)
         for h in range(low, high):
-            if z[end(adjacency, i, h)] != z[i]:
-                cut += np.float64(adjacency.weights[h])
+            cut += np.float64(adjacency.weights[h]) * (z[end(adjacency, i, h)] != z[i])
     return nodes + 0.5 * cut

@@ -18,8 +18,8 @@ from ._adjacency import end, span
 from ._budget import Budget
 from ._labels import from_labels
 from ._level import finest_level
-from ._local_moving import free_ids
 from ._pair_moves import Clusters, Scratch, linked_clusters, new_scratch, update_pair
+from ._visits import free_ids
 from .multilevel import multilevel
 
 PATIENCE = 20  # moves without a gain after which a chain ends, doubled with every unit of effort

@@ -240,13 +240,13 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
     Returns the solution, and the same as a labelling of the level whose nodes are the clusters.
     """
     level, K = state.level, state.level.num_classes
-    best = None
+    best = nodes = None
     while True:
-        level.chains(state.labels, state.losses, state.reached, budget.spent)
+        level.chains(state.labels, state.losses, state.reached, nodes, budget.spent)
         y, component = _connect(problem, state)
         labels = state.labels
         group, count = compact(component, level.num_nodes)
-        whole = level.contract(group, count)
+        whole = level.contract_cut(problem, y, group, count)
         before = labels_of_groups(labels, group, count, K)
         solution = solution_of_components(problem, labels.node_labels(), y, component)
         if best is not None and not solution.objective < best[0].objective:
@@ -262,7 +262,8 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
             return best
         state.labels = project(after, group, K)
         changed = _changed(before, after, group, K)
-        level.move(state.labels, level.frontier(group, changed, state.losses, state.reached), state.losses)
+        nodes = level.frontier(group, changed, state.losses, state.reached)
+        level.move(state.labels, nodes, state.losses)
 
 
 def _changed(before: Labels, after: Labels, group: Array, num_classes: int) -> Array:

@@ -25,7 +25,7 @@ from ._adjacency import adjacency_of
 from ._label_costs import LabelCosts
 from ._labels import Labels
 from ._level import Level, finest_level
-from ._local_moving import gather, max_degree
+from ._visits import gather, max_degree
 
 MIN_PART = 2**13  # nodes: a thread's share of the one pass over the graph
 

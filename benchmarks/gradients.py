@@ -49,8 +49,8 @@ def main() -> None:
     )
 
 
-def process_speed_up(solve) -> float:
-    """What a second core is worth to this work on this machine: independent processes, which share nothing."""
+def process_speed_up(solve, count: int) -> float:
+    """What `count` cores are worth to this work on this machine: independent processes, which share nothing."""
 
     def together(count: int) -> None:
         processes = [multiprocessing.get_context("fork").Process(target=lambda: solve() and None) for _ in range(count)]
@@ -59,7 +59,6 @@ def process_speed_up(solve) -> float:
         for process in processes:
             process.join()
 
-    count = get_num_threads()
     alone = seconds(lambda: together(1))
     return count * alone / seconds(lambda: together(count))
 
@@ -85,9 +84,10 @@ def time_backward() -> list[dict[str, object]]:
         def both(forward=forward, upstream=upstream):
             forward()[0].backward(upstream)
 
+        cores = get_num_threads()
         set_num_threads(1)
         serial = seconds(lambda: amwc(graph, nodes, edges, P))
-        processes = process_speed_up(lambda: amwc(graph, nodes, edges, P)) if batch > 1 else None
+        processes = process_speed_up(lambda: amwc(graph, nodes, edges, P), cores) if batch > 1 else None
         set_num_threads(None)
         threaded = seconds(lambda: amwc(graph, nodes, edges, P))
         ahead, total = seconds(forward), seconds(both)

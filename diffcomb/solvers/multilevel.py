@@ -36,8 +36,9 @@ MAX_PIECES = 2048  # of the first kernel: the first level of the descent with at
 MAX_COARSE = 512  # the first level of the descent with at most so many nodes is searched whole
 ROUND = ("anneal", "cycle", "melt", "restart")
 KERNEL_ROUND = ("restart",)  # what annealing and V-cycles find among these nodes, chains find for less
-NEAR = 0.004  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
-NEAR_IF_SMALL = 0.05  # the same for graphs that are searched whole
+NEAR = 0.002  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
+NEAR_IF_UNCERTAIN = 0.05  # the same for graphs that are searched whole, and where many nodes are undecided:
+UNCERTAIN = 1 / 16  # of the nodes would lose no more than a typical edge cost by moving
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
 MAX_SPLITS = 64  # times that clusters come apart; one or two are usual
 TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times
@@ -103,7 +104,7 @@ def multilevel(
         y, component = _connect(problem, state)
         return solution_of_components(problem, state.labels.node_labels(), y, component)
     solution, whole = _improve(problem, state, rng, budget)
-    if init is None and not budget.spent() and _multiway_cut_is_near(problem, whole):
+    if init is None and not budget.spent() and _multiway_cut_is_near(problem, state, whole):
         multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
         other = multilevel(multiway, init=None, rng=again, budget=budget)
         if other.objective < solution.objective:
@@ -125,7 +126,7 @@ def _improve(
     return settled or _settle(problem, state, rng, budget)
 
 
-def _multiway_cut_is_near(problem: Problem, whole: Incumbent) -> bool:
+def _multiway_cut_is_near(problem: Problem, state: Incumbent, whole: Incumbent) -> bool:
     """Whether to have one cluster a class would cost little: only then can a multiway cut be the better solution.
 
     It is feasible here, and where class costs are weak the search for it sometimes ends lower.
@@ -137,7 +138,10 @@ def _multiway_cut_is_near(problem: Problem, whole: Incumbent) -> bool:
     multiway = replace(level, partitionable=np.zeros_like(level.partitionable))
     multiway.move(undivided)
     cost = multiway.value(undivided) - level.value(labels)
-    near = NEAR if 2 * problem.graph.num_edges > KERNEL_HALF_EDGES else NEAR_IF_SMALL
+    uncertain = 2 * problem.graph.num_edges <= KERNEL_HALF_EDGES
+    if not uncertain:
+        uncertain = np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
+    near = NEAR_IF_UNCERTAIN if uncertain else NEAR
     return cost < near * float(np.abs(problem.edge_costs).sum(dtype=np.float64))
 
 
@@ -162,7 +166,8 @@ def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: B
         undivided = levels[-1].singletons(np.zeros_like(level.partitionable))  # as the multiway cut begins
         search.offer(refine(levels[coarse:], groups[coarse:], undivided))
     if coarse > 0:
-        budget.run(search, ROUND, MAX_REPEATS)
+        few = levels[coarse].num_nodes <= MAX_COARSE  # where nothing attracts, coarsening ends with many
+        budget.run(search, ROUND, MAX_REPEATS if few else _repeats(levels[coarse]))
     labels = search.labels
     losses = np.empty(level.num_nodes, np.float32)
     return Incumbent(level, refine(levels[: coarse + 1], groups[:coarse], labels, losses), losses, pieces)
@@ -170,6 +175,11 @@ def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: B
 
 def _kernel_size(num_nodes: int, half_edges: int) -> float:
     return max(num_nodes * KERNEL_SHARE, KERNEL_NODES, num_nodes * KERNEL_HALF_EDGES / max(half_edges, 1))
+
+
+def _repeats(level: Level) -> int:
+    """How often a level may be searched in the time that a kernel takes once; 0 where that is too long."""
+    return min(KERNEL_HALF_EDGES // max(len(level.adjacency.weights), 1), MAX_REPEATS)
 
 
 def is_searched_whole(graph: Graph) -> bool:
@@ -183,8 +193,8 @@ def _search_kernel(problem: Problem, state: Incumbent, round_: int, rng: np.rand
     n = level.num_nodes
     half_edges = len(level.adjacency.weights)
     size = int(_kernel_size(n, half_edges) * 2 ** min(round_, 40))
-    repeats = min(max(KERNEL_HALF_EDGES // max(half_edges, 1), 1), MAX_REPEATS)
     if size >= n:
+        repeats = max(_repeats(level), 1)
         search = Search(level.in_rows(problem), labels, rng)
         budget.run(search, ROUND, repeats, patience=min(max(TINY_HALF_EDGES // max(half_edges, 1), 1), 4))
         state.labels = search.labels

@@ -132,6 +132,9 @@ def thread_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 def thread_ranges(function: Callable[[int, int], Any], count: int, least: int) -> None:
     """Call ``function(first, last)`` on even parts of range(count), one a thread, but none of fewer than `least`."""
-    parts = max(1, min(get_num_threads(), count // least))
+    if count < 2 * least:  # as most often
+        function(0, count)
+        return
+    parts = min(get_num_threads(), count // least)
     bounds = [count * part // parts for part in range(parts + 1)]
     thread_map(lambda part: function(bounds[part], bounds[part + 1]), range(parts))

@@ -25,7 +25,6 @@ from ._local_moving import (
     labelling_value,
     local_moving,
     pieces,
-    random_state_of,
     singletons,
 )
 
@@ -36,7 +35,8 @@ CHAIN_SLACK = 1.0  # typical edge costs: how much more than it gains from the mo
 ENOUGH = 6.0  # typical edge costs: of a node that loses more by any move it does not matter how much
 MAX_PASSES = 64  # of chains; a few are usual
 MIN_PARALLEL = 2**16  # nodes to visit that are looked at by all threads first
-_NOTHING_RANDOM = random_state_of(0)
+_NO_TEMPERATURES = np.empty(0)
+_NO_LOSSES = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Level:
         """
         size = np.bincount(labels.z, minlength=labels.num_ids)
         moves = np.empty(len(nodes), np.bool_)
-        kept = np.empty(0, np.float32) if losses is None else losses
+        kept = _NO_LOSSES if losses is None else losses
 
         def look(first: int, last: int) -> None:
             find_movers(
@@ -131,19 +131,18 @@ class Level:
 
     def _local_moving(
         self, labels: Labels, partitionable: Array, queue: Array, count: int, once: bool, losses: Array | None,
-        temperature: float = 0.0, random_state: Array = _NOTHING_RANDOM,
+        temperatures: Array = _NO_TEMPERATURES, seed: int = 0,
     ) -> int:  # fmt: skip
         return local_moving(
             self.adjacency, self.node_costs, self.best, partitionable, *labels, queue, count, once, self.tolerance,
-            np.empty(0, np.float32) if losses is None else losses, temperature, random_state,
+            _NO_LOSSES if losses is None else losses, temperatures, seed,
         )  # fmt: skip
 
     def anneal(self, labels: Labels, temperatures: Array, seed: int) -> None:
         """One sweep for each temperature, in place."""
-        n, state = self.num_nodes, random_state_of(seed)
-        for temperature in temperatures:
-            order = np.arange(n, dtype=np.int32)
-            self._local_moving(labels, self.partitionable, order, n, True, None, temperature, state)
+        n = self.num_nodes
+        order = np.arange(n, dtype=np.int32)
+        self._local_moving(labels, self.partitionable, order, n, True, None, temperatures, seed)
 
     def chains(
         self,

@@ -119,11 +119,6 @@ def find_movers(
         moves[t] = noise < gain < np.inf
 
 
-def random_state_of(seed: int) -> Array:
-    """A generator for annealing; any seed will do."""
-    return np.array([seed % 2147483646 + 1])
-
-
 @njit
 def _uniform(state: int) -> tuple[Any, Any]:
     """The next state and a number in (0, 1] of a 31-bit multiplicative generator (Park and Miller 1988)."""
@@ -144,8 +139,8 @@ def local_moving(
     once: bool,
     tolerance: float,
     losses: Array,
-    temperature: float,
-    random_state: Array,
+    temperatures: Array,
+    seed: int,
 ) -> int:
     """Move nodes until no single move gains; z and cluster_class change in place. Returns the number of moves.
 
@@ -168,10 +163,11 @@ def local_moving(
     losses : float32 array, shape (n,) or (0,)
         If not empty, takes for every visited node what it would have lost by any move at its last visit, at least. A
         negative number says that nothing is known: of a node that moved there, it is minus what that gained.
-    temperature : float
-        Where it is not 0, the best move of a node is also made with probability exp(-loss / temperature) if it loses.
-    random_state : int64 array, shape (1,)
-        Of the generator that decides that; it goes on. See `random_state_of`.
+    temperatures : float64 array
+        If not empty, there are as many passes over the same nodes (`once` must be set), and the best move of a node is
+        also made with probability exp(-loss / temperature) if it loses.
+    seed : int
+        Of what decides that.
     """
     n = len(z)
     num_classes = len(partitionable)
@@ -181,11 +177,23 @@ def local_moving(
     queued = np.zeros(n, np.bool_)
     for t in range(waiting):
         queued[queue[t]] = True
+    in_a_pass = waiting
+    sweep = 0
+    state = seed % 2147483646 + 1
+    temperature = temperatures[0] if len(temperatures) > 0 else 0.0
     head = 0
     moves = 0
     # Huge costs that cancel leave sums of which nothing is true; then nothing else would end the loop.
     visits = MAX_VISITS * n + 1024
-    while waiting > 0 and visits > 0:
+    while visits > 0:
+        if waiting == 0:
+            sweep += 1
+            if sweep >= len(temperatures):
+                break
+            temperature = temperatures[sweep]
+            head = 0
+            waiting = in_a_pass
+            continue
         visits -= 1
         i = queue[head]
         head = head + 1 if head + 1 < n else 0
@@ -210,7 +218,7 @@ def local_moving(
         if not noise < gain < np.inf:
             if temperature == 0 or not -NEVER * temperature < gain < np.inf:
                 continue
-            random_state[0], u = _uniform(random_state[0])
+            state, u = _uniform(state)
             if gain <= temperature * np.log(u):
                 continue
         moves += 1

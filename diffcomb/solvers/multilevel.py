@@ -138,9 +138,8 @@ def _multiway_cut_is_near(problem: Problem, state: Incumbent, whole: Incumbent) 
     multiway = replace(level, partitionable=np.zeros_like(level.partitionable))
     multiway.move(undivided)
     cost = multiway.value(undivided) - level.value(labels)
-    uncertain = 2 * problem.graph.num_edges <= KERNEL_HALF_EDGES
-    if not uncertain:
-        uncertain = np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
+    small = 2 * problem.graph.num_edges <= KERNEL_HALF_EDGES
+    uncertain = small or np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
     near = NEAR_IF_UNCERTAIN if uncertain else NEAR
     return cost < near * float(np.abs(problem.edge_costs).sum(dtype=np.float64))
 

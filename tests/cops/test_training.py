@@ -20,6 +20,7 @@ from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
 from cops.config import Config, Dataset, Finetune, Model, Objective, Pretrain
 from cops.datasets import load_splits
 from cops.models import load_model
+from cops.overlap import backward_beside
 from cops.quality import PanopticQuality
 from cops.runlog import RunLog
 from cops.scenes import Scenes
@@ -353,6 +354,37 @@ def test_parts_of_a_batch_make_the_same_step(finished, tmp_path):
             finetune(run, "svm", Objective("structured_svm", dropout=0.0))
         found.append(json.loads((folder / "log.jsonl").read_text().splitlines()[0])["loss"])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", [Objective("surrogate"), Objective("structured_svm")])
+def test_parts_solved_beside_the_network_make_the_same_step_to_the_last_bit(finished, tmp_path, objective):
+    out, _ = finished
+    found = []
+    for overlap in (False, True):
+        folder = tmp_path / str(overlap)
+        config = tiny(folder)
+        part = replace(config.finetune, batch=6, accumulate=3, overlap=overlap, steps=2, evaluate_every=2)
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints" / "baseline.pt").write_bytes((out / "checkpoints" / "baseline.pt").read_bytes())
+        config = replace(config, finetune=part)
+        with RunLog(folder) as log:
+            run = Run(config, load_splits(config), folder, torch.device("cpu"), log)
+            finetune(run, "other", objective)
+            found.append(run.model("other").state_dict())
+            start = run.model("baseline").state_dict()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert any(not torch.equal(found[0][name], start[name]) for name in start)
+
+
+def test_an_error_of_the_solver_beside_the_network_is_the_step_s():
+    weight = torch.ones(2, requires_grad=True)
+
+    def broken(costs, targets):
+        raise ValueError("part 2 is broken") if targets == 2 else KeyError(targets)
+
+    with pytest.raises(ValueError, match="part 2 is broken"):
+        list(backward_beside([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 1.0))
+    assert list(backward_beside([], lambda images: (images,), broken, 1.0)) == []
 
 
 def test_samples_are_prepared_one_step_ahead_and_in_order():

@@ -87,6 +87,7 @@ class Finetune:
     ----------
     batch : Samples a step; 196,608 pixels' worth by default, which is 48 scenes.
     accumulate : Parts that a batch is split into; the surrogate then sums over each part alone.
+    overlap : Whether one part is solved while the network is at the next one; by default if it is on an accelerator.
     evaluate_every : Steps between scores on the validation split, which choose the checkpoint.
     search : Evaluations of "control_search", which searches scales and offsets of the costs on the validation split.
     models : Which models to train, beside the baseline; by default the best control of most data and both that train
@@ -96,6 +97,7 @@ class Finetune:
     steps: int = 100
     batch: int | None = None
     accumulate: int = 1
+    overlap: bool | None = None
     evaluate_every: int = 25
     search: int = 60
     models: list[Literal["control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]] = field(

@@ -69,11 +69,17 @@ def finetune(run: Run, name: str, objective: Objective, start: str = "baseline")
     model, optimizer = _finetuned(run, objective, start)
     loss = loss_of(run.config, objective, model)
 
-    def step(model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def costs(model: Segmenter, images: Tensor) -> tuple[Tensor, Tensor]:
         model.eval()
-        return loss(*model.scaling(model.logits(images, run.config.amp)), targets)
+        return model.scaling(model.logits(images, run.config.amp))
 
-    stage = Stage(name, step, f.steps, f.batch or 1, f.accumulate, 0, f.evaluate_every, objective.pixels)
+    def step(model: Segmenter, images: Tensor, targets: Targets) -> dict[str, Tensor]:
+        return loss(*costs(model, images), targets)
+
+    beside = f.overlap if f.overlap is not None else run.device.type != "cpu"
+    halves = (costs, loss) if beside and f.accumulate > 1 else None
+    batch = f.batch or 1
+    stage = Stage(name, step, f.steps, batch, f.accumulate, 0, f.evaluate_every, objective.pixels, halves)
     train(run, stage, model, optimizer)
 
 

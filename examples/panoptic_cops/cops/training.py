@@ -25,6 +25,7 @@ from .data import Dataset, augmented
 from .datasets import Splits
 from .evaluation import panoptic_quality
 from .models import make_segmenter
+from .overlap import backward_beside
 from .runlog import RunLog
 from .segmenter import Segmenter
 from .targets import Targets, make_targets, on_pixels, to_input
@@ -90,6 +91,8 @@ class Stage:
     accumulate : Parts that the batch is split into.
     select_every : If given, the result is that of the best validation PQ among the steps looked at.
     pixels : Whether targets are those of the pixels or of the network's grid.
+    halves : The same step in two, from a model and images to costs, and from these and targets to losses. If given, the
+        second half of one part is done beside the first half of the next one.
     """
 
     name: str
@@ -100,6 +103,7 @@ class Stage:
     warmup: int = 0
     select_every: int | None = None
     pixels: bool = False
+    halves: tuple[Callable[[Segmenter, Tensor], tuple[Tensor, ...]], Callable[..., dict[str, Tensor]]] | None = None
 
 
 def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
@@ -150,16 +154,27 @@ def _step(
         model.layer.generator.manual_seed(seed)
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, float] = {}
-    for part in parts:
-        losses = stage.step(model, *on_device(part, run.device))
+    for losses in _backward(run, stage, model, parts):
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + float(value.detach()) / stage.accumulate
         if not math.isfinite(totals["loss"]):  # before it reaches the weights
             raise FloatingPointError(f"the loss of {stage.name} became {totals['loss']} at step {number}")
-        (losses["loss"] / stage.accumulate).backward()  # type: ignore[no-untyped-call]
     parallel.average_gradients(model.parameters())
     optimizer.step()
     return totals
+
+
+def _backward(run: Run, stage: Stage, model: Segmenter, parts: Sequence[Part]) -> Iterator[dict[str, Tensor]]:
+    """Propagate the mean loss of the parts back; yields the losses of each."""
+    placed = (on_device(part, run.device) for part in parts)
+    if stage.halves is not None:
+        network, loss = stage.halves
+        yield from backward_beside(placed, lambda images: network(model, images), loss, 1 / stage.accumulate)
+        return
+    for images, targets in placed:
+        losses = stage.step(model, images, targets)
+        (losses["loss"] * (1 / stage.accumulate)).backward()  # type: ignore[no-untyped-call]
+        yield losses
 
 
 def _select(run: Run, stage: Stage, model: Segmenter, state: dict[str, Any]) -> None:

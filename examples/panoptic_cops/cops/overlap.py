@@ -1,0 +1,55 @@
+"""Solves beside the network's work: while one part of a batch is solved, the network is at the next one.
+
+Solvers run on the CPU without the GIL, so that they take nothing from a network on an accelerator. Gradients are
+those of one part after the other, to the last bit: one thread solves, in the order of the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from .targets import Targets
+
+Costs = tuple[Tensor, ...]
+Losses = dict[str, Tensor]
+
+
+def backward_beside(
+    parts: Iterable[tuple[Tensor, Targets]],
+    network: Callable[[Tensor], Costs],
+    loss: Callable[..., Losses],
+    share: float,
+) -> Iterator[Losses]:
+    """Propagate `share` times the loss of every part back; yields the losses of each.
+
+    Parameters
+    ----------
+    parts : images and targets, one part after the other
+    network : from images to costs; called here, and so is the backward pass of what it does
+    loss : from costs and targets to losses, of which "loss" counts; called in another thread
+    """
+
+    def solve(costs: Costs, targets: Targets) -> tuple[Losses, Costs]:
+        leaves = [c.detach().requires_grad_() for c in costs]
+        losses = loss(*leaves, targets)
+        return losses, torch.autograd.grad(losses["loss"] * share, leaves)
+
+    def finish(costs: Costs, solved: Future[tuple[Losses, Costs]]) -> Losses:
+        losses, gradients = solved.result()
+        torch.autograd.backward(costs, gradients)
+        return losses
+
+    before: tuple[Costs, Future[tuple[Losses, Costs]]] | None = None
+    with ThreadPoolExecutor(1, "solver") as pool:
+        for images, targets in parts:
+            costs = network(images)
+            now = costs, pool.submit(solve, costs, targets)
+            if before is not None:
+                yield finish(*before)
+            before = now
+        if before is not None:
+            yield finish(*before)

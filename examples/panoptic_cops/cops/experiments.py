@@ -48,6 +48,7 @@ LONGER, FAST = 3, 1e-3
 LONG = {
     "mean_long": Objective("mean", head_lr=FAST, body_lr=FAST),
     "svm_long": Objective("structured_svm", head_lr=FAST, body_lr=FAST),
+    "full_long": Objective("surrogate", head_lr=3e-4, body_lr=3e-4, scale_lr=1e-3),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,6 +66,15 @@ def all_scores(
     for sample, prediction in predictions(model, dataset, device, title):
         scores.add(sample, prediction)
     return scores.result()
+
+
+def found_by_area(model: Segmenter, dataset: Dataset, device: torch.device) -> NDArray[np.int64]:
+    """Pixels of every true thing of a data set, and whether the model finds it (1 or 0): shape (count, 2)."""
+    quality = PanopticQuality(dataset.categories)
+    for sample, prediction in predictions(model, dataset, device):
+        quality.add(prediction.ids, prediction.segments, sample)
+    things = [(area, int(found)) for k, area, found in quality.areas if dataset.categories[k].isthing]
+    return np.array(things, np.int64).reshape(-1, 2)
 
 
 def with_rules(model: Segmenter, dataset: Dataset, device: torch.device) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ class PanopticQuality:
 
     categories: Sequence[Category]
     counts: list[_Counts] = field(default_factory=list)
+    areas: list[tuple[int, int, bool]] = field(default_factory=list)  # class and pixels of true segments, and if found
 
     def __post_init__(self) -> None:
         self.counts = [_Counts() for _ in self.categories]
@@ -72,8 +73,9 @@ class PanopticQuality:
                 matched_p.add(p)
                 matched_g.add(g)
         for g, segment in real.items():
-            if g in real_area and g not in matched_g and not segment.iscrowd:
-                self.counts[segment.category].fn += 1
+            if g in real_area and not segment.iscrowd:
+                self.counts[segment.category].fn += g not in matched_g
+                self.areas.append((segment.category, real_area[g], g in matched_g))
         for p, segment in predicted.items():
             if p not in area or p in matched_p:
                 continue

@@ -6,7 +6,9 @@ import time
 
 import numpy as np
 import pytest
-from strategies import noisy_grid, random_instance
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc, set_num_threads
 from diffcomb.solvers import _level as level_module
@@ -309,6 +311,41 @@ def test_losses_bound_what_nodes_lose_whatever_the_class_they_are_in():
         s = amwc(graph, node_costs, edge_costs, P)
         level = finest_level(make_problem(graph, node_costs, edge_costs, P))
         assert level.move(from_labels(s.node_labels, s.clusters, P)) == 0
+
+
+@settings(max_examples=60)
+@given(instances(max_nodes=12, max_edges=40), st.integers(0, 2), st.integers(1, 2))
+def test_of_tiny_graphs_an_asymmetric_multiway_cut_is_never_above_the_multiway_cut(instance, seed, effort):
+    n, edges, node_costs, edge_costs, partitionable = instance
+    costs = Graph(n, edges), node_costs, edge_costs
+    other = mwc(*costs, seed=seed, effort=effort).objective
+    assert amwc(*costs, partitionable, seed=seed, effort=effort).objective <= other + 1e-9 * (1 + abs(other))
+
+
+@pytest.mark.parametrize("seed", [0, 13])
+def test_where_most_nodes_are_undecided_the_multiway_cut_is_tried(seed):
+    """These grids are too large for it to be tried always; without a look at the nodes' losses they ended above."""
+    rng = np.random.default_rng(seed)
+    offsets = [(0, 1), (1, 0), (0, 4), (4, 0), (0, 16), (16, 0), (0, 32), (32, 0), (8, 8), (8, 0), (0, 8), (2, 2)]
+    graph = grid_graph((100, 110), offsets)
+    region = (np.arange(100)[:, None] // 20 * 8 + np.arange(110) // 20).ravel()
+    same = region[graph.edges[:, 0]] == region[graph.edges[:, 1]]
+    edge_costs = (0.25 * (np.where(same, 1, -1) + 2 * rng.normal(size=graph.num_edges))).astype(np.float32)
+    node_costs = (rng.normal(size=(graph.num_nodes, 10)) - 0.5 * np.eye(10)[region % 10]).astype(np.float32)
+    a = amwc(graph, node_costs, edge_costs, np.arange(10) > 5).objective
+    assert a <= mwc(graph, node_costs, edge_costs).objective
+
+
+def test_a_descent_that_hardly_shrinks_is_not_searched(monkeypatch):
+    """Where nothing attracts, coarsening ends with many nodes; searching those would take most of the time."""
+    steps = []
+    step = Search.step
+    monkeypatch.setattr(Search, "step", lambda self, o: steps.append(self.level.num_nodes) or step(self, o))
+    graph = grid_graph((100, 110), [(d, e) for d in range(4) for e in range(4) if d + e])
+    costs = np.random.default_rng(0).normal(-3, 1, graph.num_edges)
+    s = multicut(graph, costs, effort=0)
+    assert s.num_clusters > 2000
+    assert steps == []
 
 
 def test_a_hub_that_every_leaf_could_take_along():

@@ -41,7 +41,7 @@ NEAR_IF_UNCERTAIN = 0.05  # the same for graphs that are searched whole, and whe
 UNCERTAIN = 1 / 16  # of the nodes would lose no more than a typical edge cost by moving
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
 MAX_SPLITS = 64  # times that clusters come apart; one or two are usual
-TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times
+TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times, and a multiway cut is always tried
 
 
 @dataclass
@@ -104,7 +104,7 @@ def multilevel(
         y, component = _connect(problem, state)
         return solution_of_components(problem, state.labels.node_labels(), y, component)
     solution, whole = _improve(problem, state, rng, budget)
-    if init is None and not budget.spent() and _multiway_cut_is_near(problem, state, whole):
+    if init is None and not budget.spent() and _multiway_cut_is_worth_a_try(problem, state, whole):
         multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
         other = multilevel(multiway, init=None, rng=again, budget=budget)
         if other.objective < solution.objective:
@@ -126,20 +126,22 @@ def _improve(
     return settled or _settle(problem, state, rng, budget)
 
 
-def _multiway_cut_is_near(problem: Problem, state: Incumbent, whole: Incumbent) -> bool:
-    """Whether to have one cluster a class would cost little: only then can a multiway cut be the better solution.
+def _multiway_cut_is_worth_a_try(problem: Problem, state: Incumbent, whole: Incumbent) -> bool:
+    """Whether to have one cluster a class would cost little; of tiny graphs, always.
 
-    It is feasible here, and where class costs are weak the search for it sometimes ends lower.
+    A multiway cut is feasible here, and where class costs are weak the search for it sometimes ends lower.
     """
     level, labels = whole.level, whole.labels
     if level.num_classes == 1 or not level.partitionable.any():
         return False
+    half_edges = 2 * problem.graph.num_edges
+    if half_edges <= TINY_HALF_EDGES:
+        return True
     undivided = Labels(labels.cluster_class[labels.z], labels.cluster_class)
     multiway = replace(level, partitionable=np.zeros_like(level.partitionable))
     multiway.move(undivided)
     cost = multiway.value(undivided) - level.value(labels)
-    small = 2 * problem.graph.num_edges <= KERNEL_HALF_EDGES
-    uncertain = small or np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
+    uncertain = half_edges <= KERNEL_HALF_EDGES or np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
     near = NEAR_IF_UNCERTAIN if uncertain else NEAR
     return cost < near * float(np.abs(problem.edge_costs).sum(dtype=np.float64))
 

@@ -9,6 +9,7 @@ from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Blackbox, Graph, LiftedMWC, amwc, make_problem, multicut, mwc, perturbed_grad, set_num_threads
 from diffcomb.gradients import oracle
+from diffcomb.solvers import _level as level_module
 from diffcomb.solvers._labels import from_labels
 from diffcomb.solvers._level import finest_level
 from diffcomb.solvers.revisit import Revisit
@@ -39,7 +40,11 @@ def examples():
 
 @pytest.mark.parametrize("lifted", [False, True])
 @pytest.mark.parametrize("on_edges", [False, True])
-def test_no_node_that_was_left_out_wants_to_move(lifted, on_edges):
+@pytest.mark.parametrize("many", [False, True])
+def test_no_node_that_was_left_out_wants_to_move(monkeypatch, lifted, on_edges, many):
+    if many:  # so many nodes that all threads look first, and most of them with the bound that spares a closer look
+        monkeypatch.setattr(level_module, "MIN_PARALLEL", 4)
+        monkeypatch.setattr(level_module, "ENOUGH", 0.0)
     rng = np.random.default_rng(0)
     left_out = 0
     for graph, *costs in examples():

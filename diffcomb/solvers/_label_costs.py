@@ -46,6 +46,13 @@ def cheapest(costs: Any, best: Array, i: int, limit: float) -> int:
     return int(best[i]) if costs[i, best[i]] < limit else -1
 
 
+def lowest(costs: Any, best: Array, i: int) -> Any:
+    """What the cheapest class (or label) of node i costs, or a little less: nothing is cheaper."""
+    if isinstance(costs, LabelCosts):
+        return costs.base_low[i] + costs.scale * costs.grad_low[i]
+    return costs[i, best[i]]
+
+
 @njit
 def _cheapest_label(costs: LabelCosts, best: Array, i: int, limit: float) -> int:
     if costs.base_low[i] + costs.scale * costs.grad_low[i] >= limit:
@@ -73,6 +80,12 @@ _CHEAPEST = {
 }
 
 
+_LOWEST = {
+    True: lambda costs, best, i: costs[i, best[i]],
+    False: lambda costs, best, i: costs.base_low[i] + costs.scale * costs.grad_low[i],  # noqa: ARG005
+}
+
+
 @overload(cost)
 def _cost(costs, i, k):  # type: ignore[no-untyped-def]
     return _COST[isinstance(costs, numba.types.Array)]
@@ -81,3 +94,8 @@ def _cost(costs, i, k):  # type: ignore[no-untyped-def]
 @overload(cheapest)
 def _cheapest(costs, best, i, limit):  # type: ignore[no-untyped-def]
     return _CHEAPEST[isinstance(costs, numba.types.Array)]
+
+
+@overload(lowest)
+def _lowest(costs, best, i):  # type: ignore[no-untyped-def]
+    return _LOWEST[isinstance(costs, numba.types.Array)]

@@ -18,7 +18,7 @@ from .._arrays import Array
 from .._numba import njit
 from ..problem import numbers
 from ._adjacency import end, span
-from ._label_costs import cost
+from ._label_costs import cost, lowest
 from ._visits import free_ids, gather, max_degree, second_choice, with_other_classes
 
 RELATIVE_TOLERANCE = 1e-12
@@ -93,7 +93,7 @@ def find_movers(
     for t in range(first, last):
         i = nodes[t]
         a = z[i]
-        at_least = np.float64(cost(node_costs, i, best[i])) - cost(node_costs, i, cluster_class[a])
+        at_least = np.float64(lowest(node_costs, best, i)) - cost(node_costs, i, cluster_class[a])
         low, high = span(adjacency, i)
         for h in range(low, high):
             w = np.float64(adjacency.weights[h])

@@ -364,3 +364,4 @@ def test_a_hub_that_every_leaf_could_take_along():
 def test_costs_near_the_largest_float32_are_no_overflow():
     s = multicut([(0, 1), (1, 2), (2, 3)], np.array([2e38, -2e38, 2e38], np.float32))
     assert s.edge_labels.tolist() == [0, 1, 0]
+    assert multicut([(0, 1), (0, 1), (1, 2)], np.array([1e308, 1e308, -1.0])).objective == -1  # their sum is infinite

@@ -144,18 +144,11 @@ class Level:
         order = np.arange(n, dtype=np.int32)
         self._local_moving(labels, self.partitionable, order, n, True, None, temperatures, seed)
 
-    def chains(
-        self,
-        labels: Labels,
-        losses: Array,
-        reached: Array,
-        nodes: Array | None = None,
-        spent: Callable[[], bool] = lambda: False,
-    ) -> int:
+    def chains(self, labels: Labels, losses: Array, reached: Array, spent: Callable[[], bool] = lambda: False) -> int:
         """Ejection chains of either kind until none gains, in place; returns how many did.
 
-        They begin at `nodes` (all by default). `losses`, float32 (n,), as local moving left them, and `reached`, see
-        `frontier`, are kept up to date. No pass begins once `spent` says so.
+        `losses`, float32 (n,), as local moving left them, and `reached`, see `frontier`, are kept up to date. No pass
+        begins once `spent` says so.
         """
         unit = self.typical_cost
         limit = min(CHAIN_STARTS * unit, MOST)
@@ -163,7 +156,7 @@ class Level:
         everything = np.arange(self.num_nodes, dtype=np.int32)
         total = 0
         for alone in (False, True):
-            near = everything if nodes is None else nodes
+            near = everything
             for _ in range(MAX_PASSES):
                 if spent():
                     return total

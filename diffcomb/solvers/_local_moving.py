@@ -94,11 +94,13 @@ def find_movers(
         i = nodes[t]
         a = z[i]
         at_least = np.float64(lowest(node_costs, best, i)) - cost(node_costs, i, cluster_class[a])
+        total = 0.0
         low, high = span(adjacency, i)
         for h in range(low, high):
             w = np.float64(adjacency.weights[h])
             at_least += w if z[end(adjacency, i, h)] == a else min(-w, 0.0)
-        if enough < at_least < np.inf:
+            total += abs(w)
+        if enough + RELATIVE_TOLERANCE * total < at_least < np.inf:
             moves[t] = False
             if len(losses) > 0:
                 losses[i] = min(at_least, MOST)
@@ -164,8 +166,8 @@ def local_moving(
         If not empty, takes for every visited node what it would have lost by any move at its last visit, at least. A
         negative number says that nothing is known: of a node that moved there, it is minus what that gained.
     temperatures : float64 array
-        If not empty, there are as many passes over the same nodes (`once` must be set), and the best move of a node is
-        also made with probability exp(-loss / temperature) if it loses.
+        If not empty, there are as many passes over the same nodes, fewer than 64 (`once` must be set, and no losses are
+        kept), and the best move of a node is also made with probability exp(-loss / temperature) if it loses.
     seed : int
         Of what decides that.
     """
@@ -216,11 +218,12 @@ def local_moving(
             if num_classes > 1 and best[i] == cluster_class[a]:
                 losses[i] = with_other_classes(losses[i], partitionable[best[i]], alone, own)
         if not noise < gain < np.inf:
-            if temperature == 0 or not -NEVER * temperature < gain < np.inf:
+            if temperature == 0 or not gain > -NEVER * temperature:
                 continue
-            state, u = _uniform(state)
-            if gain <= temperature * np.log(u):
-                continue
+            if gain <= 0:
+                state, u = _uniform(state)
+                if gain <= temperature * np.log(u):
+                    continue
         moves += 1
         if target < 0:
             if not partitionable[k]:
@@ -293,5 +296,5 @@ def labelling_value(adjacency: Any, node_costs: Array, z: Array, cluster_class: 
         nodes += np.float64(node_costs[i, cluster_class[z[i]]])
         low, high = span(adjacency, i)
         for h in range(low, high):
-            cut += np.float64(adjacency.weights[h]) * (z[end(adjacency, i, h)] != z[i])
+            cut += np.float64(adjacency.weights[h]) if z[end(adjacency, i, h)] != z[i] else 0.0
     return nodes + 0.5 * cut

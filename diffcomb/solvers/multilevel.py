@@ -251,9 +251,9 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
     Returns the solution, and the same as a labelling of the level whose nodes are the clusters.
     """
     level, K = state.level, state.level.num_classes
-    best = nodes = None
+    best = None
     while True:
-        level.chains(state.labels, state.losses, state.reached, nodes, budget.spent)
+        level.chains(state.labels, state.losses, state.reached, budget.spent)
         y, component = _connect(problem, state)
         labels = state.labels
         group, count = compact(component, level.num_nodes)
@@ -273,8 +273,7 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
             return best
         state.labels = project(after, group, K)
         changed = _changed(before, after, group, K)
-        nodes = level.frontier(group, changed, state.losses, state.reached)
-        level.move(state.labels, nodes, state.losses)
+        level.move(state.labels, level.frontier(group, changed, state.losses, state.reached), state.losses)
 
 
 def _changed(before: Labels, after: Labels, group: Array, num_classes: int) -> Array:

@@ -101,8 +101,9 @@ class Experiment:
             write_environment(out / "environment.json")
         else:
             earlier = replace(config_from_dict(json.loads(path.read_text())), root=config.root)
-            names = config.finetune.models  # which ones are asked for is no setting of any of them
-            changed = differences(replace(earlier, finetune=replace(earlier.finetune, models=names)), config)
+            wanted = config.finetune  # which models are asked for, and what runs beside what, changes none of them
+            same = replace(earlier.finetune, models=wanted.models, overlap=wanted.overlap)
+            changed = differences(replace(earlier, finetune=same), config)
             if changed:
                 raise ValueError(f"{path} holds other settings ({'; '.join(changed)}): give another --runs")
         return Run(config, load_splits(config), out, find_device(config.device), RunLog(out))

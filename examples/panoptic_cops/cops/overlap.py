@@ -15,6 +15,7 @@ from torch import Tensor
 from .targets import Targets
 
 Costs = tuple[Tensor, ...]
+Gradients = tuple[Tensor | None, ...]
 Losses = dict[str, Tensor]
 
 
@@ -30,20 +31,23 @@ def backward_beside(
     ----------
     parts : images and targets, one part after the other
     network : from images to costs; called here, and so is the backward pass of what it does
-    loss : from costs and targets to losses, of which "loss" counts; called in another thread
+    loss : from costs and targets to losses, of which "loss" counts; called in another thread; parameters of its own
+        would get no gradient
     """
 
-    def solve(costs: Costs, targets: Targets) -> tuple[Losses, Costs]:
+    def solve(costs: Costs, targets: Targets) -> tuple[Losses, Gradients]:
         leaves = [c.detach().requires_grad_() for c in costs]
         losses = loss(*leaves, targets)
-        return losses, torch.autograd.grad(losses["loss"] * share, leaves)
+        return losses, torch.autograd.grad(losses["loss"] * share, leaves, allow_unused=True)
 
-    def finish(costs: Costs, solved: Future[tuple[Losses, Costs]]) -> Losses:
+    def finish(costs: Costs, solved: Future[tuple[Losses, Gradients]]) -> Losses:
         losses, gradients = solved.result()
-        torch.autograd.backward(costs, gradients)
+        used = [(c, g) for c, g in zip(costs, gradients, strict=True) if g is not None and c.requires_grad]
+        if used:
+            torch.autograd.backward(*zip(*used, strict=True))
         return losses
 
-    before: tuple[Costs, Future[tuple[Losses, Costs]]] | None = None
+    before: tuple[Costs, Future[tuple[Losses, Gradients]]] | None = None
     with ThreadPoolExecutor(1, "solver") as pool:
         for images, targets in parts:
             costs = network(images)

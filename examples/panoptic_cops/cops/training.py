@@ -154,25 +154,33 @@ def _step(
         model.layer.generator.manual_seed(seed)
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, float] = {}
-    for losses in _backward(run, stage, model, parts):
+    for losses in _backward(run, stage, model, number, parts):
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + float(value.detach()) / stage.accumulate
-        if not math.isfinite(totals["loss"]):  # before it reaches the weights
-            raise FloatingPointError(f"the loss of {stage.name} became {totals['loss']} at step {number}")
     parallel.average_gradients(model.parameters())
     optimizer.step()
     return totals
 
 
-def _backward(run: Run, stage: Stage, model: Segmenter, parts: Sequence[Part]) -> Iterator[dict[str, Tensor]]:
+def _backward(
+    run: Run, stage: Stage, model: Segmenter, number: int, parts: Sequence[Part]
+) -> Iterator[dict[str, Tensor]]:
     """Propagate the mean loss of the parts back; yields the losses of each."""
+
+    def finite(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        if not math.isfinite(value := float(losses["loss"].detach())):  # before it reaches solvers and weights
+            raise FloatingPointError(f"the loss of {stage.name} became {value} at step {number}")
+        return losses
+
     placed = (on_device(part, run.device) for part in parts)
     if stage.halves is not None:
         network, loss = stage.halves
-        yield from backward_beside(placed, lambda images: network(model, images), loss, 1 / stage.accumulate)
+        yield from backward_beside(
+            placed, lambda images: network(model, images), lambda *given: finite(loss(*given)), 1 / stage.accumulate
+        )
         return
     for images, targets in placed:
-        losses = stage.step(model, images, targets)
+        losses = finite(stage.step(model, images, targets))
         (losses["loss"] * (1 / stage.accumulate)).backward()  # type: ignore[no-untyped-call]
         yield losses
 

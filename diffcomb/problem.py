@@ -284,8 +284,8 @@ def flatten(parent: Array) -> None:
 def _number_clusters(component: Array, x: Array, partitionable: Array) -> Array:
     """Cluster ids 0..M-1 by first appearance; one cluster for each class that is not partitionable."""
     n = len(x)
-    of_component = np.full(n, -1)
-    of_class = np.full(len(partitionable), -1)
+    of_component = np.full(n, -1, np.int32)
+    of_class = np.full(len(partitionable), -1, np.int32)
     z = np.empty(n, np.int64)
     count = 0
     for i in range(n):

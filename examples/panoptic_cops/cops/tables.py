@@ -28,11 +28,7 @@ def table1(e: Experiment, report: Callable[..., None]) -> None:
     for name in e.through:
         ours = e.table([name], "PQ")[0]
         for label, other in (("the baseline", controls[0]), ("the best control of each seed", controls.max(0))):
-            mean, half = interval(ours - other)
-            lines.append(
-                f"- {name} minus {label}: {mean:+.2f} ± {half:.2f} (95 % interval), better in "
-                f"{int((ours > other).sum())} of {len(ours)} seeds"
-            )
+            lines.append(_difference(name, ours, label, other))
     title = "Table 1: does training through the solver pay?"
     report("table1", title, _models(e, (*e.controls, *e.through), PANOPTIC) + ROWS["table1"], "\n".join(lines))
 
@@ -186,13 +182,8 @@ def longer(e: Experiment, report: Callable[..., None]) -> None:
     names = tuple(LONG)
     mean, *others = e.table(names, "PQ")
     lines = []
-    for name, values in zip(names[1:], others, strict=True):
-        if len(e.seeds) > 1:
-            difference, half = interval(values - mean)
-            lines.append(
-                f"- {name} minus {names[0]}: {difference:+.2f} ± {half:.2f} (95 % interval), better in "
-                f"{int((values > mean).sum())} of {len(values)} seeds"
-            )
+    if len(e.seeds) > 1:
+        lines = [_difference(name, ours, names[0], mean) for name, ours in zip(names[1:], others, strict=True)]
     rates = f"{FAST:g} instead of 3e-4 (full_long: 3e-4 instead of 1e-4 for all layers)"
     lines.append(f"\n{LONGER} times as many steps as in table 1, at a rate of {rates}.")
     report("longer", "Longer training", _models(e, names, ALL_SCORES[:8]), "\n".join(lines))
@@ -225,6 +216,15 @@ TABLES = (
 def _models(e: Experiment, names: Sequence[str], keys: Sequence[str]) -> list[dict[str, str]]:
     """One row a model: scores on the test split, mean and standard deviation over the seeds."""
     return [{"model": name, **{key: _with_spread(e.table([name], key)[0]) for key in keys}} for name in names]
+
+
+def _difference(name: str, ours: np.ndarray, label: str, other: np.ndarray) -> str:
+    """One line on the paired differences of two models over the seeds."""
+    mean, half = interval(ours - other)
+    return (
+        f"- {name} minus {label}: {mean:+.2f} ± {half:.2f} (95 % interval), better in "
+        f"{int((ours > other).sum())} of {len(ours)} seeds"
+    )
 
 
 def _with_spread(values: np.ndarray) -> str:

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
-from diffcomb import Graph, grid_graph, make_problem
+from diffcomb import Graph, grid_graph, make_problem, set_num_threads
 from diffcomb.solvers import _adjacency as adjacency_module
+from diffcomb.solvers import _contraction as contraction_module
 from diffcomb.solvers import _level as level_module
 from diffcomb.solvers._adjacency import Rows, Stencil, adjacency_of, end, span
 from diffcomb.solvers._blocks import block_groups
-from diffcomb.solvers._contraction import compact, connected_parts, contract, frontier, overlay
+from diffcomb.solvers._contraction import compact, connected_parts, contract, contract_in_threads, frontier, overlay
 from diffcomb.solvers._labels import Labels, changed_nodes, from_labels
 from diffcomb.solvers._level import finest_level
 from diffcomb.solvers._pair_moves import linked_clusters, new_scratch, update_pair
@@ -156,6 +157,26 @@ def single_moves(labels, i, partitionable):
         other = labels.copy()
         other.z[i], other.cluster_class[unused] = unused, k
         yield other
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("isolated", [0, 3])
+def test_contraction_in_threads_is_the_same_to_the_last_bit(monkeypatch, threads, isolated):
+    monkeypatch.setattr(contraction_module, "MIN_PART", 100)
+    rng = np.random.default_rng(threads)
+    n = 600 + isolated  # groups without any edge come last, and one in the middle
+    graph = Graph(n, rng.integers(0, 600, (3000, 2)))
+    costs = rng.normal(size=graph.num_edges) * (graph.edges != 250).all(axis=1)
+    level = finest_level(make_problem(graph, rng.normal(size=(n, 2)), costs, [0]))
+    group, count = compact(np.r_[rng.integers(0, 400, 250), 400, rng.integers(0, 400, n - 251)].astype(np.int32), 401)
+    set_num_threads(threads)
+    try:
+        found = contract_in_threads(level.adjacency, level.node_costs, group, count)
+    finally:
+        set_num_threads(None)
+    for a, b in zip(found, contract(level.adjacency, level.node_costs, group, count), strict=True):
+        assert a.dtype == b.dtype
+        assert a.tolist() == b.tolist()
 
 
 def test_contraction_to_no_groups():

@@ -8,11 +8,13 @@ import numpy as np
 
 from .._arrays import Array
 from .._numba import njit
+from .._threads import thread_ranges
 from ..problem import flatten, numbers, unite
 from ._adjacency import end, span
 
 _ROUNDING = 1 - 1e-5  # losses are float32
 FEW = 256  # groups, up to which a dense matrix of their pairs fits a cache
+MIN_PART = 2**18  # half-edges that are worth a thread
 
 
 @njit
@@ -121,33 +123,25 @@ def contract_cut(
 
 
 @njit
-def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -> tuple[Array, Array, Array, Array]:
-    """Contract the groups 0..M-1 of nodes, in O(n K + m) and without sorting or hashing; sums are float64.
+def _rows_of_groups(
+    adjacency: Any, group: Array, start: Array, members: Array, first: int, last: int, at: int, indptr: Array,
+    neighbours: Array, weights: Array,
+) -> int:  # fmt: skip
+    """Write the adjacency lists of the groups first..last-1 from position `at` on; returns the position after them.
 
-    Returns
-    -------
-    indptr, neighbours, weights, node_costs
-        Adjacency and node costs of the contracted graph. Edges whose costs cancel to 0 are dropped.
+    They take at most as many places as their members have half-edges.
     """
-    sums = _sums_of_groups(node_costs, group, num_groups)
-    if num_groups <= FEW:
-        return (*_rows_of_matrix(_between(adjacency, group, num_groups)), sums)
-    start, members = members_of(group, num_groups)
     most = 0
-    for g in range(num_groups):
+    for g in range(first, last):
         half_edges = 0
         for t in range(start[g], start[g + 1]):
             low, high = span(adjacency, members[t])
             half_edges += high - low
         most = max(most, half_edges)
-    neighbours = np.empty(len(adjacency.weights) + 1, np.int32)
-    weights = np.empty(len(adjacency.weights) + 1, np.float64)
-    indptr = np.zeros(num_groups + 1, np.int64)
-    total = np.zeros(num_groups, np.float64)
+    total = np.zeros(len(start), np.float64)
     # A group is listed twice if its sum passed through 0 on the way; the second loop takes it once.
     listed = np.empty(most + 1, np.int32)
-    count = 0
-    for g in range(num_groups):
+    for g in range(first, last):
         num_listed = 0
         for t in range(start[g], start[g + 1]):
             i = members[t]
@@ -161,17 +155,80 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
         total[g] = 0.0
         for t in range(num_listed):
             other = listed[t]
-            neighbours[count] = other
-            weights[count] = total[other]
-            count += total[other] != 0
+            neighbours[at] = other
+            weights[at] = total[other]
+            at += total[other] != 0
             total[other] = 0.0
-        indptr[g + 1] = count
+        indptr[g + 1] = at
+    return at
+
+
+@njit
+def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -> tuple[Array, Array, Array, Array]:
+    """Contract the groups 0..M-1 of nodes, in O(n K + m) and without sorting or hashing; sums are float64.
+
+    Returns
+    -------
+    indptr, neighbours, weights, node_costs
+        Adjacency and node costs of the contracted graph. Edges whose costs cancel to 0 are dropped.
+    """
+    sums = _sums_of_groups(node_costs, group, num_groups)
+    if num_groups <= FEW:
+        return (*_rows_of_matrix(_between(adjacency, group, num_groups)), sums)
+    start, members = members_of(group, num_groups)
+    indptr, neighbours, weights = _room(len(adjacency.weights), num_groups)
+    zero = np.int64(0)  # a literal would have the kernel compiled for 0 once more
+    count = _rows_of_groups(adjacency, group, start, members, zero, num_groups, zero, indptr, neighbours, weights)
     return (
         indptr,
         neighbours[:count],
         weights[:count],
         sums,
     )  # no copy: the rest was never touched, so it takes no memory
+
+
+@njit
+def _room(half_edges: int, num_groups: int) -> tuple[Array, Array, Array]:
+    return np.zeros(num_groups + 1, np.int64), np.empty(half_edges, np.int32), np.empty(half_edges, np.float64)
+
+
+def contract_in_threads(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -> tuple[Array, ...]:
+    """What `contract` does, to the last bit, for more than FEW groups and enough edges to be worth threads.
+
+    Each takes as many groups as have its share of the half-edges, and begins to write where those before might end.
+    """
+    start, members = members_of(group, num_groups)
+    before = _half_edges_before(adjacency, start, members)
+    indptr, neighbours, weights = _room(len(adjacency.weights), num_groups)
+    parts: dict[int, tuple[int, int, int]] = {}
+
+    def write(low: int, high: int) -> None:
+        first, last = (int(g) for g in np.searchsorted(before[:-1], (low, high)))
+        at = int(before[first])
+        stop = _rows_of_groups(adjacency, group, start, members, first, last, at, indptr, neighbours, weights)
+        parts[first] = last, at, stop
+
+    thread_ranges(write, int(before[-1]) + 1, MIN_PART)  # + 1 for groups without edges behind all others
+    count = 0
+    for first, (last, at, stop) in sorted(parts.items()):
+        if at > count:
+            for array in (neighbours, weights):
+                array[count : count + stop - at] = array[at:stop]
+            indptr[first + 1 : last + 1] -= at - count
+        count += stop - at
+    return indptr, neighbours[:count], weights[:count], _sums_of_groups(node_costs, group, num_groups)
+
+
+@njit
+def _half_edges_before(adjacency: Any, start: Array, members: Array) -> Array:
+    """How many half-edges the members of all groups before each one have; the last entry is the sum of all."""
+    before = np.zeros(len(start), np.int64)
+    for g in range(len(start) - 1):
+        before[g + 1] = before[g]
+        for t in range(start[g], start[g + 1]):
+            low, high = span(adjacency, members[t])
+            before[g + 1] += high - low
+    return before
 
 
 @njit

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
-from .._threads import thread_ranges
+from .._threads import get_num_threads, thread_ranges
 from ..problem import Problem
 from ._adjacency import Rows, Stencil, adjacency_of, rows_of
 from ._chains import Costs, eject
-from ._contraction import FEW, contract, contract_cut, frontier
+from ._contraction import FEW, MIN_PART, contract, contract_cut, contract_in_threads, frontier
 from ._labels import Labels
 from ._local_moving import (
     MOST,
@@ -34,7 +34,7 @@ CHAIN_STARTS = 3.0  # typical edge costs: nodes that lose no more by moving begi
 CHAIN_SLACK = 1.0  # typical edge costs: how much more than it gains from the move before it a node of a chain may lose
 ENOUGH = 6.0  # typical edge costs: of a node that loses more by any move it does not matter how much
 MAX_PASSES = 64  # of chains; a few are usual
-MIN_PARALLEL = 2**16  # nodes to visit that are looked at by all threads first
+MIN_PARALLEL = 2**15  # nodes to visit that are looked at by all threads first
 _NO_TEMPERATURES = np.empty(0)
 _NO_LOSSES = np.empty(0, np.float32)
 
@@ -72,7 +72,9 @@ class Level:
 
     def contract(self, group: Array, count: int) -> Level:
         """Return the level in which every group 0..count-1 is one node."""
-        return self._coarser(*contract(self.adjacency, self.node_costs, group, count))
+        many = count > FEW and len(self.adjacency.weights) >= 2 * MIN_PART and get_num_threads() > 1
+        how = contract_in_threads if many else contract
+        return self._coarser(*how(self.adjacency, self.node_costs, group, count))
 
     def contract_cut(self, problem: Problem, y: Array, group: Array, count: int) -> Level:
         """The same for the level of the problem itself, where `y` cuts all edges between groups."""

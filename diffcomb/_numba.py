@@ -55,5 +55,5 @@ def announce_compilation(kernel: Any) -> None:
     name = f"*.{kernel.py_func.__qualname__}-*.nbi"
     if not any(Path(stats.cache_path).glob(name)):
         logging.getLogger("diffcomb").warning(
-            "compiling solvers for this machine: about 12 seconds, once; cached in %s", stats.cache_path
+            "compiling solvers for this machine: about 13 seconds, once; cached in %s", stats.cache_path
         )

@@ -177,7 +177,7 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
         return (*_rows_of_matrix(_between(adjacency, group, num_groups)), sums)
     start, members = members_of(group, num_groups)
     indptr, neighbours, weights = _room(len(adjacency.weights), num_groups)
-    zero = np.int64(0)  # a literal would have the kernel compiled for 0 once more
+    zero: Any = np.int64(0)  # a literal would have the kernel compiled for 0 once more
     count = _rows_of_groups(adjacency, group, start, members, zero, num_groups, zero, indptr, neighbours, weights)
     return (
         indptr,

@@ -15,6 +15,7 @@ A warm start skips the descent and begins with local moving from the given label
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -38,7 +39,7 @@ ROUND = ("anneal", "cycle", "melt", "restart")
 KERNEL_ROUND = ("restart",)  # what annealing and V-cycles find among these nodes, chains find for less
 NEAR = 0.002  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
 NEAR_IF_UNCERTAIN = 0.05  # the same for graphs that are searched whole, and where many nodes are undecided:
-UNCERTAIN = 1 / 16  # of the nodes would lose no more than a typical edge cost by moving
+UNCERTAIN = 1 / 20  # of the nodes would lose no more than a typical edge cost by moving
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
 MAX_SPLITS = 64  # times that clusters come apart; one or two are usual
 TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times, and a multiway cut is always tried
@@ -100,11 +101,8 @@ def multilevel(
     else:
         state = Incumbent(level, from_labels(*init, problem.partitionable), np.empty(n, np.float32))
         level.move(state.labels, losses=state.losses)
-    if not budget.searches:
-        y, component = _connect(problem, state)
-        return solution_of_components(problem, state.labels.node_labels(), y, component)
     solution, whole = _improve(problem, state, rng, budget)
-    if init is None and not budget.spent() and _multiway_cut_is_worth_a_try(problem, state, whole):
+    if init is None and not budget.spent() and _multiway_cut_is_worth_a_try(problem, state, whole, budget):
         multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
         other = multilevel(multiway, init=None, rng=again, budget=budget)
         if other.objective < solution.objective:
@@ -117,32 +115,45 @@ def multilevel(
 
 def _improve(
     problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget
-) -> tuple[Solution, Incumbent]:
-    """All rounds of the budget; each ends settled, so that one more never makes it worse."""
+) -> tuple[Solution, Callable[[], Incumbent]]:
+    """All rounds of the budget; each ends settled, so that one more never makes it worse.
+
+    Returns the solution, and how to get it as a labelling of the level whose nodes are its clusters.
+    """
+    if not budget.searches:
+        y, component = _connect(problem, state)
+        solution = solution_of_components(problem, state.labels.node_labels(), y, component)
+        return solution, lambda: _whole_clusters(problem, state, y, component)[0]
     settled = None
     for round_ in budget.rounds():
         _search_kernel(problem, state, round_, rng, budget)
         settled = _settle(problem, state, rng, budget)
-    return settled or _settle(problem, state, rng, budget)
+    solution, whole = settled or _settle(problem, state, rng, budget)
+    return solution, lambda: whole
 
 
-def _multiway_cut_is_worth_a_try(problem: Problem, state: Incumbent, whole: Incumbent) -> bool:
+def _multiway_cut_is_worth_a_try(
+    problem: Problem, state: Incumbent, whole: Callable[[], Incumbent], budget: Budget
+) -> bool:
     """Whether to have one cluster a class would cost little; of tiny graphs, always.
 
-    A multiway cut is feasible here, and where class costs are weak the search for it sometimes ends lower.
+    A multiway cut is feasible here, and where class costs are weak the search for it sometimes ends lower. After a
+    first pass alone it is only tried where many nodes are undecided.
     """
-    level, labels = whole.level, whole.labels
-    if level.num_classes == 1 or not level.partitionable.any():
+    if state.level.num_classes == 1 or not state.level.partitionable.any():
         return False
     half_edges = 2 * problem.graph.num_edges
     if half_edges <= TINY_HALF_EDGES:
         return True
+    uncertain = np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
+    if not uncertain and not budget.searches:
+        return False
+    level, labels = whole().level, whole().labels
     undivided = Labels(labels.cluster_class[labels.z], labels.cluster_class)
     multiway = replace(level, partitionable=np.zeros_like(level.partitionable))
     multiway.move(undivided)
     cost = multiway.value(undivided) - level.value(labels)
-    uncertain = half_edges <= KERNEL_HALF_EDGES or np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
-    near = NEAR_IF_UNCERTAIN if uncertain else NEAR
+    near = NEAR_IF_UNCERTAIN if uncertain or half_edges <= KERNEL_HALF_EDGES else NEAR
     return cost < near * float(np.abs(problem.edge_costs).sum(dtype=np.float64))
 
 
@@ -245,6 +256,14 @@ def _connect(problem: Problem, state: Incumbent) -> tuple[Array, Array]:
     return cut_components(problem.graph.edges, state.labels.z)
 
 
+def _whole_clusters(problem: Problem, state: Incumbent, y: Array, component: Array) -> tuple[Incumbent, Array]:
+    """The labelling of the level whose nodes are the connected clusters; and the number of each node's cluster."""
+    group, count = compact(component, state.level.num_nodes)
+    level = state.level.contract_cut(problem, y, group, count)
+    labels = labels_of_groups(state.labels, group, count, level.num_classes)
+    return Incumbent(level, labels, np.empty(0, np.float32)), group
+
+
 def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget) -> tuple[Solution, Incumbent]:
     """Alternate moves of whole connected clusters and of single nodes until neither gains.
 
@@ -255,17 +274,15 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
     while True:
         level.chains(state.labels, state.losses, state.reached, budget.spent)
         y, component = _connect(problem, state)
-        labels = state.labels
-        group, count = compact(component, level.num_nodes)
-        whole = level.contract_cut(problem, y, group, count)
-        before = labels_of_groups(labels, group, count, K)
-        solution = solution_of_components(problem, labels.node_labels(), y, component)
+        clusters, group = _whole_clusters(problem, state, y, component)
+        whole, before = clusters.level, clusters.labels
+        solution = solution_of_components(problem, state.labels.node_labels(), y, component)
         if best is not None and not solution.objective < best[0].objective:
             return best  # what the last moves gained was rounding
-        best = solution, Incumbent(whole, before, np.empty(0, np.float32))
+        best = solution, clusters
         after = before.copy()
         moves = whole.move(after)
-        if count <= MAX_COARSE:
+        if whole.num_nodes <= MAX_COARSE:
             search = Search(whole, after, rng)
             moves += budget.run(search, ROUND, MAX_REPEATS)
             after = search.labels

@@ -131,8 +131,11 @@ def thread_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 def thread_ranges(function: Callable[[int, int], Any], count: int, least: int) -> None:
-    """Call ``function(first, last)`` on even parts of range(count), one a thread, but none of fewer than `least`."""
-    if count < 2 * least:  # as most often
+    """Call ``function(first, last)`` on even parts of range(count), one a thread, but none of fewer than `least`.
+
+    A task that already has its thread makes one call: parts that wait for each other would only cost.
+    """
+    if count < 2 * least or getattr(_inside, "task", False):
         function(0, count)
         return
     parts = min(get_num_threads(), count // least)

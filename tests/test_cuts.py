@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 
 from diffcomb import Graph, Solution, amwc, get_num_threads, grid_graph, multicut, mwc, set_num_threads
+from diffcomb._threads import thread_map, thread_ranges
 
 GRAPH = grid_graph((4, 5))
 RNG = np.random.default_rng(0)
@@ -78,6 +80,24 @@ def test_the_number_of_threads_does_not_change_the_result():
     assert results[0] == results[1] == results[2]
     with pytest.raises(ValueError, match="positive integer"):
         set_num_threads(0)
+
+
+def test_a_range_is_divided_among_threads_but_not_within_a_task():
+    def parts(count):
+        found = []
+        thread_ranges(lambda first, last: found.append((first, last)), count, 10)
+        return sorted(found)
+
+    set_num_threads(2)
+    try:
+        assert parts(19) == [(0, 19)]
+        assert parts(30) == [(0, 15), (15, 30)]
+        inner = []
+        thread_map(lambda _: (time.sleep(0.05), inner.append(parts(30))), range(8))
+    finally:
+        set_num_threads(None)
+    assert [(0, 30)] in inner  # whoever waits for the tasks takes some of them, and is no task
+    assert all(sorted(p) in ([(0, 30)], [(0, 15), (15, 30)]) for p in inner)
 
 
 def test_torchs_number_of_threads_is_respected():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, grid_graph, make_problem, set_num_threads
+from diffcomb import _threads as threads_module
 from diffcomb.solvers import _adjacency as adjacency_module
 from diffcomb.solvers import _contraction as contraction_module
 from diffcomb.solvers import _level as level_module
@@ -161,14 +162,21 @@ def single_moves(labels, i, partitionable):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("isolated", [0, 3])
-def test_contraction_in_threads_is_the_same_to_the_last_bit(monkeypatch, threads, isolated):
+@pytest.mark.parametrize("heavy", [0, 600])  # nodes of one group, which is more than a thread's share
+@pytest.mark.parametrize("backwards", [False, True])
+def test_contraction_in_threads_is_the_same_to_the_last_bit(monkeypatch, threads, isolated, heavy, backwards):
     monkeypatch.setattr(contraction_module, "MIN_PART", 100)
+    if backwards:  # the parts may end in any order
+        monkeypatch.setattr(threads_module, "thread_map", lambda f, items: [f(i) for i in reversed(items)])
     rng = np.random.default_rng(threads)
-    n = 600 + isolated  # groups without any edge come last, and one in the middle
-    graph = Graph(n, rng.integers(0, 600, (3000, 2)))
+    n = 1200 + isolated  # groups without any edge come last, and one in the middle
+    graph = Graph(n, rng.integers(0, 1200, (6000, 2)))
     costs = rng.normal(size=graph.num_edges) * (graph.edges != 250).all(axis=1)
     level = finest_level(make_problem(graph, rng.normal(size=(n, 2)), costs, [0]))
-    group, count = compact(np.r_[rng.integers(0, 400, 250), 400, rng.integers(0, 400, n - 251)].astype(np.int32), 401)
+    ids = np.r_[rng.integers(0, 800, 250), 800, rng.integers(0, 800, n - 251)]
+    ids[300 : 300 + heavy] = 7
+    group, count = compact(ids.astype(np.int32), 801)
+    assert count > contraction_module.FEW
     set_num_threads(threads)
     try:
         found = contract_in_threads(level.adjacency, level.node_costs, group, count)

@@ -195,7 +195,8 @@ def _room(half_edges: int, num_groups: int) -> tuple[Array, Array, Array]:
 def contract_in_threads(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -> tuple[Array, ...]:
     """What `contract` does, to the last bit, for more than FEW groups and enough edges to be worth threads.
 
-    Each takes as many groups as have its share of the half-edges, and begins to write where those before might end.
+    Each takes as many groups as begin in its share of the half-edges, and begins to write where those before might end.
+    What is written is moved together then; memory that was touched before that, up to as much again, stays taken.
     """
     start, members = members_of(group, num_groups)
     before = _half_edges_before(adjacency, start, members)
@@ -204,6 +205,8 @@ def contract_in_threads(adjacency: Any, node_costs: Array, group: Array, num_gro
 
     def write(low: int, high: int) -> None:
         first, last = (int(g) for g in np.searchsorted(before[:-1], (low, high)))
+        if first == last:  # a part of one group that began in an earlier one
+            return
         at = int(before[first])
         stop = _rows_of_groups(adjacency, group, start, members, first, last, at, indptr, neighbours, weights)
         parts[first] = last, at, stop

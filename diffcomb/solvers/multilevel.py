@@ -148,7 +148,8 @@ def _multiway_cut_is_worth_a_try(
     uncertain = np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
     if not uncertain and not budget.searches:
         return False
-    level, labels = whole().level, whole().labels
+    clusters = whole()
+    level, labels = clusters.level, clusters.labels
     undivided = Labels(labels.cluster_class[labels.z], labels.cluster_class)
     multiway = replace(level, partitionable=np.zeros_like(level.partitionable))
     multiway.move(undivided)

@@ -119,7 +119,7 @@ def amwc(
         Seed of the solver's random choices: the same seed gives the same solution.
     effort : int, optional
         Rounds of search of `multilevel` after its first pass; 0 is the fastest. By default 1, and 0 with an `init`.
-        A result gets no worse with more effort.
+        With the same seed a multicut or multiway cut gets no worse with more effort, an asymmetric one hardly ever.
     time_limit : float, optional
         Seconds for each instance, instead of `effort`: `multilevel` begins new rounds until they are over. The same
         seed then need not give the same solution.

@@ -37,7 +37,7 @@ ALL = [name for name in MODELS if name != "baseline"]
 def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
     """Small copies of trained models, in half precision, for evaluate.py and predict.py."""
     rows = []
-    for name in ("baseline", e.calibrated, *THROUGH):
+    for name in ("baseline", e.calibrated, *THROUGH, "single_svm"):
         run, _ = e.model(e.seeds[0], name)
         content = load_checkpoint(run.checkpoint(name))
         content["model"] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}

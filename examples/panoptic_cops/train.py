@@ -29,7 +29,7 @@ from cops.evaluation import panoptic_quality, predictions
 from cops.models import check_settings, find_device
 from cops.pictures import comparison
 from cops.runlog import RunLog, write_environment
-from cops.stages import MODELS, run_stages
+from cops.stages import MODELS, ONE_STAGE, run_stages
 from cops.training import Run
 from jsonargparse import ArgumentParser
 
@@ -118,7 +118,11 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
 def table(metrics: dict[str, Any]) -> str:
     """All models as a Markdown table."""
     rows = ["| model | " + " | ".join(KEYS) + " |", "|---|" + "---|" * len(KEYS)]
-    rows += [f"| {m} | " + " | ".join(f"{metrics[m][k]:.2f}" for k in KEYS) + " |" for m in MODELS if m in metrics]
+    rows += [
+        f"| {m} | " + " | ".join(f"{metrics[m][k]:.2f}" for k in KEYS) + " |"
+        for m in (*MODELS, *ONE_STAGE)
+        if m in metrics
+    ]
     return "\n".join(rows)
 
 
@@ -143,7 +147,7 @@ def _draw(run: Run, names: tuple[str, ...]) -> None:
     if not count:
         return
     shown = Subset(test, range(count))
-    drawn = [name for name in names if name in ("baseline", "control_mean") or name.startswith("full")]
+    drawn = [name for name in names if name in ("baseline", "control_mean") or name.startswith(("full", "single"))]
     found = {name: list(predictions(run.model(name), shown, run.device)) for name in drawn}
     for i in range(count):
         results = {name: pairs[i][1] for name, pairs in found.items()}

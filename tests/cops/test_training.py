@@ -129,6 +129,22 @@ def test_the_same_command_again_trains_nothing_and_other_settings_are_refused(fi
     assert "other settings (seed: 0 -> 3)" in capsys.readouterr().err
 
 
+def test_one_stage_needs_no_baseline(tmp_path):
+    """It takes as many steps as both, from the same first weights; with other models the baseline is trained too."""
+    one_stage = ["single_mean", "single_svm"]
+    arguments = [a for a in ARGUMENTS if "models" not in a]
+    metrics = train.main([*arguments, f"--finetune.models={one_stage}", f"--out={tmp_path / 'run'}"])
+    assert list(metrics) == one_stage
+    assert {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()} == {f"{name}.pt" for name in one_stage}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    for name in one_stage:
+        assert [line["step"] for line in lines if line["stage"] == name] == list(range(1, 10))
+    again = train.main(
+        [*ARGUMENTS[1:], "--finetune.models=[single_svm,control]", "--max_steps=1", f"--out={tmp_path / 'b'}"]
+    )
+    assert list(again) == ["baseline", "control", "single_svm"]
+
+
 @pytest.mark.parametrize("awaited", ["baseline.last.pt", "full.last.pt"])
 def test_resumed_after_a_kill_equals_uninterrupted(finished, tmp_path, awaited):
     """The process is killed without warning in the middle of a stage; the same command completes the same run."""

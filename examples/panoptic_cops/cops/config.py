@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+OBJECTIVES = ("control", "control_mean", "control_pixels", "full", "full_svm", "single_mean", "single_svm")
+
 
 @dataclass
 class Dataset:
@@ -91,7 +93,7 @@ class Finetune:
     evaluate_every : Steps between scores on the validation split, which choose the checkpoint.
     search : Evaluations of "control_search", which searches scales and offsets of the costs on the validation split.
     models : Which models to train, beside the baseline; by default the best control of most data and both that train
-        through the solver.
+        through the solver in a second stage. "single_mean" and "single_svm" take one stage and need no baseline.
     """
 
     steps: int = 100
@@ -100,9 +102,12 @@ class Finetune:
     overlap: bool | None = None
     evaluate_every: int = 25
     search: int = 60
-    models: list[Literal["control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]] = field(
-        default_factory=lambda: ["control_pixels", "full", "full_svm"]
-    )
+    models: list[
+        Literal[
+            "control", "control_mean", "control_pixels", "control_search", "full", "full_svm", "single_mean",
+            "single_svm",
+        ]
+    ] = field(default_factory=lambda: ["control_pixels", "full", "full_svm"])  # fmt: skip
 
 
 @dataclass
@@ -170,6 +175,8 @@ class Config:
     save_every : Steps between checkpoints.
     pictures : Test images to draw.
     control, control_mean, control_pixels, full, full_svm : Objectives of the second stage; "full" is the paper's.
+    single_mean, single_svm : Objectives of models that are trained from scratch in one stage of as many steps as both
+        take; all layers learn at `pretrain.lr`.
     """
 
     data: Literal["scenes", "coco", "cityscapes", "folder"] = "scenes"
@@ -183,6 +190,8 @@ class Config:
     control_pixels: Objective = field(default_factory=lambda: Objective("mean", pixels=True))
     full: Objective = field(default_factory=_surrogate)
     full_svm: Objective = field(default_factory=lambda: Objective("structured_svm", pixels=True))
+    single_mean: Objective = field(default_factory=lambda: Objective("mean", pixels=True))
+    single_svm: Objective = field(default_factory=lambda: Objective("structured_svm", pixels=True, dropout=0.0))
     out: str | None = None
     seed: int = 0
     device: str = "auto"
@@ -216,6 +225,8 @@ class Config:
             finetune=replace(self.finetune, models=models),  # type: ignore[arg-type]
             full=replace(self.full, pixels=False),
             full_svm=replace(self.full_svm, pixels=False),
+            single_mean=replace(self.single_mean, pixels=False),
+            single_svm=replace(self.single_svm, pixels=False),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -240,7 +251,7 @@ def crop_size(size: int | list[int]) -> tuple[int, int]:
 def config_from_dict(values: dict[str, Any]) -> Config:
     """The configuration that `to_dict` wrote."""
     parts: dict[str, Any] = {"dataset": Dataset, "model": Model, "pretrain": Pretrain, "finetune": Finetune}
-    parts |= dict.fromkeys(("control", "control_mean", "control_pixels", "full", "full_svm"), Objective)
+    parts |= dict.fromkeys(OBJECTIVES, Objective)
     known = {f.name for f in fields(Config)}
     return Config(**{k: parts[k](**v) if k in parts else v for k, v in values.items() if k in known})
 

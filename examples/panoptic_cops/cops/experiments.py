@@ -21,7 +21,7 @@ from .measure import all_scores
 from .models import find_device
 from .runlog import RunLog, write_environment
 from .segmenter import Segmenter
-from .stages import MODELS, calibrate, finetune, run_stages, single_stage
+from .stages import MODELS, calibrate, finetune, run_stages
 from .surrogate import PanopticQualitySurrogate
 from .targets import Targets
 from .training import Run, Stage, on_device, parts_of_step, train
@@ -42,7 +42,6 @@ FROM_CALIBRATED = {
     "full_on": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
 }
 SEARCHED = ("mean_searched", "svm_searched")
-SINGLE = {"single_mean": Objective("mean"), "single_svm": Objective("structured_svm", dropout=0.0)}
 # Does the difference last if both may learn more?
 LONGER, FAST = 3, 1e-3
 LONG = {
@@ -122,8 +121,6 @@ class Experiment:
                     longer = replace(run.config.finetune, steps=LONGER * run.config.finetune.steps)
                     longer_run = replace(run, config=replace(run.config, finetune=longer))
                     finetune(longer_run, name, self._objective(LONG[name]))
-                elif name in SINGLE:
-                    single_stage(run, name, self._objective(SINGLE[name]))
                 elif name in SEARCHED:
                     start = "full_svm" if name == "svm_searched" else self.calibrated
                     self.model(seed, start)

@@ -20,16 +20,22 @@ from .through_solver import make_loss
 from .training import Run, Stage, train
 
 MODELS = ("baseline", "control", "control_mean", "control_pixels", "control_search", "full", "full_svm")
+ONE_STAGE = ("single_mean", "single_svm")
 
 
 def run_stages(run: Run) -> tuple[str, ...]:
     """Train all models of a run that are not finished yet; returns their names."""
-    wanted = tuple(name for name in MODELS if name == "baseline" or name in run.config.finetune.models)
+    models = run.config.finetune.models
+    one_stage = tuple(name for name in ONE_STAGE if name in models)
+    wanted = tuple(name for name in MODELS if name == "baseline" or name in models)
+    wanted = one_stage if one_stage and len(wanted) == 1 else wanted + one_stage
     for name in wanted:
         if run.finished(name):
             continue
         if name == "baseline":
             pretrain(run)
+        elif name in ONE_STAGE:
+            single_stage(run, name, getattr(run.config, name))
         elif name == "control_search":
             calibrate(run, name)
         else:

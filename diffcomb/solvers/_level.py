@@ -34,7 +34,7 @@ CHAIN_STARTS = 3.0  # typical edge costs: nodes that lose no more by moving begi
 CHAIN_SLACK = 1.0  # typical edge costs: how much more than it gains from the move before it a node of a chain may lose
 ENOUGH = 6.0  # typical edge costs: of a node that loses more by any move it does not matter how much
 MAX_PASSES = 64  # of chains; a few are usual
-MIN_PARALLEL = 2**15  # nodes to visit that are looked at by all threads first
+MIN_PARALLEL = 2**15  # of more nodes to visit, all threads look for those that gain first
 _NO_TEMPERATURES = np.empty(0)
 _NO_LOSSES = np.empty(0, np.float32)
 
@@ -104,7 +104,7 @@ class Level:
         queue = np.empty(self.num_nodes, np.int32)
         if nodes is None:
             nodes = np.arange(self.num_nodes, dtype=np.int32)
-        if len(nodes) >= MIN_PARALLEL:
+        if len(nodes) > MIN_PARALLEL:
             nodes = self._movers(labels, nodes, losses)
         queue[: len(nodes)] = nodes
         return self._local_moving(labels, self.partitionable, queue, len(nodes), False, losses)

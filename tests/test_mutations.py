@@ -62,7 +62,7 @@ MUTATIONS = [
     (MULTILEVEL, "        moves = whole.move(after)", "        moves = 0", "tests/test_multilevel.py", "settling"),
     (LABELS, "if image[new] != old:", "if False:", "tests/test_solver_parts.py", "changed"),
     (CONTRACTION, "] -= at - count", "] -= 0", "tests/test_solver_parts.py", "in_threads"),
-    (CONTRACTION, "if first == last:", "if first > last:", "tests/test_solver_parts.py", "in_threads"),
+    (CONTRACTION, "in sorted(parts):", "in parts:", "tests/test_solver_parts.py", "in_threads"),
     (CONTRACTION, "if known else np.inf", "if known else 0.0", "tests/test_solver_parts.py", "frontier"),
     (CHAINS, "if gain > most:", "if True:", "tests/test_chains.py", "trace"),
     (CHAINS, "cluster_class[a] = old_class", "pass", "tests/test_chains.py", "trace"),

@@ -124,20 +124,17 @@ def contract_cut(
 
 @njit
 def _rows_of_groups(
-    adjacency: Any, group: Array, start: Array, members: Array, first: int, last: int, at: int, indptr: Array,
+    adjacency: Any, group: Array, start: Array, members: Array, before: Array, first: int, last: int, indptr: Array,
     neighbours: Array, weights: Array,
 ) -> int:  # fmt: skip
-    """Write the adjacency lists of the groups first..last-1 from position `at` on; returns the position after them.
+    """Write the adjacency lists of the groups first..last-1 from ``before[first]`` on; returns the position after them.
 
     They take at most as many places as their members have half-edges.
     """
     most = 0
     for g in range(first, last):
-        half_edges = 0
-        for t in range(start[g], start[g + 1]):
-            low, high = span(adjacency, members[t])
-            half_edges += high - low
-        most = max(most, half_edges)
+        most = max(most, before[g + 1] - before[g])
+    at: int = before[first]
     total = np.zeros(len(start), np.float64)
     # A group is listed twice if its sum passed through 0 on the way; the second loop takes it once.
     listed = np.empty(most + 1, np.int32)
@@ -148,10 +145,10 @@ def _rows_of_groups(
             low, high = span(adjacency, i)
             for h in range(low, high):
                 other = group[end(adjacency, i, h)]
-                before = total[other]
+                sum_before = total[other]
                 listed[num_listed] = other
-                num_listed += before == 0
-                total[other] = before + adjacency.weights[h]
+                num_listed += sum_before == 0
+                total[other] = sum_before + adjacency.weights[h]
         total[g] = 0.0
         for t in range(num_listed):
             other = listed[t]
@@ -176,9 +173,10 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
     if num_groups <= FEW:
         return (*_rows_of_matrix(_between(adjacency, group, num_groups)), sums)
     start, members = members_of(group, num_groups)
+    before = _half_edges_before(adjacency, start, members)
     indptr, neighbours, weights = _room(len(adjacency.weights), num_groups)
     zero: Any = np.int64(0)  # a literal would have the kernel compiled for 0 once more
-    count = _rows_of_groups(adjacency, group, start, members, zero, num_groups, zero, indptr, neighbours, weights)
+    count = _rows_of_groups(adjacency, group, start, members, before, zero, num_groups, indptr, neighbours, weights)
     return (
         indptr,
         neighbours[:count],
@@ -201,19 +199,17 @@ def contract_in_threads(adjacency: Any, node_costs: Array, group: Array, num_gro
     start, members = members_of(group, num_groups)
     before = _half_edges_before(adjacency, start, members)
     indptr, neighbours, weights = _room(len(adjacency.weights), num_groups)
-    parts: dict[int, tuple[int, int, int]] = {}
+    parts: list[tuple[int, int, int]] = []
 
     def write(low: int, high: int) -> None:
         first, last = (int(g) for g in np.searchsorted(before[:-1], (low, high)))
-        if first == last:  # a part of one group that began in an earlier one
-            return
-        at = int(before[first])
-        stop = _rows_of_groups(adjacency, group, start, members, first, last, at, indptr, neighbours, weights)
-        parts[first] = last, at, stop
+        stop = _rows_of_groups(adjacency, group, start, members, before, first, last, indptr, neighbours, weights)
+        parts.append((first, last, stop))
 
     thread_ranges(write, int(before[-1]) + 1, MIN_PART)  # + 1 for groups without edges behind all others
     count = 0
-    for first, (last, at, stop) in sorted(parts.items()):
+    for first, last, stop in sorted(parts):
+        at = int(before[first])
         if at > count:
             for array in (neighbours, weights):
                 array[count : count + stop - at] = array[at:stop]

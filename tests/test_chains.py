@@ -65,7 +65,7 @@ def test_chains_improve_by_what_stands_and_leave_no_trace_of_what_does_not(seed,
     level, labels, losses, _ = settled(edges, *rest, rng.integers(0, len(rest[2]), n), rng.integers(0, n, n))
     before, value = labels.copy(), level.value(labels)
     changed = np.zeros(n, np.int8)
-    costs = Costs(level.adjacency, level.node_costs, level.best, level.partitionable, level.tolerance)
+    costs = Costs(level.adjacency, level.node_costs, level.best, level.partitionable)
     found = eject(costs, *labels, np.arange(n, dtype=np.int32), losses, slack, apart, changed)
     if found:
         assert level.value(labels) < value

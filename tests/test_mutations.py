@@ -69,7 +69,7 @@ MUTATIONS = [
     (PAIRS, "own[j] += w if z[j] == z[i] else -w", "own[j] += w", "tests/test_solver_parts.py", "pair_updates"),
     (PAIRS, "(1 if z[j] == old else -1)", "(-1 if z[j] == old else 1)", "tests/test_solver_parts.py", "pair_updates"),
     (LABELS, "left[i] = component[i] != first[c]", "left[i] = 0", "tests/test_multilevel.py", "taken_apart"),
-    (SEARCH, "if value < self.value - self.level.tolerance:", "if True:", "tests/test_multilevel.py", "effort"),
+    (SEARCH, "if self.level.improvement(self.labels, labels) > 0:", "if True:", "tests/test_multilevel.py", "effort"),
     (GREEDY, "if key < keys[e]:", "if False:", "tests/test_solvers.py", "popped"),
     (GREEDY, "costs[parallel] += costs[f]", "costs[parallel] -= costs[f]", "tests/test_solvers.py", "letter"),
     ("diffcomb/solvers/exact.py", "if not cycles:", "if True:", "tests/test_solvers.py", "separates"),

@@ -17,8 +17,7 @@ import numpy as np
 from .._arrays import Array
 from .._numba import njit
 from ._adjacency import end, span
-from ._local_moving import RELATIVE_TOLERANCE
-from ._visits import free_ids, gather, max_degree, second_choice
+from ._visits import free_ids, gather, max_degree, rounding, second_choice
 
 MAX_CHAIN = 24  # moves of a chain
 MAX_WAITING = 16  # neighbours that may follow
@@ -33,7 +32,6 @@ class Costs(NamedTuple):
     node_costs: Any
     best: Array
     partitionable: Array
-    tolerance: float
 
 
 @njit
@@ -60,7 +58,7 @@ def eject(costs: Costs, z: Array, cluster_class: Array, starts: Array, losses: A
     -----
     A chain looks at a handful of nodes, each in O(degree). No chain begins once they have taken O(n + m).
     """
-    adjacency, node_costs, best, partitionable, tolerance = costs
+    adjacency, node_costs, best, partitionable = costs
     n, num_classes = len(z), len(partitionable)
     size, free, height = free_ids(z, num_classes)
     num_free = np.array([height])
@@ -109,8 +107,8 @@ def eject(costs: Costs, z: Array, cluster_class: Array, starts: Array, losses: A
                         k = cluster_class[a]
                         able = partitionable[k] and not alone
                         score = -np.float64(node_costs[i, k]) if able else -np.inf
-                    gains[t] = score - here
-                    gains[t] -= tolerance + RELATIVE_TOLERANCE * (abs(score) + abs(here))
+                    to = cluster_class[target] if target >= 0 else k
+                    gains[t] = score - here - rounding(adjacency, node_costs, i, cluster_class[a], to)
                     targets[t] = target
                     classes[t] = k
                     known[t] = True

@@ -19,16 +19,15 @@ from ._contraction import FEW, MIN_PART, contract, contract_cut, contract_in_thr
 from ._labels import Labels
 from ._local_moving import (
     MOST,
-    RELATIVE_TOLERANCE,
     cheapest_classes_of,
     find_movers,
+    improvement,
     labelling_value,
     local_moving,
     pieces,
     singletons,
 )
 
-MAX_SPREAD = 1e3  # costs larger than this many typical ones do not make the tolerance larger
 SAMPLE = 4096
 CHAIN_STARTS = 3.0  # typical edge costs: nodes that lose no more by moving begin a chain
 CHAIN_SLACK = 1.0  # typical edge costs: how much more than it gains from the move before it a node of a chain may lose
@@ -50,15 +49,12 @@ class Level:
     best : int32 array, shape (n,)
         The cheapest class of every node.
     partitionable : bool array, shape (K,)
-    tolerance : float
-        Gains up to this are rounding noise.
     """
 
     adjacency: Any
     node_costs: Array
     best: Array
     partitionable: Array
-    tolerance: float
 
     @property
     def num_nodes(self) -> int:
@@ -85,7 +81,7 @@ class Level:
 
     def _coarser(self, indptr: Array, neighbours: Array, weights: Array, node_costs: Array) -> Level:
         rows, best = Rows(indptr, neighbours, weights), _cheapest_classes(node_costs)
-        return Level(rows, node_costs, best, self.partitionable, self.tolerance)
+        return Level(rows, node_costs, best, self.partitionable)
 
     def in_rows(self, problem: Problem) -> Level:
         """The level of the problem itself with adjacency lists: the kernels that search are compiled for those only."""
@@ -121,7 +117,7 @@ class Level:
         def look(first: int, last: int) -> None:
             find_movers(
                 self.adjacency, self.node_costs, self.best, self.partitionable, *labels, size, nodes, first, last,
-                self.tolerance, ENOUGH * self.typical_cost, kept, moves,
+                ENOUGH * self.typical_cost, kept, moves,
             )  # fmt: skip
 
         thread_ranges(look, len(nodes), MIN_PARALLEL // 4)
@@ -136,7 +132,7 @@ class Level:
         temperatures: Array = _NO_TEMPERATURES, seed: int = 0,
     ) -> int:  # fmt: skip
         return local_moving(
-            self.adjacency, self.node_costs, self.best, partitionable, *labels, queue, count, once, self.tolerance,
+            self.adjacency, self.node_costs, self.best, partitionable, *labels, queue, count, once,
             _NO_LOSSES if losses is None else losses, temperatures, seed,
         )  # fmt: skip
 
@@ -154,7 +150,7 @@ class Level:
         """
         unit = self.typical_cost
         limit = min(CHAIN_STARTS * unit, MOST)
-        costs = Costs(self.adjacency, self.node_costs, self.best, self.partitionable, self.tolerance)
+        costs = Costs(self.adjacency, self.node_costs, self.best, self.partitionable)
         everything = np.arange(self.num_nodes, dtype=np.int32)
         total = 0
         for alone in (False, True):
@@ -185,7 +181,7 @@ class Level:
 
     def pieces(self, fence: Array, order: Array) -> Array:
         """Cluster the nodes within the fences by their edge costs alone; returns an id < n for each node."""
-        return pieces(self.adjacency, fence, order, self.tolerance)
+        return pieces(self.adjacency, fence, order)
 
     def frontier(self, group: Array, changed: Array, losses: Array, reached: Array) -> Array:
         """The members of the changed groups, and those of their neighbours that may want to move because of them."""
@@ -195,29 +191,18 @@ class Level:
         """The objective of a labelling."""
         return float(labelling_value(self.adjacency, self.node_costs, *labels))
 
+    def improvement(self, labels: Labels, other: Labels) -> float:
+        """By how much at least the other labelling is better."""
+        return float(improvement(self.adjacency, self.node_costs, *labels, *other))
+
 
 def finest_level(problem: Problem) -> Level:
     """Make the level of a problem itself; costs keep their dtype."""
-    tolerance = RELATIVE_TOLERANCE * _scale(problem.edge_costs, problem.node_costs.reshape(-1))
     best = _cheapest_classes(problem.node_costs)
-    return Level(adjacency_of(problem), problem.node_costs, best, problem.partitionable, tolerance)
+    return Level(adjacency_of(problem), problem.node_costs, best, problem.partitionable)
 
 
 def _cheapest_classes(node_costs: Array) -> Array:
     best = np.empty(len(node_costs), np.int32)
     thread_ranges(lambda first, last: cheapest_classes_of(node_costs, first, last, best), len(best), MIN_PARALLEL // 4)
     return best
-
-
-def _scale(*costs: Array) -> float:
-    """The largest absolute cost, but no more than some multiple of the median one that is not 0, from a sample."""
-    arrays = [c for c in costs if c.size]
-    if not arrays:
-        return 0.0
-    largest = max(float(max(c.max(), -c.min())) for c in arrays)
-    sample = np.abs(np.concatenate([c[:: -(-len(c) // SAMPLE)].astype(np.float64) for c in arrays]))
-    sample = sample[sample > 0]
-    if not len(sample):
-        return largest
-    middle = len(sample) // 2
-    return min(largest, MAX_SPREAD * float(np.partition(sample, middle)[middle]))

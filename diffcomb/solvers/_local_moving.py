@@ -19,9 +19,16 @@ from .._numba import njit
 from ..problem import numbers
 from ._adjacency import end, span
 from ._label_costs import cost, lowest
-from ._visits import free_ids, gather, max_degree, second_choice, with_other_classes
+from ._visits import (
+    RELATIVE_TOLERANCE,
+    free_ids,
+    gather,
+    max_degree,
+    rounding,
+    second_choice,
+    with_other_classes,
+)
 
-RELATIVE_TOLERANCE = 1e-12
 MOST = 3e38  # losses are float32: larger ones are as good as this
 MAX_VISITS = 64  # of a node, on average; a few are usual
 NEVER = 16.0  # a loss of this many temperatures is accepted once in 9 million visits: do not draw for it
@@ -76,7 +83,6 @@ def find_movers(
     nodes: Array,
     first: int,
     last: int,
-    tolerance: float,
     enough: float,
     losses: Array,
     moves: Array,
@@ -107,18 +113,20 @@ def find_movers(
             continue
         count = gather(adjacency, i, z, sums, touched)
         alone = size[a] == 1 and a >= num_classes
-        gain, _, _ = second_choice(node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count)
+        gain, target, k = second_choice(
+            node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count
+        )
         own = sums[a]
-        here = own - cost(node_costs, i, cluster_class[a])
-        noise = tolerance + RELATIVE_TOLERANCE * (abs(gain) + abs(here))
-        gain -= here
+        gain -= own - cost(node_costs, i, cluster_class[a])
         for s in range(count):
             sums[touched[s]] = 0.0
         if len(losses) > 0:
             losses[i] = min(-gain, MOST)
             if num_classes > 1 and best[i] == cluster_class[a]:
                 losses[i] = with_other_classes(losses[i], partitionable[best[i]], alone, own)
-        moves[t] = noise < gain < np.inf
+        moves[t] = 0 < gain < np.inf and gain > rounding(
+            adjacency, node_costs, i, cluster_class[a], cluster_class[target] if target >= 0 else k
+        )
 
 
 @njit
@@ -139,7 +147,6 @@ def local_moving(
     queue: Array,
     waiting: int,
     once: bool,
-    tolerance: float,
     losses: Array,
     temperatures: Array,
     seed: int,
@@ -160,8 +167,6 @@ def local_moving(
     waiting : int
     once : bool
         Visit these nodes and no others; otherwise the neighbours of a node that moved queue up, first in, first out.
-    tolerance : float
-        Gains up to this, and up to 1e-12 of what is compared, are rounding noise.
     losses : float32 array, shape (n,) or (0,)
         If not empty, takes for every visited node what it would have lost by any move at its last visit, at least. A
         negative number says that nothing is known: of a node that moved there, it is minus what that gained.
@@ -208,16 +213,17 @@ def local_moving(
             node_costs, best, partitionable, cluster_class, i, a, alone, sums, touched, count
         )
         own = sums[a]
-        here = own - cost(node_costs, i, cluster_class[a])
-        noise = tolerance + RELATIVE_TOLERANCE * (abs(gain) + abs(here))
-        gain -= here
+        gain -= own - cost(node_costs, i, cluster_class[a])
         for t in range(count):
             sums[touched[t]] = 0.0
         if len(losses) > 0:
             losses[i] = min(-gain, MOST)
             if num_classes > 1 and best[i] == cluster_class[a]:
                 losses[i] = with_other_classes(losses[i], partitionable[best[i]], alone, own)
-        if not noise < gain < np.inf:
+        gains = 0 < gain < np.inf and gain > rounding(
+            adjacency, node_costs, i, cluster_class[a], cluster_class[target] if target >= 0 else k
+        )
+        if not gains:
             if temperature == 0 or not gain > -NEVER * temperature:
                 continue
             if gain <= 0:
@@ -256,7 +262,7 @@ def local_moving(
 
 
 @njit
-def pieces(adjacency: Any, fence: Array, order: Array, tolerance: float) -> Array:
+def pieces(adjacency: Any, fence: Array, order: Array) -> Array:
     """Cluster the nodes within the fences in one pass, from singletons and by edge costs alone; returns ids < n."""
     n = len(fence)
     z = numbers(n)
@@ -265,6 +271,7 @@ def pieces(adjacency: Any, fence: Array, order: Array, tolerance: float) -> Arra
     for t in range(n):
         i = order[t]
         count = 0
+        total = 0.0
         low, high = span(adjacency, i)
         for h in range(low, high):
             j = end(adjacency, i, h)
@@ -274,8 +281,9 @@ def pieces(adjacency: Any, fence: Array, order: Array, tolerance: float) -> Arra
                 touched[count] = c
                 count += before == 0
                 sums[c] = before + adjacency.weights[h]
+                total += abs(np.float64(adjacency.weights[h]))
         target = z[i]
-        most = sums[target] + tolerance + RELATIVE_TOLERANCE * abs(sums[target])
+        most = sums[target] + RELATIVE_TOLERANCE * total
         for s in range(count):
             c = touched[s]
             if sums[c] > most:
@@ -298,3 +306,30 @@ def labelling_value(adjacency: Any, node_costs: Array, z: Array, cluster_class: 
         for h in range(low, high):
             cut += np.float64(adjacency.weights[h]) if z[end(adjacency, i, h)] != z[i] else 0.0
     return nodes + 0.5 * cut
+
+
+@njit
+def improvement(
+    adjacency: Any, node_costs: Array, z: Array, cluster_class: Array, new_z: Array, new_class: Array
+) -> float:
+    """By how much at least a second labelling of one level is better than a first one, in O(n + m).
+
+    Only costs that the two do not share are added up, and what rounding may make of those is taken off: huge costs that
+    both pay hide nothing.
+    """
+    gain = 0.0
+    total = 0.0
+    for i in range(len(z)):
+        old, new = cluster_class[z[i]], new_class[new_z[i]]
+        if old != new:
+            gain += np.float64(node_costs[i, old]) - np.float64(node_costs[i, new])
+            total += abs(np.float64(node_costs[i, old])) + abs(np.float64(node_costs[i, new]))
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            was = z[j] != z[i]
+            if j < i and was != (new_z[j] != new_z[i]):
+                w = np.float64(adjacency.weights[h])
+                gain += w if was else -w
+                total += abs(w)
+    return gain - RELATIVE_TOLERANCE * total

@@ -17,6 +17,7 @@ from .._arrays import Array
 from .._numba import njit
 from ._adjacency import end, span
 from ._heap import heap_insert, heap_remove, heap_update
+from ._visits import RELATIVE_TOLERANCE
 
 OUTSIDE, FREE, MOVED = 0, 1, 2
 MIN_DEGREE = 4096  # nodes of a larger degree only move in pairs with a quarter as many edges
@@ -163,7 +164,7 @@ def _collect(
     """List the nodes of the small cluster and their neighbours in the large one; those at the border enter the heap.
 
     Of an empty cluster everything in the other one is a neighbour. Returns the number of nodes, the size of the heap,
-    and the costs of all edges between the two.
+    and the costs of all edges between the two, less what rounding may make of them.
     """
     z, keys = clusters.z, scratch.keys
     to_large, to_small = clusters.cluster_class[large], clusters.cluster_class[small]
@@ -188,7 +189,7 @@ def _collect(
                 w = np.float64(adjacency.weights[h])
                 keys[j] += w
                 keys[i] += w
-                between += w
+                between += w - RELATIVE_TOLERANCE * abs(w)
                 border = True
         if border:
             size = heap_insert(scratch.heap, scratch.place, keys, size, i)
@@ -211,7 +212,6 @@ def _chain_of_moves(
     a: int,
     b: int,
     patience: int,
-    tolerance: float,
 ) -> tuple[int, int, float]:
     """Move the best free node again and again, also at a loss; undo all after the best point.
 
@@ -221,7 +221,8 @@ def _chain_of_moves(
     z, keys, state, chain = clusters.z, scratch.keys, scratch.state, scratch.chain
     limit = MIN_DEGREE + 4 * min(clusters.volume[a], clusters.volume[b])
     gain = 0.0
-    best = tolerance
+    noise = 0.0  # what rounding may make of the gain
+    best = 0.0
     best_length = 0
     length = 0
     while size > 0 and length - best_length < patience:
@@ -236,11 +237,10 @@ def _chain_of_moves(
         z[i] = b if old == a else a
         chain[length] = i
         length += 1
-        if gain > best:
-            best = gain
-            best_length = length
+        noise += RELATIVE_TOLERANCE * abs(keys[i])
         for h in range(low, high):
             j = end(adjacency, i, h)
+            noise += RELATIVE_TOLERANCE * abs(np.float64(adjacency.weights[h]))
             if state[j] == MOVED or (z[j] != a and z[j] != b):
                 continue
             if state[j] == OUTSIDE:
@@ -251,6 +251,9 @@ def _chain_of_moves(
                 size = heap_insert(scratch.heap, scratch.place, keys, size, j)
             else:
                 heap_update(scratch.heap, scratch.place, keys, size, j)
+        if gain > max(best, noise):
+            best = gain
+            best_length = length
     for t in range(best_length, length):
         i = chain[t]
         z[i] = b if z[i] == a else a
@@ -261,13 +264,14 @@ def _chain_of_moves(
 
 @njit
 def _class_change(node_costs: Array, clusters: Clusters, c: int, to: int) -> float:
-    """What giving all of cluster c another class gains in node costs."""
+    """What giving all of cluster c another class gains in node costs, less what rounding may make of it."""
     here = clusters.cluster_class[c]
     gain = 0.0
     if here != to:
         i = clusters.first[c]
         while i >= 0:
-            gain += np.float64(node_costs[i, here]) - node_costs[i, to]
+            before, after = np.float64(node_costs[i, here]), np.float64(node_costs[i, to])
+            gain += before - after - RELATIVE_TOLERANCE * (abs(before) + abs(after))
             i = clusters.following[i]
     return gain
 
@@ -281,7 +285,6 @@ def update_pair(
     a: int,
     b: int,
     patience: int,
-    tolerance: float,
 ) -> bool:
     """Do to clusters a and b whatever gains most: a chain of moves between them, or a join; one may be empty."""
     z, size, cluster_class = clusters.z, clusters.size, clusters.cluster_class
@@ -295,7 +298,7 @@ def update_pair(
         if size[large] <= MAX_UNLIKE * size[small]:
             into_small = between + _class_change(node_costs, clusters, large, cluster_class[small])
     count, length, gain = _chain_of_moves(
-        adjacency, node_costs, clusters, scratch, count, heap_size, a, b, patience, tolerance
+        adjacency, node_costs, clusters, scratch, count, heap_size, a, b, patience
     )
     for t in range(count):
         scratch.state[scratch.nodes[t]] = OUTSIDE

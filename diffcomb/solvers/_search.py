@@ -125,7 +125,6 @@ class Search:
         self.level, self.labels, self.rng = level, labels, rng
         losses = np.empty(level.num_nodes, np.float32)
         level.move(labels, losses=losses)
-        self.value = level.value(labels)
         self.losses = np.sort(np.abs(losses))
 
     def step(self, operator: str) -> bool:
@@ -155,9 +154,8 @@ class Search:
         return v_cycle(self.level, descend(self.level, self._random_order, together), self._random_order)
 
     def _keep(self, labels: Labels) -> bool:
-        value = self.level.value(labels)
-        if value < self.value - self.level.tolerance:
-            self.labels, self.value = labels, value
+        if self.level.improvement(self.labels, labels) > 0:
+            self.labels = labels
             return True
         return False
 

@@ -15,6 +15,8 @@ from .._numba import inlined, njit
 from ._adjacency import end, span
 from ._label_costs import cheapest, cost
 
+RELATIVE_TOLERANCE = 1e-12
+
 
 @njit
 def max_degree(adjacency: Any, n: int) -> int:
@@ -102,6 +104,19 @@ def second_choice(
             score = -np.float64(cost(node_costs, i, k))
             target = -1
     return score, target, k
+
+
+@njit
+def rounding(adjacency: Any, node_costs: Any, i: int, here: int, there: int) -> float:
+    """What rounding may make of the costs that a move of node i from class `here` to class `there` compares.
+
+    Only these costs count: a gain of 1 is real among costs of 10, whatever other nodes' costs are.
+    """
+    total = abs(np.float64(cost(node_costs, i, here))) + abs(np.float64(cost(node_costs, i, there)))
+    low, high = span(adjacency, i)
+    for h in range(low, high):
+        total += abs(np.float64(adjacency.weights[h]))
+    return RELATIVE_TOLERANCE * total
 
 
 @inlined

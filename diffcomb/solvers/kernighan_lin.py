@@ -65,7 +65,7 @@ def kernighan_lin(
         while begin < len(active) and not budget.spent():
             begin = _round(
                 level.adjacency, level.node_costs, level.partitionable, clusters, scratch, active, changed, begin,
-                PATIENCE << min(budget.effort, 20), level.tolerance,
+                PATIENCE << min(budget.effort, 20),
             )  # fmt: skip
         active = changed & (clusters.size > 0)
         if budget.spent() or not active.any():
@@ -103,7 +103,6 @@ def _round(
     changed: Array,
     begin: int,
     patience: int,
-    tolerance: float,
 ) -> int:
     """Update all pairs with an active cluster from `begin` on; notes in `changed` which clusters did.
 
@@ -137,7 +136,7 @@ def _round(
             work += min(clusters.volume[a], clusters.volume[b]) + 16
             if b == empty:
                 work += clusters.size[a]
-            if update_pair(adjacency, node_costs, clusters, scratch, a, b, patience, tolerance):
+            if update_pair(adjacency, node_costs, clusters, scratch, a, b, patience):
                 changed[a] = changed[b] = True
                 for c in range(2):
                     gone = a if c == 0 else b

@@ -272,15 +272,16 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
     """
     level, K = state.level, state.level.num_classes
     best = None
+    best_labels = state.labels
     while True:
         level.chains(state.labels, state.losses, state.reached, budget.spent)
         y, component = _connect(problem, state)
         clusters, group = _whole_clusters(problem, state, y, component)
         whole, before = clusters.level, clusters.labels
-        solution = solution_of_components(problem, state.labels.node_labels(), y, component)
-        if best is not None and not solution.objective < best[0].objective:
+        if best is not None and not level.improvement(best_labels, state.labels) > 0:
             return best  # what the last moves gained was rounding
-        best = solution, clusters
+        best = solution_of_components(problem, state.labels.node_labels(), y, component), clusters
+        best_labels = state.labels
         after = before.copy()
         moves = whole.move(after)
         if whole.num_nodes <= MAX_COARSE:

@@ -78,7 +78,7 @@ class Revisit:
             level.node_costs, self.base_low, self.classes, self.node_grad, self.grad_low, float(scale)
         )
         unknown = np.full(level.num_nodes, -1, np.int32)
-        Level(adjacency, lifted, unknown, self.problem.partitionable, level.tolerance).move(labels, nodes)
+        Level(adjacency, lifted, unknown, self.problem.partitionable).move(labels, nodes)
         return labels
 
     def differences(self, scales: Array, weights: Array) -> tuple[Array, Array]:

@@ -23,6 +23,8 @@ def is_tensor(value: object) -> bool:
 def to_numpy(value: Any) -> Array:
     """View `value` as a numpy array; a tensor is detached and, where it lies on a device, copied to the host."""
     if is_tensor(value):
+        if value.is_meta:
+            raise TypeError("a tensor on the device 'meta' has no values")
         value = value.detach()
         if value.dtype in (sys.modules["torch"].bfloat16, sys.modules["torch"].float16):
             value = value.float()  # numpy knows no bfloat16, and no solver sums in half precision
@@ -37,7 +39,7 @@ def like(value: Array, reference: Any) -> Any:
     return value
 
 
-def float_array(value: Any, name: str, shape: str) -> Array:
+def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Array:
     """Return costs as a C-contiguous float32 or float64 array, or say what is wrong with them.
 
     Parameters
@@ -46,18 +48,20 @@ def float_array(value: Any, name: str, shape: str) -> Array:
         Integers become float64, half precision becomes float32; float32 and float64 are not copied.
     name, shape : str
         The argument's name and its expected shape in words, for the error message.
+    infinite : bool
+        Whether infinite values are allowed; NaN never is.
 
     Raises
     ------
     TypeError
         If `value` is not a numeric array.
     ValueError
-        If a value is NaN or infinite.
+        If a value is NaN or, unless they are allowed, infinite.
     """
     try:
         array = to_numpy(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a numeric array of shape {shape}, got {value!r:.80}") from error
+        raise TypeError(f"{name} must be a numeric array of shape {shape}, got {value!r:.80}: {error}") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be a numeric array of shape {shape}, got dtype {array.dtype}")
     if array.dtype.newbyteorder("=") == np.float16:
@@ -67,12 +71,14 @@ def float_array(value: Any, name: str, shape: str) -> Array:
     if array.ndim and not (array.flags.c_contiguous and array.dtype.isnative):
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     if not all_finite(array):
-        bad = np.argwhere(~np.isfinite(array))
-        where = ", ".join(str(i) for i in bad[0])
-        raise ValueError(
-            f"{name} must be finite, got {len(bad)} NaN or infinite value(s), "
-            f"the first at index [{where}]: {array[tuple(bad[0])]}"
-        )
+        bad = np.argwhere(np.isnan(array) if infinite else ~np.isfinite(array))
+        if len(bad):
+            where = ", ".join(str(i) for i in bad[0])
+            kinds = "NaN" if infinite else "NaN or infinite"
+            raise ValueError(
+                f"{name} must {'not be NaN' if infinite else 'be finite'}, got {len(bad)} {kinds} value(s), "
+                f"the first at index [{where}]: {array[tuple(bad[0])]}"
+            )
     return array
 
 

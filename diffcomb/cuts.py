@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ._arrays import Array, check_same_device, float_array, like, to_numpy
+from ._interrupt import Interrupt
 from ._threads import thread_map
 from .graph import Graph, as_graph
 from .lifting import BoundLift, labels_of
 from .problem import Problem, Solution, checked_problem, class_mask
-from .solvers import budget_of, get_solver, prepare, solve
+from .solvers import budget_of, check_time_limit, get_solver, prepare, solve
 from .solvers._labels import from_labels
 from .solvers.revisit import Revisit
 
@@ -106,7 +107,8 @@ def amwc(
     node_costs : array_like or tensor, shape (n, K) or (B, n, K)
         Cost of each class at each node; minimised. float32 and float64 are used as they are.
     edge_costs : array_like or tensor, shape (m,) or (B, m)
-        Cost of cutting each edge: positive is attractive, negative is repulsive.
+        Cost of cutting each edge: positive is attractive, negative is repulsive. +inf is a must-link, an edge that is
+        never cut; -inf is a cannot-link, one that always is. Neither counts in the objective.
     partitionable : array_like of bool, shape (K,), or list of int
         The classes P that may be split into several clusters: a mask, or class indices.
     solver : {"multilevel", "kernighan_lin", "greedy", "exact"}
@@ -121,8 +123,10 @@ def amwc(
         Rounds of search of `multilevel` after its first pass; 0 is the fastest. By default 1, and 0 with an `init`.
         With the same seed a multicut or multiway cut gets no worse with more effort, an asymmetric one hardly ever.
     time_limit : float, optional
-        Seconds for each instance, instead of `effort`: `multilevel` begins new rounds until they are over. The same
-        seed then need not give the same solution.
+        Seconds for each instance, instead of `effort`: `multilevel` begins new rounds until they are over, `exact`
+        stops with its best solution and bound, `greedy` takes none. The same seed then need not give the same solution.
+        Ctrl-C ends the search and keeps the best solution of every instance, with a RuntimeWarning; without a limit, or
+        before there is any labelling, or pressed twice, it raises KeyboardInterrupt.
 
     Returns
     -------
@@ -135,8 +139,9 @@ def amwc(
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
-        If shapes do not fit, a cost is NaN or infinite, a class or node index is out of range, the costs lie
-        on different devices, or there is no solver of that name.
+        If shapes do not fit, a cost is NaN, a node cost is infinite, must-links and cannot-links contradict each other,
+        a class or node index is out of range, the costs lie on different devices, there is no solver of that name, or
+        it takes no `time_limit`.
 
     Notes
     -----
@@ -154,7 +159,7 @@ def amwc(
     """
     check_same_device(node_costs=node_costs, edge_costs=edge_costs)
     nodes = float_array(node_costs, "node_costs", "(n, K) or (B, n, K)")
-    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
+    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
     if nodes.ndim not in (2, 3):
         raise ValueError(f"node_costs must have shape (n, K) or (B, n, K), got {nodes.shape}")
     options = Options(solver, init, seed, effort, time_limit)
@@ -205,7 +210,7 @@ def multicut(
     graph : Graph or array_like of int, shape (m, 2)
         Of a plain edge list the largest end point tells the number of nodes.
     edge_costs : array_like or tensor, shape (m,) or (B, m)
-        Cost of cutting each edge: positive is attractive, negative is repulsive.
+        Cost of cutting each edge: positive is attractive, negative is repulsive, infinite as in :func:`amwc`.
     solver, init, seed, effort, time_limit
         As in :func:`amwc`; a plain array as `init` holds cluster ids.
 
@@ -221,7 +226,7 @@ def multicut(
     [0, 0, 1]
     """
     graph = as_graph(graph)
-    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
+    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
     nodes = np.zeros((graph.num_nodes, 1), edges.dtype)
     if init is not None and not isinstance(init, (Solution, tuple)) and not _is_list_of_labellings(init):
         clusters = to_numpy(init)
@@ -246,7 +251,7 @@ def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options
     check_count(seed, "seed")
     if effort is not None:
         check_count(effort, "effort")
-    check_time_limit(time_limit)
+    check_time_limit(solver, time_limit)
     if edges.ndim not in (1, 2):
         raise ValueError(f"edge_costs must have shape (m,) or (B, m), got {edges.shape}")
     batched = nodes.ndim == 3 or edges.ndim == 2
@@ -267,23 +272,15 @@ def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options
     inits = [_instance_init(init, b if batched else None, count, problem) for b, problem in enumerate(problems)]
     prepare(graph, budget_of(init, effort, time_limit))
     jobs = zip(problems, inits, strict=True)
-    solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort, time_limit), jobs)
-    return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
+    with Interrupt(time_limit is not None, labelled=init is not None) as interrupt:
+        solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort, time_limit, interrupt), jobs)
+        return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
 
 
 def check_count(value: Any, name: str) -> None:
     """Raise a ValueError unless `value` is a non-negative integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
-
-
-def check_time_limit(value: Any) -> None:
-    """Raise a ValueError unless `value` is None or a positive number of seconds."""
-    if value is None:
-        return
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):
-        raise ValueError(f"time_limit must be a positive number of seconds or None, got {value!r}")
 
 
 def _as_kind(s: Solution, reference: Any) -> Solution:

@@ -8,6 +8,7 @@ The multiway cut has no partitionable class; the multicut has one class, partiti
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from ._arrays import Array, float_array, to_numpy
 from ._numba import njit
-from .graph import Graph
+from .graph import Graph, as_graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,8 @@ class Problem:
     node_costs : numpy.ndarray of float32 or float64, shape (n, K)
         Cost of every class at every node.
     edge_costs : numpy.ndarray of float32 or float64, shape (m,)
-        Cost of cutting an edge; positive is attractive (cutting it is paid), negative is repulsive.
+        Cost of cutting an edge; positive is attractive (cutting it is paid), negative is repulsive. +inf is a
+        must-link, which may not be cut, -inf a cannot-link, which must be cut.
     partitionable : numpy.ndarray of bool, shape (K,)
         The classes that may be split into several clusters (the set P).
     """
@@ -45,8 +47,35 @@ class Problem:
         return int(self.node_costs.shape[1])
 
     def objective(self, node_labels: Array, edge_labels: Array) -> float:
-        """Return the objective of eq. 2, summed in float64, in O(n + m)."""
-        return float(_value(self.node_costs, self.edge_costs, node_labels, edge_labels))
+        """Return the objective of eq. 2, summed in float64, in O(n + m).
+
+        Must-links and cannot-links that are kept count nothing; a labelling that breaks one costs +inf.
+
+        Parameters
+        ----------
+        node_labels, edge_labels : array_like of int or bool, shapes (n,) and (m,)
+            Class labels x and cut indicators y.
+
+        Raises
+        ------
+        TypeError
+            If labels are not integers.
+        ValueError
+            If a shape does not fit, a class is out of range, or an edge label is neither 0 nor 1.
+        """
+        x = _labels(node_labels, "node_labels", (self.graph.num_nodes,), self.num_classes)
+        return self.value(x, _labels(edge_labels, "edge_labels", (self.graph.num_edges,), 2))
+
+    def value(self, node_labels: Array, edge_labels: Array) -> float:
+        """The same for labels that are known to be valid arrays, as solvers make them."""
+        total = float(_value(self.node_costs, self.edge_costs, node_labels, edge_labels))
+        if math.isfinite(total):
+            return total
+        must, cannot = np.isposinf(self.edge_costs), np.isneginf(self.edge_costs)
+        if np.any(must & (edge_labels == 1)) or np.any(cannot & (edge_labels == 0)):
+            return math.inf
+        finite = np.where(must | cannot, 0, self.edge_costs)
+        return float(_value(self.node_costs, finite, node_labels, edge_labels))
 
     def violations(self, node_labels: Any, edge_labels: Any, clusters: Any = None) -> list[str]:
         """Say in words which constraints of eq. 1 and 2 a labelling breaks; an empty list means feasible.
@@ -77,6 +106,10 @@ class Problem:
             found.append("an edge between two classes is not cut")
         if np.any(~differ & ~self.partitionable[x[u]] & (y == 1)):
             found.append("an edge inside a class that is not partitionable is cut")
+        if np.any(np.isposinf(self.edge_costs) & (y == 1) & (u != v)):
+            found.append("an edge of cost +inf (must-link) is cut")
+        if np.any(np.isneginf(self.edge_costs) & (y == 0)):
+            found.append("an edge of cost -inf (cannot-link) is not cut")
         component = uncut_components(self.graph.edges, y.astype(np.uint8), np.zeros(n, np.int64), np.ones(1, bool))
         if np.any((component[u] == component[v]) & (y == 1)):
             found.append("an edge is cut although a path of uncut edges joins its ends (eq. 1)")
@@ -97,7 +130,8 @@ class Problem:
 def make_problem(graph: Graph, node_costs: Any, edge_costs: Any, partitionable: Any) -> Problem:
     """Validate one instance (no batch axis) and return it; see :class:`Problem` for shapes and `amwc` for errors."""
     nodes = float_array(node_costs, "node_costs", "(n, K)")
-    return checked_problem(graph, nodes, float_array(edge_costs, "edge_costs", "(m,)"), partitionable)
+    edges = float_array(edge_costs, "edge_costs", "(m,)", infinite=True)
+    return checked_problem(as_graph(graph), nodes, edges, partitionable)
 
 
 def checked_problem(graph: Graph, nodes: Array, edges: Array, partitionable: Any) -> Problem:
@@ -134,11 +168,23 @@ def class_mask(partitionable: Any, num_classes: int) -> Array:
     return mask
 
 
+def _labels(values: Any, name: str, shape: tuple[int], count: int) -> Array:
+    """Labels 0..count-1 as an array that kernels may index with, or say what is wrong with them."""
+    array = to_numpy(values)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    if array.dtype.kind not in "iub":
+        raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
+    if len(array) and (array.min() < 0 or array.max() >= count):
+        raise ValueError(f"{name} must lie in 0..{count - 1}, got {array.min()}..{array.max()}")
+    return array
+
+
 def labelling_objective(problem: Problem, node_labels: Array, clusters: Array) -> float:
     """The objective of a (class, cluster id) labelling, in one pass and without making a Solution."""
     edges, x = problem.graph.edges, np.ascontiguousarray(node_labels)
     y = cut_edges(edges, x, np.ascontiguousarray(clusters), problem.partitionable)
-    return problem.objective(x, y)
+    return problem.value(x, y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +261,7 @@ def solution_of_components(
 ) -> Solution:
     """Put together what :func:`cut_components` found."""
     z = _number_clusters(component, node_labels, problem.partitionable)
-    return Solution(node_labels, y, z, problem.objective(node_labels, y), lower_bound)
+    return Solution(node_labels, y, z, problem.value(node_labels, y), lower_bound)
 
 
 @njit

@@ -8,17 +8,19 @@ long to search. Whatever a solver does with `init`, :func:`solve` never returns 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from .._arrays import Array
+from .._interrupt import Interrupt
 from .._numba import announce_compilation
 from ..graph import Graph
 from ..problem import Problem, Solution, labelling_objective, make_solution
 from ._adjacency import takes_stencil
 from ._budget import Budget
 from ._local_moving import local_moving
+from ._reduction import reduce
 from .greedy import greedy
 from .kernighan_lin import kernighan_lin
 from .multilevel import is_searched_whole, multilevel
@@ -56,9 +58,23 @@ def get_solver(name: str) -> Solver:
     return SOLVERS[name]
 
 
-def budget_of(init: object, effort: int | None, time_limit: float | None) -> Budget:
+def budget_of(init: object, effort: int | None, time_limit: float | None, interrupt: Interrupt | None = None) -> Budget:
     """An `effort` of None is 1, and 0 where there is an `init`: a warm start is asked for to be quick."""
-    return Budget(effort if effort is not None else int(init is None), time_limit)
+    rounds = effort if effort is not None else int(init is None)
+    return Budget(rounds, time_limit, interrupt or Interrupt(False))
+
+
+def check_time_limit(solver: str, value: Any) -> None:
+    """Raise a ValueError unless `value` is None, or a positive number of seconds that the solver can keep to."""
+    if value is None:
+        return
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
+        raise ValueError(f"time_limit must be a positive number of seconds or None, got {value!r}")
+    if solver == "greedy":
+        raise ValueError(
+            "time_limit must be None for solver='greedy', which runs to its end; leave it out, or use 'multilevel'"
+        )
 
 
 def prepare(graph: Graph, budget: Budget) -> None:
@@ -74,14 +90,18 @@ def solve(
     seed: int = 0,
     effort: int | None = None,
     time_limit: float | None = None,
+    interrupt: Interrupt | None = None,
 ) -> Solution:
     """Run one solver on one instance; the result is never worse than `init`.
 
-    `effort` and `time_limit` are those of `budget_of`.
+    `effort`, `time_limit` and `interrupt` are those of `budget_of`.
     """
     announce_compilation(local_moving)
-    budget = budget_of(init, effort, time_limit)
-    result = get_solver(solver)(problem, init=init, rng=np.random.default_rng(seed), budget=budget)
+    budget = budget_of(init, effort, time_limit, interrupt)
+    reduction = reduce(problem)
+    start = reduction.init(init)
+    found = get_solver(solver)(reduction.problem, init=start, rng=np.random.default_rng(seed), budget=budget)
+    result = reduction.expand(found)
     if init is not None and labelling_objective(problem, *init) < result.objective:
         return replace(make_solution(problem, *init), lower_bound=result.lower_bound)
     return result

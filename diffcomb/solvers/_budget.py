@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from .._interrupt import Interrupt
 
 
 @dataclass
@@ -20,12 +22,14 @@ class Budget:
         Number of rounds of improvement after a solver's first pass.
     time_limit : float, optional
         Seconds from now after which no new step begins; then there are as many rounds as it allows.
+    interrupt : Interrupt
+        Knows whether the user had enough.
     """
 
     effort: int
     time_limit: float | None = None
+    interrupt: Interrupt = field(default_factory=lambda: Interrupt(False))
     _began: float = field(default_factory=time.perf_counter)
-    _interrupted: bool = False
 
     def __post_init__(self) -> None:
         """Make a plain integer of the effort, which may be of any integer type."""
@@ -44,15 +48,19 @@ class Budget:
             yield r
 
     def spent(self) -> bool:
-        """Whether the time is over, or its user has had enough."""
-        over = self.time_limit is not None and time.perf_counter() - self._began >= self.time_limit
-        return over or self._interrupted
+        """Whether the time is over, or the user has had enough; raises KeyboardInterrupt where nothing can be kept."""
+        return self.interrupt.check() or self.left() == 0
+
+    def left(self) -> float:
+        """Seconds until the time is over; infinite without a limit."""
+        if self.time_limit is None:
+            return math.inf
+        return max(0.0, self.time_limit - (time.perf_counter() - self._began))
 
     def run(self, search: Any, operators: tuple[str, ...], repeats: int = 1, patience: int = 1) -> int:
         """Apply the operators in turn, up to `repeats` times over, while there is time.
 
         It also ends when they found nothing `patience` times running. Returns how many of them found something.
-        With a time limit, an interruption (Ctrl-C) ends the search and keeps its best.
         """
         total = 0
         fruitless = 0
@@ -61,15 +69,7 @@ class Budget:
             for operator in operators:
                 if self.spent():
                     return total + found
-                try:
-                    found += search.step(operator)
-                except KeyboardInterrupt:
-                    if self.time_limit is None:
-                        raise
-                    self._interrupted = True
-                    warnings.warn(
-                        "search interrupted: the best solution so far is returned", RuntimeWarning, stacklevel=2
-                    )
+                found += search.step(operator)
             total += found
             fruitless = 0 if found else fruitless + 1
             if fruitless == patience:

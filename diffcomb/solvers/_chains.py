@@ -107,8 +107,7 @@ def eject(costs: Costs, z: Array, cluster_class: Array, starts: Array, losses: A
                         k = cluster_class[a]
                         able = partitionable[k] and not alone
                         score = -np.float64(node_costs[i, k]) if able else -np.inf
-                    to = cluster_class[target] if target >= 0 else k
-                    gains[t] = score - here - rounding(adjacency, node_costs, i, cluster_class[a], to)
+                    gains[t] = score - here - rounding(adjacency, node_costs, z, cluster_class, i, target, k)
                     targets[t] = target
                     classes[t] = k
                     known[t] = True

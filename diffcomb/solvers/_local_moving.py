@@ -124,9 +124,7 @@ def find_movers(
             losses[i] = min(-gain, MOST)
             if num_classes > 1 and best[i] == cluster_class[a]:
                 losses[i] = with_other_classes(losses[i], partitionable[best[i]], alone, own)
-        moves[t] = 0 < gain < np.inf and gain > rounding(
-            adjacency, node_costs, i, cluster_class[a], cluster_class[target] if target >= 0 else k
-        )
+        moves[t] = 0 < gain < np.inf and gain > rounding(adjacency, node_costs, z, cluster_class, i, target, k)
 
 
 @njit
@@ -220,9 +218,7 @@ def local_moving(
             losses[i] = min(-gain, MOST)
             if num_classes > 1 and best[i] == cluster_class[a]:
                 losses[i] = with_other_classes(losses[i], partitionable[best[i]], alone, own)
-        gains = 0 < gain < np.inf and gain > rounding(
-            adjacency, node_costs, i, cluster_class[a], cluster_class[target] if target >= 0 else k
-        )
+        gains = 0 < gain < np.inf and gain > rounding(adjacency, node_costs, z, cluster_class, i, target, k)
         if not gains:
             if temperature == 0 or not gain > -NEVER * temperature:
                 continue

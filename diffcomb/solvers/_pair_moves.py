@@ -297,9 +297,7 @@ def update_pair(
         into_small = -np.inf
         if size[large] <= MAX_UNLIKE * size[small]:
             into_small = between + _class_change(node_costs, clusters, large, cluster_class[small])
-    count, length, gain = _chain_of_moves(
-        adjacency, node_costs, clusters, scratch, count, heap_size, a, b, patience
-    )
+    count, length, gain = _chain_of_moves(adjacency, node_costs, clusters, scratch, count, heap_size, a, b, patience)
     for t in range(count):
         scratch.state[scratch.nodes[t]] = OUTSIDE
     if size[small] > 0 and max(into_large, into_small) > gain:

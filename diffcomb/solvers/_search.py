@@ -22,6 +22,11 @@ MIN_SHRINK = 0.95  # a level that keeps more than this share of its nodes is not
 COOLING = {"anneal": np.linspace(0.1, 0.005, 6), "melt": np.linspace(0.5, 0.02, 16)}  # in units of a typical loss
 
 Order = Callable[[int], Array]
+Check = Callable[[], object]
+
+
+def _nothing() -> None:
+    """What is checked where nothing can interrupt."""
 
 
 def natural(n: int) -> Array:
@@ -29,15 +34,17 @@ def natural(n: int) -> Array:
     return np.arange(n, dtype=np.int32)
 
 
-def coarsen(level: Level, order: Order) -> tuple[list[Level], list[Array]]:
+def coarsen(level: Level, order: Order, check: Check = _nothing) -> tuple[list[Level], list[Array]]:
     """Coarsen in the relaxed problem (every class partitionable) from singletons, one pass a level.
 
-    Returns the levels, finest first, and the group of every node of each level but the last.
+    Returns the levels, finest first, and the group of every node of each level but the last. `check` is called at every
+    level, and may raise.
     """
     relaxed = np.ones_like(level.partitionable)
     levels: list[Level] = [level]
     groups: list[Array] = []
     while True:
+        check()
         level = levels[-1]
         labels = level.singletons(relaxed)
         level.sweep(labels, relaxed, order(level.num_nodes))

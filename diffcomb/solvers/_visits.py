@@ -107,15 +107,19 @@ def second_choice(
 
 
 @njit
-def rounding(adjacency: Any, node_costs: Any, i: int, here: int, there: int) -> float:
-    """What rounding may make of the costs that a move of node i from class `here` to class `there` compares.
+def rounding(adjacency: Any, node_costs: Any, z: Array, cluster_class: Array, i: int, target: int, k: int) -> float:
+    """What rounding may make of the gain of moving node i to cluster `target`, or where that is -1 to class k.
 
-    Only these costs count: a gain of 1 is real among costs of 10, whatever other nodes' costs are.
+    Only the costs that the move compares count: a gain of 1 is real among costs of 10, whatever other costs there are.
     """
-    total = abs(np.float64(cost(node_costs, i, here))) + abs(np.float64(cost(node_costs, i, there)))
+    a = z[i]
+    there = cluster_class[target] if target >= 0 else k
+    total = abs(np.float64(cost(node_costs, i, cluster_class[a]))) + abs(np.float64(cost(node_costs, i, there)))
     low, high = span(adjacency, i)
     for h in range(low, high):
-        total += abs(np.float64(adjacency.weights[h]))
+        c = z[end(adjacency, i, h)]
+        if c == a or c == target:  # noqa: SIM109 (numba has no `in` for integers of two types)
+            total += abs(np.float64(adjacency.weights[h]))
     return RELATIVE_TOLERANCE * total
 
 

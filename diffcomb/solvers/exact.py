@@ -7,6 +7,7 @@ breadth-first search among the uncut edges. Small instances only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from .._arrays import Array
 from ..problem import Problem, Solution, make_solution
 from ._budget import Budget
+from .multilevel import multilevel
 
 LARGEST_COST = 1e6  # costs are scaled to this for HiGHS
 ABSOLUTE_GAP = 1e-6  # of HiGHS, in scaled costs
@@ -29,8 +31,13 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     Parameters
     ----------
     problem : Problem
-    init, rng, budget
-        Not used: the result is optimal.
+    init : (node labels, clusters), optional
+        Used with a time limit only: without one the result is optimal.
+    rng : numpy.random.Generator
+        Of the heuristic solution that a time limit may leave standing.
+    budget : Budget
+        Without a time limit the search ends with the optimum. With one it ends in time, with the best solution and the
+        best bound that were found until then; Ctrl-C is noticed when HiGHS returns.
 
     Returns
     -------
@@ -43,41 +50,85 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     RuntimeError
         If HiGHS gives up.
     """
-    n, K = problem.graph.num_nodes, problem.num_classes
+    n = problem.graph.num_nodes
     if n == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
-    edges = problem.graph.edges.astype(np.int64)
-    loops = edges[:, 0] == edges[:, 1]
-    costs = np.concatenate([problem.node_costs.ravel(), np.where(loops, 0, problem.edge_costs)]).astype(np.float64)
-    tamed, scale = _tame(costs)
-    rows = _Rows(n * K + len(edges))
-    _couple(rows, problem.partitionable, edges, n, K)
-    upper = np.ones(rows.width)
-    upper[n * K :][loops] = 0
-    while True:
-        result = milp(
-            tamed,
-            integrality=np.ones(rows.width),
-            bounds=Bounds(0, upper),
-            constraints=rows.constraint(),
-            options={"mip_rel_gap": 0.0},
-        )
-        if result.x is None:
-            raise RuntimeError(f"the exact solver failed: {result.message}")
-        x = result.x[: n * K].reshape(n, K).argmax(axis=1)
-        y = result.x[n * K :].round().astype(np.int64)
-        cycles = _violated_cycles(edges, y, n)
-        if not cycles:
+    programme = _Programme(problem)
+    best = None
+    if budget.time_limit is not None:
+        best = multilevel(problem, init=init, rng=rng, budget=Budget(0, interrupt=budget.interrupt))
+    while best is None or not budget.spent():
+        x, y, optimal = programme.solve(budget.left())
+        if x is None or y is None:  # the time is over
             break
+        uncut = programme.edges[y == 0]
+        adjacency = sparse.coo_array((np.ones(len(uncut)), (uncut[:, 0], uncut[:, 1])), shape=(n, n))
+        found = make_solution(problem, x, connected_components(adjacency, directed=False)[1])
+        cycles = _violated_cycles(programme.edges, y, n, budget.spent)
+        if optimal and not cycles:
+            return replace(found, lower_bound=found.objective - programme.gap)
+        if best is None or found.objective < best.objective:
+            best = found
+        programme.add_cycles(cycles)
+        budget.spent()  # raises after Ctrl-C
+    assert best is not None
+    return replace(best, lower_bound=min(programme.bound, best.objective))
+
+
+class _Programme:
+    """The integer programme of a problem, with the cycle inequalities added so far.
+
+    Attributes
+    ----------
+    edges : int64 array, shape (m, 2)
+    bound : float
+        The best lower bound of the problem so far.
+    gap : float
+        What the last solution may be above its optimum, as HiGHS says.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.n, self.K = problem.graph.num_nodes, problem.num_classes
+        self.edges = problem.graph.edges.astype(np.int64)
+        loops = self.edges[:, 0] == self.edges[:, 1]
+        costs = np.concatenate([problem.node_costs.ravel(), np.where(loops, 0, problem.edge_costs)]).astype(np.float64)
+        self._costs, self._scale = _tame(costs)
+        # Clipped costs bound the true ones but where a negative one was clipped.
+        self._clipped = float(np.minimum(costs - self._costs * self._scale, 0).sum())
+        edge_costs = costs[self.n * self.K :]
+        self.bound = float(problem.node_costs.min(axis=1).sum(dtype=np.float64) + np.minimum(edge_costs, 0).sum())
+        self.gap = np.inf
+        self._rows = _Rows(len(costs))
+        _couple(self._rows, problem.partitionable, self.edges, self.n, self.K)
+        self._upper = np.ones(len(costs))
+        self._upper[self.n * self.K :][loops] = 0
+
+    def solve(self, seconds: float) -> tuple[Array | None, Array | None, bool]:
+        """Node labels and edge labels of the best solution found in time, or None, and whether it is optimal."""
+        result = milp(
+            self._costs,
+            integrality=np.ones(len(self._costs)),
+            bounds=Bounds(0, self._upper),
+            constraints=self._rows.constraint(),
+            options={"mip_rel_gap": 0.0, **({"time_limit": seconds} if np.isfinite(seconds) else {})},
+        )
+        dual = getattr(result, "mip_dual_bound", None)
+        if dual is not None and np.isfinite(dual):
+            self.bound = max(self.bound, self._scale * (dual - ABSOLUTE_GAP) + self._clipped)
+        late = result.status == 1 and np.isfinite(seconds)
+        if result.x is None:
+            if late:
+                return None, None, False
+            raise RuntimeError(f"the exact solver failed: {result.message}")
+        self.gap = self._scale * (max(0.0, float(result.fun - result.mip_dual_bound)) + ABSOLUTE_GAP)
+        labels = result.x[: self.n * self.K].reshape(self.n, self.K).argmax(axis=1)
+        return labels, result.x[self.n * self.K :].round().astype(np.int64), not late
+
+    def add_cycles(self, cycles: list[tuple[int, list[int]]]) -> None:
+        """Add y_e <= sum of y over the path, for every edge and path."""
         for cut, path in cycles:
-            columns = n * K + np.array([cut, *path])
-            rows.add(columns[None], np.array([1.0] + [-1.0] * len(path))[None], upper=0.0)
-    uncut = edges[y == 0]
-    adjacency = sparse.coo_array((np.ones(len(uncut)), (uncut[:, 0], uncut[:, 1])), shape=(n, n))
-    _, component = connected_components(adjacency, directed=False)
-    solution = make_solution(problem, x, component)
-    gap = scale * (max(0.0, float(result.fun - result.mip_dual_bound)) + ABSOLUTE_GAP)
-    return replace(solution, lower_bound=solution.objective - gap)
+            columns = self.n * self.K + np.array([cut, *path])
+            self._rows.add(columns[None], np.array([1.0] + [-1.0] * len(path))[None], upper=0.0)
 
 
 def _tame(costs: Array) -> tuple[Array, float]:
@@ -144,8 +195,11 @@ def _couple(rows: _Rows, partitionable: Array, edges: Array, n: int, K: int) -> 
             rows.add(columns, np.ones((len(proper), 3)), upper=2.0)
 
 
-def _violated_cycles(edges: Array, y: Array, n: int) -> list[tuple[int, list[int]]]:
-    """For every cut edge whose ends are joined by uncut edges: the edge, and a shortest such path."""
+def _violated_cycles(edges: Array, y: Array, n: int, spent: Callable[[], bool]) -> list[tuple[int, list[int]]]:
+    """For every cut edge whose ends are joined by uncut edges: the edge, and a shortest such path.
+
+    Once `spent` says so, one is enough.
+    """
     uncut = np.flatnonzero(y == 0)
     u, v = edges[uncut].T
     edge_of = {(int(a), int(b)): int(e) for e, a, b in zip(uncut, u, v, strict=True)}
@@ -154,6 +208,8 @@ def _violated_cycles(edges: Array, y: Array, n: int) -> list[tuple[int, list[int
     _, component = connected_components(adjacency, directed=False)
     found = []
     for e in np.flatnonzero(y == 1):
+        if found and spent():
+            break
         a, b = (int(node) for node in edges[e])
         if component[a] == component[b]:
             _, previous = breadth_first_order(adjacency, a, directed=False, return_predecessors=True)

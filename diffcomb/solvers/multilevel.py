@@ -164,10 +164,10 @@ def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: B
     if isinstance(problem.graph, GridGraph):
         group, count = block_groups(problem, level.best)
     if count < level.num_nodes:
-        levels, groups = coarsen(level.contract(group, count), natural)
+        levels, groups = coarsen(level.contract(group, count), natural, budget.spent)
         levels, groups = [level, *levels], [group, *groups]
     else:
-        levels, groups = coarsen(level, natural)
+        levels, groups = coarsen(level, natural, budget.spent)
     pieces = natural(level.num_nodes)
     coarse = 0
     while levels[coarse].num_nodes > MAX_COARSE and coarse < len(groups):
@@ -175,6 +175,7 @@ def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: B
             pieces = groups[coarse][pieces]
         coarse += 1
     search = Search(levels[coarse], refine(levels[coarse:], groups[coarse:], levels[-1].singletons()), rng)
+    budget.interrupt.labelled = True  # from here on there is something to keep
     if level.num_classes > 1 and level.partitionable.any():
         undivided = levels[-1].singletons(np.zeros_like(level.partitionable))  # as the multiway cut begins
         search.offer(refine(levels[coarse:], groups[coarse:], undivided))
@@ -288,7 +289,7 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
             search = Search(whole, after, rng)
             moves += budget.run(search, ROUND, MAX_REPEATS)
             after = search.labels
-        if moves == 0:
+        if moves == 0 or budget.spent():
             return best
         state.labels = project(after, group, K)
         changed = _changed(before, after, group, K)

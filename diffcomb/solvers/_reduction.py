@@ -1,0 +1,157 @@
+"""What a solver gets in place of the user's problem: finite costs, of a size that every kernel resolves.
+
+An edge of cost +inf is a must-link: its ends become one node. An edge of cost -inf is a cannot-link: its cost becomes a
+finite one that outweighs all others together, so that no local optimum leaves it uncut if it can be cut at all. And
+costs far from 1 are multiplied by a power of two, which is exact, because kernels keep losses in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .._arrays import Array
+from ..graph import Graph
+from ..problem import Problem, Solution, make_solution, uncut_components
+
+MAX_EXPONENT = 64  # costs up to 2^64 and down to 2^-64 are solved as they are
+
+Labelling = tuple[Array, Array]  # node labels and clusters
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A problem for a solver, and the way back.
+
+    Attributes
+    ----------
+    original, problem : Problem
+        What the user asked, and what the solver gets; the same object where nothing had to be done.
+    group : int array, shape (n,), optional
+        The node of `problem` that each node of `original` became, where there are must-links.
+    exponent : int
+        Costs of `problem` are those of `original` times 2 to minus this.
+    offset : float
+        What the cannot-links of `problem` add to its objective.
+    """
+
+    original: Problem
+    problem: Problem
+    group: Array | None = None
+    exponent: int = 0
+    offset: float = 0.0
+
+    def init(self, labelling: Labelling | None) -> Labelling | None:
+        """A labelling of the original problem as one of the reduced problem; joined nodes take the first's label."""
+        if labelling is None or self.group is None:
+            return labelling
+        _, first = np.unique(self.group, return_index=True)
+        return labelling[0][first], labelling[1][first]
+
+    def expand(self, solution: Solution) -> Solution:
+        """A solution of the reduced problem as one of the original problem.
+
+        Raises
+        ------
+        ValueError
+            If a cannot-link is not cut; only classes that are not partitionable can force that.
+        """
+        if self.problem is self.original:
+            return solution
+        x, z = solution.node_labels, solution.clusters
+        if self.group is not None:
+            x, z = x[self.group], z[self.group]
+        bound = solution.lower_bound
+        if bound is not None:
+            bound = _times_power(bound - self.offset, self.exponent)
+        expanded = make_solution(self.original, x, z, bound)
+        uncut = np.flatnonzero(np.isneginf(self.original.edge_costs) & (expanded.edge_labels == 0))
+        if len(uncut):
+            raise ValueError(
+                f"no labelling was found that cuts {_named(self.original.graph, uncut[0])}, whose cost is -inf: both "
+                "ends are of one class that is not partitionable; allow more classes, make one partitionable, or try "
+                "solver='exact'"
+            )
+        return expanded
+
+
+def reduce(problem: Problem) -> Reduction:
+    """Make the problem that a solver gets, in O(n K + m).
+
+    Raises
+    ------
+    ValueError
+        If must-links and cannot-links contradict each other; the message names an edge.
+    """
+    largest = max(_largest(problem.node_costs), _largest(problem.edge_costs))
+    reduced, group, offset = problem, None, 0.0
+    if not math.isfinite(largest):
+        reduced, group = _without_must_links(problem)
+        reduced, offset = _without_cannot_links(reduced)
+        largest = max(_largest(reduced.node_costs), _largest(reduced.edge_costs))
+    exponent = math.frexp(largest)[1]
+    if abs(exponent) <= MAX_EXPONENT:
+        return Reduction(problem, reduced, group, 0, offset)
+    nodes, edges = (_times_power(c.astype(np.float64), -exponent) for c in (reduced.node_costs, reduced.edge_costs))
+    scaled = replace(reduced, node_costs=nodes, edge_costs=edges)
+    return Reduction(problem, scaled, group, exponent, float(_times_power(offset, -exponent)))
+
+
+def _largest(costs: Array) -> float:
+    """The largest absolute value; infinite if one is."""
+    return max(float(costs.max()), -float(costs.min())) if costs.size else 0.0
+
+
+def _times_power(values: Array | float, exponent: int) -> Array | float:
+    """Values times a power of two; what overflows is infinite."""
+    with np.errstate(over="ignore", under="ignore"):
+        result: Array | float = np.ldexp(values, exponent)
+    return result
+
+
+def _without_must_links(problem: Problem) -> tuple[Problem, Array | None]:
+    """Contract the edges of cost +inf; edges within a contracted node are never cut and go."""
+    graph, costs = problem.graph, problem.edge_costs
+    must = np.isposinf(costs)
+    cannot = np.isneginf(costs)
+    n = graph.num_nodes
+    apart = (~must).astype(np.uint8)
+    root = uncut_components(graph.edges, apart, np.zeros(n, np.int64), np.ones(1, bool))
+    u, v = root[graph.edges].T
+    contradicted = np.flatnonzero(cannot & (u == v))
+    if len(contradicted):
+        first, (a, b) = contradicted[0], graph.edges[contradicted[0]]
+        why = "it is a self-loop" if a == b else "edges of cost +inf (must-links) join its ends"
+        raise ValueError(f"{_named(graph, first)} has cost -inf (cannot-link), but {why}: remove one of them")
+    if not must.any():
+        return problem, None
+    roots, group = np.unique(root, return_inverse=True)
+    node_costs = np.zeros((len(roots), problem.num_classes))
+    np.add.at(node_costs, group, problem.node_costs)
+    between = np.flatnonzero(u != v)
+    contracted = Graph(len(roots), group[graph.edges[between]])
+    return Problem(contracted, node_costs, costs[between], problem.partitionable), group
+
+
+def _without_cannot_links(problem: Problem) -> tuple[Problem, float]:
+    """Give the edges of cost -inf a finite cost that outweighs all other costs together."""
+    cannot = np.isneginf(problem.edge_costs)
+    if not cannot.any():
+        return problem, 0.0
+    edge_costs = np.where(cannot, 0.0, problem.edge_costs.astype(np.float64))
+    with np.errstate(over="ignore"):
+        total = float(np.abs(edge_costs).sum() + np.ptp(problem.node_costs.astype(np.float64), axis=1).sum())
+    if not math.isfinite(total):
+        raise ValueError(
+            "edge_costs of -inf need other costs whose sum is finite in float64; divide all costs by a number"
+        )
+    weight = 2.0 ** (math.frexp(total)[1] + 1)
+    edge_costs[cannot] = -weight
+    return replace(problem, edge_costs=edge_costs), -weight * float(cannot.sum())
+
+
+def _named(graph: Graph, edge: int) -> str:
+    u, v = graph.edges[edge].tolist()
+    return f"edge {edge} between nodes {u} and {v}"

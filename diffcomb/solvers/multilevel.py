@@ -29,6 +29,8 @@ from ._contraction import compact, overlay
 from ._labels import Labels, changed_nodes, from_labels, labels_of_groups, project, split
 from ._level import Level, finest_level
 from ._search import Search, coarsen, move_clusters, natural, refine
+from ._tiny import MAX_NODES, enumerated
+from .greedy import greedy
 
 KERNEL_SHARE = 1 / 16  # of the nodes, the least decided ones, are searched in the first round
 KERNEL_NODES = 4096  # but always so many nodes
@@ -40,6 +42,7 @@ KERNEL_ROUND = ("restart",)  # what annealing and V-cycles find among these node
 NEAR = 0.002  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
 NEAR_IF_UNCERTAIN = 0.05  # the same for graphs that are searched whole, and where many nodes are undecided:
 UNCERTAIN = 1 / 20  # of the nodes would lose no more than a typical edge cost by moving
+SMALL_NODES = 64  # up to so many, greedy contraction is tried as well
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
 MAX_SPLITS = 64  # times that clusters come apart; one or two are usual
 TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times, and a multiway cut is always tried
@@ -98,6 +101,8 @@ def multilevel(
     again = copy.deepcopy(rng)
     if init is None:
         state = _descend(problem, level, rng, budget)
+        if n <= SMALL_NODES and _is_solved_small(problem, state, rng, budget):
+            return _improve(problem, state, rng, Budget(0))[0]
     else:
         state = Incumbent(level, from_labels(*init, problem.partitionable), np.empty(n, np.float32))
         level.move(state.labels, losses=state.losses)
@@ -130,6 +135,25 @@ def _improve(
         settled = _settle(problem, state, rng, budget)
     solution, whole = settled or _settle(problem, state, rng, budget)
     return solution, lambda: whole
+
+
+def _is_solved_small(problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget) -> bool:
+    """Improve the first labelling of a small graph by other means than moves; returns whether it is an optimum now.
+
+    What greedy contraction finds is never missed: it can bring two clusters into a class that neither of them has.
+    """
+    level = state.level
+    if level.num_nodes <= MAX_NODES:
+        state.labels, complete = enumerated(level, state.labels)
+        if complete:
+            return True
+    contracted = greedy(problem, init=None, rng=rng, budget=budget)
+    labels = from_labels(contracted.node_labels, contracted.clusters, problem.partitionable)
+    if level.improvement(state.labels, labels) > 0:
+        state.labels = labels
+    level.move(state.labels, losses=state.losses)
+    state.reached[:] = 0
+    return False
 
 
 def _multiway_cut_is_worth_a_try(

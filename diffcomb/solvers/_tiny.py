@@ -1,0 +1,113 @@
+"""Branch and bound for graphs of a handful of nodes, where local moves miss what an enumeration finds at once.
+
+Two nodes that would have to go to a third class together are a local optimum of single moves, and on so small a graph
+nothing else shakes them. Nodes are placed one after the other, into each cluster there is or a new one of each class;
+what is placed, plus the least that the other nodes can add, bounds every completion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._arrays import Array
+from .._numba import njit
+from ._adjacency import end, span
+from ._labels import Labels
+from ._level import Level
+from ._visits import RELATIVE_TOLERANCE
+
+MAX_NODES = 8
+MAX_STEPS = 2**17  # placements of a node: about a millisecond
+
+
+def enumerated(level: Level, labels: Labels) -> tuple[Labels, bool]:
+    """The best labelling of a level of up to MAX_NODES nodes, and whether it is proved to be the optimum.
+
+    `labels` is a first one, which stands where the enumeration finds nothing better or takes too many steps.
+    """
+    n, K = level.num_nodes, level.num_classes
+    costs = _dense(level.adjacency, n)
+    nodes = np.ascontiguousarray(level.node_costs, np.float64)
+    noise = RELATIVE_TOLERANCE * float(np.abs(costs).sum() + np.abs(nodes).sum())
+    z, classes, complete = _branch_and_bound(costs, nodes, level.partitionable, level.value(labels) - noise, MAX_STEPS)
+    if z[0] < 0:
+        return labels, complete
+    ids = np.where(level.partitionable[classes], K + np.arange(n), classes)
+    cluster_class = np.zeros(n + K, np.int32)
+    cluster_class[:K] = np.arange(K)
+    cluster_class[ids] = classes
+    return Labels(ids[z].astype(np.int32), cluster_class), complete
+
+
+@njit
+def _dense(adjacency: Any, n: int) -> Array:
+    costs = np.zeros((n, n), np.float64)
+    for i in range(n):
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            costs[i, end(adjacency, i, h)] += adjacency.weights[h]
+    return costs
+
+
+@njit
+def _branch_and_bound(
+    costs: Array, node_costs: Array, partitionable: Array, limit: float, max_steps: int
+) -> tuple[Array, Array, bool]:
+    """Cluster of every node and class of every cluster of the best labelling below `limit`; -1 where there is none.
+
+    Returns also whether all labellings were considered within the steps.
+    """
+    n, K = node_costs.shape
+    rest = np.zeros(n + 1, np.float64)  # what the nodes from each one on add at least
+    for i in range(n - 1, -1, -1):
+        rest[i] = rest[i + 1] + node_costs[i].min()
+        for j in range(i):
+            rest[i] += min(costs[i, j], 0.0)
+    z = np.full(n, -1, np.int64)
+    classes = np.zeros(n, np.int64)
+    best_z, best_classes = z.copy(), classes.copy()
+    option = np.zeros(n, np.int64)  # the next place to try: clusters first, then a new one of each class
+    used = np.zeros(n + 1, np.int64)  # clusters of the nodes before each one
+    value = np.zeros(n + 1, np.float64)
+    steps = 0
+    i = 0
+    while i >= 0:
+        place = option[i]
+        if place == used[i] + K:
+            i -= 1
+            continue
+        option[i] += 1
+        steps += 1
+        if steps > max_steps:
+            return best_z, best_classes, False
+        k = classes[place] if place < used[i] else place - used[i]
+        if place >= used[i]:
+            taken = False  # a class that is not partitionable has one cluster
+            for c in range(used[i]):
+                taken |= classes[c] == k and not partitionable[k]
+            if taken:
+                continue
+        total = value[i] + node_costs[i, k]
+        for j in range(i):
+            if z[j] != place:
+                total += costs[i, j]
+        if total + rest[i + 1] >= limit:
+            continue
+        if place < used[i]:
+            z[i] = place
+            used[i + 1] = used[i]
+        else:
+            z[i] = used[i]
+            classes[used[i]] = k
+            used[i + 1] = used[i] + 1
+        if i == n - 1:
+            limit = total
+            best_z[:] = z
+            best_classes[:] = classes
+            continue
+        i += 1
+        value[i] = total
+        option[i] = 0
+    return best_z, best_classes, True

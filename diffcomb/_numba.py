@@ -1,13 +1,15 @@
 """The one place that decides how numba compiles this package.
 
 Policy: kernels release the GIL, so that threads solve instances side by side; they are cached on disk,
-so that only the first run of a machine compiles; and they keep IEEE semantics (no ``fastmath``), because
+so that only the first run of a machine compiles; where that cannot be, or where a cached copy is damaged, they are
+compiled without a word of numba's; and they keep IEEE semantics (no ``fastmath``), because
 reassociation would make an objective depend on how a loop was vectorised. No wrapper for C is made, which nobody calls
 and which takes a twentieth of the time to compile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -16,15 +18,46 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
+from numba.core.caching import FunctionCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PIECE: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
-_KERNEL: dict[str, Any] = {**_PIECE, "cache": True}
+_log = logging.getLogger("diffcomb")
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]
+    """numba's cache on disk, but that what goes wrong with its files costs a compilation and not the call.
+
+    A job that was killed while it wrote leaves a damaged file, a full disk none.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._kernel = function.__qualname__
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:
+            _log.warning("%s in %s cannot be read (%r): compiling it anew", self._kernel, self.cache_path, error)
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _log.warning("%s cannot be cached in %s: %s", self._kernel, self.cache_path, error)
 
 
 def njit(function: F) -> F:
     """Compile a kernel: ``nopython``, ``nogil``, cached on disk, strict floating point."""
-    compiled: Any = numba.njit(**_KERNEL)(function)
+    compiled: Any = numba.njit(**_PIECE)(function)
+    if hasattr(compiled, "enable_caching"):  # not where compilation is switched off
+        # RuntimeError: neither this package's folder nor the user's is writable.
+        with contextlib.suppress(RuntimeError):
+            compiled._cache = _Cache(function)
     return cast(F, compiled)
 
 
@@ -50,10 +83,14 @@ def overload(function: Callable[..., Any]) -> Callable[[F], F]:
 def announce_compilation(kernel: Any) -> None:
     """Say, once a process, that this machine has no compiled copy of a kernel yet and that a first run takes longer."""
     stats = getattr(kernel, "stats", None)  # a plain function where compilation is switched off
-    if stats is None or not stats.cache_path:
+    if stats is None:
+        return
+    if not stats.cache_path:
+        _log.warning(
+            "compiling solvers for this process: about 13 seconds, in every process, since no folder for a cache is "
+            "writable; set NUMBA_CACHE_DIR to one that is"
+        )
         return
     name = f"*.{kernel.py_func.__qualname__}-*.nbi"
     if not any(Path(stats.cache_path).glob(name)):
-        logging.getLogger("diffcomb").warning(
-            "compiling solvers for this machine: about 13 seconds, once; cached in %s", stats.cache_path
-        )
+        _log.warning("compiling solvers for this machine: about 13 seconds, once; cached in %s", stats.cache_path)

@@ -106,8 +106,10 @@ def thread_imap(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         finally:
             _inside.task = False
 
-    pool = _get_pool()
-    futures = [pool.submit(task, item) for item in items]
+    futures = _submitted(task, items)
+    if not futures:
+        yield from map(function, items)
+        return
     done: dict[int, R] = {}
     last = len(items) - 1
     try:
@@ -123,6 +125,19 @@ def thread_imap(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     finally:
         for future in futures:
             future.cancel()
+
+
+def _submitted(task: Callable[[T], R], items: list[T]) -> list[Future[R]]:
+    """All items as tasks of the pool; none where threads cannot start any more, because the interpreter shuts down."""
+    pool = _get_pool()
+    futures: list[Future[R]] = []
+    try:
+        futures += (pool.submit(task, item) for item in items)
+    except RuntimeError:  # in a thread that outlives the main one, or in a function of atexit
+        for future in futures:
+            future.cancel()
+        return []
+    return futures
 
 
 def thread_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import networkx
 
 MAX_NODES = 2**31 - 1  # node and edge indices are int32 in the kernels
+MAX_GAPS = 64  # nodes of a plain edge list for each edge, above MANY nodes: the ids must be those of something else
+MANY = 2**20
+ROUNDING = 8  # units in the last place of the largest cost, by which a symmetric matrix may fail to be
+RENUMBER = "ids, edges = numpy.unique(edges, return_inverse=True); edges.reshape(-1, 2) numbers nodes without gaps"
 
 
 @njit
@@ -89,7 +93,7 @@ class Graph:
             row = int(np.flatnonzero(((array < 0) | (array >= num_nodes)).any(axis=1))[0])
             raise ValueError(
                 f"edges must have end points in 0..{num_nodes - 1} (num_nodes={num_nodes}), "
-                f"got {tuple(array[row].tolist())} in row {row}"
+                f"got {tuple(array[row].tolist())} in row {row}; {RENUMBER}"
             )
         self.num_nodes = int(num_nodes)
         self.edges = np.array(array, np.int32, order="C")
@@ -140,7 +144,11 @@ class Graph:
         if not hasattr(graph, "is_directed"):
             raise TypeError(f"from_networkx needs a networkx graph, got {type(graph).__name__}")
         if graph.is_directed():
-            raise ValueError("from_networkx needs an undirected graph, got a directed one; call .to_undirected()")
+            raise ValueError(
+                "from_networkx needs an undirected graph, got a directed one; add the costs of opposite edges, for example "
+                "by A = networkx.to_scipy_sparse_array(graph) and Graph.from_scipy(A + A.T), since to_undirected() would "
+                "keep one of the two"
+            )
         index = {node: i for i, node in enumerate(graph.nodes)}
         pairs = [(index[u], index[v]) for u, v in graph.edges()]
         result = Graph(len(index), np.array(pairs, np.int64).reshape(-1, 2))
@@ -148,7 +156,8 @@ class Graph:
             return result
         costs = [value for _, _, value in graph.edges(data=weight)]
         if any(value is None for value in costs):
-            raise ValueError(f"weight={weight!r} is missing on edge {pairs[costs.index(None)]} of the networkx graph")
+            u, v = list(graph.edges())[costs.index(None)]
+            raise ValueError(f"weight={weight!r} is missing on the edge from {u!r} to {v!r} of the networkx graph")
         try:
             return result, np.array(costs, np.float64)
         except (TypeError, ValueError) as error:
@@ -187,21 +196,63 @@ class Graph:
 
         Raises
         ------
+        TypeError
+            If the matrix does not hold real numbers.
         ValueError
-            If the matrix is not square, or is neither symmetric nor triangular.
+            If the matrix is not square, holds NaN, or is neither triangular nor symmetric but for rounding.
         """
-        import scipy.sparse as sparse
-
-        coo = matrix.tocoo() if hasattr(matrix, "tocoo") else sparse.coo_array(np.asarray(matrix))
-        if coo.shape[0] != coo.shape[1]:
-            raise ValueError(f"from_scipy needs a square matrix, got shape {coo.shape}")
-        row, col, costs = coo.row, coo.col, coo.data
+        row, col, costs, n = _triples(matrix)
         if np.any(row > col) and np.any(row < col):
-            if abs(coo - coo.T).max() != 0:
-                raise ValueError("from_scipy needs a symmetric or triangular matrix, got one that is neither")
+            _check_symmetric(row, col, costs, n)
             upper = row <= col
             row, col, costs = row[upper], col[upper], costs[upper]
-        return Graph(coo.shape[0], np.stack([row, col], axis=1)), costs
+        return Graph(n, np.stack([row, col], axis=1)), costs
+
+
+def _triples(matrix: Any) -> tuple[Array, Array, Array, int]:
+    """Rows, columns and values of what a square matrix stores, and its size; or say what is wrong with it."""
+    import scipy.sparse as sparse
+
+    if not hasattr(matrix, "tocoo"):
+        matrix = to_numpy(matrix)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"from_scipy needs a square matrix (n, n), got shape {matrix.shape}")
+        matrix = sparse.coo_array(matrix) if matrix.dtype.kind in "fiub" else matrix
+    if matrix.dtype.kind not in "fiub":
+        raise TypeError(f"from_scipy needs a matrix of real numbers, got dtype {matrix.dtype}")
+    coo = matrix.tocoo()
+    if len(coo.shape) != 2 or coo.shape[0] != coo.shape[1]:
+        raise ValueError(f"from_scipy needs a square matrix (n, n), got shape {coo.shape}")
+    bad = np.flatnonzero(np.isnan(coo.data))
+    if len(bad):
+        raise ValueError(
+            f"from_scipy needs numbers, got {len(bad)} NaN, the first at [{coo.row[bad[0]]}, {coo.col[bad[0]]}]"
+        )
+    return coo.row, coo.col, coo.data, int(coo.shape[0])
+
+
+def _check_symmetric(row: Array, col: Array, costs: Array, n: int) -> None:
+    """Raise a ValueError unless the two triangles are equal, but for what rounding makes of floating-point numbers."""
+    import scipy.sparse as sparse
+
+    wide = costs.astype(np.int64) if costs.dtype.kind in "ib" else costs  # narrow integers would wrap around
+    above, below = row < col, row > col
+    upper = sparse.coo_array((wide[above], (row[above], col[above])), shape=(n, n)).tocsr()
+    lower = sparse.coo_array((wide[below], (col[below], row[below])), shape=(n, n)).tocsr()
+    i, j = (upper != lower).nonzero()
+    if not len(i):
+        return
+    a, b = (np.asarray(part[i, j]).ravel().astype(np.float64) for part in (upper, lower))
+    size = np.abs(costs[np.isfinite(costs)].astype(np.float64)).max(initial=0.0)
+    noise = ROUNDING * np.finfo(costs.dtype).eps * size if costs.dtype.kind == "f" else 0.0
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero(~(np.abs(a - b) <= noise))
+    if len(wrong):
+        w = wrong[0]
+        raise ValueError(
+            f"from_scipy needs a symmetric or triangular matrix, got {a[w]:g} at [{i[w]}, {j[w]}] and {b[w]:g} at "
+            f"[{j[w]}, {i[w]}]; (A + A.T) / 2 is symmetric"
+        )
 
 
 class GridGraph(Graph):
@@ -325,6 +376,8 @@ def edge_array(edges: Any) -> Array:
         array = to_numpy(edges)
     except ValueError as error:
         raise ValueError(f"edges must have shape (m, 2), got rows of different lengths: {edges!r:.80}") from error
+    if array.ndim == 0 or array.dtype.kind == "O":
+        raise TypeError(f"edges must be an integer array of shape (m, 2), got {edges!r:.80}")
     if array.size == 0:
         return np.empty((0, 2), np.int64)
     if array.dtype.kind not in "iu":
@@ -341,7 +394,15 @@ def as_graph(graph: Any, num_nodes: int | None = None) -> Graph:
     """
     if isinstance(graph, Graph):
         return graph
+    if hasattr(graph, "is_directed") or hasattr(graph, "tocoo"):
+        name = "from_networkx" if hasattr(graph, "is_directed") else "from_scipy"
+        raise TypeError(f"graph must be a Graph or an edge array (m, 2), got {type(graph).__name__}; use Graph.{name}")
     edges = edge_array(graph)
     if num_nodes is None:
         num_nodes = int(edges.max()) + 1 if len(edges) else 0
+        if num_nodes > max(MANY, MAX_GAPS * len(edges)):
+            raise ValueError(
+                f"edges hold the node id {num_nodes - 1} but only {len(edges)} edges; {RENUMBER}, or give "
+                f"Graph(num_nodes, edges) if all nodes up to that id are meant"
+            )
     return Graph(num_nodes, edges)

@@ -12,7 +12,7 @@ from learn import learn
 from diffcomb import CentralDifference, Ranking, Relative, perturbed_grad, solver_loss
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(nogil=True)
 def pack(costs: np.ndarray, weights: np.ndarray, capacity: int) -> np.ndarray:
     """The items to take, one time at most, at the lowest total cost; O(n * capacity)."""
     n = len(costs)

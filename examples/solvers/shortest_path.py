@@ -14,7 +14,7 @@ from learn import learn
 from diffcomb import Blackbox, LogGrid, Relative, perturbed_grad
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(nogil=True)
 def dijkstra(costs: np.ndarray) -> np.ndarray:
     """Cells of the cheapest path from corner to corner of every grid (B, H, W), to any of 8 neighbours, costs >= 0."""
     paths = np.zeros_like(costs)

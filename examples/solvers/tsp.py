@@ -15,7 +15,7 @@ from learn import learn
 from diffcomb import Blackbox, LogGrid, Relative, perturbed_grad
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(nogil=True)
 def two_opt(costs: np.ndarray, tour: np.ndarray) -> np.ndarray:
     """Reverse parts of the tour as long as that makes it shorter."""
     n = len(tour)

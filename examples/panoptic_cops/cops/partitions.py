@@ -93,7 +93,7 @@ def _components(graph: GridGraph, labels: NDArray, joins: NDArray, things: Seque
     return np.unique(clusters, return_inverse=True)[1]
 
 
-@nb.njit(cache=True)
+@nb.njit
 def _find(parent, i):
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -101,7 +101,7 @@ def _find(parent, i):
     return i
 
 
-@nb.njit(cache=True)
+@nb.njit
 def _mutex_watershed(edges, costs, best, order):
     """Root of every node and class of every root (-1: none).
 

@@ -25,28 +25,28 @@ _PIECE: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
 _log = logging.getLogger("diffcomb")
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """numba's cache on disk, but that what goes wrong with its files costs a compilation and not the call.
 
     A job that was killed while it wrote leaves a damaged file, a full disk none.
     """
 
     def __init__(self, function: Any) -> None:
-        super().__init__(function)
+        super().__init__(function)  # type: ignore[no-untyped-call]
         self._kernel = function.__qualname__
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception as error:
             _log.warning("%s in %s cannot be read (%r): compiling it anew", self._kernel, self.cache_path, error)
             with contextlib.suppress(OSError):
-                self.flush()
+                self.flush()  # type: ignore[no-untyped-call]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
-            super().save_overload(sig, data)
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except OSError as error:
             _log.warning("%s cannot be cached in %s: %s", self._kernel, self.cache_path, error)
 

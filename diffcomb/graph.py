@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._arrays import Array, to_numpy
+from ._matrices import check_symmetric, triples
 from ._numba import njit
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 MAX_NODES = 2**31 - 1  # node and edge indices are int32 in the kernels
 MAX_GAPS = 64  # nodes of a plain edge list for each edge, above MANY nodes: the ids must be those of something else
 MANY = 2**20
-ROUNDING = 8  # units in the last place of the largest cost, by which a symmetric matrix may fail to be
 RENUMBER = "ids, edges = numpy.unique(edges, return_inverse=True); edges.reshape(-1, 2) numbers nodes without gaps"
 
 
@@ -145,9 +145,9 @@ class Graph:
             raise TypeError(f"from_networkx needs a networkx graph, got {type(graph).__name__}")
         if graph.is_directed():
             raise ValueError(
-                "from_networkx needs an undirected graph, got a directed one; add the costs of opposite edges, for example "
-                "by A = networkx.to_scipy_sparse_array(graph) and Graph.from_scipy(A + A.T), since to_undirected() would "
-                "keep one of the two"
+                "from_networkx needs an undirected graph, got a directed one; add the costs of opposite edges, "
+                "for example by A = networkx.to_scipy_sparse_array(graph) and Graph.from_scipy(A + A.T), since "
+                "to_undirected() would keep one of the two"
             )
         index = {node: i for i, node in enumerate(graph.nodes)}
         pairs = [(index[u], index[v]) for u, v in graph.edges()]
@@ -201,58 +201,12 @@ class Graph:
         ValueError
             If the matrix is not square, holds NaN, or is neither triangular nor symmetric but for rounding.
         """
-        row, col, costs, n = _triples(matrix)
+        row, col, costs, n = triples(matrix)
         if np.any(row > col) and np.any(row < col):
-            _check_symmetric(row, col, costs, n)
+            check_symmetric(row, col, costs, n)
             upper = row <= col
             row, col, costs = row[upper], col[upper], costs[upper]
         return Graph(n, np.stack([row, col], axis=1)), costs
-
-
-def _triples(matrix: Any) -> tuple[Array, Array, Array, int]:
-    """Rows, columns and values of what a square matrix stores, and its size; or say what is wrong with it."""
-    import scipy.sparse as sparse
-
-    if not hasattr(matrix, "tocoo"):
-        matrix = to_numpy(matrix)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"from_scipy needs a square matrix (n, n), got shape {matrix.shape}")
-        matrix = sparse.coo_array(matrix) if matrix.dtype.kind in "fiub" else matrix
-    if matrix.dtype.kind not in "fiub":
-        raise TypeError(f"from_scipy needs a matrix of real numbers, got dtype {matrix.dtype}")
-    coo = matrix.tocoo()
-    if len(coo.shape) != 2 or coo.shape[0] != coo.shape[1]:
-        raise ValueError(f"from_scipy needs a square matrix (n, n), got shape {coo.shape}")
-    bad = np.flatnonzero(np.isnan(coo.data))
-    if len(bad):
-        raise ValueError(
-            f"from_scipy needs numbers, got {len(bad)} NaN, the first at [{coo.row[bad[0]]}, {coo.col[bad[0]]}]"
-        )
-    return coo.row, coo.col, coo.data, int(coo.shape[0])
-
-
-def _check_symmetric(row: Array, col: Array, costs: Array, n: int) -> None:
-    """Raise a ValueError unless the two triangles are equal, but for what rounding makes of floating-point numbers."""
-    import scipy.sparse as sparse
-
-    wide = costs.astype(np.int64) if costs.dtype.kind in "ib" else costs  # narrow integers would wrap around
-    above, below = row < col, row > col
-    upper = sparse.coo_array((wide[above], (row[above], col[above])), shape=(n, n)).tocsr()
-    lower = sparse.coo_array((wide[below], (col[below], row[below])), shape=(n, n)).tocsr()
-    i, j = (upper != lower).nonzero()
-    if not len(i):
-        return
-    a, b = (np.asarray(part[i, j]).ravel().astype(np.float64) for part in (upper, lower))
-    size = np.abs(costs[np.isfinite(costs)].astype(np.float64)).max(initial=0.0)
-    noise = ROUNDING * np.finfo(costs.dtype).eps * size if costs.dtype.kind == "f" else 0.0
-    with np.errstate(invalid="ignore"):
-        wrong = np.flatnonzero(~(np.abs(a - b) <= noise))
-    if len(wrong):
-        w = wrong[0]
-        raise ValueError(
-            f"from_scipy needs a symmetric or triangular matrix, got {a[w]:g} at [{i[w]}, {j[w]}] and {b[w]:g} at "
-            f"[{j[w]}, {i[w]}]; (A + A.T) / 2 is symmetric"
-        )
 
 
 class GridGraph(Graph):
@@ -396,7 +350,8 @@ def as_graph(graph: Any, num_nodes: int | None = None) -> Graph:
         return graph
     if hasattr(graph, "is_directed") or hasattr(graph, "tocoo"):
         name = "from_networkx" if hasattr(graph, "is_directed") else "from_scipy"
-        raise TypeError(f"graph must be a Graph or an edge array (m, 2), got {type(graph).__name__}; use Graph.{name}")
+        kind = f"{type(graph).__module__}.{type(graph).__name__}"
+        raise TypeError(f"graph must be a Graph or an edge array (m, 2), got a {kind}; use Graph.{name}")
     edges = edge_array(graph)
     if num_nodes is None:
         num_nodes = int(edges.max()) + 1 if len(edges) else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -104,11 +105,10 @@ def _largest(costs: Array) -> float:
     return max(float(costs.max()), -float(costs.min())) if costs.size else 0.0
 
 
-def _times_power(values: Array | float, exponent: int) -> Array | float:
+def _times_power(values: Any, exponent: int) -> Any:
     """Values times a power of two; what overflows is infinite."""
     with np.errstate(over="ignore", under="ignore"):
-        result: Array | float = np.ldexp(values, exponent)
-    return result
+        return np.ldexp(values, exponent)
 
 
 def _without_must_links(problem: Problem) -> tuple[Problem, Array | None]:

@@ -206,7 +206,7 @@ def _violated_cycles(edges: Array, y: Array, n: int, spent: Callable[[], bool]) 
     edge_of |= {(b, a): e for (a, b), e in edge_of.items()}
     adjacency = sparse.coo_array((np.ones(len(uncut)), (u, v)), shape=(n, n)).tocsr()
     _, component = connected_components(adjacency, directed=False)
-    found = []
+    found: list[tuple[int, list[int]]] = []
     for e in np.flatnonzero(y == 1):
         if found and spent():
             break

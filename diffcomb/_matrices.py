@@ -1,0 +1,57 @@
+"""Square matrices, dense or sparse, as the edges that they store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Array, to_numpy
+
+ROUNDING = 8  # units in the last place of the largest cost, by which a symmetric matrix may fail to be
+
+
+def triples(matrix: Any) -> tuple[Array, Array, Array, int]:
+    """Rows, columns and values of what a square matrix stores, and its size; or say what is wrong with it."""
+    import scipy.sparse as sparse  # takes longer to import than all else here
+
+    if not hasattr(matrix, "tocoo"):
+        matrix = to_numpy(matrix)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"from_scipy needs a square matrix (n, n), got shape {matrix.shape}")
+        matrix = sparse.coo_array(matrix) if matrix.dtype.kind in "fiub" else matrix
+    if matrix.dtype.kind not in "fiub":
+        raise TypeError(f"from_scipy needs a matrix of real numbers, got dtype {matrix.dtype}")
+    coo = matrix.tocoo()
+    if len(coo.shape) != 2 or coo.shape[0] != coo.shape[1]:
+        raise ValueError(f"from_scipy needs a square matrix (n, n), got shape {coo.shape}")
+    bad = np.flatnonzero(np.isnan(coo.data))
+    if len(bad):
+        raise ValueError(
+            f"from_scipy needs numbers, got {len(bad)} NaN, the first at [{coo.row[bad[0]]}, {coo.col[bad[0]]}]"
+        )
+    return coo.row, coo.col, coo.data, int(coo.shape[0])
+
+
+def check_symmetric(row: Array, col: Array, costs: Array, n: int) -> None:
+    """Raise a ValueError unless the two triangles are equal, but for what rounding makes of floating-point numbers."""
+    import scipy.sparse as sparse  # takes longer to import than all else here
+
+    wide = costs.astype(np.int64) if costs.dtype.kind in "ib" else costs  # narrow integers would wrap around
+    above, below = row < col, row > col
+    upper = sparse.coo_array((wide[above], (row[above], col[above])), shape=(n, n)).tocsr()
+    lower = sparse.coo_array((wide[below], (col[below], row[below])), shape=(n, n)).tocsr()
+    i, j = (upper != lower).nonzero()
+    if not len(i):
+        return
+    a, b = (np.asarray(part[i, j]).ravel().astype(np.float64) for part in (upper, lower))
+    size = np.abs(costs[np.isfinite(costs)].astype(np.float64)).max(initial=0.0)
+    noise = ROUNDING * np.finfo(costs.dtype).eps * size if costs.dtype.kind == "f" else 0.0
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero(~(np.abs(a - b) <= noise))
+    if len(wrong):
+        w = wrong[0]
+        raise ValueError(
+            f"from_scipy needs a symmetric or triangular matrix, got {a[w]:g} at [{i[w]}, {j[w]}] and {b[w]:g} at "
+            f"[{j[w]}, {i[w]}]; (A + A.T) / 2 is symmetric"
+        )

@@ -52,6 +52,6 @@ def check_symmetric(row: Array, col: Array, costs: Array, n: int) -> None:
     if len(wrong):
         w = wrong[0]
         raise ValueError(
-            f"from_scipy needs a symmetric or triangular matrix, got {a[w]:g} at [{i[w]}, {j[w]}] and {b[w]:g} at "
-            f"[{j[w]}, {i[w]}]; (A + A.T) / 2 is symmetric"
+            f"from_scipy needs a symmetric or triangular matrix, got one that is neither: {a[w]:g} at [{i[w]}, {j[w]}] "
+            f"and {b[w]:g} at [{j[w]}, {i[w]}]; (A + A.T) / 2 is symmetric"
         )

@@ -157,7 +157,7 @@ class Graph:
         costs = [value for _, _, value in graph.edges(data=weight)]
         if any(value is None for value in costs):
             u, v = list(graph.edges())[costs.index(None)]
-            raise ValueError(f"weight={weight!r} is missing on the edge from {u!r} to {v!r} of the networkx graph")
+            raise ValueError(f"weight={weight!r} is missing on edge ({u!r}, {v!r}) of the networkx graph")
         try:
             return result, np.array(costs, np.float64)
         except (TypeError, ValueError) as error:

@@ -148,7 +148,7 @@ def call(**changes):
     ("changes", "error", "message"),
     [
         ({"node_costs": np.where(NODES[0] > 1, np.nan, NODES[0])}, ValueError, "node_costs must be finite, got .* NaN"),
-        ({"edge_costs": np.full(31, np.inf)}, ValueError, r"edge_costs must be finite.*index \[0\]: inf"),
+        ({"edge_costs": np.full(31, np.nan)}, ValueError, r"edge_costs must not be NaN.*index \[0\]: nan"),
         ({"node_costs": NODES[0, :19]}, ValueError, r"node_costs must have shape \(n, K\) with n=20, got \(19, 3\)"),
         ({"node_costs": NODES[0, 0]}, ValueError, "node_costs must have shape"),
         ({"node_costs": np.zeros((20, 0))}, ValueError, "at least one class"),

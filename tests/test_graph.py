@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from diffcomb import Graph, amwc, grid_graph, multicut
+from diffcomb import Graph, amwc, grid_graph, make_problem, multicut
+from diffcomb.graph import as_graph
+
+INF = np.inf
 
 
 def test_csr_holds_every_edge_twice_and_no_loop():
@@ -135,3 +138,78 @@ def test_a_plain_edge_array_is_a_graph():
     edges = np.array([[0, 1], [1, 3]])
     assert multicut(edges, np.array([1.0, 1.0])).clusters.tolist() == [0, 0, 1, 0]
     assert amwc(edges, np.zeros((5, 1)), np.zeros(2), [0]).node_labels.shape == (5,)
+
+
+def test_from_scipy_takes_matrices_that_are_symmetric_but_for_rounding():
+    for seed in range(20):
+        matrix = np.corrcoef(np.random.default_rng(seed).normal(size=(20, 50)))
+        graph, costs = Graph.from_scipy(matrix)
+        assert (graph.num_nodes, graph.num_edges) == (20, 210)  # with the diagonal
+        assert np.array_equal(costs, matrix[tuple(graph.edges.T)])
+    assert Graph.from_scipy(np.array([[0, INF], [INF, 0]]))[1].tolist() == [INF]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "error", "message"),
+    [
+        (np.array([[0, 127], [-128, 0]], np.int8), ValueError, r"neither: 127 at \[0, 1\] and -128 at \[1, 0\]"),
+        (np.array([[0, 1], [255, 0]], np.uint8), ValueError, "neither: 1 at .* and 255"),
+        (np.array([[0, 1.0], [1 + 1e-6, 0]]), ValueError, "neither"),
+        (np.array([[0, INF], [1.0, 0]]), ValueError, "neither: inf at"),
+        (np.array([[0, np.nan], [np.nan, 0]]), ValueError, r"got 2 NaN, the first at \[0, 1\]"),
+        (np.arange(3.0), ValueError, r"square matrix \(n, n\), got shape \(3,\)"),
+        (np.ones((2, 3)), ValueError, r"got shape \(2, 3\)"),
+        (np.ones((2, 2)) * 1j, TypeError, "real numbers, got dtype complex128"),
+    ],
+)
+def test_matrices_that_are_no_graphs_are_refused(matrix, error, message):
+    with pytest.raises(error, match=message):
+        Graph.from_scipy(matrix)
+    if matrix.ndim == 2:
+        with pytest.raises(error, match=message.split(" at ")[0]):
+            Graph.from_scipy(sp.csr_array(matrix))
+
+
+def test_from_networkx_says_how_to_keep_the_costs_of_a_directed_graph():
+    directed = nx.DiGraph()
+    directed.add_weighted_edges_from([(0, 1, 2.0), (1, 0, -5.0)])
+    with pytest.raises(ValueError, match=r"Graph.from_scipy\(A \+ A.T\)"):
+        Graph.from_networkx(directed)
+    A = nx.to_scipy_sparse_array(directed)
+    assert Graph.from_scipy(A + A.T)[1].tolist() == [-3.0]
+
+
+@pytest.mark.parametrize("big", [10**8, 2**31, 10**12])
+def test_sparse_ids_are_refused_with_a_way_to_number_them(big):
+    edges = np.array([(5, big), (big, 7)])
+    with pytest.raises(ValueError, match=r"numpy.unique\(edges, return_inverse=True\)"):
+        as_graph(edges)
+    with pytest.raises(ValueError, match=r"numpy\.unique"):
+        Graph(100, edges)
+    ids, renumbered = np.unique(edges, return_inverse=True)
+    assert as_graph(renumbered.reshape(-1, 2)).num_nodes == len(ids) == 3
+
+
+@pytest.mark.parametrize("wrong", ["abc", None, 5, [[0, "a"]]])
+def test_what_is_no_edge_array_is_refused(wrong):
+    with pytest.raises(TypeError, match="edges must"):
+        as_graph(wrong)
+    for graph, name in ((nx.Graph([(0, 1)]), "from_networkx"), (sp.eye_array(2), "from_scipy")):
+        with pytest.raises(TypeError, match=f"use Graph.{name}"):
+            as_graph(graph)
+
+
+def test_objective_refuses_labels_that_do_not_fit():
+    problem = make_problem(Graph(2, [(0, 1)]), np.zeros((2, 1)), np.ones(1), [0])
+    assert problem.objective([0, 0], [True]) == 1
+    for x, y, error, message in (
+        ([0, 3], [0], ValueError, r"node_labels must lie in 0\.\.0, got 0\.\.3"),
+        ([0, 10**9], [0], ValueError, "node_labels must lie in"),
+        ([0, -1], [0], ValueError, "node_labels must lie in"),
+        ([0], [0], ValueError, r"node_labels must have shape \(2,\)"),
+        ([0, 0], np.zeros(4000, np.uint8), ValueError, r"edge_labels must have shape \(1,\), got \(4000,\)"),
+        ([0, 0], [2], ValueError, r"edge_labels must lie in 0\.\.1"),
+        ([0.0, 0.5], [0], TypeError, "node_labels must be integers"),
+    ):
+        with pytest.raises(error, match=message):
+            problem.objective(np.array(x), np.array(y))

@@ -181,27 +181,6 @@ def test_time_limit_must_be_a_positive_number_of_seconds(bad):
         multicut([(0, 1)], np.ones(1), time_limit=bad)
 
 
-def test_an_interruption_keeps_the_incumbent_if_there_is_a_time_limit(monkeypatch):
-    graph, *costs = noisy_grid((10, 10))
-    steps = []
-
-    def step(self, operator):
-        steps.append(operator)
-        if len(steps) == 2:
-            raise KeyboardInterrupt
-        return original(self, operator)
-
-    original = Search.step
-    monkeypatch.setattr(Search, "step", step)
-    with pytest.warns(RuntimeWarning, match="interrupted"):
-        s = amwc(graph, *costs, time_limit=60)
-    assert make_problem(graph, *costs).violations(s.node_labels, s.edge_labels, s.clusters) == []
-    assert len(steps) == 2
-    steps.clear()
-    with pytest.raises(KeyboardInterrupt):
-        amwc(graph, *costs)
-
-
 @pytest.mark.parametrize("solver", ["multilevel", "kernighan_lin"])
 def test_one_huge_cost_does_not_end_the_search_elsewhere(solver):
     rng = np.random.default_rng(0)

@@ -1,8 +1,11 @@
 """Every solver against the definitions: feasibility, objective, optimality, parity with Algorithm 2."""
 
+import time
+
 import naive
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import instances, random_instance
@@ -272,3 +275,39 @@ def test_reference_objectives_of_public_peers(data_root):
         if name == "stockcorr_2010":
             assert greedy.objective == pytest.approx(-10.46, abs=0.01)
             assert improved.objective == pytest.approx(-5174.41, abs=0.01)
+
+
+def test_exact_stops_at_its_time_limit_with_a_solution_and_a_bound():
+    edges = np.stack(np.triu_indices(26, 1), axis=1)
+    costs = np.random.default_rng(0).normal(size=len(edges))
+    multicut(edges, costs, solver="exact", time_limit=0.1)  # compiled
+    began = time.perf_counter()
+    s = multicut(edges, costs, solver="exact", time_limit=1.0)
+    assert time.perf_counter() - began < 10
+    best = multicut(edges, costs, effort=8).objective
+    assert s.lower_bound <= best + 1e-6
+    assert s.lower_bound <= s.objective <= 0.9 * best
+    assert s.gap > 0
+    small = multicut(edges[:20], costs[:20], solver="exact", time_limit=60)
+    assert small.gap < 1e-3
+    assert small.objective == pytest.approx(multicut(edges[:20], costs[:20], solver="exact").objective)
+
+
+def test_exact_bound_of_clipped_costs_holds():
+    costs = np.array([1e9, -1e9, 1.0, -2.0, 0.5, -0.25])
+    edges = np.stack(np.triu_indices(4, 1), axis=1)
+    s = multicut(edges, costs, solver="exact", time_limit=60)
+    assert s.lower_bound <= s.objective == pytest.approx(multicut(edges, costs).objective)
+
+
+def test_greedy_takes_no_time_limit():
+    with pytest.raises(ValueError, match="time_limit must be None for solver='greedy'"):
+        multicut([(0, 1)], np.ones(1), solver="greedy", time_limit=1.0)
+
+
+def test_costs_without_values_are_a_type_error():
+    meta = torch.ones(1, device="meta")
+    with pytest.raises(TypeError, match="device 'meta' has no values"):
+        multicut([(0, 1)], meta)
+    with pytest.raises(TypeError, match="no values"):
+        amwc([(0, 1)], torch.zeros(2, 1), torch.ones(1), partitionable=torch.ones(1, device="meta") > 0)

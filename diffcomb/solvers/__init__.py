@@ -100,7 +100,11 @@ def solve(
     budget = budget_of(init, effort, time_limit, interrupt)
     reduction = reduce(problem)
     start = reduction.init(init)
-    found = get_solver(solver)(reduction.problem, init=start, rng=np.random.default_rng(seed), budget=budget)
+    rng = np.random.default_rng(seed)
+    found = get_solver(solver)(reduction.problem, init=start, rng=rng, budget=budget)
+    if reduction.leaves_uncut(found):  # a solver that does not end in a local optimum, as "greedy"
+        start = found.node_labels, found.clusters
+        found = multilevel(reduction.problem, init=start, rng=rng, budget=Budget(0, interrupt=budget.interrupt))
     result = reduction.expand(found)
     if init is not None and labelling_objective(problem, *init) < result.objective:
         return replace(make_solution(problem, *init), lower_bound=result.lower_bound)

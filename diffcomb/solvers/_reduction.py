@@ -34,14 +34,17 @@ class Reduction:
         The node of `problem` that each node of `original` became, where there are must-links.
     exponent : int
         Costs of `problem` are those of `original` times 2 to minus this.
+    cannot_link : float
+        The cost of a cannot-link in `problem`.
     offset : float
-        What the cannot-links of `problem` add to its objective.
+        What all of them add to its objective.
     """
 
     original: Problem
     problem: Problem
     group: Array | None = None
     exponent: int = 0
+    cannot_link: float = 0.0
     offset: float = 0.0
 
     def init(self, labelling: Labelling | None) -> Labelling | None:
@@ -50,6 +53,12 @@ class Reduction:
             return labelling
         _, first = np.unique(self.group, return_index=True)
         return labelling[0][first], labelling[1][first]
+
+    def leaves_uncut(self, solution: Solution) -> bool:
+        """Whether a solution of the reduced problem leaves a cannot-link uncut."""
+        return self.offset < 0 and bool(
+            np.any((self.problem.edge_costs == self.cannot_link) & (solution.edge_labels == 0))
+        )
 
     def expand(self, solution: Solution) -> Solution:
         """A solution of the reduced problem as one of the original problem.
@@ -87,17 +96,20 @@ def reduce(problem: Problem) -> Reduction:
         If must-links and cannot-links contradict each other; the message names an edge.
     """
     largest = max(_largest(problem.node_costs), _largest(problem.edge_costs))
-    reduced, group, offset = problem, None, 0.0
+    reduced, group, cannot_link = problem, None, 0.0
     if not math.isfinite(largest):
         reduced, group = _without_must_links(problem)
-        reduced, offset = _without_cannot_links(reduced)
+        reduced, cannot_link = _without_cannot_links(reduced)
         largest = max(_largest(reduced.node_costs), _largest(reduced.edge_costs))
     exponent = math.frexp(largest)[1]
     if abs(exponent) <= MAX_EXPONENT:
-        return Reduction(problem, reduced, group, 0, offset)
-    nodes, edges = (_times_power(c.astype(np.float64), -exponent) for c in (reduced.node_costs, reduced.edge_costs))
-    scaled = replace(reduced, node_costs=nodes, edge_costs=edges)
-    return Reduction(problem, scaled, group, exponent, float(_times_power(offset, -exponent)))
+        exponent = 0
+    else:
+        nodes, edges = (_times_power(c.astype(np.float64), -exponent) for c in (reduced.node_costs, reduced.edge_costs))
+        reduced = replace(reduced, node_costs=nodes, edge_costs=edges)
+        cannot_link = float(_times_power(cannot_link, -exponent))
+    offset = cannot_link * np.count_nonzero(reduced.edge_costs == cannot_link) if cannot_link < 0 else 0.0
+    return Reduction(problem, reduced, group, exponent, cannot_link, offset)
 
 
 def _largest(costs: Array) -> float:
@@ -149,7 +161,7 @@ def _without_cannot_links(problem: Problem) -> tuple[Problem, float]:
         )
     weight = 2.0 ** (math.frexp(total)[1] + 1)
     edge_costs[cannot] = -weight
-    return replace(problem, edge_costs=edge_costs), -weight * float(cannot.sum())
+    return replace(problem, edge_costs=edge_costs), -weight
 
 
 def _named(graph: Graph, edge: int) -> str:

@@ -1,0 +1,217 @@
+"""Costs of all sizes: infinite ones are constraints, huge ones hide nothing, and a power of two changes nothing."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import instances, noisy_grid, random_instance
+
+from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
+from diffcomb.solvers._labels import from_labels
+from diffcomb.solvers._level import finest_level
+from diffcomb.solvers._local_moving import improvement
+
+INF = np.inf
+SOLVERS = ("multilevel", "kernighan_lin", "greedy", "exact")
+
+
+def tracks(seed, count=40):
+    """Tracks of must-linked nodes, pairs of tracks that must be apart, and soft integer costs between tracks."""
+    rng = np.random.default_rng(seed)
+    length = int(rng.integers(2, 6))
+    edges = [(t * length + k, t * length + k + 1) for t in range(count) for k in range(length - 1)]
+    hard = [1] * len(edges)
+    for kind, number in ((0, 3 * count), (-1, count // 4)):
+        for a, b in (rng.choice(count, 2, replace=False) for _ in range(number)):
+            edges.append((a * length + rng.integers(length), b * length + rng.integers(length)))
+            hard.append(kind)
+    hard = np.array(hard)
+    soft = np.where(hard == 0, rng.integers(-9, 10, len(hard)), 0).astype(float)
+    return Graph(count * length, edges), hard, soft
+
+
+def soft_cost(graph, hard, soft, clusters):
+    cut = clusters[graph.edges[:, 0]] != clusters[graph.edges[:, 1]]
+    assert not np.any(cut & (hard == 1))
+    assert not np.any(~cut & (hard == -1))
+    return soft[cut].sum()
+
+
+@pytest.mark.parametrize("solver", ["multilevel", "kernighan_lin"])
+@pytest.mark.parametrize("seed", range(3))
+def test_huge_constants_give_the_solution_of_infinite_ones(solver, seed):
+    graph, hard, soft = tracks(seed)
+
+    def costs_of(size):
+        return np.where(hard == 0, soft, np.copysign(size, hard))
+
+    def value(size):
+        costs = costs_of(size)
+        return soft_cost(graph, hard, soft, multicut(graph, costs, solver=solver).clusters)
+
+    values = [value(size) for size in (1e6, 1e9, 1e12, 1e15)]
+    assert len(set(values)) == 1
+    assert value(INF) <= values[0] + 3  # other draws of the same search
+    assert multicut(graph, costs_of(INF), solver=solver).objective == value(INF)
+
+
+def test_decisions_among_ordinary_costs_are_made_beside_huge_ones():
+    assert multicut(Graph(4, [(0, 1), (2, 3)]), np.array([1e12, 1.0])).objective == 0
+    s = mwc([(0, 1), (2, 3)], np.array([[0, 1e12], [1e12, 0], [0, 1.0], [1.0, 0]]), np.array([1e15, 0.5]))
+    assert s.edge_labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_infinite_costs_are_kept_and_cost_nothing(solver):
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        n, pairs, nodes, edges, _ = random_instance(rng, n=6, m=9, K=2)
+        graph, P = Graph(n, pairs), np.array([True, False])
+        hard = np.zeros(len(edges))
+        hard[0], hard[1] = INF, -INF
+        u, v = graph.edges[:2].T
+        if u[1] == v[1] or {u[0], v[0]} == {u[1], v[1]}:
+            continue
+        problem = make_problem(graph, nodes, edges + hard, P)
+        s = amwc(graph, nodes, edges + hard, P, solver=solver)
+        assert problem.violations(s.node_labels, s.edge_labels, s.clusters) == []
+        assert np.isfinite(s.objective)
+        assert s.objective == problem.objective(s.node_labels, s.edge_labels)
+        big = np.where(np.isinf(hard), np.sign(hard) * 1e4, edges)
+        exact = amwc(graph, nodes, big, P, solver="exact")
+        optimum = exact.objective + 1e4 * exact.edge_labels[1]
+        assert s.objective >= optimum - 1e-6
+        if solver == "exact":
+            assert s.objective == pytest.approx(optimum, abs=1e-6)
+            assert s.lower_bound <= s.objective
+            assert s.gap < 1e-3
+
+
+def test_objective_of_a_labelling_that_breaks_a_constraint_is_infinite():
+    problem = make_problem(Graph(3, [(0, 1), (1, 2)]), np.zeros((3, 1)), np.array([INF, -INF]), [0])
+    x = np.zeros(3, int)
+    assert problem.objective(x, [0, 1]) == 0
+    assert problem.objective(x, [1, 1]) == problem.objective(x, [0, 0]) == INF
+    assert problem.violations(x, [1, 1]) == ["an edge of cost +inf (must-link) is cut"]
+    assert problem.violations(x, [0, 0]) == ["an edge of cost -inf (cannot-link) is not cut"]
+
+
+@pytest.mark.parametrize(
+    ("edges", "costs", "message"),
+    [
+        ([(0, 1), (1, 2), (0, 2)], [INF, INF, -INF], "edge 2 between nodes 0 and 2 has cost -inf .*must-links"),
+        ([(0, 1), (1, 0)], [-INF, INF], "edge 0 between nodes 0 and 1 has cost -inf"),
+        ([(1, 1)], [-INF], "edge 0 between nodes 1 and 1 .* self-loop"),
+    ],
+)
+def test_contradictions_name_an_edge(edges, costs, message):
+    with pytest.raises(ValueError, match=message):
+        multicut(edges, np.array(costs))
+
+
+def test_cannot_links_that_too_few_classes_forbid_are_an_error():
+    triangle, costs = [(0, 1), (1, 2), (0, 2)], np.full(3, -INF)
+    with pytest.raises(ValueError, match="no labelling was found that cuts edge"):
+        mwc(triangle, np.zeros((3, 2)), costs)
+    assert mwc(triangle, np.zeros((3, 3)), costs).objective == 0
+
+
+def test_init_of_must_linked_nodes_and_batches_with_constraints():
+    costs = np.array([[INF, 1.0, -2.0], [1.0, -INF, 5.0]])
+    s = multicut([(0, 1), (1, 2), (2, 3)], costs, init=np.array([0, 1, 2, 3]))
+    assert s.edge_labels.tolist() == [[0, 0, 1], [0, 1, 0]]
+    assert s.objective.tolist() == [-2.0, 0.0]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("exponent", [-1000, -200, -65, 60, 130, 200, 1000])
+def test_a_power_of_two_changes_nothing(solver, exponent):
+    graph, nodes, edges, P = noisy_grid((4, 4) if solver == "exact" else (12, 12))
+    expected = amwc(graph, nodes, edges, P, solver=solver)
+    s = amwc(graph, np.ldexp(nodes, exponent), np.ldexp(edges, exponent), P, solver=solver)
+    assert np.array_equal(s.clusters, expected.clusters)
+    assert s.objective == np.ldexp(expected.objective, exponent)
+
+
+def test_a_power_of_two_of_float32_costs_changes_nothing():
+    graph, nodes, edges, P = noisy_grid((12, 12))
+    nodes, edges = nodes.astype(np.float32), edges.astype(np.float32)
+    expected = amwc(graph, nodes, edges, P).clusters
+    for exponent in (-100, 100):
+        s = amwc(graph, np.ldexp(nodes, exponent), np.ldexp(edges, exponent), P)
+        assert np.array_equal(s.clusters, expected)
+
+
+@given(instances(max_nodes=7), st.integers(0, 2**20))
+def test_improvement_is_the_difference_of_the_objectives(instance, seed):
+    n, pairs, nodes, edges, P = instance
+    rng = np.random.default_rng(seed)
+    level = finest_level(make_problem(Graph(n, pairs), nodes, edges, P))
+    K = nodes.shape[1]
+    first, second = (from_labels(rng.integers(0, K, n), rng.integers(0, 3, n), level.partitionable) for _ in range(2))
+    found = improvement(level.adjacency, level.node_costs, *first, *second)
+    assert found == pytest.approx(level.value(first) - level.value(second), abs=1e-6)
+
+
+def enumeration(graph, nodes, edges, P):
+    """The optimum by trying every pair of a class and a cluster for every node."""
+    n, K = nodes.shape
+    best = INF
+    problem = make_problem(graph, nodes, edges, P)
+    for x in itertools.product(range(K), repeat=n):
+        for z in itertools.product(range(n), repeat=n):
+            if all(z[i] <= max(z[:i], default=-1) + 1 for i in range(n)):
+                u, v = graph.edges.T
+                a, b, c = np.array(x), np.array(z), np.asarray(P)
+                y = (a[u] != a[v]) | (c[a[u]] & (b[u] != b[v]))
+                best = min(best, problem.objective(a, y & (u != v)))
+    return best
+
+
+@pytest.mark.parametrize("effort", [0, 1])
+def test_tiny_instances_are_solved_to_the_optimum(effort):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n, K = int(rng.integers(2, 5)), int(rng.integers(1, 4))
+        graph = Graph(n, rng.integers(0, n, (int(rng.integers(1, 7)), 2)))
+        nodes, edges = rng.normal(size=(n, K)), 2 * rng.normal(size=graph.num_edges)
+        P = rng.random(K) < 0.5
+        found = amwc(graph, nodes, edges, P, effort=effort).objective
+        assert found == pytest.approx(enumeration(graph, nodes, edges, P), abs=1e-9)
+
+
+def test_two_nodes_go_together_to_a_class_that_neither_prefers():
+    nodes = np.array([[0.0, 3.0, 1.0], [3.0, 0.0, 1.0]])
+    assert mwc([(0, 1)], nodes, np.array([2.5])).node_labels.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("n", [9, 20, 64])
+def test_default_is_never_above_greedy_on_small_graphs(n):
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        graph, K = Graph(n, rng.integers(0, n, (3 * n, 2))), int(rng.integers(1, 6))
+        nodes, edges = rng.normal(size=(n, K)), rng.choice([0.3, 1, 3]) * rng.normal(size=3 * n)
+        P = rng.random(K) < 0.5
+        for options in ({}, {"effort": 0}):
+            s, greedy = amwc(graph, nodes, edges, P, **options), amwc(graph, nodes, edges, P, solver="greedy")
+            assert s.objective <= greedy.objective + 1e-9
+
+
+def test_enumeration_gives_up_after_its_steps_and_keeps_what_it_was_given(monkeypatch):
+    from diffcomb.solvers import _tiny
+
+    _, *instance = random_instance(np.random.default_rng(0), n=8, m=20, K=3)
+    optimum = amwc(*instance).objective
+    monkeypatch.setattr(_tiny, "MAX_STEPS", 3)
+    assert optimum - 1e-9 <= amwc(*instance).objective < 0
+
+
+def test_grid_keeps_its_stencil_with_cannot_links():
+    graph = grid_graph((30, 30), [(0, 1), (1, 0)])
+    costs = np.ones(graph.num_edges)
+    costs[0] = -INF
+    s = multicut(graph, costs)
+    assert s.edge_labels[0] == 1
+    assert s.objective == 1  # a corner is cut off

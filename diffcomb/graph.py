@@ -95,8 +95,12 @@ class Graph:
                 f"edges must have end points in 0..{num_nodes - 1} (num_nodes={num_nodes}), "
                 f"got {tuple(array[row].tolist())} in row {row}; {RENUMBER}"
             )
-        self.num_nodes = int(num_nodes)
-        self.edges = np.array(array, np.int32, order="C")
+        self._set_edges(int(num_nodes), np.array(array, np.int32, order="C"))
+
+    def _set_edges(self, num_nodes: int, edges: Array) -> None:
+        """Take an int32 array of valid edges that nobody else changes."""
+        self.num_nodes = num_nodes
+        self.edges = edges
         self.edges.flags.writeable = False
 
     @property
@@ -221,16 +225,17 @@ class GridGraph(Graph):
     """
 
     def __init__(self, shape: tuple[int, ...], offsets: tuple[tuple[int, ...], ...]) -> None:
-        index = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
-        parts = [
-            np.stack([index[source].ravel(), index[target].ravel()], axis=1)
-            for source, target in (_windows(shape, offset) for offset in offsets)
-        ]
-        super().__init__(index.size, np.concatenate([np.empty((0, 2), np.int64), *parts]))
+        index = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
+        windows = [_windows(shape, offset) for offset in offsets]
+        ends = [0, *itertools.accumulate(index[source].size for source, _ in windows)]
+        edges = np.empty((ends[-1], 2), np.int32)  # filled in place: edges are most of a large grid's memory
+        for (source, target), begin, end in zip(windows, ends, ends[1:], strict=False):
+            edges[begin:end, 0] = index[source].ravel()
+            edges[begin:end, 1] = index[target].ravel()
+        self._set_edges(index.size, edges)
         self.shape = shape
         self.offsets = offsets
-        ends = np.cumsum([0, *(len(part) for part in parts)])
-        self.edge_slices = tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
+        self.edge_slices = tuple(slice(a, b) for a, b in itertools.pairwise(ends))
 
     def __repr__(self) -> str:
         return f"GridGraph(shape={self.shape}, offsets={self.offsets})"

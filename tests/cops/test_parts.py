@@ -10,11 +10,9 @@ from cops.evaluation import AveragePrecision
 from cops.losses import affinity_loss, top_k_mean
 from cops.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
 from cops.scenes import Scenes
-from cops.segmenter import Prediction, Segmenter, interpolate, segment_scores
+from cops.segmenter import Confidence, Prediction, Segmenter, interpolate
 from cops.targets import make_targets, offsets, to_input
 from cops.weights import load_backbone_weights
-
-from diffcomb import AsymmetricMultiwayCutLayer
 
 STUFF, THING = Category(7, "stuff", False, (1, 2, 3)), Category(9, "thing", True, (4, 5, 6))
 
@@ -150,13 +148,17 @@ def test_cost_scaling_signs():
     assert edge_costs.flatten().tolist() == [-5.5, 6.5]  # "cut" is repulsive, whatever the sign of the scale
 
 
-def test_segment_scores_are_equation_12():
-    layer = AsymmetricMultiwayCutLayer(offsets([1, 2]), [1], anchor="center")
+@pytest.mark.parametrize("strip", [1, 3, 4])
+def test_confidence_is_equation_12_however_it_is_collected(strip):
     g = torch.Generator().manual_seed(1)
     class_costs, edge_costs = torch.randn(2, 4, 5, generator=g), torch.randn(4, 4, 5, generator=g)
     clusters = torch.randint(0, 3, (4, 5), generator=g)
     cluster_class = np.array([0, 1, 1])
-    scores = segment_scores(layer, class_costs, edge_costs, clusters, cluster_class)
+    confidence = Confidence(offsets([1, 2]), cluster_class)
+    for first in range(0, 4, strip):
+        rows = slice(first, first + strip)
+        confidence.add(clusters.numpy(), class_costs[:, rows].numpy(), edge_costs[:, rows].numpy(), first)
+    scores = confidence.scores()
     for c in range(3):
         inside = [(i, j) for i in range(4) for j in range(5) if clusters[i, j] == c]
         unary = np.mean([float(class_costs[cluster_class[c], i, j]) for i, j in inside])

@@ -135,11 +135,13 @@ class Segmenter(nn.Module):
         longer = offsets(on_pixels(self.distances, self.stride))
         return self._make_layer(longer, self.layer.generator)
 
-    def to_pixels(self, class_costs: Tensor, edge_costs: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Costs of the grid, interpolated to the pixels of images of that size; see `interpolate`."""
+    def to_pixels(
+        self, class_costs: Tensor, edge_costs: Tensor, size: Sequence[int], start: Sequence[int] = (0, 0)
+    ) -> tuple[Tensor, Tensor]:
+        """Costs of the grid, interpolated to a window of that size from the pixel `start` on; see `interpolate`."""
         pairs = zip(edge_costs.unbind(1), self.layer.offsets, self.pixel_layer.offsets, strict=True)
-        maps = [interpolate(m, self.stride, size, short, long) for m, short, long in pairs]
-        return interpolate(class_costs, self.stride, size), torch.stack(maps, 1)
+        maps = [interpolate(m, self.stride, size, short, long, start) for m, short, long in pairs]
+        return interpolate(class_costs, self.stride, size, start=start), torch.stack(maps, 1)
 
     def _prediction(
         self,
@@ -153,7 +155,9 @@ class Segmenter(nn.Module):
         layer, stride = self.cut
         labels = classes.argmax(0).numpy()
         ids, segments, kept = to_segments(self.thresholds, labels, clusters.numpy(), size, stride)
-        scores = segment_scores(layer, class_costs, edge_costs, clusters, _of_clusters(labels, clusters.numpy()))
+        confidence = Confidence(layer.offsets, classes_of_clusters(labels, clusters.numpy()))
+        confidence.add(clusters.numpy(), class_costs.numpy(), edge_costs.numpy())
+        scores = confidence.scores()
         return Prediction(
             ids,
             segments,
@@ -170,7 +174,7 @@ def enlarged(cells: NDArray[np.int64], stride: int, size: Sequence[int]) -> NDAr
     return np.repeat(np.repeat(cells, stride, 0), stride, 1)[: size[0], : size[1]]
 
 
-def _of_clusters(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+def classes_of_clusters(labels: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
     """The class of every cluster."""
     classes = np.zeros(int(clusters.max()) + 1, np.int64)
     classes[clusters] = labels
@@ -191,7 +195,7 @@ def to_segments(
     ids of the pixels, the segments, and the cluster of every segment
     """
     full = enlarged(clusters, stride, size)
-    classes = _of_clusters(labels, clusters)
+    classes = classes_of_clusters(labels, clusters)
     count = len(classes)
     keep = np.bincount(full.ravel(), minlength=count) >= np.maximum(1, thresholds.cpu().numpy()[classes])
     ids = np.full(count, VOID, np.int64)
@@ -206,15 +210,16 @@ def interpolate(
     size: Sequence[int],
     edge: Sequence[int] = (0, 0),
     longer: Sequence[int] = (0, 0),
+    start: Sequence[int] = (0, 0),
 ) -> Tensor:
     """Interpolate a map (..., h, w) from the grid to pixels (..., H, W), linearly along both axes, constant outside.
 
     A cell stands where its target was read, at its middle pixel (`subsample`). Costs of the edge p -- p + d stand at
     p + ceil(d / 2) (eq. 10-11), on the grid for the offset `edge`, among pixels for the offset `longer`; what is
-    brought together are the middles of the two edges.
+    brought together are the middles of the two edges. The pixels are those of a window of that size from `start` on.
     """
-    for axis, (n, d, e) in enumerate(zip(size, edge, longer, strict=True)):
-        middle = torch.arange(n, device=costs.device) - (e + 1) // 2 + e / 2
+    for axis, (n, d, e, first) in enumerate(zip(size, edge, longer, start, strict=True)):
+        middle = torch.arange(first, first + n, device=costs.device) - (e + 1) // 2 + e / 2
         at = (middle - stride // 2) / stride - d / 2 + (d + 1) // 2
         dim = costs.ndim - 2 + axis
         at = at.clamp(0, costs.shape[dim] - 1)
@@ -231,35 +236,66 @@ def network_input(images: Sequence[NDArray[np.uint8]], divisor: int) -> Tensor:
     return F.pad(to_input(images), (0, -width % divisor, 0, -height % divisor), mode="replicate")
 
 
-def segment_scores(
-    layer: AsymmetricMultiwayCutLayer,
-    class_costs: Tensor,
-    edge_costs: Tensor,
-    clusters: Tensor,
-    cluster_class: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Confidence of every cluster: minus eq. 12, so that higher is surer.
+class Confidence:
+    """Confidence of every cluster of an image: minus eq. 12, so that higher is surer.
 
     Eq. 12 is the mean class cost inside, plus the mean cost of the cut edges at the border, minus that of the
-    inner edges; a mean over no edge is 0.
+    inner edges; a mean over no edge is 0. Sums are collected strip by strip, in memory in proportion to a strip.
+
+    Parameters
+    ----------
+    offsets : of the edges, not negative
+    classes : (M,) class of every cluster
     """
-    _, H, W = class_costs.shape
-    graph = layer.graph(H, W)
-    z = clusters.flatten().numpy()
-    M = len(cluster_class)
-    x = cluster_class[z]
-    unary = np.bincount(z, class_costs.flatten(1).T.numpy()[np.arange(H * W), x], M) / np.maximum(
-        np.bincount(z, minlength=M), 1
-    )
-    values = np.concatenate(
-        [edge_costs[o][graph.map_window(o, "center")].flatten().numpy() for o in range(len(graph.offsets))]
-    )
-    u, v = z[graph.edges].T
-    inner = u == v
-    outer_ends = np.concatenate([u[~inner], v[~inner]])
-    border = _means(outer_ends, np.tile(values[~inner], 2), M)
-    return -(unary + border - _means(u[inner], values[inner], M))
+
+    def __init__(self, offsets: Sequence[Sequence[int]], classes: NDArray[np.int64]) -> None:
+        self.offsets = offsets
+        self.classes = classes
+        self._sums = np.zeros((3, len(classes)))  # of class costs, of border costs, of inner costs
+        self._counts = np.zeros((3, len(classes)))
+
+    def add(
+        self,
+        clusters: NDArray[np.int64],
+        class_costs: NDArray[np.float32],
+        edge_costs: NDArray[np.float32],
+        first: int = 0,
+    ) -> None:
+        """Add costs (K, h, W) and (O, h, W) of the rows from `first` on of an image with clusters (H, W)."""
+        rows = class_costs.shape[1]
+        z = clusters[first : first + rows]
+        costs = np.take_along_axis(class_costs, self.classes[z][None], axis=0)[0]
+        self._collect(0, z, costs)
+        for offset, costs in zip(self.offsets, edge_costs, strict=True):
+            u, v, costs = edge_ends(clusters, costs, offset, first)
+            inner = u == v
+            self._collect(2, u[inner], costs[inner])
+            for end in (u[~inner], v[~inner]):
+                self._collect(1, end, costs[~inner])
+
+    def _collect(self, which: int, index: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        count = len(self.classes)
+        self._sums[which] += np.bincount(index.ravel(), values.ravel(), count)
+        self._counts[which] += np.bincount(index.ravel(), minlength=count)
+
+    def scores(self) -> NDArray[np.float64]:
+        """The confidence of every cluster."""
+        unary, border, inner = self._sums / np.maximum(self._counts, 1)
+        return -(unary + border - inner)
 
 
-def _means(index: NDArray[np.int64], values: NDArray[np.float32], count: int) -> NDArray[np.float64]:
-    return np.bincount(index, values, count) / np.maximum(np.bincount(index, minlength=count), 1)
+def edge_ends(
+    values: NDArray, costs: NDArray[np.float32], offset: Sequence[int], first: int = 0
+) -> tuple[NDArray, NDArray, NDArray[np.float32]]:
+    """What an image (H, W) holds at both ends of the edges whose costs stand in a strip (h, W) of rows from `first` on.
+
+    Costs of the edge p -- p + d stand at p + ceil(d / 2); those without an edge are left out.
+    """
+    height, width = values.shape
+    (down, right), rows = offset, costs.shape[0]
+    low = max(first, -(-down // 2))
+    high = max(low, min(first + rows, height - down // 2))
+    left, end = -(-right // 2), max(-(-right // 2), width - right // 2)
+    u = values[low - -(-down // 2) : high - -(-down // 2), : end - left]
+    v = values[low + down // 2 : high + down // 2, right : right + end - left]
+    return u, v, costs[low - first : high - first, left:end]

@@ -46,10 +46,6 @@ CATEGORIES = "categories.json"
 WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl", "environment.json", CATEGORIES)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM has come: batch systems send it before they kill."""
-
-
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run all stages that are not done yet; returns the metrics."""
     parser = ArgumentParser(description="Train COPS and compare the baseline, the controls and full training.")
@@ -205,15 +201,24 @@ def _check_categories(path: Path, categories: Sequence[Category]) -> None:
         raise ValueError(f"{path.parent} holds a run with other categories ({changed}): {OTHER_OUT}")
 
 
-def _terminate(number: int, frame: Any) -> None:
-    raise Terminated
+def command() -> None:
+    """Run `main`; Ctrl-C, and SIGTERM, which batch systems send before they kill, end it with a message."""
+    received: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        main()
+    except BaseException:  # compiled code may turn what a signal raises into another exception
+        if not received:
+            raise
+        print(f"\nstopped by {signal.Signals(received[0]).name}: rerun the same command to resume", file=sys.stderr)
+        sys.exit(128 + received[0])
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        main()
-    except KeyboardInterrupt as interrupt:
-        ended = isinstance(interrupt, Terminated)
-        print(f"\n{'terminated' if ended else 'interrupted'}: rerun the same command to resume", file=sys.stderr)
-        sys.exit(128 + (signal.SIGTERM if ended else signal.SIGINT))
+    command()

@@ -36,7 +36,7 @@ def save_atomically(content: Any, path: Path) -> None:
     """
     buffer = io.BytesIO()  # torch hides what goes wrong while it writes to a file behind an error of its own
     torch.save(content, buffer)
-    with _replacing(path, "wb") as file:
+    with replacing(path, "wb") as file:
         file.write(buffer.getbuffer())
 
 
@@ -47,7 +47,7 @@ def write_json(content: Any, path: Path) -> None:
 
 def write_text(text: str, path: Path) -> None:
     """Write a text the same way."""
-    with _replacing(path, "w") as file:
+    with replacing(path, "w") as file:
         file.write(text)
 
 
@@ -82,14 +82,16 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise DiskFullError(
+        full = DiskFullError(
             f"the disk is full: {path} could not be written ({os.strerror(error.errno)}); what was written before is "
             f"whole: free some space, then rerun the same command"
-        ) from error
+        )
+        full.errno = error.errno
+        raise full from error
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, mode: str) -> Iterator[Any]:
+def replacing(path: Path, mode: str) -> Iterator[Any]:
     """A file beside `path` that takes its place once it is whole and on disk; removed if writing fails."""
     temporary = path.with_name(path.name + ".partial")
     try:

@@ -56,7 +56,10 @@ def segment(content, i, **changes):
         (lambda c: c["images"][1].update(file_name="1.png"), r"two images have the file_name '1\.png'"),
         (lambda c: c["annotations"][1].update(image_id=1), "two annotations name the image 1"),
         (lambda c: c["annotations"][1].update(file_name="1.png"), r"two annotations name the PNG '1\.png'"),
-        (lambda c: c["annotations"][0].update(image_id="1"), "annotations name image ids that 'images' lacks, e.g. '1'"),
+        (
+            lambda c: c["annotations"][0].update(image_id="1"),
+            "annotations name image ids that 'images' lacks, e.g. '1'",
+        ),
         (lambda c: c["annotations"][0].update(image_id=[1]), r"'image id' must be an integer, got \[1\]"),
         (lambda c: c["annotations"][0].update(file_name=7), "'file_name' must be a string, got 7"),
         (lambda c: c["annotations"][0].update(segments_info=None), "'segments_info' must be a list, got None"),
@@ -126,12 +129,16 @@ def test_segment_without_pixels_stays_and_is_missed(root):
 def test_splits_with_other_categories_say_which_and_how(root):
     edit(root, lambda c: c["categories"][1].update(isthing=0))
     config = Config(data="coco", root=str(root), dataset=Dataset(validation=1)).resolved()
-    with pytest.raises(DataError, match=r"'cat' \(id 2, thing\) in the training split is 'cat' \(id 2, stuff\) in the test"):
+    with pytest.raises(
+        DataError, match=r"'cat' \(id 2, thing\) in the training split is 'cat' \(id 2, stuff\) in the test"
+    ):
         load_splits(config)
 
 
 def test_differences_of_categories_are_named():
-    sky, cat, dog = (Category(i, n, t, (0, 0, 0)) for i, n, t in ((1, "sky", False), (2, "cat", True), (3, "dog", True)))
+    sky, cat, dog = (
+        Category(i, n, t, (0, 0, 0)) for i, n, t in ((1, "sky", False), (2, "cat", True), (3, "dog", True))
+    )
     assert category_differences([sky, cat], [Category(1, "sky", False, (9, 9, 9)), cat], "a", "b") is None
     for first, second, expected in (
         ([sky, cat], [cat, sky], "another order: number 1 is 'sky' (id 1, stuff) in a, and 'cat' (id 2, thing) in b"),
@@ -197,7 +204,9 @@ def test_files_that_cannot_be_told_apart_or_read_are_refused(own, part):
 def test_flags_of_classes_json_are_not_guessed(own, isthing):
     classes = [{"id": 1, "name": "floor", "isthing": isthing}]
     (own / "classes.json").write_text(json.dumps({"classes": classes}))
-    with pytest.raises(DataError, match=r"classes\.json: a category is malformed: 'isthing' must be 0, 1, true or false"):
+    with pytest.raises(
+        DataError, match=r"classes\.json: a category is malformed: 'isthing' must be 0, 1, true or false"
+    ):
         Folder(own)
 
 

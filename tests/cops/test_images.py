@@ -189,7 +189,9 @@ def test_images_above_the_limit_are_refused_and_those_below_are_silent(tmp_path,
     for limit in (1100, 500):  # Pillow warns of the first, and raises at the second
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         for read in (read_image, read_labels, lambda path: list(frames_of(path))):
-            with pytest.raises(DataError, match=r"large\.png is too large \(Image size \(1200 pixels\) exceeds limit of"):
+            with pytest.raises(
+                DataError, match=r"large\.png is too large \(Image size \(1200 pixels\) exceeds limit of"
+            ):
                 read(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1200)
     with warnings.catch_warnings():

@@ -112,6 +112,27 @@ def test_constant_images_are_read_and_values_that_are_not_finite_are_refused(tmp
             read_image(tmp_path / "b.tif")
 
 
+def test_videos_are_turned_as_players_turn_them(tmp_path):
+    """Phones write how to turn the frames into the header: here by a quarter clockwise."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mp4"
+    still = np.zeros((32, 64, 3), np.uint8)
+    still[:, :32] = 250  # the left half, which goes up
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(still, format="rgb24")))
+        container.mux(stream.encode())
+    content, one, turned = path.read_bytes(), 1 << 16, (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    plain = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    start = content.index(plain, content.index(b"tkhd"))
+    path.write_bytes(content[:start] + struct.pack(">9i", *turned) + content[start + len(plain) :])
+    image = single(path)
+    assert image.shape == (64, 32, 3)
+    assert image[:28].min() > 150
+    assert image[36:].max() < 100
+
+
 def pages(kind=np.uint16):
     rng = np.random.default_rng(0)
     return [(rng.integers(0, 60, (5, 6)) * (10 + 5 * i)).astype(kind) for i in range(3)]

@@ -249,6 +249,14 @@ def test_formats_that_no_reader_knows_say_what_to_convert(tmp_path):
         (tmp_path / name).write_bytes(b"ftypheic")
         with pytest.raises(DataError, match=rf"{name} is .*{advice}"):
             list(frames_of(tmp_path / name))
+    (tmp_path / "phone.jpg").write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(200))
+    (tmp_path / "scan.png").write_bytes(bytes(128) + b"DICM" + bytes(200))
+    for name, format in (("phone.jpg", "HEIC"), ("scan.png", "DICOM")):
+        with pytest.raises(DataError, match=rf"{name} is {format}"):
+            read_image(tmp_path / name)
+    (tmp_path / "text.png").write_text("none")
+    with pytest.raises(DataError, match=r"text\.png cannot be read as an image: its format is unknown"):
+        read_image(tmp_path / "text.png")
     with pytest.raises(DataError, match=r"the file .*gone\.heic is missing"):
         list(frames_of(tmp_path / "gone.heic"))
     with pytest.raises(DataError, match="cannot be read as an image"):

@@ -19,20 +19,20 @@ class CheckpointError(Exception):
 def save_atomically(content: Any, path: Path) -> None:
     """Write `content` with torch.save; the old file stays whole until the new one is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path, "wb") as file:
+    with replacing(path, "wb") as file:
         torch.save(content, file)
 
 
 def write_json(content: Any, path: Path) -> None:
     """Write JSON the same way."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path, "w") as file:
+    with replacing(path, "w") as file:
         json.dump(content, file, indent=2)
         file.write("\n")
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, mode: str) -> Iterator[Any]:
+def replacing(path: Path, mode: str) -> Iterator[Any]:
     """A file beside `path` that takes its place once it is whole and on disk; removed if writing fails."""
     temporary = path.with_name(path.name + ".partial")
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +17,26 @@ VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 ANIMATIONS = {".apng", ".gif", ".tif", ".tiff", ".webp"}
 
 
-def files_of(given: Sequence[Path]) -> list[Path]:
-    """The files named, and all images and videos in the folders named."""
-    return [p for path in given for p in (sorted(_readable(path)) if path.is_dir() else [path])]
+class Found(NamedTuple):
+    """Files to read, and files that look like images or videos but cannot be read, each with the reason."""
+
+    files: list[Path]
+    left_out: list[tuple[Path, str]]
+
+
+def files_of(given: Sequence[Path], outside: Path | None = None) -> Found:
+    """The files named, and all images and videos in the folders named, but for those in `outside`."""
+    found = Found([], [])
+    for path in given:
+        for p in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            hidden = any(part.startswith(".") for part in p.relative_to(path).parts)
+            if p != path and (hidden or p.is_dir() or (outside and outside.resolve() in p.resolve().parents)):
+                continue
+            if p == path or p.suffix.lower() in set(Image.registered_extensions()) | VIDEOS:
+                found.files.append(p)
+            elif (mimetypes.guess_type(p.name)[0] or "").startswith(("image/", "video/")):
+                found.left_out.append((p, "of a kind that is not read here: convert it to PNG or MP4"))
+    return found
 
 
 def frames_of(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -37,11 +56,6 @@ def frames_of(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
                 yield f"{path.stem}_{number:05d}", np.array(frame.convert("RGB"))
     else:
         yield path.stem, read_image(path)
-
-
-def _readable(folder: Path) -> list[Path]:
-    known = set(Image.registered_extensions()) | VIDEOS
-    return [p for p in folder.iterdir() if p.suffix.lower() in known]
 
 
 def _count(path: Path) -> int:

@@ -6,17 +6,20 @@ python examples/panoptic_cops/evaluate.py runs/coco/checkpoints/full.pt --root F
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from cops.categories import category_differences
 from cops.checkpoints import CheckpointError, write_json
-from cops.coco import DataError
-from cops.datasets import load_splits
+from cops.data import DataError
+from cops.datasets import load_split
 from cops.evaluation import predictions
 from cops.export import PanopticWriter
 from cops.measure import Scores
 from cops.models import find_device, load_model
+from cops.quality import NOTHING_SCORED
 from jsonargparse import ArgumentParser
 
 
@@ -47,9 +50,10 @@ def evaluate(options: Any) -> dict[str, Any]:
     model, config = load_model(options.checkpoint, options.solver)
     if options.root is not None:
         config = replace(config, root=options.root)
-    dataset = getattr(load_splits(config), options.split)
-    if [(c.id, c.isthing) for c in dataset.categories] != [(c.id, c.isthing) for c in model.categories]:
-        raise DataError("the data have other categories than the model was trained on")
+    dataset = load_split(config, options.split)
+    changed = category_differences(model.categories, dataset.categories, "the model", "the data")
+    if changed is not None:
+        raise DataError(f"the data have other categories than {options.checkpoint} was trained on: {changed}")
     device = find_device(options.device)
     if options.full_resolution is not None:
         model.full_resolution = options.full_resolution
@@ -71,6 +75,8 @@ def evaluate(options: Any) -> dict[str, Any]:
     for row in metrics["classes"]:
         values = [f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()]
         print("| " + " | ".join(values) + " |")
+    if any(math.isnan(v) for k, v in metrics.items() if k != "classes"):
+        print(f"\n{NOTHING_SCORED}")
     if options.metrics is not None:
         write_json(metrics, options.metrics)
         print(f"\nwrote {options.metrics}")

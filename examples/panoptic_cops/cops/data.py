@@ -13,6 +13,10 @@ from PIL import Image
 VOID = 0  # segment id of pixels without a label
 
 
+class DataError(Exception):
+    """The data on disk are not as they should be; the message says which file, and what to do."""
+
+
 @dataclass(frozen=True)
 class Category:
     """One class; its index in ``Dataset.categories`` is the class label used everywhere in training."""

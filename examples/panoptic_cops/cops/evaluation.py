@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -87,11 +88,13 @@ class AveragePrecision:
                 self._found.append({**_entry(image_id, segment.category, codes[segment.id]), "score": score})
 
     def result(self) -> dict[str, float]:
-        """AP (mean over IoU .50:.95) and AP50 in percent; 0 where there is nothing to rank."""
+        """AP (mean over IoU .50:.95) and AP50 in percent; nan where no thing is there to be found."""
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
-        if not self._truth or not self._found:
+        if all(entry["iscrowd"] for entry in self._truth):
+            return {"AP": math.nan, "AP50": math.nan}
+        if not self._found:
             return {"AP": 0.0, "AP50": 0.0}
         with contextlib.redirect_stdout(io.StringIO()):
             reference = COCO()
@@ -106,7 +109,7 @@ class AveragePrecision:
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        return {"AP": 100 * max(0.0, float(evaluation.stats[0])), "AP50": 100 * max(0.0, float(evaluation.stats[1]))}
+        return {"AP": 100 * float(evaluation.stats[0]), "AP50": 100 * float(evaluation.stats[1])}
 
 
 def mask_tools() -> Any:

@@ -23,13 +23,13 @@ from typing import Literal
 import numpy as np
 import torch
 from cops.checkpoints import CheckpointError
-from cops.coco import DataError
+from cops.data import DataError
 from cops.export import PanopticWriter
 from cops.frames import files_of, frames_of
 from cops.models import find_device, load_model
 from cops.names import Name, absolute, output_names
 from cops.pictures import class_colors, view
-from cops.pngs import WriteError
+from cops.pngs import is_foreign
 from cops.segmenter import Prediction, Segmenter
 from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.full_resolution is not None:
             model.full_resolution = options.full_resolution
         predict(options.images, model, find_device(options.device), done)
-    except (DataError, CheckpointError, WriteError, ValueError, OSError) as error:
+    except (DataError, CheckpointError, ValueError, OSError) as error:
         status, message = 2, f"predict.py: error: {error}\n"
     except Stopped as stop:
         status, message = 128 + stop.number, f"predict.py: {stop}\n"
@@ -90,7 +90,7 @@ class Done:
 
     out: Path
     view: str
-    names: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
     listed: int | None = None
     skipped: list[str] = field(default_factory=list)
 
@@ -99,28 +99,37 @@ class Done:
         if not self.names:
             return ""
         files = f"NAME_{self.view}.png, NAME_classes.png and NAME_panoptic.png"
-        lists = f"panoptic.json and segments.csv list {self.listed} images"
+        lists = f"panoptic.json and segments.csv list {_images(self.listed or 0)}"
         if self.listed is None:
             lists = "panoptic.json lacks the last of them, the next call to this folder will list them from the PNGs"
-        return f"wrote {files} of {len(self.names)} images to {self.out}; {lists}\n"
+        return f"wrote {files} of {_images(len(self.names))} to {self.out}; {lists}\n"
 
     def complaint(self) -> str:
         """Which files were skipped, and why; empty if none was."""
         if not self.skipped:
             return ""
-        return f"predict.py: error: {len(self.skipped)} skipped:\n" + "".join(f"  {s}\n" for s in self.skipped)
+        return f"predict.py: error: skipped {len(self.skipped)} of the files:\n" + "".join(
+            f"  {s}\n" for s in self.skipped
+        )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
 
 
 def predict(images: list[Path], model: Segmenter, device: torch.device, done: Done) -> None:
     """Segment images and frames; go on past files that cannot be read."""
     model.to(device)
     writer = PanopticWriter(done.out, model.categories)
-    found = files_of(images, outside=done.out)
+    done.names = writer.added
+    beside = absolute(done.out) in map(absolute, images)  # results go where the images are
+    found = files_of(images, outside=None if beside else done.out)
+    files = [path for path in found.files if not beside or path.suffix != ".png" or is_foreign(path)]
     done.skipped += [f"{path} is {reason}" for path, reason in found.left_out]
-    if not found.files:
-        raise DataError(f"no image was found in {', '.join(str(p) for p in images)}")
-    given = {absolute(path): path for path in found.files}
-    named = output_names(found.files, writer.names(), lambda name: writer.taken(name, (done.view, "classes")))
+    if not files:
+        raise DataError(f"no image was found in {', '.join(map(str, images))}")
+    given = {absolute(path): path for path in files}
+    named = output_names(files, writer.names(), lambda name: writer.taken(name, (done.view, "classes")))
     with StopSignals() as stop, closing(writer, stop, done), tqdm(desc="segmenting", unit="image") as bar:
         for path, name in named.items():
             before = bar.n
@@ -169,7 +178,6 @@ def add(
         frame=int(number[1:]) if number else None,
         pictures=pictures,
     )
-    done.names.append(name.name + number)
 
 
 if __name__ == "__main__":

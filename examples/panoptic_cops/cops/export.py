@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import find_objects
 
-from .coco import DataError, list_field, read_json
-from .data import Category
+from .categories import category_differences, parse_categories
+from .checkpoints import without_nan
+from .coco import list_field, read_json
+from .data import Category, DataError
 from .names import absolute
 from .pictures import VIEWS
 from .pngs import id_png, ids_of, is_foreign, png, record_of, remove, write_file
@@ -72,7 +74,9 @@ class PanopticWriter:
         self.added: set[str] = set()
         self.categories = tuple(categories)
         self._categories = {c.id: c for c in categories}
-        self._meaning = [[c.id, c.name, int(c.isthing)] for c in categories]
+        self._listed_categories = [
+            {"id": c.id, "name": c.name, "isthing": int(c.isthing), "color": list(c.color)} for c in categories
+        ]
         self._due = 0.0  # when the lists are to be written next
         if folder.is_dir():
             self._read_earlier()
@@ -121,8 +125,8 @@ class PanopticWriter:
 
         Raises
         ------
-        WriteError
-            If the disk is full, or a file cannot be written for another reason.
+        DiskFullError
+            If there is no space.
         DataError
             If another image has that name.
         """
@@ -140,7 +144,7 @@ class PanopticWriter:
             (segment.id, self.categories[segment.category].id, score)
             for segment, score in zip(prediction.segments, prediction.scores, strict=True)
         ]
-        content = id_png(prediction.ids, image, segments, self._meaning)
+        content = id_png(prediction.ids, image, segments, self._listed_categories)
         if path.exists() and path.read_bytes() != content:  # pictures of an earlier prediction no longer fit
             for kind in (*VIEWS, "classes"):
                 remove(self.folder / f"{name}_{kind}.png")
@@ -158,8 +162,8 @@ class PanopticWriter:
 
         Raises
         ------
-        WriteError
-            If they cannot be written. The PNGs are there, and the next call lists them.
+        DiskFullError
+            If there is no space. The PNGs are there, and the next call lists them.
         """
         if self.added:
             self._read_unlisted(strict=False)  # what another call has written at the same time
@@ -168,13 +172,10 @@ class PanopticWriter:
 
     def _write_lists(self) -> None:
         began = time.monotonic()
-        categories = [
-            {"id": c.id, "name": c.name, "isthing": int(c.isthing), "color": list(c.color)} for c in self.categories
-        ]
         parts = {
             "images": [json.dumps(e.image) for e in self.entries.values()],
             "annotations": [e.annotation for e in self.entries.values()],
-            "categories": [json.dumps(c) for c in categories],
+            "categories": [json.dumps(c) for c in self._listed_categories],
         }
         lists = [f'"{name}": [\n' + ",\n".join(lines) + "\n]" for name, lines in parts.items()]
         write_file(self.json_path, ("{" + ",\n".join(lists) + "}\n").encode())
@@ -190,7 +191,7 @@ class PanopticWriter:
             category, box = self._categories[s["category_id"]], s.get("bbox", [""] * 4)
             row = (name, s["id"], category.name, int(category.isthing), s.get("area", ""), *box, s.get("score", ""))
             rows.append(row)
-        return Entry(image, json.dumps(annotation), _csv(rows))
+        return Entry(image, json.dumps(without_nan(annotation)), _csv(rows))
 
     def _next_id(self) -> int:
         return max((e.image["id"] for e in self.entries.values() if isinstance(e.image["id"], int)), default=-1) + 1
@@ -216,16 +217,15 @@ class PanopticWriter:
             images, annotations, categories = (
                 list_field(content, field, path) for field in ("images", "annotations", "categories")
             )
-        except DataError as error:
-            raise DataError(f"{error}; {ELSEWHERE}") from error
-        try:
-            self._check_categories([[c["id"], c["name"], int(c["isthing"])] for c in categories], path)
+            self._check_categories(categories, path)
             by_id = {image["id"]: image for image in images}
             for annotation in annotations:
                 name = annotation["file_name"].removesuffix(IDS)
                 if name == annotation["file_name"]:
                     raise ValueError(f"{name} does not end in {IDS}")
                 self.entries[name] = self._entry(name, by_id[annotation["image_id"]], annotation["segments_info"])
+        except DataError as error:
+            raise DataError(f"{error}; {ELSEWHERE}") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DataError(f"{path} was not written by this program ({error!r}); {ELSEWHERE}") from error
 
@@ -239,7 +239,7 @@ class PanopticWriter:
             if name in self.added or (listed is not None and path.stat().st_mtime_ns < written):
                 continue
             record = record_of(path)
-            if record is None or (record["categories"] != self._meaning and not strict):
+            if record is None or (record["categories"] != self._listed_categories and not strict):
                 continue
             self._check_categories(record["categories"], path)
             image = {**record["image"], "id": listed.image["id"] if listed else record["image"]["id"]}
@@ -248,12 +248,10 @@ class PanopticWriter:
             ids[image["id"]] = name
             self.entries[name] = self._entry(name, image, segments_info(ids_of(path), record["segments"]))
 
-    def _check_categories(self, found: list[list[Any]], path: Path) -> None:
-        if found != self._meaning:
-            there, here = (", ".join(str(row[1]) for row in rows) for rows in (found, self._meaning))
-            if there == here:  # they differ in ids, or in which are things
-                there, here = str(found), str(self._meaning)
-            raise DataError(f"{path} is of a model with the classes {there}, this one has {here}; {ELSEWHERE}")
+    def _check_categories(self, found: list[Any], path: Path) -> None:
+        changed = category_differences(parse_categories(found, path), self.categories, path.name, "this model")
+        if changed is not None:
+            raise DataError(f"{path} is from a model with other classes ({changed}); {ELSEWHERE}")
 
 
 def segments_info(ids: NDArray[np.int64], segments: Iterable[tuple[int, int, float]]) -> list[dict[str, Any]]:

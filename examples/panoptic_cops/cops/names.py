@@ -33,7 +33,7 @@ def output_names(
 ) -> dict[Path, Name]:
     """A name for each file: its own without the suffix, or a longer one where several files share that.
 
-    Longer names are ``NAME_SUFFIX``, ``FOLDER_NAME``, ``FOLDER_NAME_SUFFIX``, ``PARENT_FOLDER_NAME``, ..., and at last
+    Longer names are ``FOLDER_NAME``, ``NAME_SUFFIX``, ``FOLDER_NAME_SUFFIX``, ``PARENT_FOLDER_NAME``, ..., and at last
     ``NAME_HASH``, which no other path has. A file gets the first of them that it shares with none. All files that share
     a name get longer ones, so the names do not depend on the order of `files`. Upper and lower case count as the same,
     and NAME_00000 clashes with the first frame of a video NAME.
@@ -71,16 +71,18 @@ def output_names(
 
 def _options(path: Path) -> list[Name]:
     """Names from the shortest to one that no other path has."""
-    folders = [part for part in path.parts[1:-1] if part]
-    options = []
-    for depth in range(len(folders) + 1):
-        above = folders[len(folders) - depth :]
-        file_name = "/".join([*above, path.name])
-        options.append(Name("_".join([*above, path.stem]), file_name))
-        if path.suffix:
-            options.append(Name("_".join([*above, path.stem, path.suffix[1:].lower()]), file_name))
+    folders = path.parts[1:-1]
+    ending = f"_{path.suffix[1:].lower()}" if path.suffix else ""
+
+    def option(depth: int, ending: str = "") -> Name:
+        shown = max(depth, 1) if ending else depth
+        above, there = (folders[max(0, len(folders) - n) :] for n in (depth, shown))
+        return Name("_".join([*above, path.stem]) + ending, "/".join([*there, path.name]))
+
+    depths = range(len(folders) + 1)
+    options = [option(0), *(option(1) for _ in depths[1:2]), *(option(d, e) for d in depths for e in ("", ending))]
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-    return [*options, Name(f"{path.stem}_{digest}", "/".join([*folders, path.name]))]
+    return list(dict.fromkeys([*options, Name(f"{path.stem}_{digest}", "/".join([*folders, path.name]))]))
 
 
 def _named(path: Path, name: str) -> Name:

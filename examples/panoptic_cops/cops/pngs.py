@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import json
 from collections.abc import Sequence
@@ -21,27 +20,16 @@ RECORD = "panoptic"  # the text chunk of an id PNG: JSON with the keys below
 KEYS = {"image", "segments", "categories"}
 
 
-class WriteError(Exception):
-    """A result could not be written; the message says which file, and why."""
-
-
 def write_file(path: Path, content: bytes) -> None:
     """Write a file, and its folder where there is none; an older file stays whole until the new one is on disk.
 
     Raises
     ------
-    WriteError
-        If the disk is full, or for another reason.
+    DiskFullError
+        If there is no space.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise WriteError(
-            f"{path} cannot be written: {'the disk is full' if full else error.strerror or error}"
-        ) from error
+    with replacing(path, "wb") as file:
+        file.write(content)
 
 
 def png(picture: Image.Image, record: dict[str, Any] | None = None) -> bytes:

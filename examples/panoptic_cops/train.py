@@ -176,6 +176,8 @@ def _prepare(out: Path, config: Config, categories: Sequence[Category], overwrit
         if changed:
             raise ValueError(f"{out} holds a run with other settings ({'; '.join(changed)}): {OTHER_OUT}")
         _check_categories(out / CATEGORIES, categories)
+        if not (out / CATEGORIES).exists():
+            _write_categories(out / CATEGORIES, categories)
         return True
     ours = [out / name for name in WRITTEN]
     found = [p for p in ours if p.exists()]
@@ -183,9 +185,13 @@ def _prepare(out: Path, config: Config, categories: Sequence[Category], overwrit
         raise ValueError(f"{out} holds {found[0].name} but no config.json of a run: {OTHER_OUT}")
     for old in found:
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    write_json({"categories": [asdict(c) for c in categories]}, out / CATEGORIES)
-    write_json(config.to_dict(), path)  # written last: it says that there is a run
+    write_json(config.to_dict(), path)
+    _write_categories(out / CATEGORIES, categories)
     return False
+
+
+def _write_categories(path: Path, categories: Sequence[Category]) -> None:
+    write_json({"categories": [asdict(c) for c in categories]}, path)
 
 
 def _check_categories(path: Path, categories: Sequence[Category]) -> None:

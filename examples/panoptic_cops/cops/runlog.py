@@ -57,10 +57,10 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        threading.excepthook = self._hook
         try:
             self.close()
-        except OSError:
+            threading.excepthook = self._hook
+        except OSError:  # the thread may not have said it yet: the hook stays
             if value is None:  # else that error says more than this one, which often follows from it
                 raise
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,6 @@ from PIL import Image
 from scipy.ndimage import find_objects
 
 from .categories import category_differences, parse_categories
-from .checkpoints import without_nan
 from .coco import list_field, read_json
 from .data import Category, DataError
 from .names import absolute
@@ -77,6 +77,7 @@ class PanopticWriter:
         self._listed_categories = [
             {"id": c.id, "name": c.name, "isthing": int(c.isthing), "color": list(c.color)} for c in categories
         ]
+        self._next_id = 0
         self._due = 0.0  # when the lists are to be written next
         if folder.is_dir():
             self._read_earlier()
@@ -139,19 +140,21 @@ class PanopticWriter:
             image["frame"] = frame
         self._check_free(name, path, image)
         if image_id is None:
-            image["id"] = self.entries[name].image["id"] if name in self.entries else self._next_id()
+            image["id"] = self.entries[name].image["id"] if name in self.entries else self._next_id
         segments = [
             (segment.id, self.categories[segment.category].id, score)
             for segment, score in zip(prediction.segments, prediction.scores, strict=True)
         ]
         content = id_png(prediction.ids, image, segments, self._listed_categories)
-        if path.exists() and path.read_bytes() != content:  # pictures of an earlier prediction no longer fit
-            for kind in (*VIEWS, "classes"):
-                remove(self.folder / f"{name}_{kind}.png")
-        for kind, picture in (pictures or {}).items():
+        pictures = pictures or {}
+        changed = path.exists() and path.read_bytes() != content
+        for kind, picture in pictures.items():
             write_file(self.folder / f"{name}_{kind}.png", png(picture))
         write_file(path, content)
-        self.entries[name] = self._entry(name, image, segments_info(prediction.ids, segments))
+        for kind in (*VIEWS, "classes"):
+            if changed and kind not in pictures:  # it shows the earlier prediction
+                remove(self.folder / f"{name}_{kind}.png")
+        self._list(name, image, segments_info(prediction.ids, segments))
         self.added.add(name)
         if time.monotonic() >= self._due:
             self._write_lists()
@@ -184,17 +187,16 @@ class PanopticWriter:
         end = time.monotonic()
         self._due = end + max(SECONDS, (end - began) / SHARE)
 
-    def _entry(self, name: str, image: dict[str, Any], info: list[dict[str, Any]]) -> Entry:
+    def _list(self, name: str, image: dict[str, Any], info: list[dict[str, Any]]) -> None:
         annotation = {"image_id": image["id"], "file_name": f"{name}{IDS}", "segments_info": info}
         rows = []
         for s in info:
             category, box = self._categories[s["category_id"]], s.get("bbox", [""] * 4)
             row = (name, s["id"], category.name, int(category.isthing), s.get("area", ""), *box, s.get("score", ""))
             rows.append(row)
-        return Entry(image, json.dumps(without_nan(annotation)), _csv(rows))
-
-    def _next_id(self) -> int:
-        return max((e.image["id"] for e in self.entries.values() if isinstance(e.image["id"], int)), default=-1) + 1
+        self.entries[name] = Entry(image, json.dumps(annotation), _csv(rows))
+        if isinstance(image["id"], int):
+            self._next_id = max(self._next_id, image["id"] + 1)
 
     def _check_free(self, name: str, path: Path, image: dict[str, Any]) -> None:
         """Raise a DataError if another image has that name, in the lists or, from a call at the same time, on disk."""
@@ -223,7 +225,7 @@ class PanopticWriter:
                 name = annotation["file_name"].removesuffix(IDS)
                 if name == annotation["file_name"]:
                     raise ValueError(f"{name} does not end in {IDS}")
-                self.entries[name] = self._entry(name, by_id[annotation["image_id"]], annotation["segments_info"])
+                self._list(name, by_id[annotation["image_id"]], annotation["segments_info"])
         except DataError as error:
             raise DataError(f"{error}; {ELSEWHERE}") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -244,9 +246,9 @@ class PanopticWriter:
             self._check_categories(record["categories"], path)
             image = {**record["image"], "id": listed.image["id"] if listed else record["image"]["id"]}
             if ids.get(image["id"], name) != name:
-                image["id"] = self._next_id()
+                image["id"] = self._next_id
             ids[image["id"]] = name
-            self.entries[name] = self._entry(name, image, segments_info(ids_of(path), record["segments"]))
+            self._list(name, image, segments_info(ids_of(path), record["segments"]))
 
     def _check_categories(self, found: list[Any], path: Path) -> None:
         changed = category_differences(parse_categories(found, path), self.categories, path.name, "this model")
@@ -265,10 +267,9 @@ def segments_info(ids: NDArray[np.int64], segments: Iterable[tuple[int, int, flo
         box = boxes[number - 1] if number <= len(boxes) else None
         if box is not None:
             y, x = box
-            info.append({
-                "id": number, "category_id": category, "area": int(areas[number]),
-                "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start], "iscrowd": 0, "score": score,
-            })  # fmt: skip
+            bbox = [x.start, y.start, x.stop - x.start, y.stop - y.start]
+            entry = {"id": number, "category_id": category, "area": int(areas[number]), "bbox": bbox, "iscrowd": 0}
+            info.append({**entry, "score": score if math.isfinite(score) else None})
     return info
 
 

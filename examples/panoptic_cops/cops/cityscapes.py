@@ -105,11 +105,11 @@ class Cityscapes:
             values = read_labels(label, BITS)
             ids, segments = decode(values, DIVISOR, {c.id: k for k, c in enumerate(CATEGORIES)}, CATEGORIES)
             check_sizes(ids, image, name)
-            return Sample(name, image, ids, segments, name)
+            return Sample(name, image, ids, segments, name, f"{name}{_IMAGE}")
         path, segments = label
         ids = read_ids(path, name)
         check_sizes(ids, image, name)
-        return numbered(Sample(name, image, ids, segments, name), f"{name}: {path}")
+        return numbered(Sample(name, image, ids, segments, name, f"{name}{_IMAGE}"), f"{name}: {path}")
 
 
 def _by_name(folder: Path, suffix: str) -> dict[str, Path]:

@@ -25,6 +25,7 @@ class _Annotation:
     """One image with its PNG and what the PNG's ids are."""
 
     image_id: int | str
+    file_name: str
     image: Path
     label: Path
     segments: tuple[Segment, ...]
@@ -93,7 +94,8 @@ class CocoPanoptic:
         if image_id not in images:
             raise DataError(f"{self.json_path}: annotations name image ids that 'images' lacks, e.g. {image_id!r}")
         segments = parse_segments(infos, index, self._where(image_id))
-        return _Annotation(image_id, self.image_folder / images[image_id], self.label_folder / name, segments)
+        file_name = images[image_id]
+        return _Annotation(image_id, file_name, self.image_folder / file_name, self.label_folder / name, segments)
 
     def _where(self, image_id: int | str) -> str:
         return f"{self.json_path.name}, annotation of image {image_id!r}"
@@ -106,7 +108,8 @@ class CocoPanoptic:
         where = self._where(a.image_id)
         image, ids = read_image(a.image, where), read_ids(a.label, where)
         check_sizes(ids, image, where)
-        return numbered(Sample(a.image.stem, image, ids, a.segments, a.image_id), f"{where}: {a.label}")
+        sample = Sample(a.image.stem, image, ids, a.segments, a.image_id, a.file_name)
+        return numbered(sample, f"{where}: {a.label}")
 
 
 def parse_segments(infos: Any, index: Mapping[int, int], where: str) -> tuple[Segment, ...]:

@@ -40,7 +40,8 @@ class Segment:
 class Sample:
     """An image (H, W, 3) uint8, its segment ids (H, W) int64 with 0 for void, and what those segments are.
 
-    `image_id` is what the data set itself calls the image, for dumps that an official evaluation reads.
+    `image_id` is what the data set itself calls the image, for dumps that an official evaluation reads; `file_name`
+    is the image's file, with the folders in which the data set has it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Sample:
     ids: NDArray[np.int64]
     segments: tuple[Segment, ...]
     image_id: int | str | None = None
+    file_name: str | None = None
 
     def class_map(self) -> NDArray[np.int64]:
         """Class label of every pixel; -1 for void and crowds."""

@@ -63,7 +63,7 @@ class Folder:
             raise DataError(f"{label_path} holds class {unknown[0]}, which classes.json lacks; 0 is void")
         ids, segments = decode(values, self.divisor, self._index, self.categories)
         check_sizes(ids, image, str(label_path))
-        return Sample(image_path.stem, image, ids, segments, image_path.stem)
+        return Sample(image_path.stem, image, ids, segments, image_path.stem, image_path.name)
 
 
 def folder_split(root: str | Path, test: bool) -> Folder | Subset:

@@ -67,6 +67,8 @@ def convert(source: Path, out: Path, test: float, fluorescence_only: bool, seed:
     ]
     if len(chosen) < 2:
         raise DataError(f"{source} must hold at least two folders ID/images/ID.png of that modality, got {len(chosen)}")
+    for folder in chosen:  # before anything is written
+        _masks(folder)
     order = np.random.default_rng(seed).permutation(len(chosen)).tolist()
     count = min(max(1, round(test * len(chosen))), len(chosen) - 1)
     for split, numbers in (("val", sorted(order[:count])), ("train", sorted(order[count:]))):

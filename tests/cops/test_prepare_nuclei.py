@@ -98,6 +98,7 @@ def test_images_without_nuclei_have_an_empty_folder_and_others_are_refused(sourc
         prepare_nuclei.main([str(source), f"--out={tmp_path / 'other'}"])
     assert stopped.value.code == 2
     assert "id0/masks is missing" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_corrected_masks_are_read_again_and_others_are_not(source, tmp_path):

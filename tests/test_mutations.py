@@ -24,6 +24,7 @@ MOVING, VISITS = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/_visits.
 GREEDY = "diffcomb/solvers/greedy.py"
 CHAINS, PAIRS = "diffcomb/solvers/_chains.py", "diffcomb/solvers/_pair_moves.py"
 SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/segmenter.py", "tests/cops/test_parts.py"
+IMAGES = "examples/panoptic_cops/cops/images.py"
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
 
 MUTATIONS = [
@@ -79,6 +80,9 @@ MUTATIONS = [
     (SURROGATE, "return iou**4", "return iou**2", "tests/cops/test_surrogate.py", "soft_threshold"),
     (QUALITY, "if iou > 0.5", "if iou >= 0.5", "tests/cops/test_quality.py", "golden"),
     (QUALITY, " - overlap.get((p, VOID), 0))", ")", "tests/cops/test_quality.py", "golden"),
+    (QUALITY, "if not segment.iscrowd:", "if g in real_area and not segment.iscrowd:", "tests/cops/test_quality.py", "without_pixels"),
+    (IMAGES, "turned = ImageOps.exif_transpose(image)", "turned = image.copy()", "tests/cops/test_images.py", "orientation"),
+    (IMAGES, "low, high = numbers.min(), numbers.max()", "low, high = 0.0, 65535.0", "tests/cops/test_images.py", "range"),
 ]  # fmt: skip
 
 

@@ -6,17 +6,23 @@ python examples/panoptic_cops/evaluate.py runs/coco/checkpoints/full.pt --root F
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from cops.categories import category_differences
 from cops.checkpoints import CheckpointError, write_json
-from cops.coco import DataError
-from cops.datasets import load_splits
+from cops.data import Category, DataError, Sample
+from cops.datasets import load_split
 from cops.evaluation import predictions
 from cops.export import PanopticWriter
 from cops.measure import Scores
 from cops.models import find_device, load_model
+from cops.quality import NOTHING_SCORED
+from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
 
 
@@ -40,6 +46,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     except (DataError, CheckpointError, ValueError, OSError) as error:
         parser.exit(2, f"evaluate.py: error: {error}\n")
         raise AssertionError from error  # not reached
+    except Stopped as stop:
+        parser.exit(128 + stop.number, f"evaluate.py: {stop}\n")
+        raise AssertionError from stop  # not reached
 
 
 def evaluate(options: Any) -> dict[str, Any]:
@@ -47,22 +56,27 @@ def evaluate(options: Any) -> dict[str, Any]:
     model, config = load_model(options.checkpoint, options.solver)
     if options.root is not None:
         config = replace(config, root=options.root)
-    dataset = getattr(load_splits(config), options.split)
-    if [(c.id, c.isthing) for c in dataset.categories] != [(c.id, c.isthing) for c in model.categories]:
-        raise DataError("the data have other categories than the model was trained on")
+    dataset = load_split(config, options.split)
+    changed = category_differences(model.categories, dataset.categories, "the model", "the data")
+    if changed is not None:
+        raise DataError(f"the data have other categories than {options.checkpoint} was trained on: {changed}")
     device = find_device(options.device)
     if options.full_resolution is not None:
         model.full_resolution = options.full_resolution
     scores = Scores(dataset.categories, options.boundary)
-    writer = PanopticWriter(options.dump, dataset.categories) if options.dump is not None else None
-    try:
-        for sample, prediction in predictions(model.to(device), dataset, device, f"{options.split} split"):
-            scores.add(sample, prediction)
-            if writer is not None:
-                writer.add(sample.name, prediction, sample.image_id)
-    finally:
-        if writer is not None:
-            print(f"\nwrote {writer.close()} and {len(writer.images)} PNGs beside it")
+    writer = _dump(options.dump, dataset.categories) if options.dump is not None else None
+    with StopSignals() as stop:
+        try:
+            for sample, prediction in predictions(model.to(device), dataset, device, f"{options.split} split"):
+                stop.check()
+                scores.add(sample, prediction)
+                if writer is not None:
+                    with stop.uninterrupted():
+                        writer.add(_name(writer, sample), prediction, sample.image_id, file_name=sample.file_name)
+        finally:
+            if writer is not None and writer.added:
+                with stop.uninterrupted():
+                    print(f"\nwrote {writer.close()}, segments.csv and {len(writer.added)} PNGs beside it")
     metrics = {**scores.result(), "classes": scores.quality.per_class()}
     print("\n| " + " | ".join(k for k in metrics if k != "classes") + " |")
     print("|" + "---|" * (len(metrics) - 1))
@@ -71,10 +85,29 @@ def evaluate(options: Any) -> dict[str, Any]:
     for row in metrics["classes"]:
         values = [f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()]
         print("| " + " | ".join(values) + " |")
+    if any(math.isnan(v) for k, v in metrics.items() if k != "classes"):
+        print(f"\n{NOTHING_SCORED}")
     if options.metrics is not None:
         write_json(metrics, options.metrics)
         print(f"\nwrote {options.metrics}")
     return metrics
+
+
+def _dump(folder: Path, categories: Sequence[Category]) -> PanopticWriter:
+    """A writer into a new dump; a DataError for a folder that holds one, which would mix the two."""
+    writer = PanopticWriter(folder, categories)
+    if writer.entries:
+        raise DataError(f"{folder} holds a dump of {len(writer.entries)} images: choose another --dump, or delete it")
+    return writer
+
+
+def _name(writer: PanopticWriter, sample: Sample) -> str:
+    """What the PNG of a sample is called: as the sample, in the same folders below the dump, and unlike all others."""
+    path = PurePosixPath(sample.file_name or sample.name)
+    folders = [part for part in path.parts[:-1] if part not in ("/", "..")]
+    name = "/".join([*folders, sample.name])
+    options = itertools.chain((name, f"{name}_{path.suffix[1:]}"), (f"{name}_{i}" for i in itertools.count(2)))
+    return next(option for option in options if not writer.taken(option))
 
 
 if __name__ == "__main__":

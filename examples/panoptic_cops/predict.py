@@ -2,68 +2,182 @@
 
     python examples/panoptic_cops/predict.py image.png more/*.jpg --checkpoint runs/scenes/checkpoints/full.pt
 
-For every image, and every frame of an animation or a video, NAME_overlay.png and NAME_panoptic.png (id = R + 256 G +
-256² B, 0 is void) are written; the classes of the ids stand in panoptic.json, in COCO panoptic format.
+For every image, and every frame of an animation or a video, three PNGs are written to the folder --out:
+NAME_overlay (or another --view, with a legend), NAME_classes (the colours of the classes), and NAME_panoptic (id =
+R + 256 G + 256² B, 0 is void). panoptic.json (COCO panoptic format) and segments.csv list the segments of all images in
+the folder, those of earlier calls too. See "Use it on your images" in docs/cops.md.
+
+Exit status: 0, everything was segmented; 1, some files were skipped; 2, nothing could be done, or the disk is full;
+130 or 143, stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from cops.checkpoints import CheckpointError
-from cops.coco import DataError
+from cops.data import DataError
 from cops.export import PanopticWriter
 from cops.frames import files_of, frames_of
 from cops.models import find_device, load_model
-from cops.pictures import overlay
-from cops.segmenter import Segmenter
+from cops.names import Name, absolute, output_names
+from cops.pictures import class_colors, view
+from cops.pngs import is_foreign
+from cops.segmenter import Prediction, Segmenter
+from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
+NUCLEI = HERE / "checkpoints" / "nuclei_full_svm.pt"
+DRAWN = (
+    "note: {path} learned its classes ({classes}) on drawn scenes and finds them in every image, also where there are "
+    "none. For nuclei in fluorescence images take --checkpoint {nuclei}; for other photos train a model of your own "
+    "classes: docs/data.md."
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Segment the images named on the command line."""
+    """Segment the images named on the command line; the exit status is that of the module's description."""
     parser = ArgumentParser(description="Segment your own images with a trained model.")
     parser.add_argument("images", nargs="+", type=Path, help="images, animations, videos, or folders of them")
     parser.add_argument("--checkpoint", type=Path, default=HERE / "checkpoints" / "scenes_single_svm.pt")
     parser.add_argument(
         "--full_resolution", type=bool | None, help="cut on pixels or on the grid, if other than in training"
     )
-    parser.add_argument("--out", type=Path, default=Path("predictions"))
+    parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder; what it holds is kept")
+    parser.add_argument(
+        "--view",
+        type=Literal["overlay", "outlines", "instances"],
+        default="overlay",
+        help="what is drawn: segments, their outlines, or things one by one",
+    )
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
+    done = Done(options.out, options.view)
+    status, message = 0, ""
     try:
-        model, _ = load_model(options.checkpoint)
+        model, config = load_model(options.checkpoint)
+        if config.data == "scenes":
+            classes = ", ".join(c.name for c in model.categories)
+            print(DRAWN.format(path=options.checkpoint, classes=classes, nuclei=NUCLEI), file=sys.stderr)
         if options.full_resolution is not None:
             model.full_resolution = options.full_resolution
-        predict(options.images, model, options.out, find_device(options.device))
+        predict(options.images, model, find_device(options.device), done)
     except (DataError, CheckpointError, ValueError, OSError) as error:
-        parser.exit(2, f"predict.py: error: {error}\n")
+        status, message = 2, f"predict.py: error: {error}\n"
+    except Stopped as stop:
+        status, message = 128 + stop.number, f"predict.py: {stop}\n"
+    print(done.summary(), end="", flush=True)
+    if done.skipped and not status:
+        status = 1 if done.names else 2
+    if status:
+        parser.exit(status, done.complaint() + message)
 
 
-def predict(images: list[Path], model: Segmenter, out: Path, device: torch.device) -> None:
-    """Segment images and frames; what is done is on disk even if a later file is bad."""
+@dataclass
+class Done:
+    """What a call has done so far; `listed` images stand in panoptic.json, None if it could not be written."""
+
+    out: Path
+    view: str
+    names: set[str] = field(default_factory=set)
+    listed: int | None = None
+    skipped: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """What is there now; empty if nothing was segmented."""
+        if not self.names:
+            return ""
+        files = f"NAME_{self.view}.png, NAME_classes.png and NAME_panoptic.png"
+        lists = f"panoptic.json and segments.csv list {_images(self.listed or 0)}"
+        if self.listed is None:
+            lists = "panoptic.json lacks the last of them, the next call to this folder will list them from the PNGs"
+        return f"wrote {files} of {_images(len(self.names))} to {self.out}; {lists}\n"
+
+    def complaint(self) -> str:
+        """Which files were skipped, and why; empty if none was."""
+        if not self.skipped:
+            return ""
+        return f"predict.py: error: skipped {len(self.skipped)} of the files:\n" + "".join(
+            f"  {s}\n" for s in self.skipped
+        )
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def predict(images: list[Path], model: Segmenter, device: torch.device, done: Done) -> None:
+    """Segment images and frames; go on past files that cannot be read."""
     model.to(device)
-    writer = PanopticWriter(out, model.categories)
-    names: set[str] = set()
-    try:
-        with tqdm(desc="segmenting", unit="image") as bar:
-            for path in files_of(images):
-                for name, image in frames_of(path):
+    writer = PanopticWriter(done.out, model.categories)
+    done.names = writer.added
+    beside = absolute(done.out) in map(absolute, images)  # results go where the images are
+    found = files_of(images, outside=None if beside else done.out)
+    files = [path for path in found.files if not beside or path.suffix != ".png" or is_foreign(path)]
+    done.skipped += [f"{path} is {reason}" for path, reason in found.left_out]
+    if not files:
+        raise DataError(f"no image was found in {', '.join(map(str, images))}")
+    given = {absolute(path): path for path in files}
+    named = output_names(files, writer.names(), lambda name: writer.taken(name, (done.view, "classes")))
+    with StopSignals() as stop, closing(writer, stop, done), tqdm(desc="segmenting", unit="image") as bar:
+        for path, name in named.items():
+            before = bar.n
+            try:
+                for title, image in frames_of(given[path]):
                     (prediction,) = model.predict([image], device)
-                    while name in names:  # images of one name from several folders
-                        name += "_"
-                    names.add(name)
-                    writer.add(name, prediction)
-                    picture = overlay(image, prediction.ids, prediction.segments, model.categories)
-                    Image.fromarray(picture).save(out / f"{name}_overlay.png")
+                    stop.check()
+                    with stop.uninterrupted():
+                        add(writer, image, prediction, path, name, title.removeprefix(path.stem), done)
                     bar.update()
+            except (DataError, MemoryError) as error:
+                reason = str(error) if isinstance(error, DataError) else f"{given[path]} needs too much memory: {error}"
+                done.skipped.append(reason + (f"; {bar.n - before} frames before were segmented" * (bar.n > before)))
+
+
+@contextlib.contextmanager
+def closing(writer: PanopticWriter, stop: StopSignals, done: Done) -> Iterator[None]:
+    """List at the end, however it comes, what was written."""
+    try:
+        yield
     finally:
-        print(f"wrote {writer.close()}, and for each of {len(names)} images an overlay and an id PNG beside it")
+        with stop.uninterrupted():
+            writer.close()
+            done.listed = len(writer.entries)
+
+
+def add(
+    writer: PanopticWriter,
+    image: NDArray[np.uint8],
+    prediction: Prediction,
+    path: Path,
+    name: Name,
+    number: str,
+    done: Done,
+) -> None:
+    """Write the results of an image, or of the frame with that number: "_00000", ..."""
+    pictures = {
+        done.view: view(done.view, image, prediction, writer.categories),
+        "classes": Image.fromarray(class_colors(prediction.ids, prediction.segments, writer.categories)),
+    }
+    writer.add(
+        name.name + number,
+        prediction,
+        file_name=str(Path(name.file_name).with_name(f"{path.stem}{number}.png")) if number else name.file_name,
+        source=path,
+        frame=int(number[1:]) if number else None,
+        pictures=pictures,
+    )
 
 
 if __name__ == "__main__":

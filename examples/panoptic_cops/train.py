@@ -5,39 +5,45 @@
     torchrun --nproc-per-node 2 examples/panoptic_cops/train.py ...          # data-parallel
 
 The run folder holds config.json, environment.json, metrics.json, log.jsonl, checkpoints, TensorBoard scalars and
-pictures. A run that was interrupted goes on where it stood when the same command is given again.
+pictures. A run that was interrupted resumes when the same command is given again. The exit status is 0 when all is
+done, 2 after an error, 130 after Ctrl-C and 143 after SIGTERM.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from cops import parallel
-from cops.checkpoints import CheckpointError, write_json
-from cops.coco import DataError
+from cops.categories import category_differences
+from cops.checkpoints import CheckpointError, read_scores, write_json, writing
 from cops.config import Config, config_from_dict, differences
-from cops.data import Subset
+from cops.data import Category, DataError, Subset
 from cops.datasets import load_splits
 from cops.evaluation import panoptic_quality, predictions
-from cops.models import check_settings, find_device
+from cops.models import categories_of, check_settings, find_device
 from cops.pictures import comparison
+from cops.quality import NOTHING_SCORED
 from cops.runlog import RunLog, write_environment
 from cops.stages import MODELS, ONE_STAGE, run_stages
-from cops.training import Run
+from cops.stopping import Stopped, StopSignals
+from cops.training import OTHER_OUT, Run
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
 
 TRIAL = 8  # samples a step
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
-WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl", "environment.json")
+CATEGORIES = "categories.json"
+WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl", "environment.json", CATEGORIES)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -92,7 +98,7 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     out = Path(config.out or "runs")
     first = parallel.rank() == 0
     if first:
-        resumed = _prepare(out, config, overwrite)
+        resumed = _prepare(out, config, splits.train.categories, overwrite)
         write_environment(out / "environment.json")
         print(
             f"{'resuming' if resumed else 'starting'} in {out}: {len(splits.train)} training, "
@@ -106,6 +112,8 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     if first:
         _draw(run, names)
         print(f"\n{table(metrics)}\n")
+        if any(math.isnan(v) for row in metrics.values() for v in row.values()):
+            print(f"{NOTHING_SCORED}\n")
         print(f"this call took {(time.time() - began) / 60:.1f} minutes; it wrote, in {out}:")
         print("  metrics.json           the table above")
         print(f"  checkpoints/           {', '.join(f'{n}.pt' for n in names)} for evaluate.py and predict.py")
@@ -129,7 +137,7 @@ def table(metrics: dict[str, Any]) -> str:
 def _score(run: Run, names: tuple[str, ...]) -> dict[str, Any]:
     """Exact PQ of the models on the test split; what is already in metrics.json is kept."""
     path = run.out / "metrics.json"
-    metrics: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    metrics = read_scores(path)
     for name in names:
         if name not in metrics:
             title = f"test {name}" if parallel.rank() == 0 else None
@@ -152,35 +160,62 @@ def _draw(run: Run, names: tuple[str, ...]) -> None:
     for i in range(count):
         results = {name: pairs[i][1] for name, pairs in found.items()}
         path = run.out / "pictures" / f"{test[i].name}.png"
-        comparison(path, test[i], results, test.categories, run.config.model.distances)
+        with writing(path):
+            comparison(path, test[i], results, test.categories, run.config.model.distances)
 
 
-def _prepare(out: Path, config: Config, overwrite: bool) -> bool:
-    """Make the run folder; says whether it continues an earlier run of the same configuration."""
+def _prepare(out: Path, config: Config, categories: Sequence[Category], overwrite: bool) -> bool:
+    """Make the run folder; says whether it continues an earlier run of the same configuration and categories."""
     path = out / "config.json"
     if path.exists() and not overwrite:
         try:
             earlier = config_from_dict(json.loads(path.read_text()))
         except (json.JSONDecodeError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is corrupt ({error}): give another --out, or --overwrite") from error
+            raise ValueError(f"{path} is corrupt ({error}): {OTHER_OUT}") from error
         changed = differences(earlier, config)
         if changed:
-            raise ValueError(
-                f"{out} holds a run with other settings ({'; '.join(changed)}): give another --out, or --overwrite"
-            )
+            raise ValueError(f"{out} holds a run with other settings ({'; '.join(changed)}): {OTHER_OUT}")
+        _check_categories(out / CATEGORIES, categories)
+        if not (out / CATEGORIES).exists():
+            _write_categories(out / CATEGORIES, categories)
         return True
     ours = [out / name for name in WRITTEN]
     found = [p for p in ours if p.exists()]
     if found and not overwrite:
-        raise ValueError(f"{out} holds {found[0].name} but no config.json of a run: give another --out, or --overwrite")
+        raise ValueError(f"{out} holds {found[0].name} but no config.json of a run: {OTHER_OUT}")
     for old in found:
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     write_json(config.to_dict(), path)
+    _write_categories(out / CATEGORIES, categories)
     return False
 
 
-if __name__ == "__main__":
+def _write_categories(path: Path, categories: Sequence[Category]) -> None:
+    write_json({"categories": [asdict(c) for c in categories]}, path)
+
+
+def _check_categories(path: Path, categories: Sequence[Category]) -> None:
+    """Raise a ValueError if a run was begun with other categories; checkpoints of older runs say so themselves."""
+    if not path.exists():
+        return
     try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from the last checkpoint")
+        earlier = categories_of(json.loads(path.read_text()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is corrupt ({error}): {OTHER_OUT}") from error
+    changed = category_differences(earlier, categories, "the run", "the data")
+    if changed is not None:
+        raise ValueError(f"{path.parent} holds a run with other categories ({changed}): {OTHER_OUT}")
+
+
+def command() -> None:
+    """Run `main`; Ctrl-C, and SIGTERM, which batch systems send before they kill, end it with a message."""
+    try:
+        with StopSignals():
+            main()
+    except Stopped as stop:
+        print(f"\ntrain.py: {stop}: rerun the same command to resume", file=sys.stderr)
+        sys.exit(128 + stop.number)
+
+
+if __name__ == "__main__":
+    command()

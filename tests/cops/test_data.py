@@ -233,7 +233,7 @@ def test_configurations_are_read_and_the_paper_s_are_table_2(name, tmp_path, cap
         (lambda r: (r / "classes.json").unlink(), r"classes\.json is missing"),
         (lambda r: (r / "classes.json").write_text('{"divisor": 1, "classes": []}'), "'divisor' must be an integer above 1"),
         (lambda r: (r / "classes.json").write_text('{"classes": []}'), r"class ids must be different numbers .* got \[\]"),
-        (lambda r: (r / "classes.json").write_text('{"classes": [{"id": 1}]}'), r"a class is malformed: KeyError\('name'\)"),
+        (lambda r: (r / "classes.json").write_text('{"classes": [{"id": 1}]}'), "a category is malformed: 'name' is missing, in {'id': 1}"),
         (lambda r: (r / "labels" / "3.png").unlink(), r"3\.png has no label of the same name"),
         (lambda r: (r / "images" / "3.png").unlink(), r"3\.png has no image of the same name"),
         (lambda r: Image.fromarray(np.full((8, 9), 305, np.uint16)).save(r / "labels" / "0.png"), "holds class 3, which"),

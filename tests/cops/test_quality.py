@@ -1,7 +1,10 @@
 """Exact PQ against golden cases that panopticapi itself produced: 20×20 pixels, a square thing on stuff."""
 
+import math
+
 import numpy as np
 import pytest
+from cops.boundary import BoundaryPanopticQuality
 from cops.data import Category, Sample, Segment
 from cops.quality import PanopticQuality
 
@@ -102,8 +105,27 @@ def test_images_are_summed_before_ratios():
     assert thing["PQ"] == pytest.approx(100 / 1.5)
 
 
-def test_nothing_at_all_is_no_division_by_zero():
-    assert set(PanopticQuality(CATEGORIES).result().values()) == {0.0}
+def test_scores_are_nan_where_nothing_can_be_scored():
+    assert all(math.isnan(v) for v in PanopticQuality(CATEGORIES).result().values())
+    void = np.zeros((20, 20), np.int64)
+    quality = score(void, [], canvas(), STUFF_ONLY)  # a prediction on void is ignored
+    assert all(math.isnan(v) for v in quality.result().values())
+    only_stuff = score(canvas(), STUFF_ONLY, canvas(), STUFF_ONLY).result()
+    assert only_stuff["PQ"] == only_stuff["PQ_st"] == 100
+    assert math.isnan(only_stuff["PQ_th"])
+
+
+@pytest.mark.parametrize("make", [PanopticQuality, BoundaryPanopticQuality])
+def test_listed_segment_without_pixels_is_missed_and_a_crowd_is_not(make):
+    """The official evaluation counts what segments_info lists."""
+    quality = make(CATEGORIES)
+    real = (Segment(1, STUFF), Segment(2, THING), Segment(3, THING), Segment(4, OTHER, True))
+    sample = Sample("x", np.zeros((20, 20, 3), np.uint8), SQUARE, real)
+    quality.add(SQUARE, tuple(Segment(*s) for s in BOTH), sample)
+    stuff, thing = quality.per_class()
+    assert (stuff["TP"], stuff["FN"], thing["TP"], thing["FP"], thing["FN"]) == (1, 0, 1, 0, 1)
+    assert thing["PQ"] == pytest.approx(100 / 1.5)
+    assert (THING, 0, False) in quality.areas
 
 
 def test_bad_predictions_are_refused():

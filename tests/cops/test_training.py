@@ -240,9 +240,10 @@ def test_predict_writes_overlay_png_and_json(finished, tmp_path, capsys):
     (folder / "notes.txt").write_text("no image")
     predict.main([str(folder), f"--checkpoint={out / 'checkpoints' / 'full.pt'}", f"--out={tmp_path / 'p'}"])
     names = {p.name for p in (tmp_path / "p").iterdir()}
-    assert names == {
-        "one_overlay.png", "one_panoptic.png", "two_overlay.png", "two_panoptic.png", "panoptic.json"
-    }  # fmt: skip
+    assert names == {f"{name}_{kind}.png" for name in ("one", "two") for kind in ("overlay", "classes", "panoptic")} | {
+        "panoptic.json",
+        "segments.csv",
+    }
     with Image.open(tmp_path / "p" / "two_panoptic.png") as file:
         assert file.size == (50, 31)
     with pytest.raises(SystemExit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -74,8 +75,8 @@ class MeanIoU:
         self._confusion += np.bincount(truth[known] * K + classes[known], minlength=K * K).reshape(K, K)
 
     def result(self) -> dict[str, float]:
-        """In percent; 0 where there is no class."""
+        """In percent; nan where there is no class."""
         hit = np.diag(self._confusion)
         union = self._confusion.sum(0) + self._confusion.sum(1) - hit
         values = hit[union > 0] / union[union > 0]
-        return {"mIoU": 100 * float(values.mean()) if len(values) else 0.0}
+        return {"mIoU": 100 * float(values.mean()) if len(values) else math.nan}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations
             with torch.no_grad():
                 vector_to_parameters(value.float(), free)
             pq = _score(model, logits)
+            pq = 0.0 if math.isnan(pq) else pq  # nothing to score: all are alike
             count += 1
             bar.update()
             if pq > best_pq:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,38 +14,106 @@ from typing import Any
 
 import torch
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the disk, the quota, or the largest size of a file is reached
+SHOWN = 300  # letters of an error of torch, which names every layer
+
 
 class CheckpointError(Exception):
     """A checkpoint is missing or cannot be used; the message says which file, and what to do."""
 
 
+class DiskFullError(OSError):
+    """A file could not be written for want of space; the message says which file, and what to do."""
+
+
 def save_atomically(content: Any, path: Path) -> None:
-    """Write `content` with torch.save; the old file stays whole until the new one is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path, "wb") as file:
-        torch.save(content, file)
+    """Write `content` with torch.save; the old file stays whole until the new one is on disk.
+
+    Raises
+    ------
+    DiskFullError
+        If there is no space.
+    """
+    buffer = io.BytesIO()  # torch hides what goes wrong while it writes to a file behind an error of its own
+    torch.save(content, buffer)
+    with replacing(path, "wb") as file:
+        file.write(buffer.getbuffer())
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write JSON the same way."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path, "w") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
+    """Write JSON the same way; numbers that are not finite, which JSON lacks, become null."""
+    write_text(json.dumps(without_nan(content), indent=2) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text the same way."""
+    with replacing(path, "w") as file:
+        file.write(text)
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """Scores that `write_json` wrote, by model and name; null becomes nan. Empty where there is no such file.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else.
+    """
+    try:
+        known = json.loads(path.read_text()) if path.exists() else {}
+        return {model: {k: math.nan if v is None else v for k, v in row.items()} for model, row in known.items()}
+    except (AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is corrupt ({error}): delete it to score the models anew") from error
+
+
+def without_nan(content: Any) -> Any:
+    """The same dicts, lists and values with None for numbers that are not finite."""
+    if isinstance(content, dict):
+        return {k: without_nan(v) for k, v in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_nan(v) for v in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, mode: str) -> Iterator[Any]:
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error for want of space into one that names the file.
+
+    Raises
+    ------
+    DiskFullError
+        If there is no space.
+    """
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        full = DiskFullError(
+            f"the disk is full: {path} could not be written ({os.strerror(error.errno)}); what was written before is "
+            f"whole: free some space, then rerun the same command"
+        )
+        full.errno = error.errno
+        raise full from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str) -> Iterator[Any]:
     """A file beside `path` that takes its place once it is whole and on disk; removed if writing fails."""
     temporary = path.with_name(path.name + ".partial")
     try:
-        with open(temporary, mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, mode) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -52,16 +123,43 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is missing, truncated, or not one of ours.
+        If the file is missing, a folder, truncated, or not one of ours.
     """
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: give a checkpoint, such as checkpoints/full.pt of a run")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"the checkpoint {path} does not exist") from None
+    except PermissionError as error:
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {error.strerror}") from error
     except Exception as error:
         raise CheckpointError(
-            f"the checkpoint {path} is corrupt ({type(error).__name__}: {error}); delete it to train that stage anew"
+            f"the checkpoint {path} is corrupt, or not one of this program ({type(error).__name__}: "
+            f"{shortened(error)}); in the folder of a run, delete it to train that stage anew"
         ) from error
     if not isinstance(content, dict) or "model" not in content:
         raise CheckpointError(f"{path} is not a checkpoint of this program: it lacks the key 'model'")
     return content
+
+
+@contextlib.contextmanager
+def using(path: Path, advice: str) -> Iterator[None]:
+    """Turn what goes wrong while the content of a checkpoint is put to use into an error that names the file.
+
+    Raises
+    ------
+    CheckpointError
+        If keys are missing, or values or layers are not those that this program expects.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        what = f"the key {error} is missing" if isinstance(error, KeyError) else shortened(error)
+        raise CheckpointError(f"the checkpoint {path} does not fit: {what}; {advice}") from error
+
+
+def shortened(error: Exception) -> str:
+    """The beginning of what an error says, on one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= SHOWN else text[:SHOWN] + " ..."

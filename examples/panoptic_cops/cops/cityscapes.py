@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .coco import DataError, check_sizes, list_field, numbered, read_ids, read_image, read_json
-from .data import Category, Sample, Segment
+from .categories import first_double, said
+from .coco import check_sizes, list_field, numbered, parse_segments, read_ids, read_json
+from .data import Category, DataError, Sample, Segment
+from .images import read_image
 from .labels import decode, read_labels
 
 DIVISOR = 1000
+BITS = 16  # of instanceIds: cityscapesscripts writes no others
 # The 19 classes of the evaluation in the order of their trainIds: (id, name, isthing, colour).
 _CLASSES = (
     (7, "road", False, (128, 64, 128)),
@@ -53,7 +56,8 @@ class Cityscapes:
     Raises
     ------
     DataError
-        If a folder or file is missing or malformed. Images and labels are read when asked for.
+        If a folder or file is missing or malformed, or a name is given twice. Images and labels are read when asked
+        for.
     """
 
     categories = CATEGORIES
@@ -64,16 +68,13 @@ class Cityscapes:
             raise DataError(f"the data folder {root} does not exist (--root)")
         folder = self.root / "leftImg8bit"
         searched = folder / split if (folder / split).is_dir() else folder
-        self._images = {p.name.removesuffix(_IMAGE): p for p in sorted(searched.rglob(f"*{_IMAGE}"))}
+        self._images = _by_name(searched, _IMAGE)
         if not self._images:
             raise DataError(f"{searched} must hold images <city>/*{_IMAGE}, got none")
-        labels = {
-            p.name.removesuffix("_gtFine_instanceIds.png"): p
-            for p in (self.root / "gtFine" / split).rglob("*_gtFine_instanceIds.png")
-        }
-        self._labels: dict[str, Path] | dict[str, dict[str, Any]] = labels
+        labels = _by_name(self.root / "gtFine" / split, "_gtFine_instanceIds.png")
+        self._labels: dict[str, Path] | dict[str, tuple[Path, tuple[Segment, ...]]] = labels
         if not labels:
-            self._labels, self._label_folder, self._class_of = self._panoptic_json(split)
+            self._labels = self._panoptic_json(split)
         self._names = sorted(self._labels)
         missing = [n for n in self._names if n not in self._images] or [
             n for n in self._images if n not in self._labels
@@ -81,17 +82,13 @@ class Cityscapes:
         if missing:
             raise DataError(f"{self.root}: {missing[0]} must have both an image {_IMAGE} and ground truth in gtFine")
 
-    def _panoptic_json(self, split: str) -> tuple[dict[str, dict[str, Any]], Path, dict[int, int]]:
-        """Annotations by image, the folder of their PNGs, and from category ids to indices."""
+    def _panoptic_json(self, split: str) -> dict[str, tuple[Path, tuple[Segment, ...]]]:
+        """Label PNGs and their segments by image."""
         for suffix, keys in (("", [c.id for c in CATEGORIES]), ("_trainId", list(range(len(CATEGORIES))))):
             path = self.root / "gtFine" / f"cityscapes_panoptic_{split}{suffix}.json"
             if path.exists():
-                annotations = list_field(read_json(path), "annotations", path)
-                try:
-                    found = {str(a["image_id"]): {k: a[k] for k in ("file_name", "segments_info")} for a in annotations}
-                except (KeyError, TypeError) as error:
-                    raise DataError(f"{path}: an annotation is malformed: {error!r}") from error
-                return found, path.with_suffix(""), {key: k for k, key in enumerate(keys)}
+                index = {key: k for k, key in enumerate(keys)}
+                return _annotations(list_field(read_json(path), "annotations", path), path, index)
         raise DataError(
             f"{self.root / 'gtFine'} must hold {split}/<city>/*_gtFine_instanceIds.png "
             f"or cityscapes_panoptic_{split}.json"
@@ -105,16 +102,33 @@ class Cityscapes:
         image = read_image(self._images[name])
         label = self._labels[name]
         if isinstance(label, Path):
-            ids, segments = decode(read_labels(label), DIVISOR, {c.id: k for k, c in enumerate(CATEGORIES)}, CATEGORIES)
+            values = read_labels(label, BITS)
+            ids, segments = decode(values, DIVISOR, {c.id: k for k, c in enumerate(CATEGORIES)}, CATEGORIES)
             check_sizes(ids, image, name)
-            return Sample(name, image, ids, segments, name)
-        ids = read_ids(self._label_folder / label["file_name"], name)
+            return Sample(name, image, ids, segments, name, f"{name}{_IMAGE}")
+        path, segments = label
+        ids = read_ids(path, name)
         check_sizes(ids, image, name)
-        try:
-            segments = tuple(
-                Segment(int(s["id"]), self._class_of[s["category_id"]], bool(s.get("iscrowd", 0)))
-                for s in label["segments_info"]
-            )
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{name}: a segment is malformed or of an unknown category: {error!r}") from error
-        return numbered(Sample(name, image, ids, segments, name), name)
+        return numbered(Sample(name, image, ids, segments, name, f"{name}{_IMAGE}"), f"{name}: {path}")
+
+
+def _by_name(folder: Path, suffix: str) -> dict[str, Path]:
+    """Files that end in `suffix`, in a folder and those in it, by what stands before; hidden ones are skipped."""
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in folder.rglob(f"*{suffix}") if not p.name.startswith(".")):
+        name = path.name.removesuffix(suffix)
+        if name in found:
+            raise DataError(f"{found[name]} and {path} have one name: which is meant?")
+        found[name] = path
+    return found
+
+
+def _annotations(entries: list[Any], path: Path, index: dict[int, int]) -> dict[str, tuple[Path, tuple[Segment, ...]]]:
+    """Label PNGs and their segments by image, as a JSON file lists them."""
+    try:
+        parts = [(str(e["image_id"]), path.with_suffix("") / e["file_name"], e["segments_info"]) for e in entries]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: an annotation is malformed: {said(error)}") from error
+    if (twice := first_double([name for name, _, _ in parts])) is not None:
+        raise DataError(f"{path}: two annotations name the image {twice!r}")
+    return {name: (label, parse_segments(infos, index, f"{path.name}, {name}")) for name, label, infos in parts}

@@ -13,6 +13,10 @@ from PIL import Image
 VOID = 0  # segment id of pixels without a label
 
 
+class DataError(Exception):
+    """The data on disk are not as they should be; the message says which file, and what to do."""
+
+
 @dataclass(frozen=True)
 class Category:
     """One class; its index in ``Dataset.categories`` is the class label used everywhere in training."""
@@ -36,7 +40,8 @@ class Segment:
 class Sample:
     """An image (H, W, 3) uint8, its segment ids (H, W) int64 with 0 for void, and what those segments are.
 
-    `image_id` is what the data set itself calls the image, for dumps that an official evaluation reads.
+    `image_id` is what the data set itself calls the image, for dumps that an official evaluation reads; `file_name`
+    is the image's file, with the folders in which the data set has it.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Sample:
     ids: NDArray[np.int64]
     segments: tuple[Segment, ...]
     image_id: int | str | None = None
+    file_name: str | None = None
 
     def class_map(self) -> NDArray[np.int64]:
         """Class label of every pixel; -1 for void and crowds."""

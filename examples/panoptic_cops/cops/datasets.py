@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .categories import category_differences
 from .cityscapes import Cityscapes
-from .coco import CocoPanoptic, DataError
+from .coco import CocoPanoptic
 from .config import Config, crop_size
-from .data import Dataset, Subset
-from .folder import folder_splits
+from .data import DataError, Dataset, Subset
+from .folder import folder_split
 from .scenes import Scenes
 
 NEEDS = {"coco": "annotations/", "cityscapes": "leftImg8bit/ and gtFine/", "folder": "classes.json"}
@@ -40,26 +41,57 @@ def load_splits(config: Config) -> Splits:
             raise ValueError(f"dataset.size must be one number for scenes, which are squares, got {d.size}")
         # Seeds of the splits are apart for every run seed, and the same scenes come whatever the counts are.
         return Splits(*(Scenes(n, seed, height) for seed, n in enumerate((d.train, d.validation, d.test))))
+    train, test = _open(config, test=False), _open(config, test=True)
+    changed = category_differences(train.categories, test.categories, "the training split", "the test split")
+    if changed is not None:
+        raise DataError(f"{config.root}: the splits have different categories: {changed}")
+    return Splits(*_held_out(config, train), test)
+
+
+def load_split(config: Config, name: str) -> Dataset:
+    """Open one split of a resolved configuration; the files of the others need not be there.
+
+    Parameters
+    ----------
+    config : Config
+    name : str
+        "train", "validation" or "test".
+
+    Raises
+    ------
+    DataError
+        If the data on disk are missing or malformed, or the split is empty.
+    """
+    if config.data == "scenes":
+        return getattr(load_splits(config), name)  # type: ignore[no-any-return]
+    if name == "test":
+        return _open(config, test=True)
+    train, validation = _held_out(config, _open(config, test=False))
+    return train if name == "train" else validation
+
+
+def _held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
+    """Images to train on, and those held out to choose checkpoints."""
+    validation = config.dataset.validation
+    count = validation if validation is not None else max(1, len(images) // 5)
+    if not 0 < count < len(images):
+        raise DataError(f"validation={count} must leave training images: {config.root} has {len(images)}")
+    order = np.random.default_rng(0).permutation(len(images)).tolist()
+    return Subset(images, order[count:]), Subset(images, order[:count])
+
+
+def _open(config: Config, test: bool) -> Dataset:
+    """Images of a data set on disk, either those for training or those for testing."""
     if config.root is None:
         raise DataError(f"data={config.data!r} needs the folder that holds {NEEDS[config.data]}: give --root")
-    train, test = _open(config.data, config.root)
-    held_out = d.validation if d.validation is not None else max(1, len(train) // 5)
-    if not 0 < held_out < len(train) or not len(test):
-        raise DataError(
-            f"validation={held_out} must leave training images: {config.root} has {len(train)} training "
-            f"and {len(test)} test images"
-        )
-    order = np.random.default_rng(0).permutation(len(train)).tolist()
-    return Splits(Subset(train, order[held_out:]), Subset(train, order[:held_out]), test)
-
-
-def _open(data: str, root: str) -> tuple[Dataset, Dataset]:
-    """Training and test images of a data set on disk."""
-    if data == "folder":
-        return folder_splits(root)
-    if data == "cityscapes":
-        return Cityscapes(root, "train"), Cityscapes(root, "val")
-    train, test = CocoPanoptic(root, "train"), CocoPanoptic(root, "val")
-    if train.categories != test.categories:
-        raise DataError(f"{train.json_path.name} and {test.json_path.name} have different categories")
-    return train, test
+    split = "val" if test else "train"
+    found: Dataset
+    if config.data == "folder":
+        found = folder_split(config.root, test)
+    elif config.data == "cityscapes":
+        found = Cityscapes(config.root, split)
+    else:
+        found = CocoPanoptic(config.root, split)
+    if not len(found):
+        raise DataError(f"{config.root} holds no image in the split {split!r}")
+    return found

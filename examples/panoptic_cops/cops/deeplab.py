@@ -81,7 +81,8 @@ class DeepLabSegmenter(nn.Module):
             labels, clusters = (cells.reshape(rows, columns) for cells in group(c, h, o, things))
             ids, segments, _ = to_segments(self.thresholds, labels, clusters, size, self.stride)
             score = enlarged(F.softmax(c, 0).amax(0).numpy(), self.stride, size)
-            scores = tuple(float(score[ids == s.id].mean()) for s in segments)
+            means = np.bincount(ids.ravel(), score.ravel()) / np.maximum(1, np.bincount(ids.ravel()))
+            scores = tuple(float(means[s.id]) for s in segments)
             none = np.zeros(0, np.float32)
             found.append(
                 Prediction(

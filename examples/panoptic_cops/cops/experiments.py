@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from .checkpoints import load_checkpoint, write_json
+from .checkpoints import load_checkpoint, read_scores, using, write_json
 from .config import Config, Objective, config_from_dict, differences
 from .datasets import load_splits
 from .deeplab import DeepLabSegmenter, deeplab_losses
 from .measure import all_scores
-from .models import find_device
+from .models import OTHER_VERSION, find_device
 from .runlog import RunLog, write_environment
 from .segmenter import Segmenter
 from .stages import MODELS, calibrate, finetune, run_stages
@@ -137,7 +137,7 @@ class Experiment:
     def scores(self, seed: int, name: str) -> dict[str, float]:
         """Every score of a model on the test split; kept in scores.json of its run."""
         path = self.folder / f"seed{seed}" / "scores.json"
-        known: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.exists() else {}
+        known: dict[str, dict[str, float]] = read_scores(path)
         if name not in known:
             run, model = self.model(seed, name)
             known[name] = all_scores(model, run.splits.test, run.device, f"test {name}, seed {seed}")
@@ -172,7 +172,9 @@ def panoptic_deeplab(run: Run) -> DeepLabSegmenter:
         steps = c.pretrain.steps + c.finetune.steps
         stage = Stage(name, step, steps, c.pretrain.batch or 1, c.pretrain.accumulate, c.pretrain.warmup)
         train(run, stage, model, optimizer)
-    model.load_state_dict(load_checkpoint(run.checkpoint(name))["model"])
+    content = run.load(run.checkpoint(name))
+    with using(run.checkpoint(name), OTHER_VERSION):
+        model.load_state_dict(content["model"])
     return model
 
 
@@ -217,4 +219,4 @@ def logged(run: Run, stage: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of one logged quantity."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
     found = [(line["step"], line[name]) for line in lines if line["stage"] == stage and name in line]
-    return np.array([s for s, _ in found]), np.array([v for _, v in found])
+    return np.array([s for s, _ in found]), np.array([v for _, v in found], np.float64)  # null becomes nan

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from .coco import DataError, check_sizes, color_of, list_field, read_image, read_json
-from .data import Category, Sample, Subset
+from .categories import parse_categories
+from .coco import check_sizes, list_field, read_json
+from .data import Category, DataError, Sample, Subset
+from .frames import images_in
+from .images import read_image
 from .labels import decode, read_labels
 
 
@@ -26,7 +28,8 @@ class Folder:
     Raises
     ------
     DataError
-        If a folder or file is missing or malformed. Images and labels are read when asked for.
+        If a folder or file is missing or malformed, two files have one name, or a file that looks like an image cannot
+        be read. Images and labels are read when asked for.
     """
 
     def __init__(self, root: str | Path, split: str | None = None) -> None:
@@ -39,9 +42,7 @@ class Folder:
         for folder in (base / "images", base / "labels"):
             if not folder.is_dir():
                 raise DataError(f"the folder {folder} is missing")
-        known = Image.registered_extensions()
-        images = {p.stem: p for p in sorted((base / "images").iterdir()) if p.suffix.lower() in known}
-        labels = {p.stem: p for p in sorted((base / "labels").iterdir()) if p.suffix.lower() in known}
+        images, labels = _by_stem(base / "images"), _by_stem(base / "labels")
         for have, lack, kind in ((images, labels, "label"), (labels, images, "image")):
             alone = sorted(set(have) - set(lack))
             if alone:
@@ -62,17 +63,38 @@ class Folder:
             raise DataError(f"{label_path} holds class {unknown[0]}, which classes.json lacks; 0 is void")
         ids, segments = decode(values, self.divisor, self._index, self.categories)
         check_sizes(ids, image, str(label_path))
-        return Sample(image_path.stem, image, ids, segments, image_path.stem)
+        return Sample(image_path.stem, image, ids, segments, image_path.stem, image_path.name)
 
 
-def folder_splits(root: str | Path) -> tuple[Folder | Subset, Folder | Subset]:
-    """Training and test images: those of ``train/`` and ``val/``, or four fifths and one fifth of ``images/``."""
-    if (Path(root) / "train").is_dir():
-        return Folder(root, "train"), Folder(root, "val")
+def folder_split(root: str | Path, test: bool) -> Folder | Subset:
+    """Images for training, or for testing: those of ``train/`` or ``val/``, or 4/5 or 1/5 of ``images/``."""
+    if any((Path(root) / name).is_dir() for name in ("train", "val")):
+        return Folder(root, "val" if test else "train")
     whole = Folder(root)
     order = np.random.default_rng(0).permutation(len(whole)).tolist()
     held_out = max(1, len(whole) // 5)
-    return Subset(whole, sorted(order[held_out:])), Subset(whole, sorted(order[:held_out]))
+    return Subset(whole, sorted(order[:held_out] if test else order[held_out:]))
+
+
+def folder_splits(root: str | Path) -> tuple[Folder | Subset, Folder | Subset]:
+    """Training and test images."""
+    return folder_split(root, test=False), folder_split(root, test=True)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Images of a folder by their names without suffix; hidden files are skipped."""
+    found = images_in(folder)
+    for path, reason in found.left_out:
+        raise DataError(f"{path} is {reason}")
+    by_stem: dict[str, Path] = {}
+    for path in found.files:
+        if path.stem in by_stem:
+            raise DataError(f"{by_stem[path.stem]} and {path.name} have one name: keep one, or rename one and its pair")
+        by_stem[path.stem] = path
+    for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        if images_in(inner, recursive=True).files:
+            raise DataError(f"{inner} holds images, but those of folders in {folder} are not read: move them there")
+    return by_stem
 
 
 def _read_classes(path: Path) -> tuple[tuple[Category, ...], int]:
@@ -80,16 +102,10 @@ def _read_classes(path: Path) -> tuple[tuple[Category, ...], int]:
         raise DataError(f"{path} is missing: it names the classes of the labels")
     content: dict[str, Any] = read_json(path)
     divisor = content.get("divisor", 1000)
-    if not isinstance(divisor, int) or divisor < 2:
+    if not isinstance(divisor, int) or isinstance(divisor, bool) or divisor < 2:
         raise DataError(f"{path}: 'divisor' must be an integer above 1, got {divisor!r}")
-    try:
-        categories = tuple(
-            Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), color_of(c))
-            for c in list_field(content, "classes", path)
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: a class is malformed: {error!r}") from error
+    categories = parse_categories(list_field(content, "classes", path), path)
     ids = [c.id for c in categories]
-    if not ids or len(set(ids)) != len(ids) or not all(0 < i < divisor for i in ids):
+    if not ids or not all(0 < i < divisor for i in ids):
         raise DataError(f"{path}: class ids must be different numbers from 1 to {divisor - 1}, got {ids}")
     return categories, divisor

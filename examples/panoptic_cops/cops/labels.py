@@ -7,30 +7,38 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
-from .coco import DataError
-from .data import VOID, Category, Segment
+from .coco import check_exact
+from .data import VOID, Category, DataError, Segment
+from .images import check_one_page, opened, upright, values_of
 
 
-def read_labels(path: Path) -> NDArray[np.int64]:
+def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
     """Values of a label image of one channel with 8, 16 or 32 bits, or of a palette's indices.
+
+    Parameters
+    ----------
+    path : path
+    bits : int
+        How many bits the values need at least.
 
     Raises
     ------
     DataError
-        If the file is missing, truncated, no image, or has colours.
+        If the file is missing, damaged, no image, holds several pages, has colours, or too few bits.
     """
-    try:
-        with Image.open(path) as file:
-            if file.mode in ("L", "P", "1") or file.mode.startswith("I"):
-                return np.asarray(file).astype(np.int64)
-            mode = file.mode
-    except FileNotFoundError:
-        raise DataError(f"the label {path} is missing") from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise DataError(f"the label {path} cannot be read as an image: {error}") from error
-    raise DataError(f"the label {path} must have one channel of 8, 16 or 32 bits, got an image of mode {mode}")
+    with opened(path, kind="label") as file:
+        check_one_page(file, path)
+        check_exact(file, path)
+        if file.mode not in ("L", "P", "1") and not file.mode.startswith("I"):
+            raise DataError(
+                f"the label {path} must have one channel of 8, 16 or 32 bits, got an image of mode {file.mode}"
+            )
+        if bits > 8 and not file.mode.startswith("I"):
+            raise DataError(
+                f"the label {path} has 8 bits (mode {file.mode}), which cannot hold its values: save it with {bits}"
+            )
+        return values_of(upright(file)).astype(np.int64)
 
 
 def decode(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diffcomb import Blackbox, LogGrid, LogUniform, Uniform
 
-from .checkpoints import CheckpointError, load_checkpoint
+from .checkpoints import CheckpointError, load_checkpoint, using
 from .config import Config, Objective, config_from_dict, crop_size
 from .data import Category
 from .segmenter import Segmenter
 
+OTHER_VERSION = "it may be of another version of this program: train it again, or take the version that wrote it"
 SCHEDULES = {"uniform": Uniform, "loguniform": LogUniform, "loggrid": LogGrid}
 
 
@@ -34,19 +36,26 @@ def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config
     Raises
     ------
     CheckpointError
-        If the file is missing, corrupt, or of an unfinished stage.
+        If the file is missing, corrupt, of an unfinished stage, or of another version with other settings or layers.
     """
     content = load_checkpoint(path)
-    if "categories" not in content:
+    if "optimizer" in content:
         raise CheckpointError(f"{path} belongs to an unfinished stage; take baseline.pt, control.pt or full.pt")
-    config = config_from_dict(content["config"])
-    if solver is not None:
-        config = replace(config, model=replace(config.model, solver=solver))
-    categories = [Category(**{**c, "color": tuple(c["color"])}) for c in content["categories"]]
-    model = make_segmenter(config, categories)
-    model.load_state_dict({name: value.float() if value.is_floating_point() else value
-                           for name, value in content["model"].items()})  # fmt: skip
+    with using(path, OTHER_VERSION):
+        config = config_from_dict(content["config"])
+        if solver is not None:
+            config = replace(config, model=replace(config.model, solver=solver))
+        model = make_segmenter(config, categories_of(content))
+        model.load_state_dict({name: value.float() if value.is_floating_point() else value
+                               for name, value in content["model"].items()})  # fmt: skip
     return model, config
+
+
+def categories_of(content: dict[str, Any]) -> tuple[Category, ...]:
+    """Categories of a checkpoint, or of the file beside it that says what a run is trained on."""
+    return tuple(
+        Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), tuple(c["color"])) for c in content["categories"]
+    )
 
 
 def find_device(name: str) -> torch.device:

@@ -1,15 +1,22 @@
-"""Pictures: overlays, affinity maps, cut edges, and the comparison of models on one image."""
+"""Pictures: overlays with a legend, affinity maps, cut edges, and the comparison of models on one image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import colorsys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import maximum_filter, minimum_filter
 
-from .data import Category, Sample, Segment
+from .data import VOID, Category, Sample, Segment
 from .segmenter import Prediction
+
+VIEWS = ("overlay", "outlines", "instances")
+LONGEST = 40  # letters of a class name in a legend
+Color = tuple[int, int, int]
 
 
 def colorize(ids: NDArray[np.int64], segments: Sequence[Segment], categories: Sequence[Category]) -> NDArray[np.uint8]:
@@ -35,9 +42,105 @@ def overlay(
     image: NDArray[np.uint8], ids: NDArray[np.int64], segments: Sequence[Segment], categories: Sequence[Category]
 ) -> NDArray[np.uint8]:
     """The image under half-transparent segments with white borders."""
-    mixed = (0.45 * image + 0.55 * colorize(ids, segments, categories)).astype(np.uint8)
+    mixed = _blended(image, colorize(ids, segments, categories))
     mixed[borders(ids)] = 255
     return mixed
+
+
+def outlines(
+    image: NDArray[np.uint8], ids: NDArray[np.int64], segments: Sequence[Segment], categories: Sequence[Category]
+) -> NDArray[np.uint8]:
+    """The image with the outline of every segment in the colour of its class, thicker in larger images."""
+    size = 2 * max(1, round(max(ids.shape) / 1000)) + 1
+    small = ids.astype(np.int32)
+    edge = maximum_filter(small, size, mode="nearest") != minimum_filter(small, size, mode="nearest")
+    drawn = image.copy()
+    drawn[edge] = class_colors(ids, segments, categories)[edge]
+    drawn[edge & (ids == VOID)] = image[edge & (ids == VOID)]
+    return drawn
+
+
+def instances(
+    image: NDArray[np.uint8], ids: NDArray[np.int64], segments: Sequence[Segment], categories: Sequence[Category]
+) -> NDArray[np.uint8]:
+    """The image under half-transparent things, neighbours in different colours; stuff is left as it is."""
+    things = [s for s in segments if categories[s.category].isthing]
+    colors = _table(ids, {s.id: instance_color(s.id) for s in things})[ids]
+    thing = _table(ids, {s.id: (1, 1, 1) for s in things})[ids][..., 0] > 0
+    mixed = _blended(image, colors)
+    mixed[~thing] = image[~thing]
+    mixed[borders(np.where(thing, ids, VOID))] = 255
+    return mixed
+
+
+def class_colors(
+    ids: NDArray[np.int64], segments: Sequence[Segment], categories: Sequence[Category]
+) -> NDArray[np.uint8]:
+    """Every segment in the colour of its class; void is black."""
+    return _table(ids, {s.id: categories[s.category].color for s in segments})[ids]
+
+
+def instance_color(number: int) -> Color:
+    """Bright colours, far apart for consecutive ids."""
+    r, g, b = colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.7 + 0.3 * (number % 2), 1 - 0.25 * (number % 3 == 2))
+    return round(255 * r), round(255 * g), round(255 * b)
+
+
+def view(name: str, image: NDArray[np.uint8], prediction: Prediction, categories: Sequence[Category]) -> Image.Image:
+    """One of `VIEWS` of a prediction, with a legend below: the classes, and how many instances of each thing."""
+    ids, segments = prediction.ids, prediction.segments
+    draw = {"overlay": overlay, "outlines": outlines, "instances": instances}[name]
+    found = [[s.id for s in segments if s.category == k] for k in range(len(categories))]
+    entries: list[tuple[list[Color], str]] = []
+    for category, members in zip(categories, found, strict=True):
+        if members and (category.isthing or name != "instances"):
+            colors = [instance_color(i) for i in members[:4]] if name == "instances" else [category.color]
+            label = category.name if len(category.name) <= LONGEST else category.name[: LONGEST - 1] + "…"
+            entries.append((colors, f"{label}: {len(members)}" if category.isthing else label))
+    if name == "overlay" and (ids == VOID).any():
+        entries.append(([(0, 0, 0)], "void"))
+    return with_legend(Image.fromarray(draw(image, ids, segments, categories)), entries or [([], "nothing found")])
+
+
+def with_legend(picture: Image.Image, entries: Sequence[tuple[Sequence[Color], str]]) -> Image.Image:
+    """The picture at the top left, unchanged, and rows of colours and texts below it.
+
+    The text grows with the picture; small pictures get a white margin on the right, so that the text is legible.
+    """
+    size = int(np.clip(round((picture.width * picture.height) ** 0.5 / 50), 12, 96))
+    font = ImageFont.load_default(size)
+    widths = [round(2.2 * size + font.getlength(text)) for _, text in entries]
+    width = max(picture.width, 14 * size, *(w + size for w in widths))
+    places, x, y = [], size // 2, size // 2
+    for w in widths:
+        if x + w > width:
+            x, y = size // 2, y + round(1.5 * size)
+        places.append((x, y))
+        x += w
+    height = y + round(1.7 * size)
+    canvas = Image.new("RGB", (width, picture.height + height), "white")
+    canvas.paste(picture)
+    pen = ImageDraw.Draw(canvas)
+    for (left, top), (colors, text) in zip(places, entries, strict=True):
+        top += picture.height
+        for k, color in enumerate(colors):
+            a, b = (left + round(size * (k + i) / len(colors)) for i in (0, 1))
+            pen.rectangle((a, top, b, top + size), fill=color)
+        pen.text((left + round(1.3 * size), top + size // 2), text, fill="black", font=font, anchor="lm")
+    return canvas
+
+
+def _blended(image: NDArray[np.uint8], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.array(Image.blend(Image.fromarray(image), Image.fromarray(colors), 0.55))
+
+
+def _table(ids: NDArray[np.int64], colors: Mapping[int, Color]) -> NDArray[np.uint8]:
+    """A colour for every id; black for ids without one."""
+    table = np.zeros((int(ids.max(initial=0)) + 1, 3), np.uint8)
+    for number, color in colors.items():
+        if number < len(table):
+            table[number] = color
+    return table
 
 
 def comparison(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .data import VOID, Category, Sample, Segment
+
+NOTHING_SCORED = "nan: neither the ground truth nor a prediction has a segment that this score is about"
 
 
 @dataclass
@@ -25,7 +28,8 @@ class PanopticQuality:
 
     Rules: a pair matches if it has one class and IoU > 0.5 strictly; ground-truth void leaves the union,
     predicted void does not; a prediction that lies more than half on void or on a crowd of its class is
-    ignored; crowds are never missed; classes without any segment are left out of the means.
+    ignored; crowds are never missed; a true segment without pixels is missed; classes without any segment are left out
+    of the means.
     """
 
     categories: Sequence[Category]
@@ -73,9 +77,9 @@ class PanopticQuality:
                 matched_p.add(p)
                 matched_g.add(g)
         for g, segment in real.items():
-            if g in real_area and not segment.iscrowd:
+            if not segment.iscrowd:
                 self.counts[segment.category].fn += g not in matched_g
-                self.areas.append((segment.category, real_area[g], g in matched_g))
+                self.areas.append((segment.category, real_area.get(g, 0), g in matched_g))
         for p, segment in predicted.items():
             if p not in area or p in matched_p:
                 continue
@@ -97,7 +101,7 @@ class PanopticQuality:
         return None
 
     def result(self) -> dict[str, float]:
-        """PQ, PQ_th, PQ_st, SQ and RQ in percent; 0 where there is no class to average."""
+        """PQ, PQ_th, PQ_st, SQ and RQ in percent; nan where there is no class to average."""
         return {
             "PQ": self._mean(lambda c: True)[0],
             "PQ_th": self._mean(lambda c: c.isthing)[0],
@@ -122,7 +126,7 @@ class PanopticQuality:
             if chosen(category) and c.tp + c.fp + c.fn
         ]
         if not rows:
-            return 0.0, 0.0, 0.0
+            return math.nan, math.nan, math.nan
         pq, sq, rq = np.mean(rows, axis=0).tolist()
         return pq, sq, rq
 

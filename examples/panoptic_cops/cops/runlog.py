@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from .checkpoints import write_json
+from .checkpoints import FULL, without_nan, write_json, write_text, writing
 
 PACKAGES = ("diffcomb", "numba", "numpy", "scipy", "torch")
 
@@ -28,47 +29,72 @@ class RunLog:
         Folder of the run.
     silent : bool
         Write nothing, as all processes but one of a parallel run do.
+
+    Raises
+    ------
+    DiskFullError
+        By every method, if there is no space.
     """
 
     def __init__(self, folder: Path, silent: bool = False) -> None:
         self.path = folder / "log.jsonl"
-        self._writer = None if silent else SummaryWriter(str(folder / "tensorboard"))
+        self._events = folder / "tensorboard"
+        self._writer = None
+        if not silent:
+            with writing(self._events):
+                self._writer = SummaryWriter(str(self._events))
 
     def __enter__(self) -> RunLog:
+        self._hook = threading.excepthook
+        threading.excepthook = self._in_thread
         return self
+
+    def _in_thread(self, arguments: threading.ExceptHookArgs) -> None:
+        """A full disk is no news from TensorBoard's thread: the next call of `add` or `close` raises it."""
+        if not isinstance(arguments.exc_value, OSError) or arguments.exc_value.errno not in FULL:
+            self._hook(arguments)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+            threading.excepthook = self._hook
+        except OSError:  # the thread may not have said it yet: the hook stays
+            if value is None:  # else that error says more than this one, which often follows from it
+                raise
 
     def close(self) -> None:
         """Write what is still held."""
         if self._writer is not None:
-            self._writer.close()
+            with writing(self._events):
+                self._writer.close()
 
     def resume(self, stage: str, step: int) -> None:
         """Forget what a killed run logged of a stage after its last checkpoint, at `step`, and a broken last line."""
         if self._writer is None or not self.path.exists():
             return
+        lines = self.path.read_text().splitlines()
         kept = []
-        for line in self.path.read_text().splitlines():
+        for line in lines:
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
             if entry["stage"] != stage or entry["step"] <= step:
                 kept.append(line)
-        self.path.write_text("".join(f"{line}\n" for line in kept))
+        if kept != lines:
+            write_text("".join(f"{line}\n" for line in kept), self.path)
 
     def add(self, stage: str, step: int, values: dict[str, float]) -> None:
         """Log the values after that many steps of a stage."""
         if self._writer is None:
             return
-        for name, value in values.items():
-            self._writer.add_scalar(f"{stage}/{name}", value, step)
-        with self.path.open("a") as file:
-            file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+        with writing(self._events):
+            for name, value in values.items():
+                self._writer.add_scalar(f"{stage}/{name}", value, step)
+        with writing(self.path), self.path.open("a") as file:
+            file.write(json.dumps({"stage": stage, "step": step, **without_nan(values)}) + "\n")
 
 
 def write_environment(path: Path) -> None:

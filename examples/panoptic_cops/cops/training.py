@@ -19,18 +19,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import parallel
-from .checkpoints import CheckpointError, load_checkpoint, save_atomically
+from .categories import category_differences
+from .checkpoints import CheckpointError, load_checkpoint, save_atomically, using
 from .config import Config, crop_size
 from .data import Dataset, augmented
 from .datasets import Splits
 from .evaluation import panoptic_quality
-from .models import make_segmenter
+from .models import OTHER_VERSION, categories_of, make_segmenter
 from .overlap import backward_beside
 from .runlog import RunLog
 from .segmenter import Segmenter
 from .targets import Targets, make_targets, on_pixels, to_input
 from .weights import load_backbone_weights
 
+OTHER_OUT = "give another --out, or --overwrite"
 FINETUNING = 2  # all stages after pre-training see the same samples in the same order
 STREAMS = {"baseline": 0}
 Step = Callable[[Segmenter, Tensor, Targets], dict[str, Tensor]]
@@ -56,11 +58,21 @@ class Run:
             load_backbone_weights(model.network.backbone, weights)
         if checkpoint is not None:
             path = self.checkpoint(checkpoint)
-            try:
-                model.load_state_dict(load_checkpoint(path)["model"])
-            except RuntimeError as error:
-                raise CheckpointError(f"{path} does not fit the data's categories or the settings: {error}") from error
+            content = self.load(path)
+            with using(path, OTHER_VERSION):
+                model.load_state_dict(content["model"])
         return model.to(self.device, memory_format=torch.channels_last)  # convolutions run a third faster on a CPU
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Content of a checkpoint of this run; its categories, where it has them, must be those of the data."""
+        content = load_checkpoint(path)
+        if "categories" in content:
+            with using(path, OTHER_VERSION):
+                earlier = categories_of(content)
+            changed = category_differences(earlier, self.splits.train.categories, "the checkpoint", "the data")
+            if changed is not None:
+                raise CheckpointError(f"{path} was trained with other categories: {changed}; {OTHER_OUT}")
+        return content
 
     def checkpoint(self, name: str) -> Path:
         """Path of a checkpoint."""
@@ -70,10 +82,13 @@ class Run:
         """Whether a stage has written its result."""
         return self.checkpoint(name).exists()
 
+    def categories(self) -> list[dict[str, Any]]:
+        """Categories of the data, as plain data."""
+        return [asdict(c) for c in self.splits.train.categories]
+
     def finish(self, name: str, weights: dict[str, Tensor], **more: Any) -> None:
         """Write the result of a stage."""
-        categories = [asdict(c) for c in self.splits.train.categories]
-        content = {"model": weights, "config": self.config.to_dict(), "categories": categories, **more}
+        content = {"model": weights, "config": self.config.to_dict(), "categories": self.categories(), **more}
         if parallel.rank() == 0:
             save_atomically(content, self.checkpoint(name))
         parallel.wait()
@@ -112,11 +127,12 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: poly(t, stage.steps, stage.warmup))
     state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": [], "seconds": 0.0}
     if last.exists():
-        content = load_checkpoint(last)
-        model.load_state_dict(content["model"])
-        optimizer.load_state_dict(content["optimizer"])
-        scheduler.load_state_dict(content["scheduler"])
-        state |= content["state"]
+        content = run.load(last)
+        with using(last, "delete it to train that stage anew"):
+            model.load_state_dict(content["model"])
+            optimizer.load_state_dict(content["optimizer"])
+            scheduler.load_state_dict(content["scheduler"])
+            state |= content["state"]
     run.log.resume(stage.name, state["step"])
     numbers = range(state["step"], stage.steps)
     began = time.perf_counter() - state["seconds"]
@@ -136,7 +152,9 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
                 _select(run, stage, model, state)
             state["seconds"] = time.perf_counter() - began
             if (done or selected or state["step"] % run.config.save_every == 0) and parallel.rank() == 0:
-                save_atomically(_content(model, optimizer, scheduler, state), last)
+                parts_of_run = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+                content = {name: part.state_dict() for name, part in parts_of_run.items()}
+                save_atomically({**content, "state": state, "categories": run.categories()}, last)
     best = state["best"] if state["best"] is not None else model.state_dict()
     run.finish(stage.name, best, curve=state["curve"], seconds=state["seconds"])
     if parallel.rank() == 0:
@@ -186,22 +204,13 @@ def _backward(
 
 
 def _select(run: Run, stage: Stage, model: Segmenter, state: dict[str, Any]) -> None:
-    """Score the validation split and keep the best weights so far."""
+    """Score the validation split and keep the best weights so far; none where nothing can be scored (nan)."""
     pq = panoptic_quality(model, run.splits.validation, run.device).result()["PQ"]
     run.log.add(stage.name, state["step"], {"validation_pq": pq})
     state["curve"].append([state["step"], pq])
     if pq > state["best_pq"]:
         state["best_pq"] = pq
         state["best"] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-
-
-def _content(model: Segmenter, optimizer: Any, scheduler: Any, state: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "state": state,
-    }
 
 
 def ahead(prepare: Callable[[int], list[Part]], numbers: Sequence[int]) -> Iterator[tuple[int, list[Part]]]:

@@ -226,7 +226,7 @@ def test_frames_before_a_bad_one_stay(tmp_path, monkeypatch, capsys):
 def test_a_signal_ends_prediction_with_all_that_is_finished_listed(number, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cops.export, "SECONDS", 1000.0)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(predict, "frames_of", frames_then(lambda path: os.kill(os.getpid(), number), 3))
+    monkeypatch.setattr(predict, "frames_of", frames_then(lambda path: signal.raise_signal(number), 3))
     assert run(tmp_path / "clip.mp4", out=tmp_path / "p") == 128 + number
     assert len(listed(tmp_path / "p")) == len(pngs(tmp_path / "p")) == 3
     captured = capsys.readouterr()
@@ -240,13 +240,13 @@ def test_a_stop_waits_for_what_must_not_be_interrupted():
 
     def written():
         with StopSignals() as stop, stop.uninterrupted():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             done.append("written")
 
     def compiled():
         with StopSignals():
             try:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
             except KeyboardInterrupt as stop:
                 raise SystemError("compiled code was interrupted") from stop
 
@@ -256,8 +256,8 @@ def test_a_stop_waits_for_what_must_not_be_interrupted():
     assert done == ["written"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_process_that_is_ended_leaves_results_of_use(number, tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_killed_process_leaves_results_of_use(name, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "p"
     for i in range(400):
         picture(folder / f"{i}.png", i)
@@ -268,9 +268,9 @@ def test_a_process_that_is_ended_leaves_results_of_use(number, tmp_path):
         assert process.poll() is None
         assert time.monotonic() < limit
         time.sleep(0.02)
-    process.send_signal(number)
+    process.send_signal(getattr(signal, name))
     said = process.communicate(timeout=120)
-    if number == signal.SIGTERM:
+    if name == "SIGTERM":
         assert process.returncode == 143, said
         assert "stopped by SIGTERM" in said[1]
         assert "Traceback" not in said[1]

@@ -72,7 +72,6 @@ def segment(content, i, **changes):
         (lambda c: c["categories"][1].update(isthing=None), "'isthing' must be 0, 1, true or false, got None"),
         (lambda c: c["categories"][1].update(color="red"), "'color' must be three numbers from 0 to 255, got 'red'"),
         (lambda c: segment(c, 0, id=300), "annotation of image 1: two segments have the id 300"),
-        (lambda c: segment(c, 0, id=0), r"segment ids must lie between 1 and 16777215 \(0 is void\), got 0"),
         (lambda c: segment(c, 0, id="1"), "'id' must be an integer, got '1'"),
         (lambda c: segment(c, 0, category_id="1"), "'category_id' must be an integer, got '1'"),
         (lambda c: segment(c, 0, iscrowd="0"), "'iscrowd' must be 0, 1, true or false, got '0'"),
@@ -99,7 +98,7 @@ def test_label_pngs_must_be_rgb(root, mode):
         Image.fromarray(RGB).convert(mode).save(path)
     data = CocoPanoptic(root, "val")
     assert data[0].segments
-    with pytest.raises(DataError, match=rf"annotations/panoptic_val/2\.png must be an RGB image .* got mode {mode}$"):
+    with pytest.raises(DataError, match=rf"annotations/panoptic_val/2\.png must be an RGB image, got mode {mode}: id"):
         data[1]
 
 
@@ -108,6 +107,13 @@ def test_labels_in_a_lossy_format_are_refused(root):
     Image.fromarray(RGB).save(path, "JPEG")
     with pytest.raises(DataError, match=r"1\.png is JPEG, which changes ids: save labels as PNG"):
         read_ids(path)
+
+
+@pytest.mark.parametrize("number", [0, -1, 256**3])
+def test_segment_ids_are_those_that_a_png_can_hold(root, number):
+    edit(root, lambda c: segment(c, 0, id=number))
+    with pytest.raises(DataError, match=rf"1\.png: segment ids must lie between 1 and 16777215 .*, got {number}$"):
+        CocoPanoptic(root, "val")[0]
 
 
 def test_ids_without_a_segment_name_the_png(root):
@@ -255,7 +261,7 @@ def test_cityscapes_json_is_checked_as_coco_is(tmp_path):
     segments = [{"id": 300, "category_id": 26}]
     annotation = {"image_id": "a", "file_name": "a.png", "segments_info": segments}
     for annotations, message in (
-        ([annotation], r"a\.png must be an RGB image .* got mode L"),
+        ([annotation], r"a\.png must be an RGB image, got mode L"),
         ([annotation, annotation], "two annotations name the image 'a'"),
         ([{**annotation, "segments_info": segments * 2}], "two segments have the id 300"),
         ([{**annotation, "segments_info": [{"id": 300, "category_id": "26"}]}], "must be an integer, got '26'"),

@@ -112,6 +112,27 @@ def test_constant_images_are_read_and_values_that_are_not_finite_are_refused(tmp
             read_image(tmp_path / "b.tif")
 
 
+def test_videos_are_turned_as_players_turn_them(tmp_path):
+    """Phones write how to turn the frames into the header: here by a quarter clockwise."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "a.mp4"
+    still = np.zeros((32, 64, 3), np.uint8)
+    still[:, :32] = 250  # the left half, which goes up
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(still, format="rgb24")))
+        container.mux(stream.encode())
+    content, one, turned = path.read_bytes(), 1 << 16, (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    plain = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    start = content.index(plain, content.index(b"tkhd"))
+    path.write_bytes(content[:start] + struct.pack(">9i", *turned) + content[start + len(plain) :])
+    image = single(path)
+    assert image.shape == (64, 32, 3)
+    assert image[:28].min() > 150
+    assert image[36:].max() < 100
+
+
 def pages(kind=np.uint16):
     rng = np.random.default_rng(0)
     return [(rng.integers(0, 60, (5, 6)) * (10 + 5 * i)).astype(kind) for i in range(3)]
@@ -228,6 +249,14 @@ def test_formats_that_no_reader_knows_say_what_to_convert(tmp_path):
         (tmp_path / name).write_bytes(b"ftypheic")
         with pytest.raises(DataError, match=rf"{name} is .*{advice}"):
             list(frames_of(tmp_path / name))
+    (tmp_path / "phone.jpg").write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(200))
+    (tmp_path / "scan.png").write_bytes(bytes(128) + b"DICM" + bytes(200))
+    for name, format in (("phone.jpg", "HEIC"), ("scan.png", "DICOM")):
+        with pytest.raises(DataError, match=rf"{name} is {format}"):
+            read_image(tmp_path / name)
+    (tmp_path / "text.png").write_text("none")
+    with pytest.raises(DataError, match=r"text\.png cannot be read as an image: its format is unknown"):
+        read_image(tmp_path / "text.png")
     with pytest.raises(DataError, match=r"the file .*gone\.heic is missing"):
         list(frames_of(tmp_path / "gone.heic"))
     with pytest.raises(DataError, match="cannot be read as an image"):

@@ -152,6 +152,10 @@ def test_numbers_that_are_not_finite_become_null_and_null_becomes_nan(tmp_path):
     assert scores["a"]["SQ"] == 1.5
     assert math.isnan(scores["a"]["PQ"])
     assert read_scores(tmp_path / "none.json") == {}
+    for text in ("{", "[1]", '{"a": 1}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"a\.json is corrupt .* delete it to score the models anew"):
+            read_scores(path)
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,18 @@ def write_text(text: str, path: Path) -> None:
 
 
 def read_scores(path: Path) -> dict[str, Any]:
-    """Scores that `write_json` wrote, by model and name; null becomes nan. Empty where there is no such file."""
-    known: dict[str, dict[str, float | None]] = json.loads(path.read_text()) if path.exists() else {}
-    return {model: {k: math.nan if v is None else v for k, v in row.items()} for model, row in known.items()}
+    """Scores that `write_json` wrote, by model and name; null becomes nan. Empty where there is no such file.
+
+    Raises
+    ------
+    ValueError
+        If the file holds something else.
+    """
+    try:
+        known = json.loads(path.read_text()) if path.exists() else {}
+        return {model: {k: math.nan if v is None else v for k, v in row.items()} for model, row in known.items()}
+    except (AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is corrupt ({error}): delete it to score the models anew") from error
 
 
 def without_nan(content: Any) -> Any:

@@ -133,8 +133,6 @@ def parse_segments(infos: Any, index: Mapping[int, int], where: str) -> tuple[Se
             raise DataError(f"{where}: a segment is malformed: {error}, in {info!r:.120}") from error
         if category not in index:
             raise DataError(f"{where}: segment {number} has the unknown category id {category!r}")
-        if not VOID < number <= MAX_ID:
-            raise DataError(f"{where}: segment ids must lie between 1 and {MAX_ID} (0 is void), got {number}")
         segments.append(Segment(number, index[category], crowd))
     if (twice := first_double([s.id for s in segments])) is not None:
         raise DataError(f"{where}: two segments have the id {twice}")
@@ -147,8 +145,11 @@ def numbered(sample: Sample, where: str) -> Sample:
     Raises
     ------
     DataError
-        If pixels hold an id that is no segment's.
+        If pixels hold an id that is no segment's, or a segment has an id that pixels cannot hold.
     """
+    for segment in sample.segments:
+        if not VOID < segment.id <= MAX_ID:
+            raise DataError(f"{where}: segment ids must lie between 1 and {MAX_ID} (0 is void), got {segment.id}")
     values, inverse = np.unique(sample.ids, return_inverse=True)
     new = {VOID: VOID, **{s.id: i for i, s in enumerate(sample.segments, start=1)}}
     missing = set(values.tolist()) - set(new)
@@ -177,7 +178,7 @@ def read_ids(path: Path, where: str = "") -> NDArray[np.int64]:
     with opened(path, where, "label") as file:
         check_one_page(file, path)
         if file.mode != "RGB":
-            raise DataError(f"{prefix}{path} must be an RGB image (id = R + 256 G + 256² B), got mode {file.mode}")
+            raise DataError(f"{prefix}{path} must be an RGB image, got mode {file.mode}: id = R + 256 G + 256² B")
         check_exact(file, path)
         rgb = np.asarray(upright(file)).astype(np.int64)
     return rgb[..., 0] + 256 * rgb[..., 1] + 256**2 * rgb[..., 2]

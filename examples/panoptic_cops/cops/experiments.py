@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from .checkpoints import load_checkpoint, read_scores, write_json
+from .checkpoints import load_checkpoint, read_scores, using, write_json
 from .config import Config, Objective, config_from_dict, differences
 from .datasets import load_splits
 from .deeplab import DeepLabSegmenter, deeplab_losses
 from .measure import all_scores
-from .models import find_device
+from .models import OTHER_VERSION, find_device
 from .runlog import RunLog, write_environment
 from .segmenter import Segmenter
 from .stages import MODELS, calibrate, finetune, run_stages
@@ -172,7 +172,9 @@ def panoptic_deeplab(run: Run) -> DeepLabSegmenter:
         steps = c.pretrain.steps + c.finetune.steps
         stage = Stage(name, step, steps, c.pretrain.batch or 1, c.pretrain.accumulate, c.pretrain.warmup)
         train(run, stage, model, optimizer)
-    model.load_state_dict(load_checkpoint(run.checkpoint(name))["model"])
+    content = run.load(run.checkpoint(name))
+    with using(run.checkpoint(name), OTHER_VERSION):
+        model.load_state_dict(content["model"])
     return model
 
 

@@ -115,7 +115,9 @@ def _video(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     try:
         with av.open(str(path)) as container:
             for number, frame in enumerate(container.decode(video=0), start=1):
-                yield f"{path.stem}_{number - 1:05d}", frame.to_ndarray(format="rgb24")
+                quarters = round(getattr(frame, "rotation", 0) / 90)  # counterclockwise, as players turn it
+                image = np.rot90(frame.to_ndarray(format="rgb24"), quarters)
+                yield f"{path.stem}_{number - 1:05d}", np.ascontiguousarray(image)
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a video: {error}") from error
     if not number:

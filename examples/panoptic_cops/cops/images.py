@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .data import DataError
 
@@ -22,6 +22,7 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 ONE_PICTURE = {"ICNS", "ICO", "MPO", "PSD"}  # what follows the first picture is a preview, a depth map, or a layer
 STUBS = {"BUFR", "GRIB", "HDF5", "MPEG"}  # which Pillow knows by name and cannot decode
 REDUCED, SUBFILE, BITS, SAMPLE = 1, 254, 258, 339  # TIFF tags, and the bit of tag 254 that marks a small copy
+HEIF = {b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"}  # brands in the beginning of the file
 FOREIGN = {
     **dict.fromkeys((".heic", ".heics", ".heif", ".heifs", ".hif"), "HEIC (phones), which Pillow cannot read: convert "
                     "it to JPEG or PNG, for instance with the package pillow-heif"),
@@ -72,11 +73,24 @@ def opened(path: Path, where: str = "", kind: str = "file") -> Iterator[Image.Im
         found = str(error).partition(",")[0]
         raise DataError(f"{prefix}{path} is too large ({found}): scale it down, or cut it into tiles") from None
     except Exception as error:  # damaged files raise nearly everything: SyntaxError, TypeError, struct.error, ...
-        foreign = FOREIGN.get(path.suffix.lower())
-        if foreign is not None and path.is_file():
+        if (foreign := _foreign(path)) is not None:
             raise DataError(f"{prefix}{path} is {foreign}") from None
-        said = error if str(error) else type(error).__name__
+        said = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # its text is the path again
+            said = "its format is unknown, or its beginning is damaged"
         raise DataError(f"{prefix}{path} cannot be read as an image: {said}") from error
+
+
+def _foreign(path: Path) -> str | None:
+    """What a format is that Pillow does not read, by the beginning of the file or by its suffix; None if unknown."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return None
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF:  # phones and messengers also call such a file .jpg
+        return FOREIGN[".heic"]
+    return FOREIGN[".dcm"] if head[128:] == b"DICM" else FOREIGN.get(path.suffix.lower())
 
 
 def pages(file: Image.Image) -> Iterator[Image.Image]:

@@ -106,11 +106,8 @@ class Done:
 
     def complaint(self) -> str:
         """Which files were skipped, and why; empty if none was."""
-        if not self.skipped:
-            return ""
-        return f"predict.py: error: skipped {len(self.skipped)} of the files:\n" + "".join(
-            f"  {s}\n" for s in self.skipped
-        )
+        heading = f"predict.py: skipped {len(self.skipped)} of the files:\n" if self.skipped else ""
+        return heading + "".join(f"predict.py: error: {reason}\n" for reason in self.skipped)
 
 
 def _images(count: int) -> str:

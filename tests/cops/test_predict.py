@@ -18,6 +18,7 @@ import pytest
 import torch
 from cops.names import output_names
 from cops.stopping import Stopped, StopSignals
+from PIL import Image
 from prediction_files import listed, picture, pngs
 
 CHECKPOINTS = Path(predict.__file__).parent / "checkpoints"
@@ -136,6 +137,23 @@ def test_files_of_others_are_not_overwritten(tmp_path, capsys):
         assert "choose another folder" in error
         assert [(p.name, p.read_text()) for p in other.iterdir()] == [(name, content)]
         (other / name).unlink()
+
+
+def test_results_of_earlier_versions_stay(tmp_path):
+    """They lack the CSV, the text chunks, and where the images were read from."""
+    out = tmp_path / "p"
+    a = picture(tmp_path / "in" / "a.png")
+    assert run(a, out=out) == 0
+    (out / "segments.csv").unlink()
+    content = json.loads((out / "panoptic.json").read_text())
+    content["images"][0].pop("source")
+    (out / "panoptic.json").write_text(json.dumps(content))
+    for path in out.glob("*.png"):
+        Image.open(path).save(path)
+    before = (out / "a_panoptic.png").read_bytes()
+    assert run(a, out=out) == 0
+    assert set(listed(out)) == {"a", "in_a"}
+    assert (out / "a_panoptic.png").read_bytes() == before
 
 
 def test_results_can_stand_beside_the_images(tmp_path):

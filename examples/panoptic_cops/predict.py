@@ -139,7 +139,7 @@ def predict(images: list[Path], model: Segmenter, device: torch.device, done: Do
                     bar.update()
             except (DataError, MemoryError) as error:
                 reason = str(error) if isinstance(error, DataError) else f"{given[path]} needs too much memory: {error}"
-                done.skipped.append(reason + (f"; {bar.n - before} frames before were segmented" * (bar.n > before)))
+                done.skipped.append(reason + (f"; frames segmented before: {bar.n - before}" * (bar.n > before)))
 
 
 @contextlib.contextmanager

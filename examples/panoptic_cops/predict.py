@@ -66,17 +66,18 @@ def main(arguments: list[str] | None = None) -> None:
     done = Done(options.out, options.view)
     status, message = 0, ""
     try:
-        model, config = load_model(options.checkpoint)
-        if config.data == "scenes":
-            classes = ", ".join(c.name for c in model.categories)
-            print(DRAWN.format(path=options.checkpoint, classes=classes, nuclei=NUCLEI), file=sys.stderr)
-        if options.full_resolution is not None:
-            model.full_resolution = options.full_resolution
-        predict(options.images, model, find_device(options.device), done)
+        with StopSignals() as stop:
+            model, config = load_model(options.checkpoint)
+            if config.data == "scenes":
+                classes = ", ".join(c.name for c in model.categories)
+                print(DRAWN.format(path=options.checkpoint, classes=classes, nuclei=NUCLEI), file=sys.stderr)
+            if options.full_resolution is not None:
+                model.full_resolution = options.full_resolution
+            predict(options.images, model, find_device(options.device), done, stop)
     except (DataError, CheckpointError, ValueError, OSError) as error:
         status, message = 2, f"predict.py: error: {error}\n"
-    except Stopped as stop:
-        status, message = 128 + stop.number, f"predict.py: {stop}\n"
+    except Stopped as stopped:
+        status, message = 128 + stopped.number, f"predict.py: {stopped}\n"
     print(done.summary(), end="", flush=True)
     if done.skipped and not status:
         status = 1 if done.names else 2
@@ -114,7 +115,7 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def predict(images: list[Path], model: Segmenter, device: torch.device, done: Done) -> None:
+def predict(images: list[Path], model: Segmenter, device: torch.device, done: Done, stop: StopSignals) -> None:
     """Segment images and frames; go on past files that cannot be read."""
     model.to(device)
     writer = PanopticWriter(done.out, model.categories)
@@ -127,7 +128,7 @@ def predict(images: list[Path], model: Segmenter, device: torch.device, done: Do
         raise DataError(f"no image was found in {', '.join(map(str, images))}")
     given = {absolute(path): path for path in files}
     named = output_names(files, writer.names(), lambda name: writer.taken(name, (done.view, "classes")))
-    with StopSignals() as stop, closing(writer, stop, done), tqdm(desc="segmenting", unit="image") as bar:
+    with closing(writer, stop, done), tqdm(desc="segmenting", unit="image") as bar:
         for path, name in named.items():
             before = bar.n
             try:

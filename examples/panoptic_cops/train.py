@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -35,6 +34,7 @@ from cops.pictures import comparison
 from cops.quality import NOTHING_SCORED
 from cops.runlog import RunLog, write_environment
 from cops.stages import MODELS, ONE_STAGE, run_stages
+from cops.stopping import Stopped, StopSignals
 from cops.training import OTHER_OUT, Run
 from jsonargparse import ArgumentParser
 
@@ -209,21 +209,12 @@ def _check_categories(path: Path, categories: Sequence[Category]) -> None:
 
 def command() -> None:
     """Run `main`; Ctrl-C, and SIGTERM, which batch systems send before they kill, end it with a message."""
-    received: list[int] = []
-
-    def stop(number: int, frame: Any) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
     try:
-        main()
-    except BaseException:  # compiled code may turn what a signal raises into another exception
-        if not received:
-            raise
-        print(f"\nstopped by {signal.Signals(received[0]).name}: rerun the same command to resume", file=sys.stderr)
-        sys.exit(128 + received[0])
+        with StopSignals():
+            main()
+    except Stopped as stop:
+        print(f"\ntrain.py: {stop}: rerun the same command to resume", file=sys.stderr)
+        sys.exit(128 + stop.number)
 
 
 if __name__ == "__main__":

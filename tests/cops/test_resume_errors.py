@@ -299,8 +299,10 @@ def start(arguments, **more):
     return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **more)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_end_training_with_a_message_and_it_resumes(trained, tmp_path, number, status):
+@pytest.mark.parametrize(
+    ("number", "status", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")]
+)
+def test_signals_end_training_with_a_message_and_it_resumes(trained, tmp_path, number, status, name):
     out = tmp_path / "run"
     arguments = command(trained / "data", out, "[]", "--pretrain.steps=100000")
     process = start(arguments)
@@ -312,7 +314,7 @@ def test_signals_end_training_with_a_message_and_it_resumes(trained, tmp_path, n
     process.send_signal(number)
     _, error = process.communicate(timeout=120)
     assert process.returncode == status
-    assert f"stopped by {number.name}: rerun the same command to resume" in error
+    assert f"train.py: stopped by {name}: rerun the same command to resume" in error
     assert "Traceback" not in error
     assert load_checkpoint(out / "checkpoints" / "baseline.last.pt")["state"]["step"] >= 1
 

@@ -42,16 +42,17 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
-        return evaluate(options)
+        with StopSignals() as stop:
+            return evaluate(options, stop)
     except (DataError, CheckpointError, ValueError, OSError) as error:
         parser.exit(2, f"evaluate.py: error: {error}\n")
         raise AssertionError from error  # not reached
-    except Stopped as stop:
-        parser.exit(128 + stop.number, f"evaluate.py: {stop}\n")
-        raise AssertionError from stop  # not reached
+    except Stopped as stopped:
+        parser.exit(128 + stopped.number, f"evaluate.py: {stopped}\n")
+        raise AssertionError from stopped  # not reached
 
 
-def evaluate(options: Any) -> dict[str, Any]:
+def evaluate(options: Any, stop: StopSignals) -> dict[str, Any]:
     """Score one checkpoint on one split; returns the metrics."""
     model, config = load_model(options.checkpoint, options.solver)
     if options.root is not None:
@@ -65,18 +66,17 @@ def evaluate(options: Any) -> dict[str, Any]:
         model.full_resolution = options.full_resolution
     scores = Scores(dataset.categories, options.boundary)
     writer = _dump(options.dump, dataset.categories) if options.dump is not None else None
-    with StopSignals() as stop:
-        try:
-            for sample, prediction in predictions(model.to(device), dataset, device, f"{options.split} split"):
-                stop.check()
-                scores.add(sample, prediction)
-                if writer is not None:
-                    with stop.uninterrupted():
-                        writer.add(_name(writer, sample), prediction, sample.image_id, file_name=sample.file_name)
-        finally:
-            if writer is not None and writer.added:
+    try:
+        for sample, prediction in predictions(model.to(device), dataset, device, f"{options.split} split"):
+            stop.check()
+            scores.add(sample, prediction)
+            if writer is not None:
                 with stop.uninterrupted():
-                    print(f"\nwrote {writer.close()}, segments.csv and {len(writer.added)} PNGs beside it")
+                    writer.add(_name(writer, sample), prediction, sample.image_id, file_name=sample.file_name)
+    finally:
+        if writer is not None and writer.added:
+            with stop.uninterrupted():
+                print(f"\nwrote {writer.close()}, segments.csv and {len(writer.added)} PNGs beside it")
     metrics = {**scores.result(), "classes": scores.quality.per_class()}
     print("\n| " + " | ".join(k for k in metrics if k != "classes") + " |")
     print("|" + "---|" * (len(metrics) - 1))

@@ -66,17 +66,18 @@ def main(arguments: list[str] | None = None) -> None:
     done = Done(options.out, options.view)
     status, message = 0, ""
     try:
-        model, config = load_model(options.checkpoint)
-        if config.data == "scenes":
-            classes = ", ".join(c.name for c in model.categories)
-            print(DRAWN.format(path=options.checkpoint, classes=classes, nuclei=NUCLEI), file=sys.stderr)
-        if options.full_resolution is not None:
-            model.full_resolution = options.full_resolution
-        predict(options.images, model, find_device(options.device), done)
+        with StopSignals() as stop:
+            model, config = load_model(options.checkpoint)
+            if config.data == "scenes":
+                classes = ", ".join(c.name for c in model.categories)
+                print(DRAWN.format(path=options.checkpoint, classes=classes, nuclei=NUCLEI), file=sys.stderr)
+            if options.full_resolution is not None:
+                model.full_resolution = options.full_resolution
+            predict(options.images, model, find_device(options.device), done, stop)
     except (DataError, CheckpointError, ValueError, OSError) as error:
         status, message = 2, f"predict.py: error: {error}\n"
-    except Stopped as stop:
-        status, message = 128 + stop.number, f"predict.py: {stop}\n"
+    except Stopped as stopped:
+        status, message = 128 + stopped.number, f"predict.py: {stopped}\n"
     print(done.summary(), end="", flush=True)
     if done.skipped and not status:
         status = 1 if done.names else 2
@@ -106,18 +107,15 @@ class Done:
 
     def complaint(self) -> str:
         """Which files were skipped, and why; empty if none was."""
-        if not self.skipped:
-            return ""
-        return f"predict.py: error: skipped {len(self.skipped)} of the files:\n" + "".join(
-            f"  {s}\n" for s in self.skipped
-        )
+        heading = f"predict.py: skipped {len(self.skipped)} of the files:\n" if self.skipped else ""
+        return heading + "".join(f"predict.py: error: {reason}\n" for reason in self.skipped)
 
 
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def predict(images: list[Path], model: Segmenter, device: torch.device, done: Done) -> None:
+def predict(images: list[Path], model: Segmenter, device: torch.device, done: Done, stop: StopSignals) -> None:
     """Segment images and frames; go on past files that cannot be read."""
     model.to(device)
     writer = PanopticWriter(done.out, model.categories)
@@ -130,7 +128,7 @@ def predict(images: list[Path], model: Segmenter, device: torch.device, done: Do
         raise DataError(f"no image was found in {', '.join(map(str, images))}")
     given = {absolute(path): path for path in files}
     named = output_names(files, writer.names(), lambda name: writer.taken(name, (done.view, "classes")))
-    with StopSignals() as stop, closing(writer, stop, done), tqdm(desc="segmenting", unit="image") as bar:
+    with closing(writer, stop, done), tqdm(desc="segmenting", unit="image") as bar:
         for path, name in named.items():
             before = bar.n
             try:
@@ -142,7 +140,7 @@ def predict(images: list[Path], model: Segmenter, device: torch.device, done: Do
                     bar.update()
             except (DataError, MemoryError) as error:
                 reason = str(error) if isinstance(error, DataError) else f"{given[path]} needs too much memory: {error}"
-                done.skipped.append(reason + (f"; {bar.n - before} frames before were segmented" * (bar.n > before)))
+                done.skipped.append(reason + (f"; frames segmented before: {bar.n - before}" * (bar.n > before)))
 
 
 @contextlib.contextmanager

@@ -221,7 +221,7 @@ def test_a_signal_ends_a_dump_with_all_that_is_finished_listed(subfolders, tmp_p
     def two_then_a_signal(*arguments):
         for number, pair in enumerate(real(*arguments)):
             if number == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
             yield pair
 
     monkeypatch.setattr(evaluate, "predictions", two_then_a_signal)

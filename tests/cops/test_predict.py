@@ -18,6 +18,7 @@ import pytest
 import torch
 from cops.names import output_names
 from cops.stopping import Stopped, StopSignals
+from PIL import Image
 from prediction_files import listed, picture, pngs
 
 CHECKPOINTS = Path(predict.__file__).parent / "checkpoints"
@@ -138,6 +139,23 @@ def test_files_of_others_are_not_overwritten(tmp_path, capsys):
         (other / name).unlink()
 
 
+def test_results_of_earlier_versions_stay(tmp_path):
+    """They lack the CSV, the text chunks, and where the images were read from."""
+    out = tmp_path / "p"
+    a = picture(tmp_path / "in" / "a.png")
+    assert run(a, out=out) == 0
+    (out / "segments.csv").unlink()
+    content = json.loads((out / "panoptic.json").read_text())
+    content["images"][0].pop("source")
+    (out / "panoptic.json").write_text(json.dumps(content))
+    for path in out.glob("*.png"):
+        Image.open(path).save(path)
+    before = (out / "a_panoptic.png").read_bytes()
+    assert run(a, out=out) == 0
+    assert set(listed(out)) == {"a", "in_a"}
+    assert (out / "a_panoptic.png").read_bytes() == before
+
+
 def test_results_can_stand_beside_the_images(tmp_path):
     picture(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
@@ -178,9 +196,11 @@ def test_a_folder_goes_on_past_bad_files(tmp_path, capsys):
     captured = capsys.readouterr()
     assert set(listed(out)) == pngs(out) == {"1", "2"}
     assert "of 2 images" in captured.out
-    assert re.search(
-        r"skipped 3 of the files:\n  .*9\.heic is .*\n  .*0\.png .*truncated.*\n  .*none\.png is missing", captured.err
-    )
+    header, *errors = captured.err[captured.err.index("predict.py: skipped") :].splitlines()
+    assert header == "predict.py: skipped 3 of the files:"
+    for error, part in zip(errors, ("9.heic is HEIC", "0.png cannot be read", "none.png is missing"), strict=True):
+        assert error.startswith("predict.py: error: ")
+        assert part in error
 
 
 def test_no_image_is_an_error(tmp_path, capsys):
@@ -211,7 +231,7 @@ def test_frames_before_a_bad_one_stay(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(predict, "frames_of", frames_then(bad))
     assert run(tmp_path / "clip.mp4", out=tmp_path / "p") == 1
-    assert "clip.mp4 cannot be read as a video: cut; 2 frames before" in capsys.readouterr().err
+    assert "clip.mp4 cannot be read as a video: cut; frames segmented before: 2" in capsys.readouterr().err
     images = listed(tmp_path / "p")
     assert {n: (i["file_name"], i["source"], i["frame"]) for n, i in images.items()} == {
         f"clip_0000{k}": (f"clip_0000{k}.png", "../clip.mp4", k) for k in range(2)
@@ -226,7 +246,7 @@ def test_frames_before_a_bad_one_stay(tmp_path, monkeypatch, capsys):
 def test_a_signal_ends_prediction_with_all_that_is_finished_listed(number, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cops.export, "SECONDS", 1000.0)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(predict, "frames_of", frames_then(lambda path: os.kill(os.getpid(), number), 3))
+    monkeypatch.setattr(predict, "frames_of", frames_then(lambda path: signal.raise_signal(number), 3))
     assert run(tmp_path / "clip.mp4", out=tmp_path / "p") == 128 + number
     assert len(listed(tmp_path / "p")) == len(pngs(tmp_path / "p")) == 3
     captured = capsys.readouterr()
@@ -240,13 +260,13 @@ def test_a_stop_waits_for_what_must_not_be_interrupted():
 
     def written():
         with StopSignals() as stop, stop.uninterrupted():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
             done.append("written")
 
     def compiled():
         with StopSignals():
             try:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
             except KeyboardInterrupt as stop:
                 raise SystemError("compiled code was interrupted") from stop
 
@@ -256,8 +276,8 @@ def test_a_stop_waits_for_what_must_not_be_interrupted():
     assert done == ["written"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_process_that_is_ended_leaves_results_of_use(number, tmp_path):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_killed_process_leaves_results_of_use(name, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "p"
     for i in range(400):
         picture(folder / f"{i}.png", i)
@@ -268,9 +288,9 @@ def test_a_process_that_is_ended_leaves_results_of_use(number, tmp_path):
         assert process.poll() is None
         assert time.monotonic() < limit
         time.sleep(0.02)
-    process.send_signal(number)
+    process.send_signal(getattr(signal, name))
     said = process.communicate(timeout=120)
-    if number == signal.SIGTERM:
+    if name == "SIGTERM":
         assert process.returncode == 143, said
         assert "stopped by SIGTERM" in said[1]
         assert "Traceback" not in said[1]

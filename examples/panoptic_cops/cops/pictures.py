@@ -126,6 +126,8 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[Sequence[Color], s
         for k, color in enumerate(colors):
             a, b = (left + round(size * (k + i) / len(colors)) for i in (0, 1))
             pen.rectangle((a, top, b, top + size), fill=color)
+        if colors:
+            pen.rectangle((left, top, left + size, top + size), outline="gray")
         pen.text((left + round(1.3 * size), top + size // 2), text, fill="black", font=font, anchor="lm")
     return canvas
 

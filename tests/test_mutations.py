@@ -52,7 +52,7 @@ MUTATIONS = [
     (REVISIT, "max(here - second, 0.0) / slope", "max(here - second, 0.0) * 9 / slope", "tests/test_revisit.py", "left_out"),
     (REVISIT, "- grad_low[i] + reach[i]", "- grad_low[i]", "tests/test_revisit.py", "left_out"),
     (REVISIT, "if now else -weights[s]", "if now else weights[s]", "tests/test_revisit.py", "no_worse"),
-    (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_lifting.py", "adjoint"),
+    ("diffcomb/_sums.py", "total[i, classes[j]] += rows", "total[i, 0] += rows", "tests/test_lifting.py", "adjoint"),
     (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),
     (MOVING, "else min(-w, 0.0)", "else 0.0", "tests/test_solver_parts.py", "nodes_that_gain"),
     (MOVING, "<= temperature * np.log(u)", "<= -np.inf", "tests/test_solver_parts.py", "annealing"),

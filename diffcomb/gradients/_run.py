@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from .._arrays import Array, all_finite, to_numpy
+from .._sums import inner, norm
 from ._batch import Batch, copied, stack_padded
-from .differences import norm
 from .oracle import Estimator, Instance, Oracle
 
 Grads = Sequence[torch.Tensor | None]
@@ -133,10 +133,9 @@ def without_radial(instance: Instance, gradient: tuple[Array, ...]) -> tuple[Arr
     length = norm(costs)
     if length == 0:
         return gradient
-    along = sum(float(np.vdot(c / length, g)) for c, g in zip(costs, gradient, strict=True))
-    return tuple(
-        ((g - along * (c / length)) / instance.scale).astype(g.dtype) for c, g in zip(costs, gradient, strict=True)
-    )
+    units = [np.divide(c, length, dtype=np.float64) for c in costs]  # a norm may exceed the range of float32
+    along = inner(units, gradient)
+    return tuple(((g - along * unit) / instance.scale).astype(g.dtype) for unit, g in zip(units, gradient, strict=True))
 
 
 class Solve(torch.autograd.Function):
@@ -218,4 +217,4 @@ def _unfold(outputs: tuple[torch.Tensor, ...], size: int, batched: bool) -> tupl
 
 def _cut(gradient: Array, solution: Array) -> Array:
     """The part of a padded gradient that belongs to the solution, in its dtype."""
-    return gradient[tuple(slice(length) for length in solution.shape)].astype(solution.dtype, copy=False)
+    return gradient[tuple(slice(length) for length in solution.shape)].astype(solution.dtype, order="C", copy=False)

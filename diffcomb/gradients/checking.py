@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from .._arrays import is_tensor
+from .._sums import inner, norm
 from .blackbox import Blackbox
-from .differences import Arrays, inner
+from .differences import Arrays
 from .oracle import Instance, Job, Oracle
 from .perturbed import Differentiable, perturbed_grad
 from .schedules import Fixed
@@ -49,7 +50,8 @@ def gradcheck(
     directions : int
         Random directions along which derivatives are compared.
     eps, atol, rtol : float
-        Step of the differences, relative to the norm of the costs, and what they may differ by.
+        Step of the differences, relative to the norm of the costs, and what slopes may differ by: `rtol` times the
+        slope plus `atol` times the mean of 1/λ.
     generator : torch.Generator, optional
         Of g and of the directions; always the same by default.
     raise_exception : bool
@@ -139,13 +141,13 @@ def _compare(
         worse = _not_exact(oracle, b, [at(p.scale, c) for p in points] + [at(0.0, c)])
         if worse:
             return worse
-        step = eps * max(1.0, float(np.sqrt(sum(np.square(x).sum() for x in c))))
+        step = eps * (norm(c) or 1.0)
         for _ in range(directions):
             v = tuple(torch.randn(x.shape, generator=rng, dtype=torch.float64).numpy() for x in c)
             ahead = value(tuple(x + step * y for x, y in zip(c, v, strict=True)))
             behind = value(tuple(x - step * y for x, y in zip(c, v, strict=True)))
             slope, expected = (ahead - behind) / (2 * step), inner(gradient, v)
-            if abs(slope - expected) > atol + rtol * abs(slope):
+            if abs(slope - expected) > atol * sum(abs(p.weight) for p in points) + rtol * abs(slope):
                 return (
                     f"instance {b}: the estimated gradient has slope {expected:.6g} in a direction in which the "
                     f"interpolated loss has {slope:.6g} (finite differences, step {step:.1g})"
@@ -160,7 +162,7 @@ def _not_exact(oracle: Oracle, b: int, where: list[Arrays]) -> str:
     for number, c in enumerate(where):
         own = inner(c, found[number])
         best = min(inner(c, w) for w in found)
-        if best < own - 1e-9 * (1 + abs(own)):
+        if best < own - 1e-9 * (norm(c) + abs(own)):
             return (
                 f"instance {b}: the solver is not exact, or does not minimise <c, w>: a solution that it found for "
                 f"other costs has {best:.6g} for costs for which it returned one of {own:.6g}"

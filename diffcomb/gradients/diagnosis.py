@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from .._arrays import Array, all_finite, is_tensor
+from .._sums import inner, norm
 from .blackbox import Blackbox
-from .differences import Arrays, Point, _costs_at, check_start, inner, norm
+from .differences import Arrays, Point, _cost_norm, _costs_at, check_start
 from .oracle import Instance, Job
 from .perturbed import Differentiable, perturbed_grad
 
@@ -146,7 +147,7 @@ def diagnose(
     if not all(all_finite(part) for g in upstream for part in g):
         raise ValueError("grads must be finite, got NaN or infinity")
     together = enumerate(zip(run.oracle.instances, upstream, strict=True))
-    pairs = [(b, i, g, (norm(i.costs) or 1.0) / norm(g)) for b, (i, g) in together if norm(g) > 0]
+    pairs = [(b, i, g, (_cost_norm(i) or 1.0) / norm(g)) for b, (i, g) in together if norm(g) > 0]
     if not pairs:
         raise ValueError(f"grads must not be zero for every instance; there are {len(upstream)}")
     rows, before = [], [None] * len(pairs)
@@ -194,7 +195,7 @@ def _sweep(
     for (_, instance, g, _), w, last in zip(pairs, found, before, strict=True):
         difference = tuple(a - b for a, b in zip(w, instance.solutions, strict=True))
         uphill, change = inner(g, difference), inner(instance.costs, difference)
-        noise = 1e-6 * (1 + abs(inner(instance.costs, instance.solutions)))
+        noise = 1e-6 * (norm(instance.costs) + abs(inner(instance.costs, instance.solutions)))
         length, before_length = norm(difference), norm(last) if last is not None else 0.0
         radial = change / (norm(instance.costs) * length) if length else np.nan
         same = inner(difference, last) / (length * before_length) if length and before_length else np.nan

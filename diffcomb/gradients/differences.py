@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array
+from .._sums import inner, norm
 from .._threads import thread_map
 from ._fused import add_difference, perturbed
 from .oracle import Instance, Job, Oracle
@@ -205,20 +206,3 @@ def _cost_norm(instance: Instance) -> float:
     if hasattr(instance.lift, "cost_norm"):  # without making the lifted costs
         return float(instance.lift.cost_norm(instance.own_costs))
     return norm(instance.costs)
-
-
-def norm(arrays: Arrays) -> float:
-    """The Euclidean norm of all arrays together, without overflow."""
-    with np.errstate(over="ignore", under="ignore"):
-        square = float(sum(float(np.vdot(a, a)) for a in arrays))
-    if 1e-25 < square < 1e25:
-        return float(np.sqrt(square))
-    largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
-    if largest == 0.0:
-        return 0.0
-    return largest * float(np.sqrt(sum(np.square(a / largest, dtype=np.float64).sum() for a in arrays)))
-
-
-def inner(costs: Arrays, solutions: Arrays) -> float:
-    """The inner product <c, w>, in float64."""
-    return float(sum(np.vdot(c.astype(np.float64, copy=False), w) for c, w in zip(costs, solutions, strict=True)))

@@ -55,19 +55,22 @@ class NegativeIdentity:
         """P'(c)^T g; constant costs have no direction, so that only the mean is taken out of their gradient."""
         if self.projection == "none" or not g.size:
             return g
-        largest = np.abs(c).max(self.axis, keepdims=True)
-        if self.projection in ("mean", "std"):
-            c, g = c - c.mean(self.axis, keepdims=True), g - g.mean(self.axis, keepdims=True)
         if self.projection == "mean":
-            return g
+            return g - g.mean(self.axis, keepdims=True)
+        dtype, rounding = g.dtype, 8 * np.finfo(c.dtype).eps  # what is left of costs that are all the same
+        largest, exponents = np.frexp(np.abs(c).max(self.axis, keepdims=True).astype(np.float64))
+        c, g = np.ldexp(c.astype(np.float64), -exponents), g.astype(np.float64)  # no square overflows or vanishes
+        if self.projection == "std":
+            c, g = c - c.mean(self.axis, keepdims=True), g - g.mean(self.axis, keepdims=True)
         square = np.square(c).mean if self.projection == "std" else np.square(c).sum
         length = np.sqrt(square(self.axis, keepdims=True))
-        rounding = 8 * np.finfo(c.dtype).eps * largest  # what is left of costs that are all the same
-        length = np.where(length > rounding, length, 1)
-        unit = np.where(length > rounding, c / length, 0)
+        varies = length > rounding * largest
+        length = np.where(varies, length, 1)
+        unit = np.where(varies, c / length, 0)
         along = (g * unit).mean if self.projection == "std" else (g * unit).sum
-        projected: Array = (g - unit * along(self.axis, keepdims=True)) / length
-        return projected.astype(g.dtype, copy=False)
+        projected = (g - unit * along(self.axis, keepdims=True)) / length
+        with np.errstate(over="ignore", under="ignore"):  # what overflows is refused as an infinite gradient
+            return np.ldexp(projected, np.where(varies, -exponents, 0)).astype(dtype)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Instance:
 
     def scaled(self, scale: float) -> Instance:
         """The same instance with costs divided by `scale`."""
-        costs = tuple((c / scale).astype(c.dtype, copy=False) for c in self.own_costs)
+        costs = tuple(np.divide(c, scale, dtype=np.float64).astype(c.dtype) for c in self.own_costs)
         return replace(self, own_costs=costs, scale=self.scale * scale)
 
 
@@ -144,7 +144,7 @@ class Solver:
                     f"{self.name} must return solutions of the shapes of its costs: "
                     f"expected {cost.shape} for output {number}, got {solution.shape}"
                 )
-            solution = solution.astype(cost.dtype, copy=not self.own)
+            solution = solution.astype(cost.dtype, order="C", copy=not self.own)
             if not self.own and not np.isfinite(solution).all():
                 raise ValueError(f"{self.name} returned NaN or infinity in solution {number}")
             solutions.append(solution)

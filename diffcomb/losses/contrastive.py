@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array
+from .._sums import inner, products
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
 from .pool import SolutionPool, check_pool, check_share, flat, keys_of, stacked, unflat
@@ -52,7 +53,7 @@ class Contrastive:
         values, gradients = [], []
         for instance, key in zip(oracle.instances, keys, strict=True):
             others, costs, best = matrices[key], flat(instance.costs), flat(instance.solutions)
-            other = others.mean(0) if self.kind == "nce" else others[int((others @ costs).argmin())]
-            values.append(float(costs @ (best - other)))
+            other = others.mean(0) if self.kind == "nce" else others[int(products(others, costs).argmin())]
+            values.append(inner([costs], [best - other]))
             gradients.append(unflat(best - other, instance.costs))
         return np.array(values), gradients

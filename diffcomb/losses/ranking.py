@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array
+from .._sums import products
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
@@ -62,9 +63,9 @@ class Ranking:
         values, gradients = [], []
         for instance, true, key in zip(oracle.instances, true_costs, keys, strict=True):
             pool = matrices[key]
-            value, slopes = self._rank(pool @ flat(instance.costs), pool @ flat(true))
+            value, slopes = self._rank(products(pool, flat(instance.costs)), products(pool, flat(true)))
             values.append(value)
-            gradients.append(unflat(slopes @ pool, instance.costs))
+            gradients.append(unflat(products(pool.T, slopes), instance.costs))
         return np.array(values), gradients
 
     def _rank(self, predicted: Array, true: Array) -> tuple[float, Array]:

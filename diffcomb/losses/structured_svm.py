@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from .._arrays import Array
-from ..gradients.differences import Arrays, inner
+from .._sums import inner
+from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
 

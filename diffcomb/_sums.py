@@ -61,7 +61,7 @@ def products(matrix: Array, vector: Array) -> Array:
 
 def add_columns(values: Array, classes: Array, num_classes: int) -> Array:
     """Add the columns of `values`, (..., J), of one class: (..., K); columns of class -1 are left out."""
-    rows = np.ascontiguousarray(values).reshape(-1, len(classes))
+    rows = np.ascontiguousarray(values).reshape(math.prod(values.shape[:-1]), len(classes))
     total = np.zeros((len(rows), num_classes), values.dtype)
     _add_columns(rows, np.ascontiguousarray(classes, np.int64), total)
     return total.reshape(*values.shape[:-1], num_classes)
@@ -118,7 +118,8 @@ def _sum_of_squares(a: Array) -> float:
     for i in range(whole, len(a)):
         x = np.float64(a[i])
         sums[i - whole] += x * x
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    return total
 
 
 @njit
@@ -130,7 +131,8 @@ def _inner(a: Array, b: Array) -> float:
             sums[j] += np.float64(a[i + j]) * np.float64(b[i + j])
     for i in range(whole, len(a)):
         sums[i - whole] += np.float64(a[i]) * np.float64(b[i])
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    return total
 
 
 @njit

@@ -2,72 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from .._arrays import Array, check_same_device, float_array, is_tensor
-from .._threads import thread_map
-from .oracle import Instance, Solver
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a solver was wrapped."""
-
-    solver: Solver
-    lift: Any
-    generator: torch.Generator | None
-    cost_ndims: tuple[int, ...] | None
-    per_instance: tuple[str, ...]
-    normalize: bool = False
-    radial: bool = True
-
-
-def make_options(
-    solver: Any,
-    lift: Any,
-    generator: torch.Generator | None,
-    cost_ndims: int | Sequence[int] | None,
-    vectorized: bool,
-    per_instance: Sequence[str],
-    arrays: str,
-    normalize: bool = False,
-    radial: bool = True,
-) -> Options:
-    """Check the options that `perturbed_grad` and `solver_loss` share."""
-    if not callable(solver):
-        raise TypeError(f"solver must be callable, got {solver!r}")
-    if arrays not in ("numpy", "torch"):
-        raise ValueError(f"arrays must be 'numpy' or 'torch', got {arrays!r}")
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {generator!r}")
-    face = getattr(solver, "linear_face", solver)
-    if cost_ndims is None:
-        cost_ndims = getattr(face, "cost_ndims", None)
-    if cost_ndims is not None:
-        cost_ndims = tuple(
-            operator.index(d) for d in (cost_ndims if isinstance(cost_ndims, Sequence) else [cost_ndims])
-        )
-    if cost_ndims is not None and min(cost_ndims, default=0) < 0:
-        raise ValueError(f"cost_ndims must not be negative, got {cost_ndims}")
-    if lift is not None and not hasattr(lift, "bind"):
-        raise TypeError(f"lift must be a lift such as LiftedMWC(), got {lift!r}")
-    if vectorized and len(per_instance):
-        raise ValueError("per_instance data cannot be given to a vectorized solver: all instances go in one call")
-    if vectorized and cost_ndims is None:
-        raise ValueError("a vectorized solver needs cost_ndims, the number of axes of the costs of one instance")
-    if vectorized and lift is not None:
-        raise ValueError("a vectorized solver cannot be lifted: every instance has its own labels")
-    name = getattr(solver, "__name__", type(solver).__name__)
-    names = (per_instance,) if isinstance(per_instance, str) else tuple(per_instance)
-    return Options(
-        Solver(face, name, arrays, vectorized), lift, generator, cost_ndims, names, bool(normalize), bool(radial)
-    )
+from ._options import Options
+from ._parallel import Task, solve_all
+from .oracle import Instance
 
 
 def as_tensors(options: Options, costs: tuple[Any, ...]) -> list[torch.Tensor]:
@@ -116,11 +60,11 @@ class Batch:
         return data
 
     def solve(self, costs: list[tuple[Array, ...]], data: list[dict[str, Any]]) -> list[Instance]:
-        """Solve instances in threads, and lift them."""
+        """Solve instances, and lift them."""
         # The solver gets copies, since it may work in place on what it is given.
-        jobs = zip(costs, data, strict=True)
-        results = thread_map(lambda job: self.options.solver(tuple(c.copy() for c in job[0]), job[1]), jobs)
-        return [self.instance(*parts) for parts in zip(costs, results, data, strict=True)]
+        jobs = [(lambda c=c: tuple(part.copy() for part in c), d) for c, d in zip(costs, data, strict=True)]
+        results = solve_all(self.options.solver, [Task(c, d, b, len(jobs), False) for b, (c, d) in enumerate(jobs)])
+        return [self.instance(*parts) for parts in zip(costs, list(results), data, strict=True)]
 
     def solve_stacked(self, arrays: list[Array]) -> tuple[list[Instance], tuple[Any, ...]]:
         """Solve all instances in one call of a vectorized solver; returns the instances and the outputs."""

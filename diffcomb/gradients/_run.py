@@ -80,11 +80,19 @@ class Run:
 
     def backward(self, grads: Grads) -> list[Array]:
         """Return the gradients of the costs, stacked over the batch."""
+        results = self.estimates(grads)
+        if not self.batch.batched:
+            return list(results[0])
+        return [np.stack(parts) for parts in zip(*results, strict=True)]
+
+    def estimates(self, grads: Grads) -> list[tuple[Array, ...]]:
+        """Return the gradients of the costs of every instance."""
         instances, options = self.oracle.instances, self.batch.options
         upstream = self.upstream(grads)
-        for number in range(self.batch.num_costs):
-            if not all(all_finite(g[number]) for g in upstream):
-                raise ValueError(f"the gradient with respect to solution {number} holds NaN or infinity")
+        # A gradient scaler looks for infinity and NaN behind the solver, and skips the step where it finds them.
+        spoilt = {b: kind for b, g in enumerate(upstream) if (kind := _not_finite(g))}
+        for b in spoilt:
+            upstream[b] = tuple(np.zeros_like(part) for part in upstream[b])  # nothing is solved for it
         results = self.estimator.gradients(self.oracle, upstream, options.generator)
         if options.normalize or not options.radial:
             results = [without_radial(i, r) for i, r in zip(instances, results, strict=True)]
@@ -94,9 +102,10 @@ class Run:
                     f"the estimated gradient of costs[{number}] is not finite: the scales λ are too small or too "
                     f"large for {instances[0].own_costs[number].dtype}"
                 )
-        if not self.batch.batched:
-            return list(results[0])
-        return [np.stack(parts) for parts in zip(*results, strict=True)]
+        return [
+            tuple(np.full_like(part, spoilt[b]) for part in result) if b in spoilt else result
+            for b, result in enumerate(results)
+        ]
 
     def upstream(self, grads: Grads) -> list[tuple[Array, ...]]:
         """Split upstream gradients, None where there is none, into those of the instances, without the padding."""
@@ -213,6 +222,13 @@ def _fold(tensor: torch.Tensor, dim: int | None, size: int, batched: bool) -> to
 
 def _unfold(outputs: tuple[torch.Tensor, ...], size: int, batched: bool) -> tuple[torch.Tensor, ...]:
     return tuple(o.reshape(size, -1, *o.shape[1:]) if batched else o for o in outputs)
+
+
+def _not_finite(gradient: tuple[Array, ...]) -> float:
+    """NaN or infinity if the gradient holds any, else 0."""
+    if all(all_finite(part) for part in gradient):
+        return 0.0
+    return np.nan if any(np.isnan(part).any() for part in gradient) else np.inf
 
 
 def _cut(gradient: Array, solution: Array) -> Array:

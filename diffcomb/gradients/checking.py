@@ -91,6 +91,8 @@ def gradcheck(
     if grads is None:
         grads = [torch.randn(w.shape, generator=rng, dtype=w.dtype) for w in solutions]
     upstream = [g.to(torch.float64) for g in (grads if isinstance(grads, (tuple, list)) else [grads])]
+    if not all(bool(g.isfinite().all()) for g in upstream):
+        raise ValueError("grads must be finite, got NaN or infinity")
     found = torch.autograd.grad(solutions, leaves, upstream, allow_unused=True)
     gradients = [torch.zeros_like(c) if g is None else g for g, c in zip(found, leaves, strict=True)]
     oracle, batched = _oracle_of(solutions)

@@ -17,8 +17,8 @@ import torch
 
 from .._arrays import Array
 from .._sums import inner, norm
-from .._threads import thread_map
 from ._fused import add_difference, perturbed
+from ._parallel import run_all
 from .oracle import Instance, Job, Oracle
 from .schedules import Schedule
 
@@ -152,7 +152,7 @@ def _revisited(oracle: Oracle, grads: list[Arrays], points: list[list[Point]]) -
                 total = part if total is None else tuple(a + b for a, b in zip(total, part, strict=True))
         return total or tuple(np.zeros_like(c) for c in oracle.instances[b].own_costs)
 
-    return thread_map(one, range(len(grads)))
+    return run_all(oracle.solver, one, range(len(grads)))
 
 
 def _sum_up(

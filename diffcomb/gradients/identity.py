@@ -56,7 +56,7 @@ class NegativeIdentity:
         if self.projection == "none" or not g.size:
             return g
         if self.projection == "mean":
-            return g - g.mean(self.axis, keepdims=True)
+            return np.asarray(g - g.mean(self.axis, keepdims=True))
         dtype, rounding = g.dtype, 8 * np.finfo(c.dtype).eps  # what is left of costs that are all the same
         largest, exponents = np.frexp(np.abs(c).max(self.axis, keepdims=True).astype(np.float64))
         c, g = np.ldexp(c.astype(np.float64), -exponents), g.astype(np.float64)  # no square overflows or vanishes
@@ -70,7 +70,7 @@ class NegativeIdentity:
         along = (g * unit).mean if self.projection == "std" else (g * unit).sum
         projected = (g - unit * along(self.axis, keepdims=True)) / length
         with np.errstate(over="ignore", under="ignore"):  # what overflows is refused as an infinite gradient
-            return np.ldexp(projected, np.where(varies, -exponents, 0)).astype(dtype)
+            return np.asarray(np.ldexp(projected, np.where(varies, -exponents, 0)), dtype)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from .._arrays import Array, is_tensor, to_numpy
-from .._threads import thread_imap
+from .._arrays import Array
+from ._parallel import Task, solve_all
+from ._solver import Solver
 
 
 class Estimator(Protocol):
@@ -97,61 +98,6 @@ class Job:
     warm: bool = False
 
 
-class Solver:
-    """A user's callable with its conventions: which arrays it takes, and whether it takes a batch axis itself."""
-
-    def __init__(self, function: Callable[..., Any], name: str, arrays: str, vectorized: bool) -> None:
-        self.function = function
-        self.name = name
-        self.arrays = arrays
-        self.vectorized = vectorized
-        self.own = hasattr(function, "cost_ndims")  # a solver of this package
-
-    def __call__(self, costs: tuple[Array, ...], data: dict[str, Any]) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
-        """Call the solver; returns (solutions of the costs' shapes and dtypes, auxiliary outputs).
-
-        Raises
-        ------
-        ValueError
-            If the solver returns fewer outputs than there are costs, or one of another shape, or not finite.
-        """
-        arguments = [torch.from_numpy(c) for c in costs] if self.arrays == "torch" else costs
-        try:
-            returned = self.function(*arguments, **data)
-        except Exception as error:
-            kind = "numpy arrays" if self.arrays == "numpy" else "torch tensors"
-            shapes = ", ".join(str(c.shape) for c in costs)
-            if not self.own:
-                error.add_note(
-                    f"perturbed_grad called {self.name} with {kind} of shape {shapes}; "
-                    f"arrays='numpy' | 'torch', cost_ndims= and vectorized= change how it is called"
-                )
-            raise
-        outputs = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
-        if len(outputs) < len(costs):
-            raise ValueError(
-                f"{self.name} must return one solution for each of its {len(costs)} costs, got {len(outputs)} output(s)"
-            )
-        solutions = []
-        for number, (output, cost) in enumerate(zip(outputs, costs, strict=False)):
-            solution = to_numpy(output)
-            if solution.dtype.kind not in "fiub":
-                raise TypeError(
-                    f"{self.name} must return numeric solutions, got dtype {solution.dtype} in output {number}"
-                )
-            if solution.shape != cost.shape:
-                raise ValueError(
-                    f"{self.name} must return solutions of the shapes of its costs: "
-                    f"expected {cost.shape} for output {number}, got {solution.shape}"
-                )
-            solution = solution.astype(cost.dtype, order="C", copy=not self.own)
-            if not self.own and not np.isfinite(solution).all():
-                raise ValueError(f"{self.name} returned NaN or infinity in solution {number}")
-            solutions.append(solution)
-        auxiliary = tuple(to_numpy(a) if is_tensor(a) else a for a in outputs[len(costs) :])
-        return tuple(solutions), auxiliary
-
-
 class Oracle:
     """What an estimator may ask: the instances of a batch, and solutions for other costs of theirs."""
 
@@ -161,12 +107,12 @@ class Oracle:
         self.memory: Any = None  # what an estimator's forward pass leaves for its backward pass
 
     def solve_many(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
-        """Solve all jobs in parallel threads, or in one call of a vectorized solver; solutions come in order."""
+        """Solve all jobs, in parallel where that is allowed, or in one call of a vectorized solver; in order."""
         if not jobs:
             return iter(())
         if self.solver.vectorized:
             return self._solve_stacked(jobs)
-        return thread_imap(self._solve_one, jobs)
+        return (solutions for solutions, _ in solve_all(self.solver, [self._task(job) for job in jobs]))
 
     def solve_each(
         self, costs: Callable[[int], tuple[Array, ...]], instances: Iterable[int] | None = None
@@ -175,14 +121,14 @@ class Oracle:
         numbers = range(len(self.instances)) if instances is None else instances
         return self.solve_many([Job(b, partial(costs, b)) for b in numbers])
 
-    def _solve_one(self, job: Job) -> tuple[Array, ...]:
+    def _task(self, job: Job) -> Task:
         instance = self.instances[job.instance]
         data = instance.data
         if self.solver.own and "init" in data:  # meant for the forward solve, in its space
             data = {key: value for key, value in data.items() if key != "init"}
         if job.warm:
             data = {**data, "init": (*instance.solutions, *instance.auxiliary)}
-        return self.solver(job.costs(), data)[0]
+        return Task(job.costs, data, job.instance, len(self.instances), True)
 
     def _solve_stacked(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
         if any(job.warm for job in jobs):

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from .._arrays import is_tensor, to_numpy
-from ._batch import Batch, Options, as_tensors, make_options
+from ._batch import Batch, as_tensors
+from ._options import Options, make_options
 from ._run import Run, Solve
 from .blackbox import Blackbox
 from .oracle import Estimator
@@ -26,7 +27,8 @@ def perturbed_grad(
     cost_ndims: int | Sequence[int] | None = None,
     vectorized: bool = False,
     per_instance: Sequence[str] = (),
-    arrays: str = "numpy",
+    arrays: str | None = None,
+    parallel: Any = "auto",
     normalize: bool = False,
     radial: bool = True,
 ) -> Any:
@@ -101,15 +103,15 @@ def perturbed_grad(
     >>> costs.grad.tolist()
     [-0.10000000149011612, 0.10000000149011612, 0.0]
     """
+    how: dict[str, Any] = dict(
+        lift=lift, generator=generator, cost_ndims=cost_ndims, vectorized=vectorized, per_instance=per_instance,
+        arrays=arrays, parallel=parallel, normalize=normalize, radial=radial,
+    )  # fmt: skip
     if solver is None:
-        return functools.partial(
-            perturbed_grad, estimator=estimator, lift=lift, generator=generator, cost_ndims=cost_ndims,
-            vectorized=vectorized, per_instance=per_instance, arrays=arrays, normalize=normalize, radial=radial,
-        )  # fmt: skip
+        return functools.partial(perturbed_grad, estimator=estimator, **how)
     if estimator is not None and (isinstance(estimator, type) or not hasattr(estimator, "gradients")):
         raise TypeError(f"estimator must be an estimator such as Blackbox(lambdas=...), got {estimator!r}")
-    options = make_options(solver, lift, generator, cost_ndims, vectorized, per_instance, arrays, normalize, radial)
-    return Differentiable(solver, options, estimator or Blackbox())
+    return Differentiable(solver, make_options(solver, **how), estimator or Blackbox())
 
 
 class Differentiable:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
-from ..gradients._batch import Batch, Options, as_tensors, copied, make_options
+from ..gradients._batch import Batch, as_tensors, copied
+from ..gradients._options import Options, make_options
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Instance, Oracle
 
@@ -41,7 +42,8 @@ def solver_loss(
     cost_ndims: int | Sequence[int] | None = None,
     vectorized: bool = False,
     per_instance: Sequence[str] = (),
-    arrays: str = "numpy",
+    arrays: str | None = None,
+    parallel: Any = "auto",
     reduction: str = "mean",
 ) -> SolverLoss:
     """Make a loss of predicted costs from a solver ``W(c) = argmin <c, w>``.
@@ -87,7 +89,10 @@ def solver_loss(
         raise TypeError(f"loss must be a loss such as FenchelYoung(), got {loss!r}")
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
-    options = make_options(solver, lift, generator, cost_ndims, vectorized, per_instance, arrays)
+    options = make_options(
+        solver, lift=lift, generator=generator, cost_ndims=cost_ndims, vectorized=vectorized,
+        per_instance=per_instance, arrays=arrays, parallel=parallel,
+    )  # fmt: skip
     return SolverLoss(options, loss, reduction)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array, check_same_device, float_array, is_tensor
+from ._given import Given
 from ._options import Options
 from ._parallel import Task, solve_all
 from .oracle import Instance
@@ -39,11 +40,17 @@ class Batch:
         self.batched = _is_batched(options, tensors)
         self.size = len(tensors[0]) if self.batched else 1
         self.num_costs = len(tensors)
-        self.data = data
+        self.given = Given(options, data)
+        self.data = self.given.data
 
     def arrays(self, tensors: Sequence[torch.Tensor], name: str = "costs") -> list[Array]:
         """View tensors as checked numpy arrays, with the batch axis that they have."""
         return [float_array(t, f"{name}[{i}]", str(tuple(t.shape))) for i, t in enumerate(tensors)]
+
+    def costs(self, tensors: Sequence[torch.Tensor], name: str = "costs") -> list[Array]:
+        """Costs as such arrays, negated for a solver that maximises: estimators and losses see minimisation only."""
+        arrays = self.arrays(tensors, name)
+        return [-a for a in arrays] if self.options.solver.maximize else arrays
 
     def split(self, arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
         """The arrays of every instance."""
@@ -101,7 +108,7 @@ class Batch:
         """The same call for `count` times as many instances, the given ones repeated."""
         new: Batch = object.__new__(Batch)
         new.options, new.num_costs, new.data = self.options, self.num_costs, dict(self.data)
-        new.batched, new.size = True, count * self.size
+        new.batched, new.size, new.given = True, count * self.size, self.given.repeated(count)
         for name in self.options.per_instance:
             if self.data.get(name) is not None:
                 new.data[name] = (list(self.data[name]) if self.batched else [self.data[name]]) * count

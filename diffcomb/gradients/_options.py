@@ -24,6 +24,9 @@ class Options:
     per_instance: tuple[str, ...]
     normalize: bool = False
     radial: bool = True
+    mask: Any = None
+    known_costs: Any = None
+    value: Any = None
 
 
 def make_options(
@@ -37,6 +40,9 @@ def make_options(
     arrays: str | None = None,
     parallel: Any = "auto",
     maximize: bool = False,
+    mask: Any = None,
+    known_costs: Any = None,
+    value: Any = None,
     normalize: bool = False,
     radial: bool = True,
 ) -> Options:
@@ -56,12 +62,14 @@ def make_options(
         raise ValueError(f"maximize=True is for solvers that maximise; {solver.__name__} minimises")
     if vectorized:
         _check_vectorized(axes, per_instance, lift)
+    if known_costs is not None or value is not None:
+        _check_known(known_costs, value, lift, normalize or not radial)
     names = (per_instance,) if isinstance(per_instance, str) else tuple(per_instance)
     name = getattr(solver, "__name__", type(solver).__name__)
     wrapped = Solver(face, name, "numpy" if own else arrays, vectorized, bool(maximize))
     wrapped.parallel = check_parallel(parallel, own, vectorized)
     wrapped.has_batch_axis = axes is not None
-    return Options(wrapped, lift, generator, axes, names, bool(normalize), bool(radial))
+    return Options(wrapped, lift, generator, axes, names, bool(normalize), bool(radial), mask, known_costs, value)
 
 
 def _axes(cost_ndims: int | Sequence[int] | None) -> tuple[int, ...] | None:
@@ -71,6 +79,20 @@ def _axes(cost_ndims: int | Sequence[int] | None) -> tuple[int, ...] | None:
     if min(axes, default=0) < 0:
         raise ValueError(f"cost_ndims must not be negative, got {axes}")
     return axes
+
+
+def _check_known(known_costs: Any, value: Any, lift: Any, without_radial: bool) -> None:
+    if known_costs is not None and value is not None:
+        raise ValueError("give known_costs= or value=, not both: each says what the solver adds to <c, w>")
+    if value is not None and not callable(value):
+        raise TypeError(f"value must be a function value(costs, solution, **data), got {value!r}")
+    if lift is not None:
+        raise ValueError("known_costs= and value= cannot be given with a lift")
+    if without_radial:
+        raise ValueError(
+            "normalize=True and radial=False assume that solutions do not depend on the scale of the costs; with "
+            "known_costs= or value= they do"
+        )
 
 
 def _check_vectorized(axes: tuple[int, ...] | None, per_instance: Sequence[str], lift: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from .._arrays import Array, all_finite, to_numpy
 from .._sums import inner, norm
 from ._batch import Batch, copied, stack_padded
-from .oracle import Estimator, Instance, Oracle
+from .oracle import Estimator, Instance, Oracle, keep
 
 Grads = Sequence[torch.Tensor | None]
 
@@ -29,7 +29,7 @@ class Run:
     def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Solve every instance; returns the outputs that are tensors, the solutions first."""
         stacked = self.batch.options.solver.vectorized
-        arrays = self.batch.arrays(tensors)
+        arrays = self.batch.costs(tensors)
         outputs = self._solve_stacked(arrays) if stacked else self._solve_instances(arrays)
         # What the caller does to an output must not reach the solution that backward starts from: outputs that
         # were stacked from those of the instances are copies already, all others are copied.
@@ -70,8 +70,9 @@ class Run:
 
     def _take(self, instances: list[Instance]) -> list[tuple[Array, ...]]:
         """Make these the instances of the oracle; returns the solutions of the estimator's forward pass."""
+        self.batch.given.attach(instances, self.batch.batched)
         if self.batch.options.normalize:
-            self.oracle.instances = [i.scaled(norm(i.own_costs) or 1.0) for i in instances]
+            self.oracle.instances = [i.scaled(norm(i.ordinary) or 1.0) for i in instances]
         else:
             self.oracle.instances = instances
         smooth = getattr(self.estimator, "solutions", None)
@@ -89,11 +90,13 @@ class Run:
         """Return the gradients of the costs of every instance."""
         instances, options = self.oracle.instances, self.batch.options
         upstream = self.upstream(grads)
+        upstream = [keep(g, i.allowed_lifted) for g, i in zip(upstream, instances, strict=True)]
         # A gradient scaler looks for infinity and NaN behind the solver, and skips the step where it finds them.
         spoilt = {b: kind for b, g in enumerate(upstream) if (kind := _not_finite(g))}
         for b in spoilt:
             upstream[b] = tuple(np.zeros_like(part) for part in upstream[b])  # nothing is solved for it
         results = self.estimator.gradients(self.oracle, upstream, options.generator)
+        results = [keep(r, i.allowed or (None,) * len(r)) for r, i in zip(results, instances, strict=True)]
         if options.normalize or not options.radial:
             results = [without_radial(i, r) for i, r in zip(instances, results, strict=True)]
         for number in range(self.batch.num_costs):
@@ -102,6 +105,8 @@ class Run:
                     f"the estimated gradient of costs[{number}] is not finite: the scales λ are too small or too "
                     f"large for {instances[0].own_costs[number].dtype}"
                 )
+        if options.solver.maximize:
+            results = [tuple(0 - part for part in result) for result in results]
         return [
             tuple(np.full_like(part, spoilt[b]) for part in result) if b in spoilt else result
             for b, result in enumerate(results)
@@ -138,7 +143,7 @@ class Run:
 
 def without_radial(instance: Instance, gradient: tuple[Array, ...]) -> tuple[Array, ...]:
     """Take the component along the costs out of a gradient, and divide by what normalisation divided the costs by."""
-    costs = instance.own_costs
+    costs = instance.ordinary
     length = norm(costs)
     if length == 0:
         return gradient

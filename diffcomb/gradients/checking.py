@@ -122,22 +122,25 @@ def _compare(
 ) -> str:  # fmt: skip
     """Say what is wrong, or return an empty string."""
     points = estimator.points(np.array(schedule.values))
+    sign = -1 if oracle.solver.maximize else 1  # estimators see minimisation
 
-    def part(tensors: Any, b: int) -> Arrays:
-        return tuple((t[b] if batched else t).detach().numpy() for t in tensors)
+    def part(tensors: Any, b: int, sign: int = 1) -> Arrays:
+        return tuple(sign * (t[b] if batched else t).detach().numpy() for t in tensors)
 
     for b, instance in enumerate(oracle.instances):
-        c, g, gradient = part(costs, b), part(grads, b), part(gradients, b)
+        c, g, gradient = part(costs, b, sign), part(grads, b), part(gradients, b, sign)
         g = tuple(x[tuple(slice(n) for n in w.shape)] for x, w in zip(g, instance.solutions, strict=True))
 
         def at(scale: float, c: Arrays, instance: Instance = instance, g: Arrays = g) -> Arrays:
             lifted = c if instance.lift is None else instance.lift.costs(c)
             return tuple(x + scale * y for x, y in zip(lifted, g, strict=True))
 
-        def value(c: Arrays, b: int = b, at: Any = at) -> float:
+        def value(c: Arrays, b: int = b, at: Any = at, instance: Instance = instance) -> float:
             scales = [p.scale for p in points]
             jobs = [Job(b, lambda s=s: at(s, c)) for s in (*scales, 0.0)]  # type: ignore[misc]
-            *there, here = (inner(at(s, c), w) for s, w in zip((*scales, 0.0), oracle.solve_many(jobs), strict=True))
+            *there, here = (
+                instance.objective(at(s, c), w) for s, w in zip((*scales, 0.0), oracle.solve_many(jobs), strict=True)
+            )
             return float(sum(p.weight * (v - here) for p, v in zip(points, there, strict=True)))
 
         worse = _not_exact(oracle, b, [at(p.scale, c) for p in points] + [at(0.0, c)])
@@ -162,8 +165,8 @@ def _not_exact(oracle: Oracle, b: int, where: list[Arrays]) -> str:
     jobs = [Job(b, lambda c=c: tuple(x.copy() for x in c)) for c in where]  # type: ignore[misc]
     found = list(oracle.solve_many(jobs))
     for number, c in enumerate(where):
-        own = inner(c, found[number])
-        best = min(inner(c, w) for w in found)
+        own = oracle.instances[b].objective(c, found[number])
+        best = min(oracle.instances[b].objective(c, w) for w in found)
         if best < own - 1e-9 * (norm(c) + abs(own)):
             return (
                 f"instance {b}: the solver is not exact, or does not minimise <c, w>: a solution that it found for "

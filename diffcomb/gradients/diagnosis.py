@@ -194,10 +194,12 @@ def _sweep(
     stats, differences = [], []
     for (_, instance, g, _), w, last in zip(pairs, found, before, strict=True):
         difference = tuple(a - b for a, b in zip(w, instance.solutions, strict=True))
-        uphill, change = inner(g, difference), inner(instance.costs, difference)
-        noise = 1e-6 * (norm(instance.costs) + abs(inner(instance.costs, instance.solutions)))
+        uphill, along = inner(g, difference), inner(instance.costs, difference)
+        here = instance.objective(instance.costs, instance.solutions)
+        change = instance.objective(instance.costs, w) - here
+        noise = 1e-6 * (norm(instance.costs) + abs(here))
         length, before_length = norm(difference), norm(last) if last is not None else 0.0
-        radial = change / (norm(instance.costs) * length) if length else np.nan
+        radial = along / (norm(instance.costs) * length) if length else np.nan
         same = inner(difference, last) / (length * before_length) if length and before_length else np.nan
         nonzeros = sum(np.count_nonzero(part) for part in difference)
         stats.append((length == 0, uphill > 1e-6 * norm(g) * length, change < -noise, nonzeros, radial, same))

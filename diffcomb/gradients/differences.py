@@ -164,7 +164,7 @@ def _sum_up(
     picks = 1 + choices * np.arange(len(points))
     reference = 0
     if repair or choices > 1:  # <c + λ g, w> = <c, w> + λ <g, w>, so two numbers a solution are enough
-        value = np.array([inner(instance.costs, w) for w in pool])
+        value = np.array([instance.objective(instance.costs, w) for w in pool])
         slope = np.array([inner(grad, w) for w in pool])
         if repair:
             reference = int(value.argmin())
@@ -204,5 +204,5 @@ def _costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:
 
 def _cost_norm(instance: Instance) -> float:
     if hasattr(instance.lift, "cost_norm"):  # without making the lifted costs
-        return float(instance.lift.cost_norm(instance.own_costs))
-    return norm(instance.costs)
+        return float(instance.lift.cost_norm(instance.ordinary))
+    return norm(instance.ordinary if instance.lift is None else instance.lift.costs(instance.ordinary))

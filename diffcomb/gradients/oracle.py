@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array
+from .._sums import dominating, inner
 from ._parallel import Task, solve_all
 from ._solver import Solver
 
@@ -52,6 +53,12 @@ class Instance:
         weight * [W(c + λ g) - W(c)] from the forward solution, in the space of the own costs.
     scale : float
         What the own costs have been divided by.
+    allowed : tuple of bool arrays or None, optional
+        Which entries of the own costs a solution may have; None where all are.
+    known : tuple of arrays, optional
+        Costs that the solver adds to the own ones.
+    constant_part : callable, optional
+        f(w), where the solver minimises <c, w> + f(w) and f is no sum of known costs.
     """
 
     own_costs: tuple[Array, ...]
@@ -61,12 +68,46 @@ class Instance:
     lift: Any = None
     again: Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]] | None = None
     scale: float = 1.0
+    allowed: tuple[Array | None, ...] | None = None
+    known: tuple[Array, ...] | None = None
+    constant_part: Callable[[tuple[Array, ...]], float] | None = None
 
     @cached_property
     def costs(self) -> tuple[Array, ...]:
         """The costs in the lifted space; made when they are first asked for."""
         costs: tuple[Array, ...] = self.own_costs if self.lift is None else self.lift.costs(self.own_costs)
         return costs
+
+    @cached_property
+    def ordinary(self) -> tuple[Array, ...]:
+        """The own costs, with known ones, and 0 for entries that are forbidden or dominate as constants for those do.
+
+        Norms are taken of these: they do not depend on how large such constants are.
+        """
+        costs = self.own_costs
+        if self.known is not None:
+            costs = tuple(c + d for c, d in zip(costs, self.known, strict=True))
+        masks = self.allowed or (None,) * len(costs)
+        return tuple(_without_constants(c, m) for c, m in zip(costs, masks, strict=True))
+
+    @cached_property
+    def allowed_lifted(self) -> tuple[Array | None, ...]:
+        """`allowed` in the lifted space."""
+        masks = self.allowed or (None,) * len(self.own_costs)
+        if self.lift is None or self.allowed is None:
+            return masks
+        whole = [np.ones(c.shape) if m is None else m.astype(float) for c, m in zip(self.own_costs, masks, strict=True)]
+        return tuple(m > 0 for m in self.lift.costs(tuple(whole)))
+
+    def objective(self, costs: tuple[Array, ...], solutions: tuple[Array, ...]) -> float:
+        """What the solver minimises, in the lifted space: <c, w>, and what it adds itself."""
+        return inner(costs, solutions) + self.known_value(solutions)
+
+    def known_value(self, solutions: tuple[Array, ...]) -> float:
+        """What the solver adds to <c, w> itself."""
+        if self.known is not None:
+            return inner(self.known, solutions)
+        return 0.0 if self.constant_part is None else self.constant_part(solutions)
 
     def pull_back(self, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
         """Carry gradients with respect to `costs` to gradients with respect to `own_costs`."""
@@ -87,6 +128,20 @@ class Instance:
         """The same instance with costs divided by `scale`."""
         costs = tuple(np.divide(c, scale, dtype=np.float64).astype(c.dtype) for c in self.own_costs)
         return replace(self, own_costs=costs, scale=self.scale * scale)
+
+
+def keep(arrays: tuple[Array, ...], masks: tuple[Array | None, ...]) -> tuple[Array, ...]:
+    """Arrays with zeros where a mask is False."""
+    return tuple(a if m is None else np.where(m, a, a.dtype.type(0)) for a, m in zip(arrays, masks, strict=True))
+
+
+def _without_constants(costs: Array, mask: Array | None) -> Array:
+    if mask is None:
+        limit = dominating(costs)
+        if limit == np.inf:
+            return costs
+        mask = np.abs(costs) < limit
+    return keep((costs,), (mask,))[0]
 
 
 @dataclass

@@ -29,6 +29,10 @@ def perturbed_grad(
     per_instance: Sequence[str] = (),
     arrays: str | None = None,
     parallel: Any = "auto",
+    maximize: bool = False,
+    mask: Any = None,
+    known_costs: Any = None,
+    value: Any = None,
     normalize: bool = False,
     radial: bool = True,
 ) -> Any:
@@ -105,7 +109,8 @@ def perturbed_grad(
     """
     how: dict[str, Any] = dict(
         lift=lift, generator=generator, cost_ndims=cost_ndims, vectorized=vectorized, per_instance=per_instance,
-        arrays=arrays, parallel=parallel, normalize=normalize, radial=radial,
+        arrays=arrays, parallel=parallel, maximize=maximize, mask=mask, known_costs=known_costs, value=value,
+        normalize=normalize, radial=radial,
     )  # fmt: skip
     if solver is None:
         return functools.partial(perturbed_grad, estimator=estimator, **how)

@@ -12,7 +12,7 @@ from .._arrays import Array
 from .._sums import inner, products
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
-from .pool import SolutionPool, check_pool, check_share, flat, keys_of, stacked, unflat
+from .pool import SolutionPool, check_pool, check_share, flat, keys_of, known_values, stacked, unflat
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,12 @@ class Contrastive:
         values, gradients = [], []
         for instance, key in zip(oracle.instances, keys, strict=True):
             others, costs, best = matrices[key], flat(instance.costs), flat(instance.solutions)
-            other = others.mean(0) if self.kind == "nce" else others[int(products(others, costs).argmin())]
-            values.append(inner([costs], [best - other]))
+            known = known_values(instance, others)
+            if self.kind == "nce":
+                other, beyond = others.mean(0), float(known.mean())
+            else:
+                lowest = int((products(others, costs) + known).argmin())
+                other, beyond = others[lowest], float(known[lowest])
+            values.append(inner([costs], [best - other]) + instance.known_value(instance.solutions) - beyond)
             gradients.append(unflat(best - other, instance.costs))
         return np.array(values), gradients

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..gradients.differences import Arrays
-from ..gradients.oracle import Oracle
+from ..gradients.oracle import Instance, Oracle
 
 
 class SolutionPool:
@@ -85,6 +85,13 @@ def keys_of(oracle: Oracle, name: str | None) -> list[Hashable]:
         if not isinstance(instance.data[name], Hashable):
             raise TypeError(f"key={name!r} must name hashable data, got {type(instance.data[name]).__name__}")
     return [instance.data[name] for instance in oracle.instances]
+
+
+def known_values(instance: Instance, rows: np.ndarray) -> np.ndarray:
+    """What the solver adds to <c, w> itself for the solutions that are the rows of a matrix; mostly nothing."""
+    if instance.known is None and instance.constant_part is None:
+        return np.zeros(len(rows))
+    return np.array([instance.known_value(unflat(row, instance.costs)) for row in rows])
 
 
 def stacked(solutions: list[Arrays]) -> np.ndarray:

@@ -13,7 +13,7 @@ from .._sums import products
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
-from .pool import SolutionPool, check_pool, check_share, flat, keys_of, stacked, unflat
+from .pool import SolutionPool, check_pool, check_share, flat, keys_of, known_values, stacked, unflat
 
 KINDS = ("pointwise", "pairwise", "listwise")
 
@@ -63,7 +63,9 @@ class Ranking:
         values, gradients = [], []
         for instance, true, key in zip(oracle.instances, true_costs, keys, strict=True):
             pool = matrices[key]
-            value, slopes = self._rank(products(pool, flat(instance.costs)), products(pool, flat(true)))
+            known = known_values(instance, pool)
+            predicted, real = products(pool, flat(instance.costs)) + known, products(pool, flat(true)) + known
+            value, slopes = self._rank(predicted, real)
             values.append(value)
             gradients.append(unflat(products(pool.T, slopes), instance.costs))
         return np.array(values), gradients

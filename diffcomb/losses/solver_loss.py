@@ -13,7 +13,7 @@ from .._arrays import Array, is_tensor, to_numpy
 from ..gradients._batch import Batch, as_tensors, copied
 from ..gradients._options import Options, make_options
 from ..gradients.differences import Arrays
-from ..gradients.oracle import Instance, Oracle
+from ..gradients.oracle import Instance, Oracle, keep
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -44,6 +44,10 @@ def solver_loss(
     per_instance: Sequence[str] = (),
     arrays: str | None = None,
     parallel: Any = "auto",
+    maximize: bool = False,
+    mask: Any = None,
+    known_costs: Any = None,
+    value: Any = None,
     reduction: str = "mean",
 ) -> SolverLoss:
     """Make a loss of predicted costs from a solver ``W(c) = argmin <c, w>``.
@@ -91,7 +95,8 @@ def solver_loss(
         raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
     options = make_options(
         solver, lift=lift, generator=generator, cost_ndims=cost_ndims, vectorized=vectorized,
-        per_instance=per_instance, arrays=arrays, parallel=parallel,
+        per_instance=per_instance, arrays=arrays, parallel=parallel, maximize=maximize, mask=mask,
+        known_costs=known_costs, value=value,
     )  # fmt: skip
     return SolverLoss(options, loss, reduction)
 
@@ -129,6 +134,9 @@ class SolverLoss:
         true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
         values, lifted = self.loss.evaluate(oracle, true, self.options.generator)
         pulled = [i.pull_back(g) for i, g in zip(oracle.instances, lifted, strict=True)]
+        pulled = [keep(g, i.allowed or (None,) * len(g)) for i, g in zip(oracle.instances, pulled, strict=True)]
+        if self.options.solver.maximize:
+            pulled = [tuple(0 - part for part in g) for g in pulled]
         return values, [np.stack(p) if batch.batched else p[0] for p in zip(*pulled, strict=True)]
 
     def __repr__(self) -> str:
@@ -172,7 +180,8 @@ def _known(
     for number, (part, cost) in enumerate(zip(head, tensors, strict=True)):
         if part.shape != cost.shape:
             raise ValueError(f"{name}[{number}] must have shape {tuple(cost.shape)}, got {tuple(part.shape)}")
-    arrays = batch.arrays([p.to(c.dtype) for p, c in zip(head, tensors, strict=True)], name)
+    checked = batch.arrays if auxiliary else batch.costs  # only targets have auxiliary outputs
+    arrays = checked([p.to(c.dtype) for p, c in zip(head, tensors, strict=True)], name)
     rest = [to_numpy(p) for p in parts[len(tensors) :]]
     extra = [tuple(r[b] if batch.batched else r for r in rest) for b in range(batch.size)]
     return [(*own, *more) for own, more in zip(batch.split(arrays), extra, strict=True)]
@@ -180,7 +189,7 @@ def _known(
 
 def _set_instances(oracle: Oracle, batch: Batch, tensors: Sequence[torch.Tensor], truth: Any, known: Any) -> None:
     """Make instances whose solutions are the targets; where there are none, of the true costs."""
-    costs = batch.split(batch.arrays(tensors))
+    costs = batch.split(batch.costs(tensors))
     data = [batch.instance_data(b) for b in range(batch.size)]
     count = batch.num_costs
     if known is not None:
@@ -191,6 +200,7 @@ def _set_instances(oracle: Oracle, batch: Batch, tensors: Sequence[torch.Tensor]
     else:
         results = [(i.solutions, i.auxiliary) for i in Batch.solve(_without_lift(batch), truth, data)]
     oracle.instances = [batch.instance(c, r, d, warm=False) for c, r, d in zip(costs, results, data, strict=True)]
+    batch.given.attach(oracle.instances, batch.batched)
 
 
 def _without_lift(batch: Batch) -> Batch:

@@ -146,7 +146,7 @@ def test_wrong_masks_are_refused():
     with pytest.raises(TypeError, match="mask='allowed' names no keyword data of this call"):
         pg(argmin_one_hot, mask="allowed")(c[0])
     with pytest.raises(TypeError, match="for each of the 2 costs"):
-        pg(amwc)(torch.rand(2, 2), torch.rand(1), graph=[(0, 1)], mask=np.ones((2, 2), bool))
+        pg(amwc, mask=np.ones((2, 2), bool))(torch.rand(2, 2), torch.rand(1), graph=[(0, 1)], partitionable=[])
 
 
 class TestDominatingEntries:

@@ -26,6 +26,8 @@ def as_tensors(options: Options, costs: tuple[Any, ...]) -> list[torch.Tensor]:
             f"such as graph= go by keyword; got ({kinds})"
         )
     check_same_device(**{f"costs[{i}]": c for i, c in enumerate(costs)})
+    if any(is_tensor(c) and c.is_meta for c in costs):
+        raise TypeError(f"costs on the device meta have no values that {options.solver.name} could be called with")
     tensors = [c if is_tensor(c) else copied(c) for c in costs]
     if not all(t.is_floating_point() for t in tensors):
         raise TypeError(f"costs must be floating-point, got {', '.join(str(t.dtype) for t in tensors)}")
@@ -70,7 +72,10 @@ class Batch:
         """Solve instances, and lift them."""
         # The solver gets copies, since it may work in place on what it is given.
         jobs = [(lambda c=c: tuple(part.copy() for part in c), d) for c, d in zip(costs, data, strict=True)]
-        results = solve_all(self.options.solver, [Task(c, d, b, len(jobs), False) for b, (c, d) in enumerate(jobs)])
+        results = solve_all(
+            self.options.solver,
+            [Task(c, [part.shape for part in costs[b]], d, b, len(jobs), False) for b, (c, d) in enumerate(jobs)],
+        )
         return [self.instance(*parts) for parts in zip(costs, list(results), data, strict=True)]
 
     def solve_stacked(self, arrays: list[Array]) -> tuple[list[Instance], tuple[Any, ...]]:

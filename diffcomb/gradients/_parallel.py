@@ -30,6 +30,7 @@ class Task:
     """A solve: a function that makes its costs, where they are needed; its data; and whose it is, for messages."""
 
     costs: Callable[[], tuple[Array, ...]]
+    shapes: list[tuple[int, ...]]
     data: dict[str, Any]
     instance: int
     count: int
@@ -85,6 +86,12 @@ def _explain(error: BaseException, solver: Solver, task: Task) -> None:
     at = "at perturbed costs, which the estimator or the loss made" if task.perturbed else "at the costs given"
     which = f"instance {task.instance} of {task.count}, " if task.count > 1 else ""
     error.add_note(f"the solver was called for {which}{at}")
+    shapes = task.shapes
+    if not solver.has_batch_axis and any(len(shape) > 1 for shape in shapes):
+        error.add_note(
+            f"without cost_ndims=, the whole of the costs, of shape {', '.join(map(str, shapes))}, is one instance; if "
+            f"the first axis is a batch, give cost_ndims={len(shapes[0]) - 1}, the number of axes of one instance"
+        )
 
 
 def _on_executor(solver: Solver, tasks: Sequence[Task], executor: Any) -> Iterator[Outputs]:

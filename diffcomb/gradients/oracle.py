@@ -183,7 +183,7 @@ class Oracle:
             data = {key: value for key, value in data.items() if key != "init"}
         if job.warm:
             data = {**data, "init": (*instance.solutions, *instance.auxiliary)}
-        return Task(job.costs, data, job.instance, len(self.instances), True)
+        return Task(job.costs, [w.shape for w in instance.solutions], data, job.instance, len(self.instances), True)
 
     def _solve_stacked(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
         if any(job.warm for job in jobs):

@@ -13,6 +13,7 @@ import torch
 from .._arrays import is_tensor, to_numpy
 from ._batch import Batch, as_tensors
 from ._options import Options, make_options
+from ._ragged import OFFSETS, is_ragged, solve_concatenated, solve_lists
 from ._run import Run, Solve
 from .blackbox import Blackbox
 from .oracle import Estimator
@@ -145,6 +146,10 @@ class Differentiable:
 
 
 def _solve(f: Differentiable, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
+    if OFFSETS in data and not f.options.solver.takes(OFFSETS):
+        return solve_concatenated(f.options, f.estimator, costs, data)
+    if is_ragged(costs):
+        return solve_lists(f.options, f.estimator, costs, data)
     tensors = as_tensors(f.options, costs)
     run = Run(Batch(f.options, tensors, data), f.estimator)
     outputs = Solve.apply(run, *tensors)  # type: ignore[no-untyped-call]

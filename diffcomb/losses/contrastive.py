@@ -28,7 +28,7 @@ class Contrastive:
         A new one by default.
     key : str, optional
         Name of the keyword data (``per_instance`` of the solver's) whose value names an instance's pool, where
-        feasible sets differ. It reaches the solver as well.
+        feasible sets differ; needed where keyword data do. It reaches the solver as well.
     """
 
     kind: str = "nce"
@@ -47,7 +47,7 @@ class Contrastive:
         self, oracle: Oracle, true_costs: list[Arrays] | None, generator: torch.Generator | None
     ) -> tuple[Array, list[Arrays]]:
         """Return losses and gradients."""
-        keys = keys_of(oracle, self.key)
+        keys = keys_of(oracle, self.pool, self.key)
         self.pool.refresh(oracle, keys, self.share, generator)
         matrices = {key: stacked(self.pool.solutions(key)) for key in set(keys)}
         values, gradients = [], []

@@ -57,7 +57,7 @@ class Ranking:
     ) -> tuple[Array, list[Arrays]]:
         """Return losses and gradients."""
         assert true_costs is not None
-        keys = keys_of(oracle, self.key)
+        keys = keys_of(oracle, self.pool, self.key)
         self.pool.refresh(oracle, keys, self.share, generator)
         matrices = {key: stacked(self.pool.solutions(key)) for key in set(keys)}
         values, gradients = [], []

@@ -111,6 +111,8 @@ class SolverLoss:
 
     def __call__(self, *costs: Any, target: Any = None, true_costs: Any = None, **data: Any) -> Any:
         """Evaluate; see `solver_loss`."""
+        if costs and all(isinstance(c, list) for c in costs):
+            raise TypeError("a loss takes no lists of costs: call it for each instance, and add the values up")
         tensors = as_tensors(self.options, costs)
         if true_costs is None and (target is None or self.loss.needs_true_costs):
             missing = "true_costs" if self.loss.needs_true_costs else "target or true_costs"

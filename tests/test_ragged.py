@@ -10,7 +10,7 @@ from diffcomb import perturbed_grad as pg
 
 SIZES = (3, 6, 1, 4)
 PTR = np.cumsum([0, *SIZES])
-ESTIMATORS = [Blackbox(), Blackbox((0.5, 3.0), repair=True), CentralDifference(2.0), NegativeIdentity()]
+ESTIMATORS = [Blackbox(), Blackbox((0.5, 30.0)), CentralDifference(2.0), NegativeIdentity()]
 
 
 def shifted(costs, *, shift=0.0, all_alike=0.0):

@@ -124,7 +124,7 @@ def solve_concatenated(options: Options, estimator: Estimator, costs: tuple[Any,
     if several and len(offsets) != len(tensors):
         raise ValueError(f"ptr must be an array, or a tuple of {len(tensors)}, one for each cost, got {len(offsets)}")
     parts = [
-        list(t.split(_sizes(p, t, i)))
+        list(torch.split(t, _sizes(p, t, i)))
         for i, (t, p) in enumerate(zip(tensors, offsets if several else (offsets,) * len(tensors), strict=True))
     ]
     found = solve_lists(options, estimator, tuple(parts), data)
@@ -142,8 +142,7 @@ def _sizes(offsets: Any, tensor: torch.Tensor, number: int) -> list[int]:
         raise ValueError(f"ptr must be integers of shape (B + 1,), got {offsets!r:.80}")
     sizes = np.diff(array.astype(np.int64))
     if tensor.ndim < 1 or array[0] != 0 or (sizes < 0).any() or array[-1] != len(tensor):
-        raise ValueError(
-            f"ptr must rise from 0 to the length of costs[{number}], of shape {tuple(tensor.shape)}, got {array.tolist()!r:.80}"
-        )
+        shape = tuple(tensor.shape)
+        raise ValueError(f"ptr must rise from 0 to the length of costs[{number}], of shape {shape}, got {array!r:.80}")
     sizes_list: list[int] = sizes.tolist()
     return sizes_list

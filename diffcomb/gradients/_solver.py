@@ -114,12 +114,15 @@ class Solver:
         self.lock = threading.RLock()
 
     def takes(self, name: str) -> bool:
-        """Whether the function has a keyword of that name, or takes any."""
+        """Whether the function has a keyword of that name, or takes any; options of own solvers are none of those."""
         try:
             parameters = inspect.signature(self.function).parameters.values()
         except (TypeError, ValueError):  # compiled functions need not have a signature
             return True
-        return any(p.kind == p.VAR_KEYWORD or (p.name == name and p.kind != p.POSITIONAL_ONLY) for p in parameters)
+        return any(
+            (p.kind == p.VAR_KEYWORD and not self.own) or (p.name == name and p.kind != p.POSITIONAL_ONLY)
+            for p in parameters
+        )
 
     def __call__(self, costs: tuple[Array, ...], data: dict[str, Any], alone: bool = False) -> Outputs:
         """Call the function; returns (solutions of the costs' shapes and dtypes, auxiliary outputs).

@@ -84,8 +84,8 @@ def _solve_here(solver: Solver, alone: bool, task: Task) -> Outputs:
 
 def _explain(error: BaseException, solver: Solver, task: Task) -> None:
     at = "at perturbed costs, which the estimator or the loss made" if task.perturbed else "at the costs given"
-    which = f"instance {task.instance} of {task.count}, " if task.count > 1 else ""
-    error.add_note(f"the solver was called for {which}{at}")
+    which = f"for instance {task.instance} of {task.count}, " if task.count > 1 else ""
+    error.add_note(f"the solver was called {which}{at}")
     shapes = task.shapes
     if not solver.has_batch_axis and any(len(shape) > 1 for shape in shapes):
         error.add_note(

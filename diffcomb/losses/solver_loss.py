@@ -180,6 +180,8 @@ def _known(
         raise ValueError(f"{name} must hold one array for each of the {len(tensors)} costs, got {len(parts)}")
     head = [p if is_tensor(p) else torch.from_numpy(np.asarray(p)) for p in parts[: len(tensors)]]
     for number, (part, cost) in enumerate(zip(head, tensors, strict=True)):
+        if part.is_meta:
+            raise TypeError(f"{name} on the device meta has no values")
         if part.shape != cost.shape:
             raise ValueError(f"{name}[{number}] must have shape {tuple(cost.shape)}, got {tuple(part.shape)}")
     checked = batch.arrays if auxiliary else batch.costs  # only targets have auxiliary outputs

@@ -35,7 +35,8 @@ def gradcheck(
     For the linear loss L = <g, w> and V(c) = min_w <c, w>, black-box interpolation, central differences and LPGD
     without ρ are the exact gradients of sums of V(c + λ g): V is what a solver returns, and its derivative is its
     solution. A failure says that the solver is not exact (it found a solution that another of its own beats), that its
-    objective is not linear in the costs, that it maximises, or that the estimator is wrong.
+    objective is not <c, w>, that it maximises, or that the estimator is wrong. A solver that maximises, or that adds
+    something to <c, w> itself, is wrapped with ``maximize=True``, `known_costs` or `value` first.
 
     Parameters
     ----------
@@ -65,6 +66,8 @@ def gradcheck(
     ------
     GradcheckError
         If the check fails; the message says how.
+    ValueError
+        If an upstream gradient is not finite.
     """
     rng = generator if generator is not None else torch.Generator().manual_seed(_SEED)
     f = (

@@ -42,7 +42,8 @@ class Diagnosis:
     uphill : float array, shape (N,)
         Share of instances with <g, W(c + λ g) - W(c)> > 0. An exact solver has none; a heuristic's are noise.
     inversions : float array, shape (N,)
-        Share of instances whose perturbed solution is better than the forward one for the *unperturbed* costs.
+        Share of instances whose perturbed solution is better than the forward one for the *unperturbed* costs. What the
+        solver adds to <c, w> itself counts if the wrapper names it (`known_costs`, `value`).
     nonzeros : float array, shape (N,)
         Mean number of entries of an instance's gradient that are not zero.
     radial : float array, shape (N,)

@@ -55,8 +55,8 @@ def solver_loss(
     Parameters
     ----------
     solver : callable
-        As in :func:`perturbed_grad`, and so are `lift`, `generator`, `cost_ndims`, `vectorized`, `per_instance` and
-        `arrays`. A lift makes its labels from the target, whose auxiliary outputs must then be given with it.
+        As in :func:`perturbed_grad`, and so are `lift`, `generator`, `cost_ndims`, `vectorized`, `per_instance`,
+        `arrays`, `parallel`, `maximize`, `mask`, `known_costs` and `value`. A lift makes its labels from the target, whose auxiliary outputs must then be given with it.
     loss : Loss
         Such as ``FenchelYoung()``.
     reduction : {"mean", "sum", "none"}
@@ -69,7 +69,7 @@ def solver_loss(
         costs' shape, or a tuple with one for each cost tensor (and auxiliary outputs behind them); `true_costs` are
         what it is optimal for, in the same form. A loss says which of the two it needs; where only true costs are
         given, the target is solved for. The result is a scalar, or (B,) for the reduction "none". Its gradient is
-        computed with it, in one threaded pass.
+        computed with it, in one pass.
 
     Raises
     ------

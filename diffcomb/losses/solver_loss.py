@@ -56,7 +56,8 @@ def solver_loss(
     ----------
     solver : callable
         As in :func:`perturbed_grad`, and so are `lift`, `generator`, `cost_ndims`, `vectorized`, `per_instance`,
-        `arrays`, `parallel`, `maximize`, `mask`, `known_costs` and `value`. A lift makes its labels from the target, whose auxiliary outputs must then be given with it.
+        `arrays`, `parallel`, `maximize`, `mask`, `known_costs` and `value`. A lift makes its labels from the target,
+        whose auxiliary outputs must then be given with it.
     loss : Loss
         Such as ``FenchelYoung()``.
     reduction : {"mean", "sum", "none"}

@@ -87,7 +87,12 @@ class Callable:
         return annotated(costs)
 
 
-@pytest.mark.parametrize("solver", [annotated, optional, Callable(), Callable().method])
+class Module(torch.nn.Module):
+    def forward(self, costs: torch.Tensor) -> torch.Tensor:
+        return annotated(costs)
+
+
+@pytest.mark.parametrize("solver", [annotated, optional, Callable(), Callable().method, Module()])
 def test_an_annotation_chooses_tensors(solver):
     assert pg(solver)(torch.tensor([3.0, 1.0])).tolist() == [0, 1]
     with pytest.raises(AssertionError):
@@ -103,7 +108,12 @@ def test_other_annotations_mean_numpy():
         return costs * 0
 
     assert pg(solver)(torch.ones(2), weights=torch.ones(2)).tolist() == [0, 0]
+
+    def prose(costs: "an array"):  # noqa: F722
+        return costs * 0
+
     assert pg(unknown)(torch.ones(2)).tolist() == [0, 0]
+    assert pg(prose)(torch.ones(2)).tolist() == [0, 0]
 
 
 def test_a_solver_that_returns_tensors_for_arrays_is_warned_of_once():

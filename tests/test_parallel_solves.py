@@ -259,6 +259,14 @@ class TestPickles:
         x = torch.randn(4, 3)
         assert torch.equal(again.solve(again(x)), net.solve(net(x)))
 
+    def test_another_function_of_the_same_name_is_not_taken_for_it(self):
+        def decorated(costs):
+            return costs
+
+        decorated.__module__, decorated.__qualname__ = "solvers_to_pickle", "decorated"
+        with pytest.raises(pickle.PicklingError, match="not the same object"):
+            pickle.dumps(pg(decorated))
+
     def test_an_executor_stays_behind(self):
         with ThreadPoolExecutor(1) as pool:
             f = pg(solvers_to_pickle.plain, parallel=pool)

@@ -81,7 +81,7 @@ class Batch:
     def solve_stacked(self, arrays: list[Array]) -> tuple[list[Instance], tuple[Any, ...]]:
         """Solve all instances in one call of a vectorized solver; returns the instances and the outputs."""
         stack = tuple(a if self.batched else a[None] for a in arrays)
-        solutions, auxiliary = self.options.solver(tuple(a.copy() for a in stack), self.data)
+        solutions, auxiliary = self.options.solver(tuple(a.copy() for a in stack), self.data, alone=True)
         instances = [
             Instance(tuple(a[b] for a in stack), tuple(s[b] for s in solutions), (), self.data)
             for b in range(self.size)

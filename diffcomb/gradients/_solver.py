@@ -41,7 +41,7 @@ class Call:
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         module, name = getattr(self.function, "__module__", None) or "", getattr(self.function, "__qualname__", "")
-        if hasattr(_found(module, name), "options"):  # the wrapper that decorates this function
+        if _wrapped(_found(module, name)) is self.function:  # the wrapper that decorates this function
             state["function"] = _Decorated(module, name)
         return state
 
@@ -49,10 +49,10 @@ class Call:
         function = state["function"]
         if isinstance(function, _Decorated):
             importlib.import_module(function.module)
-            found = _found(function.module, function.name)
-            if not hasattr(found, "options"):
+            found = _wrapped(_found(function.module, function.name))
+            if found is None:
                 raise pickle.UnpicklingError(f"{function.module}.{function.name} is no longer a decorated solver")
-            state = {**state, "function": found.options.solver.function}
+            state = {**state, "function": found}
         self.__dict__.update(state)
 
 
@@ -70,6 +70,12 @@ def _found(module: str, name: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part, None)
     return found
+
+
+def _wrapped(wrapper: Any) -> Any:
+    """The function that a wrapper of `perturbed_grad` or `solver_loss` calls, or None."""
+    solver = getattr(getattr(wrapper, "options", None), "solver", None)
+    return solver.function if isinstance(solver, Solver) else None
 
 
 class Solver:
@@ -209,11 +215,11 @@ def _kind(value: Any) -> str:
 
 def _takes_tensors(function: Callable[..., Any]) -> bool:
     """Whether the first parameter is annotated as a torch.Tensor."""
+    function = function.forward if isinstance(function, torch.nn.Module) else function
     try:
-        target = function if inspect.isroutine(function) else type(function).__call__
         names = list(inspect.signature(function).parameters)
-        annotations = typing.get_type_hints(target)
-    except (NameError, TypeError, ValueError, AttributeError):
+        annotations = typing.get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
+    except Exception:  # annotations may be anything, names of what is not imported among them
         return False
     hint = annotations.get(names[0]) if names else None
     return hint is torch.Tensor or torch.Tensor in typing.get_args(hint)

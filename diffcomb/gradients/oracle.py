@@ -189,5 +189,5 @@ class Oracle:
         if any(job.warm for job in jobs):
             raise ValueError("a vectorized solver cannot be warm-started; use start='cold'")
         costs = tuple(np.stack(parts) for parts in zip(*(job.costs() for job in jobs), strict=True))
-        solutions, _ = self.solver(costs, self.instances[0].data)
+        solutions, _ = self.solver(costs, self.instances[0].data, alone=True)
         return iter(list(zip(*solutions, strict=True)))

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ._arrays import Array
+from .gradients import LogUniform, Uniform
 from .gradients import perturbed_grad as _torch_perturbed_grad
 from .gradients.oracle import Estimator
 from .gradients.perturbed import Differentiable
@@ -33,6 +34,11 @@ def perturbed_grad(
     cost_ndims: int | Sequence[int] | None = None,
     vectorized: bool = False,
     per_instance: Sequence[str] = (),
+    parallel: Any = "auto",
+    maximize: bool = False,
+    mask: Any = None,
+    known_costs: Any = None,
+    value: Any = None,
     normalize: bool = False,
     radial: bool = True,
 ) -> Callable[..., Any]:
@@ -44,15 +50,23 @@ def perturbed_grad(
     Returns
     -------
     callable
-        ``f(*costs, seed=0, **data)`` returns the solutions, one array or a tuple; auxiliary outputs are left out.
-        `seed`, an integer or a traced scalar, is that of the estimator's noise and scales. It works under ``jax.jit``,
+        ``f(*costs, key=None, seed=None, **data)`` returns the solutions, one array or a tuple; auxiliary outputs are
+        left out. `key`, a key of ``jax.random``, or `seed`, an integer or a traced scalar, is that of the estimator's
+        noise and scales: an estimator that draws needs one, and another one in every step. It works under ``jax.jit``,
         ``jax.grad`` and, with `cost_ndims`, under ``jax.vmap`` (mapped instances become a batch). Keyword data are
         constants. A backward pass solves the forward problem once more, since a pure function keeps nothing.
 
     Raises
     ------
     TypeError, ValueError
-        As in :func:`diffcomb.perturbed_grad`; what goes wrong in a call is raised through ``jax``.
+        As in :func:`diffcomb.perturbed_grad`; what goes wrong in a call is raised through ``jax``. A call without a
+        key or seed raises a TypeError if the estimator draws; a solver that calls JAX raises one where JAX would wait
+        for itself for good.
+
+    Notes
+    -----
+    Solvers run inside of compiled functions. If they call JAX there, JAX waits for itself, unless it runs on the CPU
+    without asynchronous dispatch, which this module switches off where it is imported before JAX has started.
 
     Examples
     --------
@@ -65,12 +79,15 @@ def perturbed_grad(
     """
     if lift is not None and lift.label_classes is None:
         raise ValueError("in JAX a lift needs a map, LiftedMWC(label_classes), since shapes must be known in advance")
+    own = hasattr(getattr(solver, "linear_face", solver), "cost_ndims")
     inner = _torch_perturbed_grad(
-        solver, estimator=estimator, lift=lift, cost_ndims=cost_ndims, vectorized=vectorized,
-        per_instance=per_instance, normalize=normalize, radial=radial,
+        solver if own or not callable(solver) else _Guarded(solver), estimator=estimator, lift=lift,
+        cost_ndims=cost_ndims, vectorized=vectorized, per_instance=per_instance, parallel=parallel, maximize=maximize,
+        mask=mask, known_costs=known_costs, value=value, normalize=normalize, radial=radial,
     )  # fmt: skip
 
-    def call(*costs: Any, seed: Any = 0, **data: Any) -> Any:
+    def call(*costs: Any, key: Any = None, seed: Any = None, **data: Any) -> Any:
+        seed = _seed(inner.estimator, key, seed)
         arrays = tuple(jnp.asarray(c) for c in costs)
         ndims = inner.options.cost_ndims
         batched = ndims is not None and arrays[0].ndim > ndims[0]
@@ -78,6 +95,70 @@ def perturbed_grad(
         return solutions[0] if len(solutions) == 1 else solutions
 
     return call
+
+
+class _Guarded:
+    """A solver that is refused if it calls JAX where that would wait for good."""
+
+    def __init__(self, solver: Callable[..., Any]) -> None:
+        self.solver = solver
+        functools.update_wrapper(self, solver, assigned=("__name__", "__doc__"), updated=())
+
+    def __call__(self, *costs: Array, **data: Any) -> Any:
+        if _SYNCHRONOUS and jax.default_backend() == "cpu":
+            return self.solver(*costs, **data)
+        try:
+            with jax.transfer_guard("disallow_explicit"):  # the costs cannot reach JAX without a transfer
+                outputs = self.solver(*costs, **data)
+        except jax.errors.JaxRuntimeError as error:
+            if "Disallowed" in str(error):
+                raise TypeError(self._refusal("called JAX")) from error
+            raise
+        if any(isinstance(o, jax.Array) for o in (outputs if isinstance(outputs, (tuple, list)) else [outputs])):
+            raise TypeError(self._refusal("returned a jax.Array"))
+        return outputs
+
+    def _refusal(self, what: str) -> str:
+        name = getattr(self.solver, "__name__", type(self.solver).__name__)
+        return (
+            f"the solver {name} {what}, but must not call JAX: it runs inside of a compiled function, where JAX would "
+            f"wait for itself for good; write it in numpy, which is what it is given, or, on a CPU, import "
+            f"diffcomb.jax before JAX is used for the first time"
+        )
+
+
+def _dispatch_synchronously() -> bool:
+    """Let solvers call JAX on the CPU, and say whether this came in time; see `perturbed_grad`."""
+    try:
+        from jax._src.xla_bridge import backends_are_initialized
+    except ImportError:  # it is no public function; solvers that call JAX are then refused
+        return False
+    if backends_are_initialized():
+        return False
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # type: ignore[no-untyped-call]
+    return True
+
+
+_SYNCHRONOUS = _dispatch_synchronously()
+
+
+def _seed(estimator: Estimator, key: Any, seed: Any) -> Any:
+    """The seed of a call, which a key may stand for; estimators that draw nothing need none."""
+    if key is not None and seed is not None:
+        raise TypeError("give key= or seed=, not both")
+    if key is not None:
+        return jax.random.bits(key, dtype=jnp.uint32)
+    if seed is None and _draws(estimator):
+        raise TypeError(
+            f"{estimator!r} draws noise or scales: give a key= of jax.random (or a seed=) to every call, another one "
+            f"in every step"
+        )
+    return 0 if seed is None else seed
+
+
+def _draws(estimator: Estimator) -> bool:
+    schedule = getattr(estimator, "lambdas", getattr(estimator, "taus", None))
+    return hasattr(estimator, "noise") or isinstance(getattr(schedule, "alphas", schedule), (Uniform, LogUniform))
 
 
 @dataclass(frozen=True)

@@ -75,14 +75,16 @@ class _GridLayer(nn.Module):
 
     def _graph_and_places(self, height: int, width: int) -> tuple[GridGraph, Tensor]:
         key = (height, width)
-        if key not in self._graphs:
-            if len(self._graphs) >= MAX_GRAPHS:
-                self._graphs.pop(next(iter(self._graphs)))  # the oldest
+        found = self._graphs.get(key)
+        if found is None:
             graph = grid_graph(key, self.offsets)
             index = torch.arange(len(self.offsets) * height * width).view(len(self.offsets), height, width)
             places = [index[o][graph.map_window(o, self.anchor)].flatten() for o in range(len(self.offsets))]
-            self._graphs[key] = graph, torch.cat([index.new_empty(0), *places])
-        return self._graphs[key]
+            found = graph, torch.cat([index.new_empty(0), *places])
+            # Other threads may use this layer: they see the old dict or the new one, never one that changes.
+            newest = list(self._graphs.items())[1 - MAX_GRAPHS :]
+            self._graphs = dict([*newest, (key, found)])
+        return found
 
     def edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph]:
         """Gather affinity maps, O maps (B, H, W) or one tensor (B, O, H, W), into edge costs (B, m) of the grid graph.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Array, is_tensor, like, to_numpy
+from ._sums import add_columns, norm
 from .problem import class_mask
 
 
@@ -92,8 +93,9 @@ class LiftedMWC:
             raise ValueError(
                 f"label values must have {len(classes)} labels on the last axis, got shape {tuple(label_values.shape)}"
             )
-        matrix = _as_kind(classes[:, None] == np.arange(K), label_values)
-        return label_values @ matrix
+        if not is_tensor(label_values):
+            return add_columns(label_values, classes, K)
+        return label_values @ _as_kind(classes[:, None] == np.arange(K), label_values)
 
     def bind(self, outputs: tuple[Array, ...], data: dict[str, Any]) -> BoundLift:
         """Fix the labels for one forward solution (x one-hot, y, clusters); called by `perturbed_grad`.
@@ -179,10 +181,7 @@ class BoundLift:
     def cost_norm(self, costs: tuple[Array, ...]) -> float:
         """The Euclidean norm of the lifted costs, from the class costs: column k counts once for each label of k."""
         labels = np.bincount(self.classes, minlength=costs[0].shape[1])
-        with np.errstate(over="ignore", under="ignore"):
-            columns = np.square(costs[0]).sum(axis=0, dtype=np.float64)
-            rest = sum(float(np.vdot(c, c)) for c in costs[1:])
-        return float(np.sqrt(labels @ columns + rest))
+        return norm(costs, labels)
 
     def outputs(self, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""

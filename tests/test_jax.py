@@ -1,5 +1,10 @@
 """JAX gives what torch gives."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +15,10 @@ from diffcomb import (
     Blackbox,
     CentralDifference,
     LiftedMWC,
+    LogUniform,
     NegativeIdentity,
     PerturbedOptimizer,
+    Relative,
     Uniform,
     amwc,
 )
@@ -130,4 +137,79 @@ def test_seeds_and_bad_input():
     with pytest.raises(ValueError, match="needs a map"):
         perturbed_grad(amwc, lift=LiftedMWC())
     with pytest.raises(Exception, match="must be finite"):
-        np.asarray(f(c.numpy() * np.nan))
+        np.asarray(f(c.numpy() * np.nan, seed=0))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [IMLE(2.0), IMLE(2.0, forward="clean"), PerturbedOptimizer(), Blackbox(Uniform(1, 5, 2)), Blackbox(Relative(LogUniform(1, 5)))],
+)  # fmt: skip
+def test_estimators_that_draw_need_a_key_or_a_seed(estimator):
+    c, _ = arrays(0, (6,), (6,))
+    f = perturbed_grad(argmin_one_hot, estimator=estimator, cost_ndims=1)
+    for jit in (lambda f: f, jax.jit):
+        with pytest.raises(TypeError, match="give a key="):
+            jit(f)(c.numpy())
+    with pytest.raises(TypeError, match="not both"):
+        f(c.numpy(), key=jax.random.key(0), seed=0)
+    assert f(c.numpy(), key=jax.random.key(0)).shape == (6,)
+
+
+@pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
+def test_keys_are_seeds(make):
+    c, _ = arrays(0, (6,), (6,))
+    f = jax.jit(perturbed_grad(argmin_one_hot, estimator=PerturbedOptimizer(1.0, 50), cost_ndims=1))
+    draws = [np.asarray(f(c.numpy(), key=make(s))) for s in (0, 0, 1)]
+    assert np.array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+    keys = jax.random.split(make(0), 3)
+    mapped = jax.vmap(lambda k: f(c.numpy(), key=k))(keys)
+    assert np.array_equal(mapped[1], f(c.numpy(), key=keys[1]))
+    grads = [
+        jax.grad(lambda c, k=k: f(c, key=k) @ np.arange(6.0, dtype=np.float32))(c.numpy()) for k in (keys[0], keys[1])
+    ]
+    assert not np.array_equal(*grads)
+
+
+def test_options_reach_the_estimator():
+    c, g = arrays(0, (4, 6), (4, 6))
+
+    def largest(scores):
+        return np.eye(len(scores), dtype=scores.dtype)[scores.argmax()]
+
+    f = perturbed_grad(largest, estimator=Blackbox(2.0), cost_ndims=1, maximize=True, parallel="threads")
+    torch_f = in_torch(largest, estimator=Blackbox(2.0), cost_ndims=1, maximize=True)
+    found = jax.grad(lambda c: (f(c) * g.numpy()).sum())(c.numpy())
+    assert np.allclose(found, cost_gradient(torch_f, [c], [g])[0])
+
+
+SCRIPT = """
+import faulthandler; faulthandler.dump_traceback_later(60, exit=True)
+import jax, jax.numpy as jnp, numpy as np
+{first}
+from diffcomb import Blackbox
+from diffcomb.jax import perturbed_grad
+def returns(c): return jax.nn.one_hot(jnp.argmin(c), len(c))
+def calls(c): return np.eye(len(c), dtype=np.float32)[int(jnp.argmin(c))]
+f = perturbed_grad({solver}, estimator=Blackbox(1.0), cost_ndims=1)
+step = jax.jit(jax.grad(lambda c: (f(c) * jnp.arange(10.0)).sum()))
+key, total = jax.random.key(0), 0.0
+for i in range(20):
+    key, k = jax.random.split(key)
+    total += jnp.abs(step(jax.random.normal(k, (8, 10)))).sum()
+assert float(total) > 0
+"""
+
+
+@pytest.mark.parametrize("solver", ["returns", "calls"])
+@pytest.mark.parametrize("started", [False, True])
+def test_a_solver_that_calls_jax_ends_or_is_refused(solver, started):
+    """It ends where diffcomb.jax was imported before JAX has started, and is refused where it would hang."""
+    code = SCRIPT.format(first="jnp.zeros(3).block_until_ready()" if started else "", solver=solver)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    if started:
+        assert done.returncode == 1
+        assert f"the solver {solver} called JAX, but must not call JAX" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,6 @@
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from diffcomb import (
     grid_graph,
     make_problem,
 )
+from diffcomb.layers import MAX_GRAPHS
 
 OFFSETS = [(0, 1), (1, 0), (0, 3), (4, 0), (0, 9)]
 B, K, H, W = 3, 4, 5, 6
@@ -162,3 +165,24 @@ def test_generators_make_layers_reproducible():
         grads.append(costs.grad)
     assert torch.equal(*grads)
     assert grads[0].isfinite().all()
+
+
+def test_threads_that_use_one_layer_get_the_graphs_of_their_sizes():
+    """More sizes than a layer keeps, so that every call drops a graph that another thread may be about to use."""
+    layer = MulticutLayer([(0, 1), (1, 0)])
+    sizes = [(1 + i % 5, 1 + i % 7) for i in range(400)]
+
+    def shape(size):
+        graph, places = layer._graph_and_places(*size)
+        return graph.shape, len(places)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(shape, sizes))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [((h, w), h * (w - 1) + (h - 1) * w) for h, w in sizes]
+    assert len(layer._graphs) <= MAX_GRAPHS
+    assert layer.graph(2, 3) is layer.graph(2, 3)

@@ -7,7 +7,7 @@ from routes import GRAPH, TRIALS, cost_gradient, costs_and_gradient
 
 from diffcomb import Blackbox, LiftedMWC, amwc, mwc
 from diffcomb import perturbed_grad as pg
-from diffcomb.gradients.differences import norm
+from diffcomb._sums import norm
 
 
 class TestLift:

@@ -246,6 +246,33 @@ class TestInterface:
         with pytest.raises(ValueError, match="of several sizes a key="):
             mixed(c[0, :3], true_costs=true[0, :3])
 
+    @pytest.mark.parametrize("make", [Contrastive, Ranking])
+    def test_instances_with_different_data_need_a_key(self, make):
+        def among(costs, *, allowed):
+            return np.eye(5)[np.where(allowed, costs, 1e9).argmin()]
+
+        c, true = costs_and_gradient(0, (4, 5), (4, 5))
+        allowed = np.ones((4, 5), bool)
+        f = solver_loss(among, make(), cost_ndims=1, per_instance=["allowed"])
+        f(c, true_costs=true, allowed=allowed)  # the same for all
+        allowed[2, 0] = False
+        for data in (allowed, torch.tensor(allowed), allowed.tolist()):
+            fresh = solver_loss(among, make(), cost_ndims=1, per_instance=["allowed"])
+            with pytest.raises(ValueError, match=r"different allowed= may have different feasible sets.*key="):
+                fresh(c, true_costs=true, allowed=data)
+        with pytest.raises(ValueError, match="different feasible sets"):  # of an earlier call
+            f(c[:1], true_costs=true[:1], allowed=allowed[2:3])
+        with pytest.raises(ValueError, match="different feasible sets"):
+            solver_loss(among, f.loss)(c[0], true_costs=true[0], allowed=allowed[2])
+        names = [str(row) for row in allowed]
+
+        def named(costs, *, allowed, key):
+            return among(costs, allowed=allowed)
+
+        keyed = solver_loss(named, make(key="key"), cost_ndims=1, per_instance=["allowed", "key"])
+        keyed(c, true_costs=true, allowed=allowed, key=names)
+        assert all(not s[0][0] for s in keyed.loss.pool.solutions(names[2]))
+
     def test_a_pool_forgets_the_oldest(self):
         pool = SolutionPool(2)
         for row in np.eye(3):

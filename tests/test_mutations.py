@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FUSED = "diffcomb/gradients/_fused.py"
+FUSED, SUMS = "diffcomb/gradients/_fused.py", "diffcomb/_sums.py"
 BLACKBOX, LIFTING = "diffcomb/gradients/blackbox.py", "diffcomb/lifting.py"
 GRADIENTS, LOSSES = "diffcomb/gradients/", "diffcomb/losses/"
 REVISIT = "diffcomb/solvers/revisit.py"
@@ -50,10 +50,20 @@ MUTATIONS = [
     (LOSSES + "spo.py", "2 * (s - p)", "(s - p)", LOSSES_TEST, "those_of_the_value and spo"),
     (LOSSES + "structured_svm.py", "c - self.margin * (1", "c + self.margin * (1", LOSSES_TEST, "svm"),
     (LOSSES + "ranking.py", "(p - q) / self.temperature", "(p - q)", LOSSES_TEST, "those_of_the_value and listwise"),
+    (SUMS, "if SAFE[0] < square < SAFE[1]:", "if True:", "tests/test_norms.py", "vanish"),
+    (GRADIENTS + "identity.py", "-exponents, 0)", "0, 0)", "tests/test_norms.py", "any_magnitude"),
+    (GRADIENTS + "oracle.py", "if limit == np.inf:", "if True:", "tests/test_masks.py", "fade"),
+    (GRADIENTS + "_given.py", "return sign * number - inner", "return number - inner", "tests/test_known.py", "maximises"),
+    (GRADIENTS + "oracle.py", "return inner(costs, solutions) + self.known_value(solutions)", "return inner(costs, solutions)", "tests/test_known.py", "not_linear"),
+    (LOSSES + "contrastive.py", "(products(others, costs) + known)", "products(others, costs)", "tests/test_known.py", "losses"),
+    (GRADIENTS + "_solver.py", "costs = tuple(-c for c in costs)", "pass", "tests/test_maximize.py", "closed_form"),
+    (GRADIENTS + "_run.py", "tuple(0 - part for part in result)", "tuple(0 + part for part in result)", "tests/test_maximize.py", "closed_form"),
+    (LOSSES + "solver_loss.py", "pulled = [tuple(0 - part for part in g) for g in pulled]", "pass", "tests/test_maximize.py", "descent"),
+    (GRADIENTS + "_parallel.py", 'return "threads" if own else None', 'return "threads"', "tests/test_parallel_solves.py", "calling_thread"),
     (REVISIT, "max(here - second, 0.0) / slope", "max(here - second, 0.0) * 9 / slope", "tests/test_revisit.py", "left_out"),
     (REVISIT, "- grad_low[i] + reach[i]", "- grad_low[i]", "tests/test_revisit.py", "left_out"),
     (REVISIT, "if now else -weights[s]", "if now else weights[s]", "tests/test_revisit.py", "no_worse"),
-    (LIFTING, "classes[:, None] == np.arange(K)", "classes[:, None] >= np.arange(K)", "tests/test_lifting.py", "adjoint"),
+    (SUMS, "total[i, classes[j]] += rows", "total[i, 0] += rows", "tests/test_lifting.py", "adjoint"),
     (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),
     (MOVING, "else min(-w, 0.0)", "else 0.0", "tests/test_solver_parts.py", "nodes_that_gain"),
     (MOVING, "<= temperature * np.log(u)", "<= -np.inf", "tests/test_solver_parts.py", "annealing"),

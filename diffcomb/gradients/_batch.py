@@ -2,72 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from .._arrays import Array, check_same_device, float_array, is_tensor
-from .._threads import thread_map
-from .oracle import Instance, Solver
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a solver was wrapped."""
-
-    solver: Solver
-    lift: Any
-    generator: torch.Generator | None
-    cost_ndims: tuple[int, ...] | None
-    per_instance: tuple[str, ...]
-    normalize: bool = False
-    radial: bool = True
-
-
-def make_options(
-    solver: Any,
-    lift: Any,
-    generator: torch.Generator | None,
-    cost_ndims: int | Sequence[int] | None,
-    vectorized: bool,
-    per_instance: Sequence[str],
-    arrays: str,
-    normalize: bool = False,
-    radial: bool = True,
-) -> Options:
-    """Check the options that `perturbed_grad` and `solver_loss` share."""
-    if not callable(solver):
-        raise TypeError(f"solver must be callable, got {solver!r}")
-    if arrays not in ("numpy", "torch"):
-        raise ValueError(f"arrays must be 'numpy' or 'torch', got {arrays!r}")
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {generator!r}")
-    face = getattr(solver, "linear_face", solver)
-    if cost_ndims is None:
-        cost_ndims = getattr(face, "cost_ndims", None)
-    if cost_ndims is not None:
-        cost_ndims = tuple(
-            operator.index(d) for d in (cost_ndims if isinstance(cost_ndims, Sequence) else [cost_ndims])
-        )
-    if cost_ndims is not None and min(cost_ndims, default=0) < 0:
-        raise ValueError(f"cost_ndims must not be negative, got {cost_ndims}")
-    if lift is not None and not hasattr(lift, "bind"):
-        raise TypeError(f"lift must be a lift such as LiftedMWC(), got {lift!r}")
-    if vectorized and len(per_instance):
-        raise ValueError("per_instance data cannot be given to a vectorized solver: all instances go in one call")
-    if vectorized and cost_ndims is None:
-        raise ValueError("a vectorized solver needs cost_ndims, the number of axes of the costs of one instance")
-    if vectorized and lift is not None:
-        raise ValueError("a vectorized solver cannot be lifted: every instance has its own labels")
-    name = getattr(solver, "__name__", type(solver).__name__)
-    names = (per_instance,) if isinstance(per_instance, str) else tuple(per_instance)
-    return Options(
-        Solver(face, name, arrays, vectorized), lift, generator, cost_ndims, names, bool(normalize), bool(radial)
-    )
+from ._given import Given
+from ._options import Options
+from ._parallel import Task, solve_all
+from .oracle import Instance
 
 
 def as_tensors(options: Options, costs: tuple[Any, ...]) -> list[torch.Tensor]:
@@ -81,6 +26,8 @@ def as_tensors(options: Options, costs: tuple[Any, ...]) -> list[torch.Tensor]:
             f"such as graph= go by keyword; got ({kinds})"
         )
     check_same_device(**{f"costs[{i}]": c for i, c in enumerate(costs)})
+    if any(is_tensor(c) and c.is_meta for c in costs):
+        raise TypeError(f"costs on the device meta have no values that {options.solver.name} could be called with")
     tensors = [c if is_tensor(c) else copied(c) for c in costs]
     if not all(t.is_floating_point() for t in tensors):
         raise TypeError(f"costs must be floating-point, got {', '.join(str(t.dtype) for t in tensors)}")
@@ -95,11 +42,17 @@ class Batch:
         self.batched = _is_batched(options, tensors)
         self.size = len(tensors[0]) if self.batched else 1
         self.num_costs = len(tensors)
-        self.data = data
+        self.given = Given(options, data)
+        self.data = self.given.data
 
     def arrays(self, tensors: Sequence[torch.Tensor], name: str = "costs") -> list[Array]:
         """View tensors as checked numpy arrays, with the batch axis that they have."""
         return [float_array(t, f"{name}[{i}]", str(tuple(t.shape))) for i, t in enumerate(tensors)]
+
+    def costs(self, tensors: Sequence[torch.Tensor], name: str = "costs") -> list[Array]:
+        """Costs as such arrays, negated for a solver that maximises: estimators and losses see minimisation only."""
+        arrays = self.arrays(tensors, name)
+        return [-a for a in arrays] if self.options.solver.maximize else arrays
 
     def split(self, arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
         """The arrays of every instance."""
@@ -116,16 +69,19 @@ class Batch:
         return data
 
     def solve(self, costs: list[tuple[Array, ...]], data: list[dict[str, Any]]) -> list[Instance]:
-        """Solve instances in threads, and lift them."""
+        """Solve instances, and lift them."""
         # The solver gets copies, since it may work in place on what it is given.
-        jobs = zip(costs, data, strict=True)
-        results = thread_map(lambda job: self.options.solver(tuple(c.copy() for c in job[0]), job[1]), jobs)
-        return [self.instance(*parts) for parts in zip(costs, results, data, strict=True)]
+        jobs = [(lambda c=c: tuple(part.copy() for part in c), d) for c, d in zip(costs, data, strict=True)]
+        results = solve_all(
+            self.options.solver,
+            [Task(c, [part.shape for part in costs[b]], d, b, len(jobs), False) for b, (c, d) in enumerate(jobs)],
+        )
+        return [self.instance(*parts) for parts in zip(costs, list(results), data, strict=True)]
 
     def solve_stacked(self, arrays: list[Array]) -> tuple[list[Instance], tuple[Any, ...]]:
         """Solve all instances in one call of a vectorized solver; returns the instances and the outputs."""
         stack = tuple(a if self.batched else a[None] for a in arrays)
-        solutions, auxiliary = self.options.solver(tuple(a.copy() for a in stack), self.data)
+        solutions, auxiliary = self.options.solver(tuple(a.copy() for a in stack), self.data, alone=True)
         instances = [
             Instance(tuple(a[b] for a in stack), tuple(s[b] for s in solutions), (), self.data)
             for b in range(self.size)
@@ -157,7 +113,7 @@ class Batch:
         """The same call for `count` times as many instances, the given ones repeated."""
         new: Batch = object.__new__(Batch)
         new.options, new.num_costs, new.data = self.options, self.num_costs, dict(self.data)
-        new.batched, new.size = True, count * self.size
+        new.batched, new.size, new.given = True, count * self.size, self.given.repeated(count)
         for name in self.options.per_instance:
             if self.data.get(name) is not None:
                 new.data[name] = (list(self.data[name]) if self.batched else [self.data[name]]) * count

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from .._arrays import Array, all_finite, to_numpy
+from .._sums import inner, norm
 from ._batch import Batch, copied, stack_padded
-from .differences import norm
-from .oracle import Estimator, Instance, Oracle
+from .oracle import Estimator, Instance, Oracle, keep
 
 Grads = Sequence[torch.Tensor | None]
 
@@ -29,7 +29,7 @@ class Run:
     def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Solve every instance; returns the outputs that are tensors, the solutions first."""
         stacked = self.batch.options.solver.vectorized
-        arrays = self.batch.arrays(tensors)
+        arrays = self.batch.costs(tensors)
         outputs = self._solve_stacked(arrays) if stacked else self._solve_instances(arrays)
         # What the caller does to an output must not reach the solution that backward starts from: outputs that
         # were stacked from those of the instances are copies already, all others are copied.
@@ -70,8 +70,9 @@ class Run:
 
     def _take(self, instances: list[Instance]) -> list[tuple[Array, ...]]:
         """Make these the instances of the oracle; returns the solutions of the estimator's forward pass."""
+        self.batch.given.attach(instances, self.batch.batched)
         if self.batch.options.normalize:
-            self.oracle.instances = [i.scaled(norm(i.own_costs) or 1.0) for i in instances]
+            self.oracle.instances = [i.scaled(norm(i.ordinary) or 1.0) for i in instances]
         else:
             self.oracle.instances = instances
         smooth = getattr(self.estimator, "solutions", None)
@@ -80,12 +81,22 @@ class Run:
 
     def backward(self, grads: Grads) -> list[Array]:
         """Return the gradients of the costs, stacked over the batch."""
+        results = self.estimates(grads)
+        if not self.batch.batched:
+            return list(results[0])
+        return [np.stack(parts) for parts in zip(*results, strict=True)]
+
+    def estimates(self, grads: Grads) -> list[tuple[Array, ...]]:
+        """Return the gradients of the costs of every instance."""
         instances, options = self.oracle.instances, self.batch.options
         upstream = self.upstream(grads)
-        for number in range(self.batch.num_costs):
-            if not all(all_finite(g[number]) for g in upstream):
-                raise ValueError(f"the gradient with respect to solution {number} holds NaN or infinity")
+        upstream = [keep(g, i.allowed_lifted) for g, i in zip(upstream, instances, strict=True)]
+        # A gradient scaler looks for infinity and NaN behind the solver, and skips the step where it finds them.
+        spoilt = {b: kind for b, g in enumerate(upstream) if (kind := _not_finite(g))}
+        for b in spoilt:
+            upstream[b] = tuple(np.zeros_like(part) for part in upstream[b])  # nothing is solved for it
         results = self.estimator.gradients(self.oracle, upstream, options.generator)
+        results = [keep(r, i.allowed or (None,) * len(r)) for r, i in zip(results, instances, strict=True)]
         if options.normalize or not options.radial:
             results = [without_radial(i, r) for i, r in zip(instances, results, strict=True)]
         for number in range(self.batch.num_costs):
@@ -94,9 +105,12 @@ class Run:
                     f"the estimated gradient of costs[{number}] is not finite: the scales λ are too small or too "
                     f"large for {instances[0].own_costs[number].dtype}"
                 )
-        if not self.batch.batched:
-            return list(results[0])
-        return [np.stack(parts) for parts in zip(*results, strict=True)]
+        if options.solver.maximize:
+            results = [tuple(0 - part for part in result) for result in results]
+        return [
+            tuple(np.full_like(part, spoilt[b]) for part in result) if b in spoilt else result
+            for b, result in enumerate(results)
+        ]
 
     def upstream(self, grads: Grads) -> list[tuple[Array, ...]]:
         """Split upstream gradients, None where there is none, into those of the instances, without the padding."""
@@ -129,14 +143,13 @@ class Run:
 
 def without_radial(instance: Instance, gradient: tuple[Array, ...]) -> tuple[Array, ...]:
     """Take the component along the costs out of a gradient, and divide by what normalisation divided the costs by."""
-    costs = instance.own_costs
+    costs = instance.ordinary
     length = norm(costs)
     if length == 0:
         return gradient
-    along = sum(float(np.vdot(c / length, g)) for c, g in zip(costs, gradient, strict=True))
-    return tuple(
-        ((g - along * (c / length)) / instance.scale).astype(g.dtype) for c, g in zip(costs, gradient, strict=True)
-    )
+    units = [np.divide(c, length, dtype=np.float64) for c in costs]  # a norm may exceed the range of float32
+    along = inner(units, gradient)
+    return tuple(((g - along * unit) / instance.scale).astype(g.dtype) for unit, g in zip(units, gradient, strict=True))
 
 
 class Solve(torch.autograd.Function):
@@ -216,6 +229,13 @@ def _unfold(outputs: tuple[torch.Tensor, ...], size: int, batched: bool) -> tupl
     return tuple(o.reshape(size, -1, *o.shape[1:]) if batched else o for o in outputs)
 
 
+def _not_finite(gradient: tuple[Array, ...]) -> float:
+    """NaN or infinity if the gradient holds any, else 0."""
+    if all(all_finite(part) for part in gradient):
+        return 0.0
+    return np.nan if any(np.isnan(part).any() for part in gradient) else np.inf
+
+
 def _cut(gradient: Array, solution: Array) -> Array:
     """The part of a padded gradient that belongs to the solution, in its dtype."""
-    return gradient[tuple(slice(length) for length in solution.shape)].astype(solution.dtype, copy=False)
+    return gradient[tuple(slice(length) for length in solution.shape)].astype(solution.dtype, order="C", copy=False)

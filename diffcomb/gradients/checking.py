@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from .._arrays import is_tensor
+from .._sums import inner, norm
 from .blackbox import Blackbox
-from .differences import Arrays, inner
+from .differences import Arrays
 from .oracle import Instance, Job, Oracle
 from .perturbed import Differentiable, perturbed_grad
 from .schedules import Fixed
@@ -34,7 +35,8 @@ def gradcheck(
     For the linear loss L = <g, w> and V(c) = min_w <c, w>, black-box interpolation, central differences and LPGD
     without ρ are the exact gradients of sums of V(c + λ g): V is what a solver returns, and its derivative is its
     solution. A failure says that the solver is not exact (it found a solution that another of its own beats), that its
-    objective is not linear in the costs, that it maximises, or that the estimator is wrong.
+    objective is not <c, w>, that it maximises, or that the estimator is wrong. A solver that maximises, or that adds
+    something to <c, w> itself, is wrapped with ``maximize=True``, `known_costs` or `value` first.
 
     Parameters
     ----------
@@ -49,7 +51,8 @@ def gradcheck(
     directions : int
         Random directions along which derivatives are compared.
     eps, atol, rtol : float
-        Step of the differences, relative to the norm of the costs, and what they may differ by.
+        Step of the differences, relative to the norm of the costs, and what slopes may differ by: `rtol` times the
+        slope plus `atol` times the mean of 1/λ.
     generator : torch.Generator, optional
         Of g and of the directions; always the same by default.
     raise_exception : bool
@@ -63,6 +66,8 @@ def gradcheck(
     ------
     GradcheckError
         If the check fails; the message says how.
+    ValueError
+        If an upstream gradient is not finite.
     """
     rng = generator if generator is not None else torch.Generator().manual_seed(_SEED)
     f = (
@@ -89,6 +94,8 @@ def gradcheck(
     if grads is None:
         grads = [torch.randn(w.shape, generator=rng, dtype=w.dtype) for w in solutions]
     upstream = [g.to(torch.float64) for g in (grads if isinstance(grads, (tuple, list)) else [grads])]
+    if not all(bool(g.isfinite().all()) for g in upstream):
+        raise ValueError("grads must be finite, got NaN or infinity")
     found = torch.autograd.grad(solutions, leaves, upstream, allow_unused=True)
     gradients = [torch.zeros_like(c) if g is None else g for g, c in zip(found, leaves, strict=True)]
     oracle, batched = _oracle_of(solutions)
@@ -118,34 +125,37 @@ def _compare(
 ) -> str:  # fmt: skip
     """Say what is wrong, or return an empty string."""
     points = estimator.points(np.array(schedule.values))
+    sign = -1 if oracle.solver.maximize else 1  # estimators see minimisation
 
-    def part(tensors: Any, b: int) -> Arrays:
-        return tuple((t[b] if batched else t).detach().numpy() for t in tensors)
+    def part(tensors: Any, b: int, sign: int = 1) -> Arrays:
+        return tuple(sign * (t[b] if batched else t).detach().numpy() for t in tensors)
 
     for b, instance in enumerate(oracle.instances):
-        c, g, gradient = part(costs, b), part(grads, b), part(gradients, b)
+        c, g, gradient = part(costs, b, sign), part(grads, b), part(gradients, b, sign)
         g = tuple(x[tuple(slice(n) for n in w.shape)] for x, w in zip(g, instance.solutions, strict=True))
 
         def at(scale: float, c: Arrays, instance: Instance = instance, g: Arrays = g) -> Arrays:
             lifted = c if instance.lift is None else instance.lift.costs(c)
             return tuple(x + scale * y for x, y in zip(lifted, g, strict=True))
 
-        def value(c: Arrays, b: int = b, at: Any = at) -> float:
+        def value(c: Arrays, b: int = b, at: Any = at, instance: Instance = instance) -> float:
             scales = [p.scale for p in points]
             jobs = [Job(b, lambda s=s: at(s, c)) for s in (*scales, 0.0)]  # type: ignore[misc]
-            *there, here = (inner(at(s, c), w) for s, w in zip((*scales, 0.0), oracle.solve_many(jobs), strict=True))
+            *there, here = (
+                instance.objective(at(s, c), w) for s, w in zip((*scales, 0.0), oracle.solve_many(jobs), strict=True)
+            )
             return float(sum(p.weight * (v - here) for p, v in zip(points, there, strict=True)))
 
         worse = _not_exact(oracle, b, [at(p.scale, c) for p in points] + [at(0.0, c)])
         if worse:
             return worse
-        step = eps * max(1.0, float(np.sqrt(sum(np.square(x).sum() for x in c))))
+        step = eps * (norm(c) or 1.0)
         for _ in range(directions):
             v = tuple(torch.randn(x.shape, generator=rng, dtype=torch.float64).numpy() for x in c)
             ahead = value(tuple(x + step * y for x, y in zip(c, v, strict=True)))
             behind = value(tuple(x - step * y for x, y in zip(c, v, strict=True)))
             slope, expected = (ahead - behind) / (2 * step), inner(gradient, v)
-            if abs(slope - expected) > atol + rtol * abs(slope):
+            if abs(slope - expected) > atol * sum(abs(p.weight) for p in points) + rtol * abs(slope):
                 return (
                     f"instance {b}: the estimated gradient has slope {expected:.6g} in a direction in which the "
                     f"interpolated loss has {slope:.6g} (finite differences, step {step:.1g})"
@@ -158,9 +168,9 @@ def _not_exact(oracle: Oracle, b: int, where: list[Arrays]) -> str:
     jobs = [Job(b, lambda c=c: tuple(x.copy() for x in c)) for c in where]  # type: ignore[misc]
     found = list(oracle.solve_many(jobs))
     for number, c in enumerate(where):
-        own = inner(c, found[number])
-        best = min(inner(c, w) for w in found)
-        if best < own - 1e-9 * (1 + abs(own)):
+        own = oracle.instances[b].objective(c, found[number])
+        best = min(oracle.instances[b].objective(c, w) for w in found)
+        if best < own - 1e-9 * (norm(c) + abs(own)):
             return (
                 f"instance {b}: the solver is not exact, or does not minimise <c, w>: a solution that it found for "
                 f"other costs has {best:.6g} for costs for which it returned one of {own:.6g}"

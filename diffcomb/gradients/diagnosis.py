@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from .._arrays import Array, all_finite, is_tensor
+from .._sums import inner, norm
 from .blackbox import Blackbox
-from .differences import Arrays, Point, _costs_at, check_start, inner, norm
+from .differences import Arrays, Point, _cost_norm, _costs_at, check_start
 from .oracle import Instance, Job
 from .perturbed import Differentiable, perturbed_grad
 
@@ -41,7 +42,8 @@ class Diagnosis:
     uphill : float array, shape (N,)
         Share of instances with <g, W(c + λ g) - W(c)> > 0. An exact solver has none; a heuristic's are noise.
     inversions : float array, shape (N,)
-        Share of instances whose perturbed solution is better than the forward one for the *unperturbed* costs.
+        Share of instances whose perturbed solution is better than the forward one for the *unperturbed* costs. What the
+        solver adds to <c, w> itself counts if the wrapper names it (`known_costs`, `value`).
     nonzeros : float array, shape (N,)
         Mean number of entries of an instance's gradient that are not zero.
     radial : float array, shape (N,)
@@ -146,7 +148,7 @@ def diagnose(
     if not all(all_finite(part) for g in upstream for part in g):
         raise ValueError("grads must be finite, got NaN or infinity")
     together = enumerate(zip(run.oracle.instances, upstream, strict=True))
-    pairs = [(b, i, g, (norm(i.costs) or 1.0) / norm(g)) for b, (i, g) in together if norm(g) > 0]
+    pairs = [(b, i, g, (_cost_norm(i) or 1.0) / norm(g)) for b, (i, g) in together if norm(g) > 0]
     if not pairs:
         raise ValueError(f"grads must not be zero for every instance; there are {len(upstream)}")
     rows, before = [], [None] * len(pairs)
@@ -193,10 +195,12 @@ def _sweep(
     stats, differences = [], []
     for (_, instance, g, _), w, last in zip(pairs, found, before, strict=True):
         difference = tuple(a - b for a, b in zip(w, instance.solutions, strict=True))
-        uphill, change = inner(g, difference), inner(instance.costs, difference)
-        noise = 1e-6 * (1 + abs(inner(instance.costs, instance.solutions)))
+        uphill, along = inner(g, difference), inner(instance.costs, difference)
+        here = instance.objective(instance.costs, instance.solutions)
+        change = instance.objective(instance.costs, w) - here
+        noise = 1e-6 * (norm(instance.costs) + abs(here))
         length, before_length = norm(difference), norm(last) if last is not None else 0.0
-        radial = change / (norm(instance.costs) * length) if length else np.nan
+        radial = along / (norm(instance.costs) * length) if length else np.nan
         same = inner(difference, last) / (length * before_length) if length and before_length else np.nan
         nonzeros = sum(np.count_nonzero(part) for part in difference)
         stats.append((length == 0, uphill > 1e-6 * norm(g) * length, change < -noise, nonzeros, radial, same))

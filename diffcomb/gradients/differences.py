@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from .._arrays import Array
-from .._threads import thread_map
+from .._sums import inner, norm
 from ._fused import add_difference, perturbed
+from ._parallel import run_all
 from .oracle import Instance, Job, Oracle
 from .schedules import Schedule
 
@@ -151,7 +152,7 @@ def _revisited(oracle: Oracle, grads: list[Arrays], points: list[list[Point]]) -
                 total = part if total is None else tuple(a + b for a, b in zip(total, part, strict=True))
         return total or tuple(np.zeros_like(c) for c in oracle.instances[b].own_costs)
 
-    return thread_map(one, range(len(grads)))
+    return run_all(oracle.solver, one, range(len(grads)))
 
 
 def _sum_up(
@@ -163,7 +164,7 @@ def _sum_up(
     picks = 1 + choices * np.arange(len(points))
     reference = 0
     if repair or choices > 1:  # <c + λ g, w> = <c, w> + λ <g, w>, so two numbers a solution are enough
-        value = np.array([inner(instance.costs, w) for w in pool])
+        value = np.array([instance.objective(instance.costs, w) for w in pool])
         slope = np.array([inner(grad, w) for w in pool])
         if repair:
             reference = int(value.argmin())
@@ -203,22 +204,5 @@ def _costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:
 
 def _cost_norm(instance: Instance) -> float:
     if hasattr(instance.lift, "cost_norm"):  # without making the lifted costs
-        return float(instance.lift.cost_norm(instance.own_costs))
-    return norm(instance.costs)
-
-
-def norm(arrays: Arrays) -> float:
-    """The Euclidean norm of all arrays together, without overflow."""
-    with np.errstate(over="ignore", under="ignore"):
-        square = float(sum(float(np.vdot(a, a)) for a in arrays))
-    if 1e-25 < square < 1e25:
-        return float(np.sqrt(square))
-    largest = max((float(np.abs(a).max(initial=0.0)) for a in arrays), default=0.0)
-    if largest == 0.0:
-        return 0.0
-    return largest * float(np.sqrt(sum(np.square(a / largest, dtype=np.float64).sum() for a in arrays)))
-
-
-def inner(costs: Arrays, solutions: Arrays) -> float:
-    """The inner product <c, w>, in float64."""
-    return float(sum(np.vdot(c.astype(np.float64, copy=False), w) for c, w in zip(costs, solutions, strict=True)))
+        return float(instance.lift.cost_norm(instance.ordinary))
+    return norm(instance.ordinary if instance.lift is None else instance.lift.costs(instance.ordinary))

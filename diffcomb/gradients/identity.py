@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from .._arrays import Array, to_numpy
 from .differences import Arrays
-from .oracle import Oracle
+from .oracle import Oracle, keep
 from .schedules import check_positive
 
 PROJECTIONS = ("none", "mean", "norm", "std")
@@ -47,27 +48,42 @@ class NegativeIdentity:
     def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
         """Return the gradient with respect to the costs of every instance."""
         return [
-            instance.pull_back(tuple(-self._pull_back(c, g) for c, g in zip(instance.costs, grad, strict=True)))
+            instance.pull_back(
+                tuple(-self._pull_back(*p) for p in zip(instance.costs, grad, instance.allowed_lifted, strict=True))
+            )
             for instance, grad in zip(oracle.instances, grads, strict=True)
         ]
 
-    def _pull_back(self, c: Array, g: Array) -> Array:
-        """P'(c)^T g; constant costs have no direction, so that only the mean is taken out of their gradient."""
+    def _pull_back(self, c: Array, g: Array, mask: Array | None) -> Array:
+        """P'(c)^T g; constant costs have no direction, so that only the mean is taken out of their gradient.
+
+        Means and norms are those of the allowed entries.
+        """
         if self.projection == "none" or not g.size:
             return g
-        largest = np.abs(c).max(self.axis, keepdims=True)
-        if self.projection in ("mean", "std"):
-            c, g = c - c.mean(self.axis, keepdims=True), g - g.mean(self.axis, keepdims=True)
+        if mask is not None:
+            c, g = keep((c, g), (mask, mask))
+        total = functools.partial(np.sum, axis=self.axis, keepdims=True)
+        count = np.maximum(total(np.ones(c.shape) if mask is None else mask), 1)
+
+        def centred(x: Array) -> Array:
+            return np.asarray(x - total(x) / count if mask is None else np.where(mask, x - total(x) / count, 0))
+
         if self.projection == "mean":
-            return g
-        square = np.square(c).mean if self.projection == "std" else np.square(c).sum
-        length = np.sqrt(square(self.axis, keepdims=True))
-        rounding = 8 * np.finfo(c.dtype).eps * largest  # what is left of costs that are all the same
-        length = np.where(length > rounding, length, 1)
-        unit = np.where(length > rounding, c / length, 0)
-        along = (g * unit).mean if self.projection == "std" else (g * unit).sum
-        projected: Array = (g - unit * along(self.axis, keepdims=True)) / length
-        return projected.astype(g.dtype, copy=False)
+            return centred(g).astype(g.dtype, copy=False)
+        dtype, rounding = g.dtype, 8 * np.finfo(c.dtype).eps  # what is left of costs that are all the same
+        largest, exponents = np.frexp(np.abs(c).max(self.axis, keepdims=True).astype(np.float64))
+        c, g = np.ldexp(c.astype(np.float64), -exponents), g.astype(np.float64)  # no square overflows or vanishes
+        if self.projection == "std":
+            c, g = centred(c), centred(g)
+        share = count if self.projection == "std" else 1
+        length = np.sqrt(total(np.square(c)) / share)
+        varies = length > rounding * largest
+        length = np.where(varies, length, 1)
+        unit = np.where(varies, c / length, 0)
+        projected = (g - unit * (total(g * unit) / share)) / length
+        with np.errstate(over="ignore", under="ignore"):  # what overflows is refused as an infinite gradient
+            return np.asarray(np.ldexp(projected, np.where(varies, -exponents, 0)), dtype)
 
 
 @dataclass(frozen=True)
@@ -96,17 +112,17 @@ class StraightThrough:
     def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
         """Return the gradient with respect to the costs of every instance."""
         return [
-            instance.pull_back(self._vjp(instance.costs, grad))
+            instance.pull_back(self._vjp(instance.costs, grad, -1 if oracle.solver.maximize else 1))
             for instance, grad in zip(oracle.instances, grads, strict=True)
         ]
 
-    def _vjp(self, costs: Arrays, grad: Arrays) -> Arrays:
+    def _vjp(self, costs: Arrays, grad: Arrays, sign: int) -> Arrays:
         leaves = [torch.from_numpy(c.copy()).requires_grad_() for c in costs]
         with torch.enable_grad():
             if self.relaxation is None:
                 relaxed: Any = tuple(torch.softmax(-c / self.temperature, dim=-1) for c in leaves)
             else:
-                relaxed = self.relaxation(*leaves)
+                relaxed = self.relaxation(*(sign * c for c in leaves))
             relaxed = tuple(relaxed) if isinstance(relaxed, (tuple, list)) else (relaxed,)
         for r, c in zip(relaxed, leaves, strict=False):
             if r.shape != c.shape or len(relaxed) != len(leaves):

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from .._arrays import Array, is_tensor, to_numpy
-from .._threads import thread_imap
+from .._arrays import Array
+from .._sums import dominating, inner
+from ._parallel import Task, solve_all
+from ._solver import Solver
 
 
 class Estimator(Protocol):
@@ -51,6 +53,12 @@ class Instance:
         weight * [W(c + λ g) - W(c)] from the forward solution, in the space of the own costs.
     scale : float
         What the own costs have been divided by.
+    allowed : tuple of bool arrays or None, optional
+        Which entries of the own costs a solution may have; None where all are.
+    known : tuple of arrays, optional
+        Costs that the solver adds to the own ones.
+    constant_part : callable, optional
+        f(w), where the solver minimises <c, w> + f(w) and f is no sum of known costs.
     """
 
     own_costs: tuple[Array, ...]
@@ -60,12 +68,46 @@ class Instance:
     lift: Any = None
     again: Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]] | None = None
     scale: float = 1.0
+    allowed: tuple[Array | None, ...] | None = None
+    known: tuple[Array, ...] | None = None
+    constant_part: Callable[[tuple[Array, ...]], float] | None = None
 
     @cached_property
     def costs(self) -> tuple[Array, ...]:
         """The costs in the lifted space; made when they are first asked for."""
         costs: tuple[Array, ...] = self.own_costs if self.lift is None else self.lift.costs(self.own_costs)
         return costs
+
+    @cached_property
+    def ordinary(self) -> tuple[Array, ...]:
+        """The own costs, with known ones, and 0 for entries that are forbidden or dominate as constants for those do.
+
+        Norms are taken of these: they do not depend on how large such constants are.
+        """
+        costs = self.own_costs
+        if self.known is not None:
+            costs = tuple(c + d for c, d in zip(costs, self.known, strict=True))
+        masks = self.allowed or (None,) * len(costs)
+        return tuple(_without_constants(c, m) for c, m in zip(costs, masks, strict=True))
+
+    @cached_property
+    def allowed_lifted(self) -> tuple[Array | None, ...]:
+        """`allowed` in the lifted space."""
+        masks = self.allowed or (None,) * len(self.own_costs)
+        if self.lift is None or self.allowed is None:
+            return masks
+        whole = [np.ones(c.shape) if m is None else m.astype(float) for c, m in zip(self.own_costs, masks, strict=True)]
+        return tuple(m > 0 for m in self.lift.costs(tuple(whole)))
+
+    def objective(self, costs: tuple[Array, ...], solutions: tuple[Array, ...]) -> float:
+        """What the solver minimises, in the lifted space: <c, w>, and what it adds itself."""
+        return inner(costs, solutions) + self.known_value(solutions)
+
+    def known_value(self, solutions: tuple[Array, ...]) -> float:
+        """What the solver adds to <c, w> itself."""
+        if self.known is not None:
+            return inner(self.known, solutions)
+        return 0.0 if self.constant_part is None else self.constant_part(solutions)
 
     def pull_back(self, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
         """Carry gradients with respect to `costs` to gradients with respect to `own_costs`."""
@@ -84,8 +126,22 @@ class Instance:
 
     def scaled(self, scale: float) -> Instance:
         """The same instance with costs divided by `scale`."""
-        costs = tuple((c / scale).astype(c.dtype, copy=False) for c in self.own_costs)
+        costs = tuple(np.divide(c, scale, dtype=np.float64).astype(c.dtype) for c in self.own_costs)
         return replace(self, own_costs=costs, scale=self.scale * scale)
+
+
+def keep(arrays: tuple[Array, ...], masks: tuple[Array | None, ...]) -> tuple[Array, ...]:
+    """Arrays with zeros where a mask is False."""
+    return tuple(a if m is None else np.where(m, a, a.dtype.type(0)) for a, m in zip(arrays, masks, strict=True))
+
+
+def _without_constants(costs: Array, mask: Array | None) -> Array:
+    if mask is None:
+        limit = dominating(costs)
+        if limit == np.inf:
+            return costs
+        mask = np.abs(costs) < limit
+    return keep((costs,), (mask,))[0]
 
 
 @dataclass
@@ -97,61 +153,6 @@ class Job:
     warm: bool = False
 
 
-class Solver:
-    """A user's callable with its conventions: which arrays it takes, and whether it takes a batch axis itself."""
-
-    def __init__(self, function: Callable[..., Any], name: str, arrays: str, vectorized: bool) -> None:
-        self.function = function
-        self.name = name
-        self.arrays = arrays
-        self.vectorized = vectorized
-        self.own = hasattr(function, "cost_ndims")  # a solver of this package
-
-    def __call__(self, costs: tuple[Array, ...], data: dict[str, Any]) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
-        """Call the solver; returns (solutions of the costs' shapes and dtypes, auxiliary outputs).
-
-        Raises
-        ------
-        ValueError
-            If the solver returns fewer outputs than there are costs, or one of another shape, or not finite.
-        """
-        arguments = [torch.from_numpy(c) for c in costs] if self.arrays == "torch" else costs
-        try:
-            returned = self.function(*arguments, **data)
-        except Exception as error:
-            kind = "numpy arrays" if self.arrays == "numpy" else "torch tensors"
-            shapes = ", ".join(str(c.shape) for c in costs)
-            if not self.own:
-                error.add_note(
-                    f"perturbed_grad called {self.name} with {kind} of shape {shapes}; "
-                    f"arrays='numpy' | 'torch', cost_ndims= and vectorized= change how it is called"
-                )
-            raise
-        outputs = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
-        if len(outputs) < len(costs):
-            raise ValueError(
-                f"{self.name} must return one solution for each of its {len(costs)} costs, got {len(outputs)} output(s)"
-            )
-        solutions = []
-        for number, (output, cost) in enumerate(zip(outputs, costs, strict=False)):
-            solution = to_numpy(output)
-            if solution.dtype.kind not in "fiub":
-                raise TypeError(
-                    f"{self.name} must return numeric solutions, got dtype {solution.dtype} in output {number}"
-                )
-            if solution.shape != cost.shape:
-                raise ValueError(
-                    f"{self.name} must return solutions of the shapes of its costs: "
-                    f"expected {cost.shape} for output {number}, got {solution.shape}"
-                )
-            solution = solution.astype(cost.dtype, copy=not self.own)
-            if not self.own and not np.isfinite(solution).all():
-                raise ValueError(f"{self.name} returned NaN or infinity in solution {number}")
-            solutions.append(solution)
-        auxiliary = tuple(to_numpy(a) if is_tensor(a) else a for a in outputs[len(costs) :])
-        return tuple(solutions), auxiliary
-
-
 class Oracle:
     """What an estimator may ask: the instances of a batch, and solutions for other costs of theirs."""
 
@@ -161,12 +162,12 @@ class Oracle:
         self.memory: Any = None  # what an estimator's forward pass leaves for its backward pass
 
     def solve_many(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
-        """Solve all jobs in parallel threads, or in one call of a vectorized solver; solutions come in order."""
+        """Solve all jobs, in parallel where that is allowed, or in one call of a vectorized solver; in order."""
         if not jobs:
             return iter(())
         if self.solver.vectorized:
             return self._solve_stacked(jobs)
-        return thread_imap(self._solve_one, jobs)
+        return (solutions for solutions, _ in solve_all(self.solver, [self._task(job) for job in jobs]))
 
     def solve_each(
         self, costs: Callable[[int], tuple[Array, ...]], instances: Iterable[int] | None = None
@@ -175,18 +176,18 @@ class Oracle:
         numbers = range(len(self.instances)) if instances is None else instances
         return self.solve_many([Job(b, partial(costs, b)) for b in numbers])
 
-    def _solve_one(self, job: Job) -> tuple[Array, ...]:
+    def _task(self, job: Job) -> Task:
         instance = self.instances[job.instance]
         data = instance.data
         if self.solver.own and "init" in data:  # meant for the forward solve, in its space
             data = {key: value for key, value in data.items() if key != "init"}
         if job.warm:
             data = {**data, "init": (*instance.solutions, *instance.auxiliary)}
-        return self.solver(job.costs(), data)[0]
+        return Task(job.costs, [w.shape for w in instance.solutions], data, job.instance, len(self.instances), True)
 
     def _solve_stacked(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
         if any(job.warm for job in jobs):
             raise ValueError("a vectorized solver cannot be warm-started; use start='cold'")
         costs = tuple(np.stack(parts) for parts in zip(*(job.costs() for job in jobs), strict=True))
-        solutions, _ = self.solver(costs, self.instances[0].data)
+        solutions, _ = self.solver(costs, self.instances[0].data, alone=True)
         return iter(list(zip(*solutions, strict=True)))

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from .._arrays import is_tensor, to_numpy
-from ._batch import Batch, Options, as_tensors, make_options
+from ._batch import Batch, as_tensors
+from ._options import Options, make_options
+from ._ragged import OFFSETS, is_ragged, solve_concatenated, solve_lists
 from ._run import Run, Solve
 from .blackbox import Blackbox
 from .oracle import Estimator
@@ -26,15 +28,20 @@ def perturbed_grad(
     cost_ndims: int | Sequence[int] | None = None,
     vectorized: bool = False,
     per_instance: Sequence[str] = (),
-    arrays: str = "numpy",
+    arrays: str | None = None,
+    parallel: Any = "auto",
+    maximize: bool = False,
+    mask: Any = None,
+    known_costs: Any = None,
+    value: Any = None,
     normalize: bool = False,
     radial: bool = True,
 ) -> Any:
     """Wrap a solver ``W(c) = argmin <c, w>`` so that gradients with respect to its costs are estimated.
 
     The solver is any function of one or more cost arrays that returns as many solutions of the same shapes,
-    and after them any auxiliary outputs. Its objective must be linear in the costs and is minimised. Instance
-    data (a graph, a source and a target, options) go by keyword and are passed through.
+    and after them any auxiliary outputs. Its objective must be linear in the costs and is minimised, unless `maximize`
+    says otherwise. Instance data (a graph, a source and a target, options) go by keyword and are passed through.
 
     Parameters
     ----------
@@ -50,15 +57,35 @@ def perturbed_grad(
     generator : torch.Generator, optional
         Source of randomness of the estimator; torch's default generator if None.
     cost_ndims : int or sequence of int, optional
-        Number of axes of the costs of *one* instance. Costs may then have one more, leading batch axis B,
-        and the instances are solved in parallel threads. Without it there is no batch axis.
+        Number of axes of the costs of *one* instance. Costs may then have one more, leading batch axis B.
+        Without it there is no batch axis.
     vectorized : bool
         The solver takes the batch axis itself: all instances, and all their perturbations, go in one call.
         Keyword data are then shared by all instances.
     per_instance : sequence of str
         Names of keyword data that are sequences with one item for each instance of a batch.
-    arrays : {"numpy", "torch"}
-        What the solver takes: numpy arrays, or detached CPU tensors.
+    arrays : {None, "numpy", "torch"}
+        What the solver takes: numpy arrays, or detached CPU tensors. By default tensors if its first parameter is
+        annotated as ``torch.Tensor``, else arrays.
+    parallel : {"auto", None, "threads", "processes"} or executor
+        Where instances, and their perturbations, are solved. None: one after the other, in the calling thread.
+        "threads": for solvers that several threads may call at once, and that release the GIL. "processes": in worker
+        processes, to which the solver, costs and data are pickled; or any executor with a method ``submit``. "auto":
+        threads for solvers of this package, None for all others, since a solver with a state (a model object) would
+        give wrong solutions without a word.
+    maximize : bool
+        The solver maximises <c, w>. All estimators and losses then have the signs of a maximiser.
+    mask : array, tuple of arrays, or str, optional
+        True where an entry is allowed, in the costs' shape, with or without the batch axis; for several costs a tuple,
+        None where all entries are allowed. Or the name of the keyword data of a call that hold it. Forbidden entries
+        do not count in norms, and get no gradient; the solver must forbid them itself, by their costs if need be.
+        Calls take ``mask=`` as well, unless the solver has a keyword of that name.
+    known_costs : array, tuple of arrays, or str, optional
+        Costs d that the solver adds itself, so that it minimises <c + d, w>; in the same forms as `mask`.
+    value : callable, optional
+        ``value(costs, solution, **data)``, the whole objective of one solution of one instance (tuples for several
+        costs), where the solver minimises <c, w> + f(w) with another f. Without one of the two, `repair`,
+        ``start="best"``, `gradcheck` and `diagnose` take the objective to be <c, w>.
     normalize : bool
         Let the estimator see costs of norm 1 for every instance, of which a solver of a linear objective finds the
         same solutions, and differentiate through the normalisation. λ and σ are then relative to the costs' norm.
@@ -73,15 +100,21 @@ def perturbed_grad(
         ``f(*costs, **data)`` returns the solver's outputs: one alone, or a tuple, the solutions with the
         dtype and on the device of their costs. Tensors in, tensors out; numpy arrays in, numpy arrays out
         (and no gradient). Outputs whose shapes differ within a batch are padded at the end of each axis,
-        floats by 0 and integers by -1. Gradients are defined once: there is no second derivative.
+        floats by 0 and integers by -1. Gradients are defined once: there is no second derivative. An instance with an
+        upstream gradient that is infinite or NaN gets a gradient that is; nothing is solved for it.
+
+        Instances of different sizes go as lists: ``f([c_1, c_2])`` returns lists of solutions and of auxiliary
+        outputs. Or one behind the other: ``f(c, ptr=offsets)``, with instance b in ``c[ptr[b] : ptr[b + 1]]``,
+        returns solutions one behind the other; unless the solver has a keyword `ptr`.
 
     Raises
     ------
     TypeError
-        If `solver` is not callable, or costs are not floating-point tensors or arrays.
+        If `solver` is not callable, or costs are not floating-point tensors or arrays; on a call, also if the solver
+        returns no arrays, or cannot be pickled for another process.
     ValueError
-        If an option is unknown or the costs' shapes do not fit `cost_ndims`; on a call, also if the solver
-        returns something of another shape than its costs.
+        If an option is unknown, two options contradict each other, or the costs' shapes do not fit `cost_ndims`; on a
+        call, also if the solver returns something of another shape than its costs.
 
     References
     ----------
@@ -101,15 +134,16 @@ def perturbed_grad(
     >>> costs.grad.tolist()
     [-0.10000000149011612, 0.10000000149011612, 0.0]
     """
+    how: dict[str, Any] = dict(
+        lift=lift, generator=generator, cost_ndims=cost_ndims, vectorized=vectorized, per_instance=per_instance,
+        arrays=arrays, parallel=parallel, maximize=maximize, mask=mask, known_costs=known_costs, value=value,
+        normalize=normalize, radial=radial,
+    )  # fmt: skip
     if solver is None:
-        return functools.partial(
-            perturbed_grad, estimator=estimator, lift=lift, generator=generator, cost_ndims=cost_ndims,
-            vectorized=vectorized, per_instance=per_instance, arrays=arrays, normalize=normalize, radial=radial,
-        )  # fmt: skip
+        return functools.partial(perturbed_grad, estimator=estimator, **how)
     if estimator is not None and (isinstance(estimator, type) or not hasattr(estimator, "gradients")):
         raise TypeError(f"estimator must be an estimator such as Blackbox(lambdas=...), got {estimator!r}")
-    options = make_options(solver, lift, generator, cost_ndims, vectorized, per_instance, arrays, normalize, radial)
-    return Differentiable(solver, options, estimator or Blackbox())
+    return Differentiable(solver, make_options(solver, **how), estimator or Blackbox())
 
 
 class Differentiable:
@@ -138,6 +172,10 @@ class Differentiable:
 
 
 def _solve(f: Differentiable, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
+    if OFFSETS in data and not f.options.solver.takes(OFFSETS):
+        return solve_concatenated(f.options, f.estimator, costs, data)
+    if is_ragged(costs):
+        return solve_lists(f.options, f.estimator, costs, data)
     tensors = as_tensors(f.options, costs)
     run = Run(Batch(f.options, tensors, data), f.estimator)
     outputs = Solve.apply(run, *tensors)  # type: ignore[no-untyped-call]

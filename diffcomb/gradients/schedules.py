@@ -120,6 +120,9 @@ class LogGrid(_Interval):
 class Relative:
     """λ = α ‖c‖ / ‖g‖ for each instance: invariant to the loss's scale and to a mean over the batch.
 
+    ‖c‖ leaves out entries that are forbidden (by a mask) or that dominate it as large constants for forbidden ones do:
+    at least 8 times all others of their array, alike, and together more than all others.
+
     Parameters
     ----------
     alphas : float, sequence of float, or schedule

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from .differences import Arrays, inner
+from .._sums import inner
+from .differences import Arrays
 from .noise import Draw, Noise, Normal, check_noise, check_samples, draws_for, mean_of, plus, solve_noisy
 from .oracle import Instance, Oracle
 from .schedules import check_positive

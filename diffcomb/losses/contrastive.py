@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from .._arrays import Array
+from .._sums import inner, products
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
-from .pool import SolutionPool, check_pool, check_share, flat, keys_of, stacked, unflat
+from .pool import SolutionPool, check_pool, check_share, flat, keys_of, known_values, stacked, unflat
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Contrastive:
         A new one by default.
     key : str, optional
         Name of the keyword data (``per_instance`` of the solver's) whose value names an instance's pool, where
-        feasible sets differ. It reaches the solver as well.
+        feasible sets differ; needed where keyword data do. It reaches the solver as well.
     """
 
     kind: str = "nce"
@@ -46,13 +47,18 @@ class Contrastive:
         self, oracle: Oracle, true_costs: list[Arrays] | None, generator: torch.Generator | None
     ) -> tuple[Array, list[Arrays]]:
         """Return losses and gradients."""
-        keys = keys_of(oracle, self.key)
+        keys = keys_of(oracle, self.pool, self.key)
         self.pool.refresh(oracle, keys, self.share, generator)
         matrices = {key: stacked(self.pool.solutions(key)) for key in set(keys)}
         values, gradients = [], []
         for instance, key in zip(oracle.instances, keys, strict=True):
             others, costs, best = matrices[key], flat(instance.costs), flat(instance.solutions)
-            other = others.mean(0) if self.kind == "nce" else others[int((others @ costs).argmin())]
-            values.append(float(costs @ (best - other)))
+            known = known_values(instance, others)
+            if self.kind == "nce":
+                other, beyond = others.mean(0), float(known.mean())
+            else:
+                lowest = int((products(others, costs) + known).argmin())
+                other, beyond = others[lowest], float(known[lowest])
+            values.append(inner([costs], [best - other]) + instance.known_value(instance.solutions) - beyond)
             gradients.append(unflat(best - other, instance.costs))
         return np.array(values), gradients

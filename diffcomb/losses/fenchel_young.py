@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array
-from ..gradients.differences import Arrays, inner
+from ..gradients.differences import Arrays
 from ..gradients.noise import Noise, Normal, check_noise, check_samples, draws_for, mean_of, plus, solve_noisy
 from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
@@ -51,8 +51,8 @@ class FenchelYoung:
         values, gradients = [], []
         for instance, row, samples in zip(oracle.instances, draws, found, strict=True):
             pairs = zip(row, samples, strict=True)
-            lowest = np.mean([inner(plus(instance.costs, draw()), w) for draw, w in pairs])
-            values.append(inner(instance.costs, instance.solutions) - lowest)
+            lowest = np.mean([instance.objective(plus(instance.costs, draw()), w) for draw, w in pairs])
+            values.append(instance.objective(instance.costs, instance.solutions) - lowest)
             mean = mean_of(samples)
             gradients.append(tuple(w - e for w, e in zip(instance.solutions, mean, strict=True)))
         return np.array(values), gradients

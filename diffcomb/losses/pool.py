@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import torch
 
+from .._arrays import is_tensor, to_numpy
 from ..gradients.differences import Arrays
-from ..gradients.oracle import Oracle
+from ..gradients.oracle import Instance, Oracle
 
 
 class SolutionPool:
@@ -29,6 +31,7 @@ class SolutionPool:
             raise ValueError(f"size must be a positive integer, got {size!r}")
         self.size = size
         self._pools: dict[Hashable, OrderedDict[bytes, Arrays]] = {}
+        self._data: dict[str, Any] | None = None  # of the first instance without a key
 
     def add(self, solution: Arrays, key: Hashable = None) -> None:
         """Add one solution, a tuple of arrays; one that is there already becomes the newest."""
@@ -38,6 +41,16 @@ class SolutionPool:
         pool.move_to_end(name)
         while len(pool) > self.size:
             pool.popitem(last=False)
+
+    def check_same(self, data: dict[str, Any]) -> None:
+        """Raise a ValueError if keyword data differ from those of an earlier instance that has no key either."""
+        first = self._data = data if self._data is None else self._data
+        for name in data:
+            if name in first and _differ(first[name], data[name]):
+                raise ValueError(
+                    f"instances with different {name}= may have different feasible sets, which one pool must not mix: "
+                    f"give the loss key=, the name of hashable keyword data that says which feasible set is meant"
+                )
 
     def solutions(self, key: Hashable = None) -> list[Arrays]:
         """The solutions of a key, oldest first."""
@@ -61,6 +74,22 @@ class SolutionPool:
             self.add(w, keys[b])
 
 
+def _differ(a: Any, b: Any) -> bool:
+    """Whether two values certainly differ; objects that know no equality but identity may be the same."""
+    if a is b:
+        return False
+    if any(isinstance(x, np.ndarray) or is_tensor(x) for x in (a, b)):
+        return not np.array_equal(to_numpy(a), to_numpy(b))
+    if any(getattr(type(x), "__eq__", None) is object.__eq__ for x in (a, b)):
+        return type(a) is not type(b)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) != len(b) or any(map(_differ, a, b))
+    try:
+        return not bool(a == b)
+    except (TypeError, ValueError):
+        return True
+
+
 def check_pool(pool: object) -> None:
     """Raise a TypeError unless `pool` is a pool."""
     if not isinstance(pool, SolutionPool):
@@ -73,11 +102,13 @@ def check_share(share: float) -> None:
         raise ValueError(f"share must lie in [0, 1], got {share!r}")
 
 
-def keys_of(oracle: Oracle, name: str | None) -> list[Hashable]:
-    """The pool of every instance: the value of its keyword data `name`, or one for all."""
+def keys_of(oracle: Oracle, pool: SolutionPool, name: str | None) -> list[Hashable]:
+    """The key of every instance: the value of its keyword data `name`, or one for all, whose data must be the same."""
     if name is None:
         if any(instance.lift is not None for instance in oracle.instances):
             raise ValueError("a pool needs a key where solutions are lifted: every target has labels of its own")
+        for instance in oracle.instances:
+            pool.check_same(instance.data)
         return [None] * len(oracle.instances)
     for instance in oracle.instances:
         if name not in instance.data:
@@ -85,6 +116,13 @@ def keys_of(oracle: Oracle, name: str | None) -> list[Hashable]:
         if not isinstance(instance.data[name], Hashable):
             raise TypeError(f"key={name!r} must name hashable data, got {type(instance.data[name]).__name__}")
     return [instance.data[name] for instance in oracle.instances]
+
+
+def known_values(instance: Instance, rows: np.ndarray) -> np.ndarray:
+    """What the solver adds to <c, w> itself for the solutions that are the rows of a matrix; mostly nothing."""
+    if instance.known is None and instance.constant_part is None:
+        return np.zeros(len(rows))
+    return np.array([instance.known_value(unflat(row, instance.costs)) for row in rows])
 
 
 def stacked(solutions: list[Arrays]) -> np.ndarray:

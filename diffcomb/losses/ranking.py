@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from .._arrays import Array
+from .._sums import products
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
-from .pool import SolutionPool, check_pool, check_share, flat, keys_of, stacked, unflat
+from .pool import SolutionPool, check_pool, check_share, flat, keys_of, known_values, stacked, unflat
 
 KINDS = ("pointwise", "pairwise", "listwise")
 
@@ -56,15 +57,17 @@ class Ranking:
     ) -> tuple[Array, list[Arrays]]:
         """Return losses and gradients."""
         assert true_costs is not None
-        keys = keys_of(oracle, self.key)
+        keys = keys_of(oracle, self.pool, self.key)
         self.pool.refresh(oracle, keys, self.share, generator)
         matrices = {key: stacked(self.pool.solutions(key)) for key in set(keys)}
         values, gradients = [], []
         for instance, true, key in zip(oracle.instances, true_costs, keys, strict=True):
             pool = matrices[key]
-            value, slopes = self._rank(pool @ flat(instance.costs), pool @ flat(true))
+            known = known_values(instance, pool)
+            predicted, real = products(pool, flat(instance.costs)) + known, products(pool, flat(true)) + known
+            value, slopes = self._rank(predicted, real)
             values.append(value)
-            gradients.append(unflat(slopes @ pool, instance.costs))
+            gradients.append(unflat(products(pool.T, slopes), instance.costs))
         return np.array(values), gradients
 
     def _rank(self, predicted: Array, true: Array) -> tuple[float, Array]:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
-from ..gradients._batch import Batch, Options, as_tensors, copied, make_options
+from ..gradients._batch import Batch, as_tensors, copied
+from ..gradients._options import Options, make_options
 from ..gradients.differences import Arrays
-from ..gradients.oracle import Instance, Oracle
+from ..gradients.oracle import Instance, Oracle, keep
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -41,7 +42,12 @@ def solver_loss(
     cost_ndims: int | Sequence[int] | None = None,
     vectorized: bool = False,
     per_instance: Sequence[str] = (),
-    arrays: str = "numpy",
+    arrays: str | None = None,
+    parallel: Any = "auto",
+    maximize: bool = False,
+    mask: Any = None,
+    known_costs: Any = None,
+    value: Any = None,
     reduction: str = "mean",
 ) -> SolverLoss:
     """Make a loss of predicted costs from a solver ``W(c) = argmin <c, w>``.
@@ -49,8 +55,9 @@ def solver_loss(
     Parameters
     ----------
     solver : callable
-        As in :func:`perturbed_grad`, and so are `lift`, `generator`, `cost_ndims`, `vectorized`, `per_instance` and
-        `arrays`. A lift makes its labels from the target, whose auxiliary outputs must then be given with it.
+        As in :func:`perturbed_grad`, and so are `lift`, `generator`, `cost_ndims`, `vectorized`, `per_instance`,
+        `arrays`, `parallel`, `maximize`, `mask`, `known_costs` and `value`. A lift makes its labels from the target,
+        whose auxiliary outputs must then be given with it.
     loss : Loss
         Such as ``FenchelYoung()``.
     reduction : {"mean", "sum", "none"}
@@ -63,7 +70,7 @@ def solver_loss(
         costs' shape, or a tuple with one for each cost tensor (and auxiliary outputs behind them); `true_costs` are
         what it is optimal for, in the same form. A loss says which of the two it needs; where only true costs are
         given, the target is solved for. The result is a scalar, or (B,) for the reduction "none". Its gradient is
-        computed with it, in one threaded pass.
+        computed with it, in one pass.
 
     Raises
     ------
@@ -87,7 +94,11 @@ def solver_loss(
         raise TypeError(f"loss must be a loss such as FenchelYoung(), got {loss!r}")
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
-    options = make_options(solver, lift, generator, cost_ndims, vectorized, per_instance, arrays)
+    options = make_options(
+        solver, lift=lift, generator=generator, cost_ndims=cost_ndims, vectorized=vectorized,
+        per_instance=per_instance, arrays=arrays, parallel=parallel, maximize=maximize, mask=mask,
+        known_costs=known_costs, value=value,
+    )  # fmt: skip
     return SolverLoss(options, loss, reduction)
 
 
@@ -101,6 +112,8 @@ class SolverLoss:
 
     def __call__(self, *costs: Any, target: Any = None, true_costs: Any = None, **data: Any) -> Any:
         """Evaluate; see `solver_loss`."""
+        if costs and all(isinstance(c, list) for c in costs):
+            raise TypeError("a loss takes no lists of costs: call it for each instance, and add the values up")
         tensors = as_tensors(self.options, costs)
         if true_costs is None and (target is None or self.loss.needs_true_costs):
             missing = "true_costs" if self.loss.needs_true_costs else "target or true_costs"
@@ -124,6 +137,9 @@ class SolverLoss:
         true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
         values, lifted = self.loss.evaluate(oracle, true, self.options.generator)
         pulled = [i.pull_back(g) for i, g in zip(oracle.instances, lifted, strict=True)]
+        pulled = [keep(g, i.allowed or (None,) * len(g)) for i, g in zip(oracle.instances, pulled, strict=True)]
+        if self.options.solver.maximize:
+            pulled = [tuple(0 - part for part in g) for g in pulled]
         return values, [np.stack(p) if batch.batched else p[0] for p in zip(*pulled, strict=True)]
 
     def __repr__(self) -> str:
@@ -165,9 +181,12 @@ def _known(
         raise ValueError(f"{name} must hold one array for each of the {len(tensors)} costs, got {len(parts)}")
     head = [p if is_tensor(p) else torch.from_numpy(np.asarray(p)) for p in parts[: len(tensors)]]
     for number, (part, cost) in enumerate(zip(head, tensors, strict=True)):
+        if part.is_meta:
+            raise TypeError(f"{name} on the device meta has no values")
         if part.shape != cost.shape:
             raise ValueError(f"{name}[{number}] must have shape {tuple(cost.shape)}, got {tuple(part.shape)}")
-    arrays = batch.arrays([p.to(c.dtype) for p, c in zip(head, tensors, strict=True)], name)
+    checked = batch.arrays if auxiliary else batch.costs  # only targets have auxiliary outputs
+    arrays = checked([p.to(c.dtype) for p, c in zip(head, tensors, strict=True)], name)
     rest = [to_numpy(p) for p in parts[len(tensors) :]]
     extra = [tuple(r[b] if batch.batched else r for r in rest) for b in range(batch.size)]
     return [(*own, *more) for own, more in zip(batch.split(arrays), extra, strict=True)]
@@ -175,7 +194,7 @@ def _known(
 
 def _set_instances(oracle: Oracle, batch: Batch, tensors: Sequence[torch.Tensor], truth: Any, known: Any) -> None:
     """Make instances whose solutions are the targets; where there are none, of the true costs."""
-    costs = batch.split(batch.arrays(tensors))
+    costs = batch.split(batch.costs(tensors))
     data = [batch.instance_data(b) for b in range(batch.size)]
     count = batch.num_costs
     if known is not None:
@@ -186,6 +205,7 @@ def _set_instances(oracle: Oracle, batch: Batch, tensors: Sequence[torch.Tensor]
     else:
         results = [(i.solutions, i.auxiliary) for i in Batch.solve(_without_lift(batch), truth, data)]
     oracle.instances = [batch.instance(c, r, d, warm=False) for c, r, d in zip(costs, results, data, strict=True)]
+    batch.given.attach(oracle.instances, batch.batched)
 
 
 def _without_lift(batch: Batch) -> Batch:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array
-from ..gradients.differences import Arrays, inner
+from ..gradients.differences import Arrays
 from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
 
@@ -52,6 +52,7 @@ class StructuredSVM:
             best = instance.solutions
             difference = tuple(s - p for s, p in zip(best, w, strict=True))
             distance = sum(float(np.abs(d).sum(dtype=np.float64)) for d in difference)
-            values.append(self.margin * distance + inner(instance.costs, difference))
+            gap = instance.objective(instance.costs, best) - instance.objective(instance.costs, w)
+            values.append(self.margin * distance + gap)
             gradients.append(difference)
         return np.array(values), gradients

@@ -46,7 +46,8 @@ def tsp(costs: np.ndarray, *, init: tuple[np.ndarray, ...] | None = None) -> tup
     return edges, tour
 
 
-tour = perturbed_grad(tsp, estimator=Blackbox(Relative(LogGrid(0.01, 10, 5)), start="best", repair=True), cost_ndims=2)
+estimator = Blackbox(Relative(LogGrid(0.01, 10, 5)), start="best", repair=True)
+tour = perturbed_grad(tsp, estimator=estimator, cost_ndims=2, parallel="threads")  # two_opt releases the GIL
 
 if __name__ == "__main__":
     learn(tour, (10, 10))

@@ -1,0 +1,148 @@
+"""Batches whose instances have costs of different sizes: lists of tensors, or one tensor with offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._arrays import Array, float_array, is_tensor, to_numpy
+from ._batch import Batch, as_tensors, copied
+from ._given import Given
+from ._options import Options
+from ._run import Grads, Run, Solve
+from .oracle import Estimator
+
+OFFSETS = "ptr"
+
+
+def is_ragged(costs: tuple[Any, ...]) -> bool:
+    """Whether all positional arguments are lists of tensors or arrays."""
+    return bool(costs) and all(isinstance(c, list) and all(map(_is_array, c)) for c in costs)
+
+
+def _is_array(value: Any) -> bool:
+    return is_tensor(value) or isinstance(value, np.ndarray)
+
+
+class RaggedBatch(Batch):
+    """The instances of one call, whose costs lie one behind the other: those of instance 0, of instance 1, ..."""
+
+    def __init__(self, options: Options, rows: list[list[torch.Tensor]], data: dict[str, Any]) -> None:
+        if options.solver.vectorized:
+            raise ValueError("a vectorized solver takes one array for all instances: it cannot be given lists of costs")
+        for b, row in enumerate(rows):
+            ndims = options.cost_ndims
+            own = ndims if ndims is None or len(ndims) == len(row) else ndims * len(row)
+            if own is not None and tuple(t.ndim for t in row) != own:
+                raise ValueError(f"costs of instance {b} must have {own} axes, got {[tuple(t.shape) for t in row]}")
+        self.options = options
+        self.batched, self.size, self.num_costs = True, len(rows), len(rows[0])
+        self.given = Given(options, data)
+        self.data = self.given.data
+
+    def arrays(self, tensors: Sequence[torch.Tensor], name: str = "costs") -> list[Array]:
+        """View tensors as checked numpy arrays."""
+        K = self.num_costs
+        return [
+            float_array(t, f"{name}[{i % K}] of instance {i // K}", str(tuple(t.shape))) for i, t in enumerate(tensors)
+        ]
+
+    def split(self, arrays: Sequence[Array]) -> list[tuple[Array, ...]]:
+        """The arrays of every instance."""
+        return [tuple(arrays[b * self.num_costs : (b + 1) * self.num_costs]) for b in range(self.size)]
+
+    def folded(self, count: int) -> Batch:
+        """Lists cannot be mapped."""
+        raise TypeError("lists of costs cannot be mapped by vmap: call it for each list")
+
+
+class RaggedRun(Run):
+    """A run on such a batch."""
+
+    auxiliary: list[tuple[Any, ...]]
+
+    def __init__(self, batch: RaggedBatch, estimator: Estimator) -> None:
+        super().__init__(batch, estimator)
+
+    def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Solve every instance; returns the solutions, one behind the other."""
+        costs = self.batch.split(self.batch.costs(tensors))
+        instances = self.batch.solve(costs, [self.batch.instance_data(b) for b in range(self.batch.size)])
+        solutions = self._take(instances)
+        self.auxiliary = [i.auxiliary for i in instances]
+        flat = [part for parts in solutions for part in parts]
+        return tuple(copied(w).to(t) for w, t in zip(flat, tensors, strict=True))
+
+    def backward(self, grads: Grads) -> list[Array]:
+        """Return the gradients of the costs, one behind the other."""
+        return [part for parts in self.estimates(grads) for part in parts]
+
+    def upstream(self, grads: Grads) -> list[tuple[Array, ...]]:
+        """Those of the instances."""
+        K = self.batch.num_costs
+        return [
+            tuple(
+                np.zeros_like(s) if g is None else to_numpy(g).astype(s.dtype, order="C", copy=False)
+                for g, s in zip(grads[b * K : (b + 1) * K], instance.solutions, strict=True)
+            )
+            for b, instance in enumerate(self.oracle.instances)
+        ]
+
+
+def solve_lists(options: Options, estimator: Estimator, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
+    """Solve lists of costs, one for each cost of the solver; returns lists of solutions and of auxiliary outputs."""
+    lengths = [len(c) for c in costs]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"lists of costs must have one item for each instance, got {lengths} items")
+    if not lengths[0]:
+        return [] if len(costs) == 1 else tuple([] for _ in costs)
+    rows = [as_tensors(options, row) for row in zip(*costs, strict=True)]
+    run = RaggedRun(RaggedBatch(options, rows, data), estimator)
+    outputs = Solve.apply(run, *(t for row in rows for t in row))  # type: ignore[no-untyped-call]
+    if not is_tensor(costs[0][0]):
+        outputs = tuple(map(to_numpy, outputs))
+    count = len(costs)
+    lists = [[outputs[b * count + k] for b in range(len(rows))] for k in range(count)]
+    lists += [
+        [torch.from_numpy(np.array(p)) if isinstance(p, np.ndarray) and is_tensor(costs[0][0]) else p for p in parts]
+        for parts in zip(*run.auxiliary, strict=True)
+    ]
+    return lists[0] if len(lists) == 1 else tuple(lists)
+
+
+def solve_concatenated(options: Options, estimator: Estimator, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
+    """Solve costs that lie one behind the other along their first axis, cut at the offsets ``ptr``."""
+    data = dict(data)
+    offsets = data.pop(OFFSETS)
+    if options.lift is not None:
+        raise ValueError("ptr= cannot be given with a lift, whose solutions differ in width; give lists of costs")
+    tensors = as_tensors(options, costs)
+    several = isinstance(offsets, tuple)
+    if several and len(offsets) != len(tensors):
+        raise ValueError(f"ptr must be an array, or a tuple of {len(tensors)}, one for each cost, got {len(offsets)}")
+    parts = [
+        list(torch.split(t, _sizes(p, t, i)))
+        for i, (t, p) in enumerate(zip(tensors, offsets if several else (offsets,) * len(tensors), strict=True))
+    ]
+    found = solve_lists(options, estimator, tuple(parts), data)
+    lists = found if isinstance(found, tuple) else (found,)
+    joined: list[Any] = [torch.cat(w) if w else t.clone() for w, t in zip(lists, tensors, strict=False)]
+    if not is_tensor(costs[0]):
+        joined = [to_numpy(w) for w in joined]
+    joined += lists[len(tensors) :]
+    return joined[0] if len(joined) == 1 else tuple(joined)
+
+
+def _sizes(offsets: Any, tensor: torch.Tensor, number: int) -> list[int]:
+    array = to_numpy(offsets)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not len(array):
+        raise ValueError(f"ptr must be integers of shape (B + 1,), got {offsets!r:.80}")
+    sizes = np.diff(array.astype(np.int64))
+    if tensor.ndim < 1 or array[0] != 0 or (sizes < 0).any() or array[-1] != len(tensor):
+        shape = tuple(tensor.shape)
+        raise ValueError(f"ptr must rise from 0 to the length of costs[{number}], of shape {shape}, got {array!r:.80}")
+    sizes_list: list[int] = sizes.tolist()
+    return sizes_list

@@ -1,0 +1,225 @@
+"""A user's solver behind its conventions: what it is called with, what it must return, how it is pickled."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pickle
+import sys
+import threading
+import typing
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from .._arrays import Array, is_tensor, to_numpy
+
+Outputs = tuple[tuple[Array, ...], tuple[Any, ...]]
+
+
+class Call:
+    """A solver's function with the kind of arrays that it takes; it goes to other processes as it is.
+
+    A decorated function cannot be pickled by its name, which is that of the wrapper: it is found there again.
+    """
+
+    def __init__(self, function: Callable[..., Any], arrays: str, maximize: bool) -> None:
+        self.function = function
+        self.arrays = arrays
+        self.maximize = maximize
+
+    def __call__(self, costs: tuple[Array, ...], data: dict[str, Any]) -> Any:
+        """What the function returns for the costs, which it may change in place."""
+        if self.maximize:
+            costs = tuple(-c for c in costs)
+        return self.function(*([torch.from_numpy(c) for c in costs] if self.arrays == "torch" else costs), **data)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        module, name = getattr(self.function, "__module__", None) or "", getattr(self.function, "__qualname__", "")
+        if _wrapped(_found(module, name)) is self.function:  # the wrapper that decorates this function
+            state["function"] = _Decorated(module, name)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        function = state["function"]
+        if isinstance(function, _Decorated):
+            importlib.import_module(function.module)
+            found = _wrapped(_found(function.module, function.name))
+            if found is None:
+                raise pickle.UnpicklingError(f"{function.module}.{function.name} is no longer a decorated solver")
+            state = {**state, "function": found}
+        self.__dict__.update(state)
+
+
+class _Decorated:
+    """The name under which a wrapper stands in place of the function that it wraps."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
+
+
+def _found(module: str, name: str) -> Any:
+    """What the module has under that name, or None."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _wrapped(wrapper: Any) -> Any:
+    """The function that a wrapper of `perturbed_grad` or `solver_loss` calls, or None."""
+    solver = getattr(getattr(wrapper, "options", None), "solver", None)
+    return solver.function if isinstance(solver, Solver) else None
+
+
+class Solver:
+    """A user's callable with its conventions: which arrays it takes, and whether it takes a batch axis itself."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        arrays: str | None = "numpy",
+        vectorized: bool = False,
+        maximize: bool = False,
+    ) -> None:
+        kind = arrays or ("torch" if _takes_tensors(function) else "numpy")
+        self.call = Call(function, kind, maximize)
+        self.name = name
+        self.vectorized = vectorized
+        self.own = hasattr(function, "cost_ndims")  # a solver of this package
+        self.warns = arrays is None and not self.own
+        self.parallel: Any = None  # see `check_parallel`
+        self.has_batch_axis = True  # whether cost_ndims is known
+        self.lock = threading.RLock()
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The user's function."""
+        return self.call.function
+
+    @property
+    def maximize(self) -> bool:
+        """Whether the function maximises; costs are negated on their way to it."""
+        return self.call.maximize
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {key: value for key, value in self.__dict__.items() if key != "lock"}
+        if hasattr(self.parallel, "submit"):  # an executor stays where it is
+            state["parallel"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.lock = threading.RLock()
+
+    def takes(self, name: str) -> bool:
+        """Whether the function has a keyword of that name, or takes any; options of own solvers are none of those."""
+        try:
+            parameters = inspect.signature(self.function).parameters.values()
+        except (TypeError, ValueError):  # compiled functions need not have a signature
+            return True
+        return any(
+            (p.kind == p.VAR_KEYWORD and not self.own) or (p.name == name and p.kind != p.POSITIONAL_ONLY)
+            for p in parameters
+        )
+
+    def __call__(self, costs: tuple[Array, ...], data: dict[str, Any], alone: bool = False) -> Outputs:
+        """Call the function; returns (solutions of the costs' shapes and dtypes, auxiliary outputs).
+
+        With `alone`, no other thread calls it meanwhile.
+
+        Raises
+        ------
+        TypeError
+            If the function returns what are no arrays.
+        ValueError
+            If it returns fewer outputs than there are costs, or one of another shape, or not finite.
+        """
+        shapes = [c.shape for c in costs]
+        with self.lock if alone else nullcontext():  # until its solutions, which it may overwrite, are copied
+            try:
+                returned = self.call(costs, data)
+            except Exception as error:
+                self.explain(error, shapes)
+                raise
+            return self.checked(returned, costs)
+
+    def explain(self, error: BaseException, shapes: list[tuple[int, ...]]) -> None:
+        """Add to an error of the function how it was called."""
+        if not self.own:
+            kind = "numpy arrays" if self.call.arrays == "numpy" else "torch tensors"
+            error.add_note(
+                f"perturbed_grad called {self.name} with {kind} of shape {', '.join(map(str, shapes))}; "
+                f"arrays='numpy' | 'torch', cost_ndims= and vectorized= change how it is called"
+            )
+
+    def checked(self, returned: Any, costs: tuple[Array, ...]) -> Outputs:
+        """What the function returned, as solutions and auxiliary outputs; see `__call__`."""
+        outputs = returned if isinstance(returned, tuple) else (returned,)
+        if isinstance(returned, list):
+            if not all(isinstance(part, np.ndarray) or is_tensor(part) for part in returned):
+                raise TypeError(
+                    f"{self.name} must return an array for each of its costs, got a list; return np.array(...), or a "
+                    f"tuple of arrays where there are several costs"
+                )
+            outputs = tuple(returned)
+        for number, output in enumerate(outputs[: len(costs)]):
+            if output is None or isinstance(output, (dict, str, set)):
+                missing = "; is its return statement missing?" if output is None else ""
+                where = f" as solution {number}" if isinstance(returned, tuple) else ""
+                raise TypeError(
+                    f"{self.name} must return an array for each of its costs, got {_kind(output)}{where}{missing}"
+                )
+        if len(outputs) < len(costs):
+            raise ValueError(
+                f"{self.name} must return one solution for each of its {len(costs)} costs, got {len(outputs)} output(s)"
+            )
+        if self.warns and self.call.arrays == "numpy" and any(is_tensor(o) for o in outputs[: len(costs)]):
+            self.warns = False
+            warnings.warn(
+                f"{self.name} was given numpy arrays and returned torch tensors; if it is written in torch, wrap it "
+                f"with arrays='torch', or annotate its costs as torch.Tensor; arrays='numpy' says that this is meant",
+                stacklevel=2,
+            )
+        solutions = tuple(
+            self._solution(output, cost, number)
+            for number, (output, cost) in enumerate(zip(outputs, costs, strict=False))
+        )
+        return solutions, tuple(to_numpy(a) if is_tensor(a) else a for a in outputs[len(costs) :])
+
+    def _solution(self, output: Any, cost: Array, number: int) -> Array:
+        solution = to_numpy(output)
+        if solution.dtype.kind not in "fiub":
+            raise TypeError(f"{self.name} must return numeric solutions, got dtype {solution.dtype} in output {number}")
+        if solution.shape != cost.shape:
+            raise ValueError(
+                f"{self.name} must return solutions of the shapes of its costs: "
+                f"expected {cost.shape} for output {number}, got {solution.shape}"
+            )
+        solution = solution.astype(cost.dtype, order="C", copy=not self.own)
+        if not self.own and not np.isfinite(solution).all():
+            raise ValueError(f"{self.name} returned NaN or infinity in solution {number}")
+        return solution
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _takes_tensors(function: Callable[..., Any]) -> bool:
+    """Whether the first parameter is annotated as a torch.Tensor."""
+    function = function.forward if isinstance(function, torch.nn.Module) else function
+    try:
+        names = list(inspect.signature(function).parameters)
+        annotations = typing.get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
+    except Exception:  # annotations may be anything, names of what is not imported among them
+        return False
+    hint = annotations.get(names[0]) if names else None
+    return hint is torch.Tensor or torch.Tensor in typing.get_args(hint)

@@ -1,0 +1,55 @@
+"""Solvers at the top level of a module, as other processes need them."""
+
+import os
+
+import numpy as np
+import torch
+
+from diffcomb import Blackbox, StructuredSVM, perturbed_grad, solver_loss
+
+
+@perturbed_grad(estimator=Blackbox(1.0), cost_ndims=1)
+def decorated(costs):
+    return np.eye(len(costs), dtype=costs.dtype)[costs.argmin()]
+
+
+@perturbed_grad(estimator=Blackbox((0.5, 3.0)), cost_ndims=1, parallel="processes")
+def decorated_in_processes(costs, **data):
+    return plain(costs, **data)
+
+
+class Group:
+    @perturbed_grad(cost_ndims=1)
+    def nested(costs):
+        return plain(costs)[0]
+
+
+def plain(costs, *, shift=0.0):
+    """The arg-min, the process that found it, and what the data were."""
+    return np.eye(len(costs), dtype=costs.dtype)[(costs + shift).argmin()], os.getpid(), shift
+
+
+def written_in_torch(costs: torch.Tensor):
+    return torch.eye(len(costs))[costs.argmin()]
+
+
+class Unpicklable(Exception):
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def fails(costs):
+    if costs[0] > 10:
+        raise Unpicklable("this", "that") if costs[0] > 100 else OSError("no licence")
+    return np.eye(len(costs), dtype=costs.dtype)[costs.argmin()]
+
+
+def dies(costs):
+    os._exit(3)
+
+
+def margin_solver(costs):
+    return np.eye(len(costs), dtype=costs.dtype)[costs.argmin()]
+
+
+margin_solver = solver_loss(margin_solver, StructuredSVM(), cost_ndims=1)

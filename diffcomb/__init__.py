@@ -18,6 +18,7 @@ from .lifting import LiftedMWC
 from .problem import Problem, Solution, make_problem
 
 if TYPE_CHECKING:
+    from .cut_output import CutOutput
     from .gradients import (
         IMLE,
         LPGD,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
         gradcheck,
         perturbed_grad,
     )
-    from .layers import AsymmetricMultiwayCutLayer, CutOutput, MulticutLayer, MultiwayCutLayer
+    from .layers import AsymmetricMultiwayCutLayer, MulticutLayer, MultiwayCutLayer
     from .losses import Contrastive, FenchelYoung, Ranking, SolutionPool, SPOPlus, StructuredSVM, solver_loss
 
 
@@ -71,7 +72,8 @@ _NEEDS_TORCH = {
     **dict.fromkeys(
         ["Contrastive", "FenchelYoung", "Ranking", "SPOPlus", "SolutionPool", "StructuredSVM", "solver_loss"], "losses"
     ),
-    **dict.fromkeys(["AsymmetricMultiwayCutLayer", "CutOutput", "MulticutLayer", "MultiwayCutLayer"], "layers"),
+    **dict.fromkeys(["AsymmetricMultiwayCutLayer", "MulticutLayer", "MultiwayCutLayer"], "layers"),
+    "CutOutput": "cut_output",
 }
 
 __all__ = [

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ._arrays import Array
+from ._implicit import RowTable
 from ._numba import njit
 
 SAFE = 1e-200, 1e200  # sums of squares in this range have lost nothing to underflow, and have not overflowed
@@ -26,10 +28,10 @@ def norm(arrays: Sequence[Array], weights: Array | None = None) -> float:
 
     With `weights`, the squares in column k of the first array, a matrix, count ``weights[k]`` times.
     """
-    parts = [_flat(a) for a in arrays]
-    square = _squares(parts, weights)
+    square = _squares(arrays, weights)
     if SAFE[0] < square < SAFE[1]:
         return math.sqrt(square)
+    parts = [_flat(np.asarray(a)) for a in arrays]
     largest = max((_largest(p) for p in parts), default=0.0)
     if largest == 0.0:
         return 0.0
@@ -90,10 +92,16 @@ def _flat(array: Array) -> Array:
     return flat if flat.dtype.kind == "f" else flat.astype(np.float64)
 
 
-def _squares(parts: Sequence[Array], weights: Array | None) -> float:
+def _squares(parts: Sequence[Any], weights: Array | None) -> float:
     if weights is None:
-        return float(sum(_sum_of_squares(p) for p in parts))
-    return float(_weighted(parts[0], np.asarray(weights, np.float64)) + sum(_sum_of_squares(p) for p in parts[1:]))
+        return float(sum(_square(p) for p in parts))
+    return float(_weighted(_flat(parts[0]), np.asarray(weights, np.float64)) + sum(_square(p) for p in parts[1:]))
+
+
+def _square(part: Any) -> float:
+    if isinstance(part, RowTable):
+        return float(_sum_of_squares_of_rows(np.ascontiguousarray(part.table), part.index))
+    return float(_sum_of_squares(_flat(part)))
 
 
 @njit
@@ -118,6 +126,20 @@ def _sum_of_squares(a: Array) -> float:
     for i in range(whole, len(a)):
         x = np.float64(a[i])
         sums[i - whole] += x * x
+    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    return total
+
+
+@njit
+def _sum_of_squares_of_rows(table: Array, index: Array) -> float:
+    """What `_sum_of_squares` gives for the matrix whose rows these are, to the last bit."""
+    sums = np.zeros(8)
+    at = 0
+    for i in range(len(index)):
+        for j in range(table.shape[1]):
+            x = np.float64(table[index[i], j])
+            sums[at] += x * x
+            at = at + 1 if at < 7 else 0
     total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
     return total
 

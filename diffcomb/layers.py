@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from .cut_output import CutOutput, maps, one_hot
 from .cuts import amwc, check_count, multicut, mwc
 from .gradients import Blackbox, perturbed_grad
 from .gradients.oracle import Estimator
@@ -16,30 +17,6 @@ from .lifting import LiftedMWC
 from .solvers import get_solver
 
 MAX_GRAPHS = 8  # image sizes whose graphs a layer keeps
-
-
-class CutOutput(NamedTuple):
-    """What a layer returns; the first three are differentiable (of the multicut only `edges` is).
-
-    Attributes
-    ----------
-    classes : Tensor, shape (B, K, H, W)
-        One-hot class labels x (for the multicut, K = 1).
-    edges : Tensor, shape (B, O, H, W)
-        y: 1 where the edge of that offset is cut; 0 where the map has no edge.
-    panoptic : Tensor, shape (B, J, H, W)
-        One-hot panoptic labels z; J is the largest number of labels in the batch.
-    clusters : Tensor of int64, shape (B, H, W)
-        Cluster ids 0..M-1 of every image.
-    label_classes : Tensor of int64, shape (B, J)
-        The map m: class of every panoptic label, -1 for padding.
-    """
-
-    classes: Tensor
-    edges: Tensor
-    panoptic: Tensor
-    clusters: Tensor
-    label_classes: Tensor
 
 
 class _GridLayer(nn.Module):
@@ -97,20 +74,20 @@ class _GridLayer(nn.Module):
         """Gather affinity maps (B, O, H, W) into edge costs (B, m)."""
         if not isinstance(affinities, Tensor) and not all(isinstance(a, Tensor) for a in affinities):
             raise TypeError(f"affinities must be a tensor or a list of tensors, got {type(affinities).__name__}")
-        maps = affinities if isinstance(affinities, Tensor) else torch.stack(list(affinities), dim=1)
-        if maps.ndim != 4 or maps.shape[1] != len(self.offsets):
+        given = affinities if isinstance(affinities, Tensor) else torch.stack(list(affinities), dim=1)
+        if given.ndim != 4 or given.shape[1] != len(self.offsets):
             raise ValueError(
                 f"affinities must be {len(self.offsets)} maps (B, H, W) or a tensor (B, {len(self.offsets)}, H, W), "
-                f"got shape {tuple(maps.shape)}"
+                f"got shape {tuple(given.shape)}"
             )
-        graph, places = self._graph_and_places(*maps.shape[2:])
-        places = places.to(maps.device)
-        return maps.flatten(1)[:, places], graph, places
+        graph, places = self._graph_and_places(*given.shape[2:])
+        places = places.to(given.device)
+        return given.flatten(1).index_select(1, places), graph, places
 
-    @staticmethod
-    def _scatter(edge_labels: Tensor, places: Tensor, shape: torch.Size) -> Tensor:
-        maps = edge_labels.new_zeros(shape[0], int(torch.Size(shape[1:]).numel()))
-        return maps.index_copy(1, places, edge_labels).view(shape)
+    def _scatter(self, edge_labels: Tensor, places: Tensor, graph: GridGraph) -> Tensor:
+        shape = torch.Size((len(edge_labels), len(self.offsets), *graph.shape))
+        values = edge_labels.new_zeros(shape[0], int(torch.Size(shape[1:]).numel()))
+        return values.index_copy(1, places, edge_labels).view(shape)
 
 
 class AsymmetricMultiwayCutLayer(_GridLayer):
@@ -159,18 +136,27 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
         batch, K, height, width = _check_class_costs(class_costs, edge_costs, graph)
         nodes = class_costs.flatten(2).transpose(1, 2)
         solve = perturbed_grad(amwc, estimator=self.estimator, lift=self.lift, generator=self.generator)
-        z, y, clusters, label_classes = solve(
-            nodes, edge_costs, graph=graph, partitionable=self.partitionable, **self.options
-        )
-        one_hot = label_classes[:, :, None] == torch.arange(K, device=z.device)
-        x = z @ one_hot.to(z.dtype)  # M^T: the labels of one class add up
-        shape = torch.Size((batch, len(self.offsets), height, width))
+        data = {"graph": graph, "partitionable": self.partitionable, **self.options}
+        if hasattr(self.estimator, "solutions"):  # a mean of several labellings, which is not one-hot
+            z, y, clusters, label_classes = solve(nodes, edge_costs, **data)
+            of_class = label_classes[:, :, None] == torch.arange(K, device=z.device)
+            return CutOutput(
+                self._scatter(y, places, graph),
+                clusters.view(batch, height, width),
+                label_classes,
+                classes=lambda: maps(z @ of_class.to(z.dtype), height, width),  # M^T: labels of one class add up
+                panoptic=lambda: maps(z, height, width),
+                labels=lambda: z.argmax(2).view(batch, height, width),
+            )
+        found, y, clusters = solve.labels(nodes, edge_costs, **data)
         return CutOutput(
-            x.transpose(1, 2).reshape(batch, K, height, width),
-            self._scatter(y, places, shape),
-            z.transpose(1, 2).reshape(batch, z.shape[2], height, width),
+            self._scatter(y, places, graph),
             clusters.view(batch, height, width),
-            label_classes,
+            found.classes,
+            classes=lambda: maps(found.one_hot_classes(K), height, width),
+            panoptic=lambda: maps(found.one_hot(), height, width),
+            labels=lambda: found.labels.view(batch, height, width),
+            overlaps=found.overlaps,
         )
 
 
@@ -186,10 +172,15 @@ class MultiwayCutLayer(_GridLayer):
         batch, K, height, width = _check_class_costs(class_costs, edge_costs, graph)
         solve = perturbed_grad(mwc, estimator=self.estimator, generator=self.generator)
         x, y, clusters = solve(class_costs.flatten(2).transpose(1, 2), edge_costs, graph=graph, **self.options)
-        classes = x.transpose(1, 2).reshape(batch, K, height, width)
-        shape = torch.Size((batch, len(self.offsets), height, width))
-        labels = torch.arange(K, device=x.device).expand(batch, K)
-        return CutOutput(classes, self._scatter(y, places, shape), classes, clusters.view(batch, height, width), labels)
+        classes = maps(x, height, width)
+        return CutOutput(
+            self._scatter(y, places, graph),
+            clusters.view(batch, height, width),
+            torch.arange(K, device=x.device).expand(batch, K),
+            classes=lambda: classes,
+            panoptic=lambda: classes,
+            labels=lambda: classes.argmax(1),
+        )
 
 
 class MulticutLayer(_GridLayer):
@@ -211,14 +202,14 @@ class MulticutLayer(_GridLayer):
         clusters = clusters.view(batch, height, width)
         count = int(clusters.max()) + 1 if clusters.numel() else 0
         ids = torch.arange(count, device=y.device)
-        panoptic = (clusters[:, None] == ids[None, :, None, None]).to(y.dtype)
         present = ids[None] <= clusters.flatten(1).amax(1)[:, None] if clusters.numel() else ids[None] < ids[None]
         return CutOutput(
-            torch.ones_like(panoptic[:, :1]) if count else y.new_ones(batch, 1, height, width),
-            self._scatter(y, places, torch.Size((batch, len(self.offsets), height, width))),
-            panoptic,
+            self._scatter(y, places, graph),
             clusters,
             torch.where(present, 0, -1).expand(batch, count),
+            classes=lambda: y.new_ones(batch, 1, height, width),
+            panoptic=lambda: one_hot(clusters, count, y.dtype),
+            labels=lambda: clusters,
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Array, is_tensor, like, to_numpy
+from ._implicit import OneHot
 from ._sums import add_columns, norm
 from .problem import class_mask
 
@@ -183,12 +184,14 @@ class BoundLift:
         labels = np.bincount(self.classes, minlength=costs[0].shape[1])
         return norm(costs, labels)
 
-    def outputs(self, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""
+    def outputs(self, outputs: tuple[Array, ...], as_labels: bool = False) -> tuple[Any, ...]:
+        """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label).
+
+        With `as_labels`, z is only described, and takes no memory.
+        """
         classes = self.classes
-        z = np.zeros((len(self.labels), len(classes)), outputs[0].dtype)
-        z[np.arange(len(z)), self.labels] = 1
-        return z, *outputs[1:], classes
+        z = OneHot(self.labels, len(classes), outputs[0].dtype)
+        return z if as_labels else np.asarray(z), *outputs[1:], classes
 
     def data(self, data: dict[str, Any]) -> dict[str, Any]:
         """The instance data of the lifted problem: a multiway cut, hence nothing is partitionable."""

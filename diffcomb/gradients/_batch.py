@@ -37,8 +37,11 @@ def as_tensors(options: Options, costs: tuple[Any, ...]) -> list[torch.Tensor]:
 class Batch:
     """The instances of one call: whether there is a batch axis, how many, and the keyword data of each."""
 
-    def __init__(self, options: Options, tensors: list[torch.Tensor], data: dict[str, Any]) -> None:
+    def __init__(
+        self, options: Options, tensors: list[torch.Tensor], data: dict[str, Any], as_labels: bool = False
+    ) -> None:
         self.options = options
+        self.as_labels = as_labels  # whether the first solution, lifted, is only described
         self.batched = _is_batched(options, tensors)
         self.size = len(tensors[0]) if self.batched else 1
         self.num_costs = len(tensors)
@@ -105,7 +108,7 @@ class Batch:
             again = revisit and revisit(costs, own, None, data)
             return Instance(costs, result[0], result[1], data, again=again)
         bound = self.options.lift.bind(own, data)
-        lifted = bound.outputs(own)
+        lifted = bound.outputs(own, self.as_labels)
         again = revisit and revisit(costs, own, bound, data)
         return Instance(costs, lifted[: self.num_costs], lifted[self.num_costs :], bound.data(data), bound, again)
 
@@ -113,6 +116,7 @@ class Batch:
         """The same call for `count` times as many instances, the given ones repeated."""
         new: Batch = object.__new__(Batch)
         new.options, new.num_costs, new.data = self.options, self.num_costs, dict(self.data)
+        new.as_labels = self.as_labels
         new.batched, new.size, new.given = True, count * self.size, self.given.repeated(count)
         for name in self.options.per_instance:
             if self.data.get(name) is not None:

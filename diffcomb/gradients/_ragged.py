@@ -78,7 +78,7 @@ class RaggedRun(Run):
 
     def backward(self, grads: Grads) -> list[Array]:
         """Return the gradients of the costs, one behind the other."""
-        return [part for parts in self.estimates(grads) for part in parts]
+        return [part for parts in self.estimates(self.upstream(grads)) for part in parts]
 
     def upstream(self, grads: Grads) -> list[tuple[Array, ...]]:
         """Those of the instances."""

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from .._arrays import Array, all_finite, to_numpy
+from .._implicit import RowTable, explicit
 from .._sums import inner, norm
 from ._batch import Batch, copied, stack_padded
+from .blackbox import Blackbox
 from .oracle import Estimator, Instance, Oracle, keep
 
 Grads = Sequence[torch.Tensor | None]
@@ -44,20 +46,26 @@ class Run:
         self.other = auxiliary
         return (*solutions, *head)
 
-    def _solve_instances(self, arrays: list[Array]) -> tuple[Any, ...]:
-        # An empty batch solves one instance of zeros, to learn how many outputs there are and of which shapes.
+    def solved(self, arrays: list[Array]) -> tuple[list[Instance], list[tuple[Array, ...]]]:
+        """Solve the instances; returns them, and the solutions of the estimator's forward pass.
+
+        An empty batch solves one instance of zeros, to learn how many outputs there are and of which shapes.
+        """
         empty = self.batch.batched and self.batch.size == 0
         costs = [tuple(np.zeros(a.shape[1:], a.dtype) for a in arrays)] if empty else self.batch.split(arrays)
         data = [self.batch.instance_data(b) for b in range(len(costs))]
         instances = self.batch.solve(costs, data)
         solutions = self._take(instances)
-        whole = [(*w, *i.auxiliary) for w, i in zip(solutions, instances, strict=True)]
         if empty:
             self.oracle.instances = []
+        return instances, solutions
+
+    def _solve_instances(self, arrays: list[Array]) -> tuple[Any, ...]:
+        instances, solutions = self.solved(arrays)
+        whole = [(*w, *i.auxiliary) for w, i in zip(solutions, instances, strict=True)]
         if not self.batch.batched:
             return whole[0]
-        stacked = (stack_padded(parts) for parts in zip(*whole, strict=True))
-        return tuple(s[:0] if empty else s for s in stacked)
+        return tuple(stack_padded(parts)[: self.batch.size] for parts in zip(*whole, strict=True))
 
     def _solve_stacked(self, arrays: list[Array]) -> tuple[Any, ...]:
         instances, outputs = self.batch.solve_stacked(arrays)
@@ -81,15 +89,18 @@ class Run:
 
     def backward(self, grads: Grads) -> list[Array]:
         """Return the gradients of the costs, stacked over the batch."""
-        results = self.estimates(grads)
+        results = self.estimates(self.upstream(grads))
         if not self.batch.batched:
             return list(results[0])
         return [np.stack(parts) for parts in zip(*results, strict=True)]
 
-    def estimates(self, grads: Grads) -> list[tuple[Array, ...]]:
-        """Return the gradients of the costs of every instance."""
+    def estimates(self, upstream: list[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
+        """Return the gradients of the costs of every instance, from those with respect to their solutions."""
         instances, options = self.oracle.instances, self.batch.options
-        upstream = self.upstream(grads)
+        if not isinstance(self.estimator, Blackbox):  # all others look at entries
+            upstream = [explicit(g) for g in upstream]
+            for instance in instances:
+                instance.solutions = explicit(instance.solutions)
         upstream = [keep(g, i.allowed_lifted) for g, i in zip(upstream, instances, strict=True)]
         # A gradient scaler looks for infinity and NaN behind the solver, and skips the step where it finds them.
         spoilt = {b: kind for b, g in enumerate(upstream) if (kind := _not_finite(g))}
@@ -231,9 +242,10 @@ def _unfold(outputs: tuple[torch.Tensor, ...], size: int, batched: bool) -> tupl
 
 def _not_finite(gradient: tuple[Array, ...]) -> float:
     """NaN or infinity if the gradient holds any, else 0."""
-    if all(all_finite(part) for part in gradient):
+    parts = [part.used() if isinstance(part, RowTable) else part for part in gradient]
+    if all(all_finite(part) for part in parts):
         return 0.0
-    return np.nan if any(np.isnan(part).any() for part in gradient) else np.inf
+    return np.nan if any(np.isnan(part).any() for part in parts) else np.inf
 
 
 def _cut(gradient: Array, solution: Array) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .._arrays import Array
+from .._implicit import explicit
 from .._sums import inner, norm
 from ._fused import add_difference, perturbed
 from ._parallel import run_all
@@ -111,6 +112,9 @@ def weighted_differences(
         found = _revisited(oracle, grads, points)
         if found is not None:
             return found, None
+    grads = [explicit(g) for g in grads]
+    for instance in oracle.instances:
+        instance.solutions = explicit(instance.solutions)
     starts = ("cold", "warm") if start == "best" else (start,)
     active = [b for b, g in enumerate(grads) if any(part.any() for part in g)]
     jobs = [

@@ -12,6 +12,7 @@ import torch
 
 from .._arrays import is_tensor, to_numpy
 from ._batch import Batch, as_tensors
+from ._labels import Labels, solve_labels
 from ._options import Options, make_options
 from ._ragged import OFFSETS, is_ragged, solve_concatenated, solve_lists
 from ._run import Run, Solve
@@ -166,6 +167,15 @@ class Differentiable:
         new: Differentiable = copy.copy(self)
         new.options = replace(self.options, generator=generator)
         return new
+
+    def labels(self, *costs: torch.Tensor, **data: Any) -> tuple[Labels, torch.Tensor, torch.Tensor]:
+        """Solve a batch through a lift; the first solution stays labels, so that memory does not grow with them.
+
+        The estimator must return the solver's own solutions, as all do that draw no noise in the forward pass.
+        """
+        tensors = as_tensors(self.options, costs)
+        run = Run(Batch(self.options, tensors, data, as_labels=True), self.estimator)
+        return solve_labels(run, tensors)
 
     def __repr__(self) -> str:
         return f"perturbed_grad({self.__name__}, estimator={self.estimator})"

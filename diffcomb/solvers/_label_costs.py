@@ -16,15 +16,16 @@ from .._numba import njit, overload
 
 
 class LabelCosts(NamedTuple):
-    """The costs ``base[i, classes[l]] + scale * grad[i, l]`` of node i and label l, in float64.
+    """The costs ``base[i, classes[l]] + scale * grad[rows[i], l]`` of node i and label l, in float64.
 
-    ``base_low`` and ``grad_low`` (n,) are the smallest entries of the rows of base (n, K) and grad (n, J).
+    ``base_low`` and ``grad_low`` (n,) are the smallest entries of row i of base (n, K) and of row ``rows[i]`` of grad.
     """
 
     base: Array
     base_low: Array
     classes: Array
     grad: Array
+    rows: Array
     grad_low: Array
     scale: float
 
@@ -32,7 +33,7 @@ class LabelCosts(NamedTuple):
 def cost(costs: Any, i: int, k: int) -> Any:
     """The cost of class (or label) k at node i."""
     if isinstance(costs, LabelCosts):
-        return costs.base[i, costs.classes[k]] + costs.scale * costs.grad[i, k]
+        return costs.base[i, costs.classes[k]] + costs.scale * costs.grad[costs.rows[i], k]
     return costs[i, k]
 
 
@@ -61,18 +62,18 @@ def _cheapest_label(costs: LabelCosts, best: Array, i: int, limit: float) -> int
     if k < 0:
         low = np.inf
         for t in range(len(costs.classes)):
-            value = costs.base[i, costs.classes[t]] + costs.scale * costs.grad[i, t]
+            value = costs.base[i, costs.classes[t]] + costs.scale * costs.grad[costs.rows[i], t]
             if value < low:
                 low = value
                 k = t
         best[i] = k
-    return k if costs.base[i, costs.classes[k]] + costs.scale * costs.grad[i, k] < limit else -1
+    return k if costs.base[i, costs.classes[k]] + costs.scale * costs.grad[costs.rows[i], k] < limit else -1
 
 
 # The implementations are lambdas because numba compares signatures, annotations included, with the typing function's.
 _COST = {
     True: lambda costs, i, k: costs[i, k],
-    False: lambda costs, i, k: costs.base[i, costs.classes[k]] + costs.scale * costs.grad[i, k],
+    False: lambda costs, i, k: costs.base[i, costs.classes[k]] + costs.scale * costs.grad[costs.rows[i], k],
 }
 _CHEAPEST = {
     True: lambda costs, best, i, limit: best[i] if costs[i, best[i]] < limit else -1,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array, float_array
+from .._implicit import RowTable
 from .._numba import njit
 from .._threads import thread_map, thread_ranges
 from ..problem import Problem
@@ -41,7 +42,8 @@ class Revisit:
         A labelling with labels 0..J-1, preferably a local optimum for c.
     classes : int array, shape (J,)
         The class of every label: the map m of the lift, or 0..K-1 if there is none.
-    node_grad, edge_grad : float arrays, shapes (n, J) and (m,)
+    node_grad : float array, shape (n, J), or RowTable
+    edge_grad : float array, shape (m,)
         g.
 
     Attributes
@@ -50,14 +52,18 @@ class Revisit:
         No node gains by moving, as the first one, at any λ below this.
     """
 
-    def __init__(self, problem: Problem, start: Labels, classes: Array, node_grad: Array, edge_grad: Array) -> None:
+    def __init__(
+        self, problem: Problem, start: Labels, classes: Array, node_grad: Array | RowTable, edge_grad: Array
+    ) -> None:
         self.problem = problem
         self.start = start
         self.level = finest_level(problem)
         self.classes = np.ascontiguousarray(classes, np.int32)
-        self.node_grad = np.ascontiguousarray(node_grad)
         self.edge_grad = edge_grad if edge_grad.any() else None
         n = self.level.num_nodes
+        if not isinstance(node_grad, RowTable):
+            node_grad = RowTable(node_grad, np.arange(n, dtype=np.int32))
+        self.node_grad, self.rows = np.ascontiguousarray(node_grad.table), node_grad.index
         self.base_low = self.level.node_costs[np.arange(n), self.level.best]
         self.reach = np.zeros(n) if self.edge_grad is None else _edge_reach(problem.graph.edges, edge_grad, n)
         self.least, self.grad_low = _least_scales(self)
@@ -75,7 +81,7 @@ class Revisit:
             costs = _perturbed(self.problem.edge_costs, self.edge_grad, scale)
             adjacency = adjacency_of(replace(self.problem, edge_costs=costs))
         lifted: Any = LabelCosts(
-            level.node_costs, self.base_low, self.classes, self.node_grad, self.grad_low, float(scale)
+            level.node_costs, self.base_low, self.classes, self.node_grad, self.rows, self.grad_low, float(scale)
         )
         unknown = np.full(level.num_nodes, -1, np.int32)
         Level(adjacency, lifted, unknown, self.problem.partitionable).move(labels, nodes)
@@ -110,12 +116,18 @@ class Revisit:
 def _least_scales(r: Revisit) -> tuple[Array, Array]:
     """For every node the smallest scale that may move it, and its smallest gradient; in threads."""
     n = r.level.num_nodes
-    least, grad_low = np.empty(n, np.float64), np.empty(n, r.node_grad.dtype)
+    least, row_low = np.empty(n, np.float64), np.empty(len(r.node_grad), r.node_grad.dtype)
+
+    def lowest(first: int, last: int) -> None:
+        r.node_grad[first:last].min(axis=1, out=row_low[first:last], initial=np.inf)
+
+    thread_ranges(lowest, len(row_low), MIN_PART)
+    grad_low = row_low[r.rows]
 
     def part(first: int, last: int) -> None:
-        r.node_grad[first:last].min(axis=1, out=grad_low[first:last], initial=np.inf)
         _least_scales_of(
-            r.level.adjacency, r.level.node_costs, r.base_low, r.classes, *r.start, r.node_grad, grad_low, r.reach,
+            r.level.adjacency, r.level.node_costs, r.base_low, r.classes, *r.start, r.node_grad, r.rows, grad_low,
+            r.reach,
             first, last, least,
         )  # fmt: skip
 
@@ -132,6 +144,7 @@ def _least_scales_of(
     z: Array,
     cluster_class: Array,
     grad: Array,
+    rows: Array,
     grad_low: Array,
     reach: Array,
     first: int,
@@ -142,7 +155,7 @@ def _least_scales_of(
     touched = np.empty(max_degree(adjacency, len(z)) + 1, np.int32)
     for i in range(first, last):
         label = cluster_class[z[i]]
-        slope = np.float64(grad[i, label]) - grad_low[i] + reach[i]
+        slope = np.float64(grad[rows[i], label]) - grad_low[i] + reach[i]
         if slope <= 0:
             least[i] = np.inf
             continue

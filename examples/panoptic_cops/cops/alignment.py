@@ -120,5 +120,5 @@ def _qualities(model: Segmenter, held: list[Held], surrogate: PanopticQualitySur
         out = model.cut[0](*costs)
         for sample, prediction in zip(samples, model.read(out, *costs, size), strict=True):
             quality.add(prediction.ids, prediction.segments, sample)
-        soft.append(100.0 - float(surrogate(out.panoptic, out.label_classes, targets.segments)))
+        soft.append(100.0 - float(surrogate(out, out.label_classes, targets.segments)))
     return quality.result()["PQ"], float(np.mean(soft))

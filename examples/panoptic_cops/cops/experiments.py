@@ -22,7 +22,7 @@ from .models import OTHER_VERSION, find_device
 from .runlog import RunLog, write_environment
 from .segmenter import Segmenter
 from .stages import MODELS, calibrate, finetune, run_stages
-from .surrogate import PanopticQualitySurrogate
+from .surrogate import PanopticQualitySurrogate, Truth
 from .targets import Targets
 from .training import Run, Stage, on_device, parts_of_step, train
 
@@ -202,10 +202,11 @@ def time_of_an_iteration(run: Run, model: Segmenter, steps: int = 5) -> dict[str
         leaves = [c.detach().requires_grad_() for c in costs]
         out = layer(*leaves)
         marks.append(time.perf_counter())
-        masks = out.panoptic.detach().requires_grad_()
-        (upstream,) = torch.autograd.grad(surrogate(masks, out.label_classes, targets.segments), masks)
+        truth = Truth(targets.segments)
+        shared = truth.overlaps(out)
+        (upstream,) = torch.autograd.grad(surrogate.of_overlaps(shared, out.label_classes, truth), shared)
         marks.append(time.perf_counter())
-        gradients = torch.autograd.grad(out.panoptic, leaves, upstream)
+        gradients = torch.autograd.grad(shared, leaves, upstream)
         marks.append(time.perf_counter())
         torch.autograd.backward(costs, gradients)
         marks.append(time.perf_counter())

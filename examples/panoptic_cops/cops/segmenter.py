@@ -117,7 +117,7 @@ class Segmenter(nn.Module):
         """The predictions that a solution for these costs stands for."""
         return [
             self._prediction(*parts, size)
-            for parts in zip(class_costs, edge_costs, out.classes, out.clusters, out.edges, strict=True)
+            for parts in zip(class_costs, edge_costs, out.class_labels, out.clusters, out.edges, strict=True)
         ]
 
     @property
@@ -153,7 +153,7 @@ class Segmenter(nn.Module):
         size: tuple[int, ...],
     ) -> Prediction:
         layer, stride = self.cut
-        labels = classes.argmax(0).numpy()
+        labels = classes.numpy()
         ids, segments, kept = to_segments(self.thresholds, labels, clusters.numpy(), size, stride)
         confidence = Confidence(layer.offsets, classes_of_clusters(labels, clusters.numpy()))
         confidence.add(clusters.numpy(), class_costs.numpy(), edge_costs.numpy())

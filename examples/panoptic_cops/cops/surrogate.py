@@ -10,6 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from diffcomb import CutOutput
+
 from . import parallel
 
 VARIANTS = ("paper", "reference")
@@ -18,6 +20,31 @@ VARIANTS = ("paper", "reference")
 def soft_threshold(iou: Tensor) -> Tensor:
     """h(u) = u⁴ / (u⁴ + (1 - u)⁴): the probability that a mask of that IoU is a true positive."""
     return iou**4 / (iou**4 + (1 - iou) ** 4)
+
+
+class Truth:
+    """True segments of a batch, (B, H, W), numbered in every image.
+
+    Attributes
+    ----------
+    segments : of every image, what its segments are (sorted) and the number of every cell's
+    """
+
+    def __init__(self, segments: Tensor) -> None:
+        # torch.unique refuses images without cells.
+        self.segments = [torch.unique(t, return_inverse=True) for t in segments.flatten(1) if t.numel()]
+        self._shape = segments.shape
+
+    def overlaps(self, panoptic: Tensor | CutOutput) -> Tensor:
+        """Cells that masks (B, J, H, W) share with the segments, (B, J, G)."""
+        if not self.segments:
+            like = panoptic.edges if isinstance(panoptic, CutOutput) else panoptic
+            return like.flatten()[:0].view(0, 0, 0)
+        index = torch.stack([number for _, number in self.segments])
+        count = int(index.max()) + 1
+        if isinstance(panoptic, CutOutput):
+            return panoptic.overlaps(index.view(self._shape), count)
+        return Overlaps.apply(panoptic.flatten(2), index, count)
 
 
 @dataclass(frozen=True)
@@ -54,39 +81,44 @@ class PanopticQualitySurrogate:
         if self.variant not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(map(repr, VARIANTS))}, got {self.variant!r}")
 
-    def __call__(self, panoptic: Tensor, label_classes: Tensor, segments: Tensor) -> Tensor:
+    def __call__(self, panoptic: Tensor | CutOutput, label_classes: Tensor, segments: Tensor) -> Tensor:
         """Return the loss of a batch.
 
         Parameters
         ----------
-        panoptic : Tensor, shape (B, J, H, W)
-            Masks z of the panoptic labels, in [0, 1].
+        panoptic : Tensor, shape (B, J, H, W), or CutOutput
+            Masks z of the panoptic labels, in [0, 1]; or what a layer returned, whose masks need not be made.
         label_classes : Tensor of int64, shape (B, J)
             Class of every label; -1 for padding.
         segments : Tensor of int64, shape (B, H, W)
             Ground truth: class + K · instance, -1 for void, as `make_targets` makes them.
         """
-        quality = self.quality(panoptic, label_classes, segments)
+        truth = Truth(segments)
+        return self.of_overlaps(truth.overlaps(panoptic), label_classes, truth)
+
+    def of_overlaps(self, overlaps: Tensor, label_classes: Tensor, truth: Truth) -> Tensor:
+        """The loss from the overlaps (B, J, G) of masks with the true segments."""
+        quality = self.quality_of_overlaps(overlaps, label_classes, truth)
         if not len(quality):
-            return panoptic.sum() * 0
+            return overlaps.sum() * 0
         return self.weight * (1 - quality.mean())
 
-    def quality(self, panoptic: Tensor, label_classes: Tensor, segments: Tensor) -> Tensor:
+    def quality(self, panoptic: Tensor | CutOutput, label_classes: Tensor, segments: Tensor) -> Tensor:
         """PQ_l of the classes that appear in prediction or ground truth."""
+        truth = Truth(segments)
+        return self.quality_of_overlaps(truth.overlaps(panoptic), label_classes, truth)
+
+    def quality_of_overlaps(self, overlaps: Tensor, label_classes: Tensor, truth: Truth) -> Tensor:
+        """The same from the overlaps."""
         K = len(self.thresholds)
-        numerator = panoptic.new_zeros(K)
-        denominator = panoptic.new_zeros(K)
-        truths = [torch.unique(t, return_inverse=True) for t in segments.flatten(1)]
-        if segments.numel():
-            index = torch.stack([inverse for _, inverse in truths])
-            shared = Overlaps.apply(panoptic.flatten(2), index, int(index.max()) + 1)
-        else:
-            truths, shared = [], []
-        for intersection, classes, (ids, inverse) in zip(shared, label_classes, truths, strict=bool(truths)):
+        numerator = overlaps.new_zeros(K)
+        denominator = overlaps.new_zeros(K)
+        known_classes = label_classes[: len(truth.segments)]
+        for intersection, classes, (ids, inverse) in zip(overlaps, known_classes, truth.segments, strict=True):
             known = ids >= 0  # void, if there is any, comes first
             i = intersection[:, : len(ids)][:, known]
             used = (classes >= 0) & (i.detach().sum(1) > 0)  # a label that no cell took is no prediction
-            area = torch.bincount(inverse, minlength=len(ids))[known].to(panoptic.dtype)
+            area = torch.bincount(inverse, minlength=len(ids))[known].to(overlaps.dtype)
             a, b = self._image(i[used], classes[used], ids[known] % K, area)
             numerator, denominator = numerator + a, denominator + b
         numerator, denominator = parallel.total(torch.stack([numerator, denominator]))

@@ -26,7 +26,7 @@ def make_loss(settings: Objective, surrogate: PanopticQualitySurrogate) -> Loss:
 
     def panoptic(layer: AsymmetricMultiwayCutLayer, classes: Tensor, edges: Tensor, t: Targets) -> dict[str, Tensor]:
         out = layer(classes, edges)
-        loss = surrogate(out.panoptic, out.label_classes, t.segments)
+        loss = surrogate(out, out.label_classes, t.segments)
         return {"loss": loss, "surrogate_pq": 100 * (1 - loss.detach() / settings.weight)}
 
     def separate(layer: AsymmetricMultiwayCutLayer, classes: Tensor, edges: Tensor, t: Targets) -> dict[str, Tensor]:

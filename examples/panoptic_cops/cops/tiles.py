@@ -110,7 +110,7 @@ def cut_tiles(
         shape, start = [w.stop - w.start for w in part.whole], [w.start for w in part.whole]
         with torch.no_grad():
             out = model.pixel_layer(*model.to_pixels(*costs, shape, start))
-        labels[part.core] = out.classes[0].argmax(0).numpy()[part.inner]
+        labels[part.core] = out.class_labels[0].numpy()[part.inner]
         _, found = np.unique(out.clusters[0].numpy()[part.inner], return_inverse=True)
         clusters[part.core] = count + found.reshape(labels[part.core].shape)
         count += int(found.max()) + 1

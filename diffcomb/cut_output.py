@@ -1,0 +1,125 @@
+"""What a layer returns: labels, and one-hot maps of them that are made when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+FIELDS = ("classes", "edges", "panoptic", "clusters", "label_classes")
+
+
+class CutOutput:
+    """What a layer returns; `classes`, `edges` and `panoptic` are differentiable (of the multicut only `edges` is).
+
+    It can be unpacked in the order of the attributes, like a tuple. `classes` and `panoptic` are made when they are
+    first asked for: with 70 instances `panoptic` takes 70 numbers a pixel, and so does a gradient with respect to it. A
+    loss that only looks at overlaps with true segments takes :meth:`overlaps` instead.
+
+    Attributes
+    ----------
+    classes : Tensor, shape (B, K, H, W)
+        One-hot class labels x (for the multicut, K = 1).
+    edges : Tensor, shape (B, O, H, W)
+        y: 1 where the edge of that offset is cut; 0 where the map has no edge.
+    panoptic : Tensor, shape (B, J, H, W)
+        One-hot panoptic labels z; J is the largest number of labels in the batch.
+    clusters : Tensor of int64, shape (B, H, W)
+        Cluster ids 0..M-1 of every image.
+    label_classes : Tensor of int64, shape (B, J)
+        The map m: class of every panoptic label, -1 for padding.
+    """
+
+    def __init__(
+        self,
+        edges: Tensor,
+        clusters: Tensor,
+        label_classes: Tensor,
+        *,
+        classes: Callable[[], Tensor],
+        panoptic: Callable[[], Tensor],
+        labels: Callable[[], Tensor],
+        overlaps: Callable[[Tensor, int], Tensor] | None = None,
+    ) -> None:
+        self.edges = edges
+        self.clusters = clusters
+        self.label_classes = label_classes
+        self._classes, self._panoptic, self._labels, self._overlaps = classes, panoptic, labels, overlaps
+
+    @cached_property
+    def classes(self) -> Tensor:
+        """One-hot class labels."""
+        return self._classes()
+
+    @cached_property
+    def panoptic(self) -> Tensor:
+        """One-hot panoptic labels."""
+        return self._panoptic()
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Panoptic labels as numbers 0..J-1, int64 of shape (B, H, W)."""
+        return self._labels()
+
+    @cached_property
+    def class_labels(self) -> Tensor:
+        """Classes as numbers 0..K-1, int64 of shape (B, H, W)."""
+        return self.label_classes.gather(1, self.labels.flatten(1)).view(self.labels.shape)
+
+    def overlaps(self, segments: Tensor, count: int) -> Tensor:
+        """Cells that each panoptic label shares with each segment, differentiably.
+
+        Parameters
+        ----------
+        segments : Tensor of int64, shape (B, H, W)
+            The segment 0..count-1 of every cell.
+        count : int
+
+        Returns
+        -------
+        Tensor, shape (B, J, count)
+            Linear in `panoptic`; a gradient of it goes back to the costs as it is, one number for each pair, in memory
+            of O(cells + J count).
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit or a segment is out of range.
+        """
+        if segments.shape != self.clusters.shape:
+            raise ValueError(f"segments must have shape {tuple(self.clusters.shape)}, got {tuple(segments.shape)}")
+        if segments.numel() and not 0 <= int(segments.min()) <= int(segments.max()) < count:
+            raise ValueError(f"segments must lie in 0..{count - 1}, got {int(segments.min())}..{int(segments.max())}")
+        index = segments.flatten(1)
+        if self._overlaps is not None:
+            return self._overlaps(index, count)
+        return self.panoptic.flatten(2) @ F.one_hot(index, count).to(self.panoptic.dtype)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (getattr(self, name) for name in FIELDS)
+
+    def __len__(self) -> int:
+        return len(FIELDS)
+
+    def __getitem__(self, index: Any) -> Any:
+        names = FIELDS[index]
+        return getattr(self, names) if isinstance(names, str) else tuple(getattr(self, name) for name in names)
+
+    def __repr__(self) -> str:
+        shape, labels = tuple(self.clusters.shape), self.label_classes.shape[1]
+        return f"CutOutput({shape[0]} images of {shape[1:]}, up to {labels} panoptic labels)"
+
+
+def maps(matrices: Tensor, height: int, width: int) -> Tensor:
+    """Matrices (B, n, J) over the cells of a grid as maps (B, J, H, W)."""
+    return matrices.transpose(1, 2).reshape(len(matrices), matrices.shape[2], height, width)
+
+
+def one_hot(values: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+    """Maps of numbers (B, H, W) as one-hot maps (B, count, H, W); not differentiable."""
+    result = torch.zeros(len(values), count, *values.shape[1:], dtype=dtype, device=values.device)
+    return result.scatter_(1, values[:, None], 1)

@@ -1,0 +1,186 @@
+"""A solution that stays labels: its one-hot matrix, and gradients of that, are made where they are asked for.
+
+The matrix of a panoptic labelling has a column for each label. What torch's graph holds in its place is a token, one
+number an instance, on which everything that is read off the labels depends; the gradients of these readings meet in a
+box that the solver's node of the graph empties.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._arrays import Array, to_numpy
+from .._implicit import OneHot, RowTable
+from ._batch import copied, stack_padded
+from ._run import Run
+
+
+class Labels:
+    """The labels of a batch, and what can be read off them differentiably.
+
+    Attributes
+    ----------
+    labels : Tensor of int64, shape (B, n)
+        Label of every node in the lifted space.
+    classes : Tensor of int64, shape (B, J)
+        Class of every label; -1 for padding.
+    dtype : torch.dtype
+        Of the matrices.
+    """
+
+    def __init__(self, labels: Tensor, classes: Tensor, dtype: torch.dtype, token: Tensor, box: Box) -> None:
+        self.labels = labels
+        self.classes = classes
+        self.dtype = dtype
+        self._token = token
+        self._box = box
+
+    def one_hot(self) -> Tensor:
+        """The matrices (B, n, J)."""
+        return _OneHot.apply(self._token, self._box, self.labels, self.classes.shape[1], self.dtype, None)  # type: ignore[no-untyped-call, no-any-return]
+
+    def one_hot_classes(self, num_classes: int) -> Tensor:
+        """The one-hot matrices (B, n, K) of the nodes' classes: M^T of the former."""
+        labels = self.classes.clamp(min=0).gather(1, self.labels)
+        return _OneHot.apply(self._token, self._box, labels, num_classes, self.dtype, self.classes)  # type: ignore[no-untyped-call, no-any-return]
+
+    def overlaps(self, index: Tensor, count: int) -> Tensor:
+        """How many nodes each label shares with each segment, (B, J, count).
+
+        `index` (B, n) holds the segment 0..count-1 of every node.
+        """
+        given = self._token, self._box, self.labels, self.classes.shape[1], index, count, self.dtype
+        return _Overlaps.apply(*given)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class Box:
+    """Gradients with respect to the one-hot matrices of one call, until the solver takes them."""
+
+    def __init__(self) -> None:
+        self.matrices: list[Tensor] = []
+        self.tables: list[tuple[Tensor, Tensor]] = []
+
+    def take(self, instances: list[Any]) -> list[Array | RowTable] | None:
+        """The sum for every instance: rows of a table if nothing else came, a matrix, or None if nothing came."""
+        matrices, tables = self.matrices, self.tables
+        self.matrices, self.tables = [], []
+        if not matrices and not tables:
+            return None
+        return [_sum(b, instance.solutions[0], matrices, tables) for b, instance in enumerate(instances)]
+
+
+def _sum(b: int, solution: OneHot, matrices: list[Tensor], tables: list[tuple[Tensor, Tensor]]) -> Array | RowTable:
+    count = solution.shape[1]
+    rows = [
+        RowTable(np.ascontiguousarray(to_numpy(g[b, :count]).T, solution.dtype), to_numpy(index[b]).astype(np.int32))
+        for index, g in tables
+    ]
+    if len(rows) == 1 and not matrices:
+        return rows[0]
+    parts = [to_numpy(m[b, :, :count]) for m in matrices] + [np.asarray(r) for r in rows]
+    total = np.ascontiguousarray(parts[0], solution.dtype)
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def solve_labels(run: Run, tensors: list[Tensor]) -> tuple[Labels, Tensor, Tensor]:
+    """Solve a batch through a lift; returns the labels, the other solution y (B, m), and the clusters (B, n)."""
+    box = Box()
+    token, y, labels, clusters, classes = _SolveLabels.apply(run, box, *tensors)  # type: ignore[no-untyped-call]
+    return Labels(labels, classes, tensors[0].dtype, token, box), y, clusters
+
+
+class _SolveLabels(torch.autograd.Function):
+    """The solver in the forward pass, and its estimator in the backward pass."""
+
+    @staticmethod
+    def forward(run: Run, _box: Box, *costs: Tensor) -> tuple[Tensor, ...]:
+        instances, solutions = run.solved(run.batch.costs(costs))
+        described: Any = solutions
+        whole = [(w[0].labels, w[1], *i.auxiliary) for w, i in zip(described, instances, strict=True)]
+        labels, y, clusters, classes = (stack_padded(parts)[: len(costs[0])] for parts in zip(*whole, strict=True))
+        device = costs[0].device
+        numbers = [torch.from_numpy(a).to(device) for a in (labels, clusters, classes)]
+        token = costs[0].new_zeros(len(costs[0]))
+        return token, torch.from_numpy(y).to(costs[1]), *numbers
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.run, ctx.box, *costs = inputs
+        ctx.save_for_backward(*costs)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[2:])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, _: Tensor | None, y_grad: Tensor | None, *__: Any) -> tuple[Tensor | None, ...]:
+        costs, run = ctx.saved_tensors, ctx.run
+        instances = run.oracle.instances
+        first = ctx.box.take(instances)
+        if (first is None and y_grad is None) or not instances:
+            return (None, None, *(torch.zeros_like(c) for c in costs))
+        upstream = [
+            (
+                np.zeros(i.solutions[0].shape, i.solutions[0].dtype) if first is None else first[b],
+                np.zeros_like(i.solutions[1]) if y_grad is None else _like(to_numpy(y_grad[b]), i.solutions[1]),
+            )
+            for b, i in enumerate(instances)
+        ]
+        results = zip(*run.estimates(upstream), strict=True)
+        return (None, None, *(copied(np.stack(r)).to(c) for r, c in zip(results, costs, strict=True)))
+
+
+def _like(gradient: Array, solution: Array) -> Array:
+    return np.ascontiguousarray(gradient, solution.dtype)
+
+
+class _OneHot(torch.autograd.Function):
+    """One-hot matrices (B, n, count) of labels; `columns` tells the column of every label where they are classes."""
+
+    @staticmethod
+    def forward(
+        token: Tensor, _box: Box, labels: Tensor, count: int, dtype: torch.dtype, _columns: Tensor | None
+    ) -> Tensor:
+        return token.new_zeros(*labels.shape, count, dtype=dtype).scatter_(2, labels[..., None], 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
+        ctx.box, ctx.columns = inputs[1], inputs[5]
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.columns is not None:  # a label's entry is that of its class; padding has none
+            places = ctx.columns.clamp(min=0)[:, None].expand(-1, gradient.shape[1], -1)
+            gradient = gradient.gather(2, places)
+        ctx.box.matrices.append(gradient)
+        return (torch.zeros_like(ctx.saved_tensors[0]), *[None] * 5)
+
+
+class _Overlaps(torch.autograd.Function):
+    """Counts (B, J, G) of nodes by label and segment, linear in the one-hot matrix: one number a pair comes back."""
+
+    @staticmethod
+    def forward(
+        _token: Tensor, _box: Box, labels: Tensor, num_labels: int, index: Tensor, count: int, dtype: torch.dtype
+    ) -> Tensor:
+        pairs = labels * count + index
+        shared = [torch.bincount(p, minlength=num_labels * count) for p in pairs]
+        return torch.stack(shared).view(len(labels), num_labels, count).to(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _output: Tensor) -> None:
+        ctx.box, ctx.index = inputs[1], inputs[4]
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.box.tables.append((ctx.index, gradient))
+        return (torch.zeros_like(ctx.saved_tensors[0]), *[None] * 6)

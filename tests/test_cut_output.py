@@ -1,0 +1,184 @@
+"""A layer's output keeps labels: one-hot maps and their gradients are made when asked for, and are the same either way."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from diffcomb import (
+    IMLE,
+    AsymmetricMultiwayCutLayer,
+    Blackbox,
+    CentralDifference,
+    LogGrid,
+    MulticutLayer,
+    NegativeIdentity,
+    PerturbedOptimizer,
+    Relative,
+    Uniform,
+)
+from diffcomb import _implicit as implicit
+from diffcomb._implicit import OneHot, RowTable
+from diffcomb._sums import norm
+
+OFFSETS = [(0, 1), (1, 0), (0, 3)]
+ESTIMATORS = {
+    "relative": lambda: Blackbox(),
+    "uniform": lambda: Blackbox(Uniform(100, 5000, 3), start="warm"),
+    "cold": lambda: Blackbox(Uniform(100, 5000, 2), start="cold"),
+    "best, repaired": lambda: Blackbox(300.0, start="best", repair=True),
+    "central": lambda: CentralDifference(Relative(LogGrid(0.1, 10, 2))),
+    "identity": lambda: NegativeIdentity(),
+    "noise": lambda: IMLE(2.0, samples=2, forward="clean"),
+}
+
+
+def costs(batch=2, classes=3, size=(7, 8), dtype=torch.float32):
+    g = torch.Generator().manual_seed(1)
+    nodes = torch.randn(batch, classes, *size, generator=g).to(dtype)
+    edges = torch.randn(batch, len(OFFSETS), *size, generator=g).to(dtype) + 0.3
+    truth = torch.randint(0, 4, (batch, *size), generator=g)
+    weights = torch.randn(64, 4, generator=g).to(dtype)
+    return nodes, edges, truth, weights
+
+
+def layer_of(name):
+    return AsymmetricMultiwayCutLayer(
+        OFFSETS, [1, 2], estimator=ESTIMATORS[name](), generator=torch.Generator().manual_seed(0), spare=1
+    )
+
+
+def gradients(name, overlaps, dtype=torch.float32, more=lambda out: 0.0):
+    """Gradients of a loss on overlaps, which the given function takes from a layer's output."""
+    nodes, edges, truth, weights = costs(dtype=dtype)
+    leaves = [nodes.requires_grad_(), edges.requires_grad_()]
+    out = layer_of(name)(*leaves)
+    shared = overlaps(out, truth)
+    loss = ((shared**2).float() * weights[: shared.shape[1]]).sum() * 0.01 + more(out)
+    return torch.autograd.grad(loss, leaves)
+
+
+def by_labels(out, truth):
+    return out.overlaps(truth, 4)
+
+
+def by_masks(out, truth):
+    return out.panoptic.flatten(2) @ torch.nn.functional.one_hot(truth.flatten(1), 4).to(out.panoptic.dtype)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradient_of_overlaps_is_that_of_the_masks_to_the_last_bit(name, dtype):
+    for found, expected in zip(gradients(name, by_labels, dtype), gradients(name, by_masks, dtype), strict=True):
+        assert torch.equal(found, expected)
+    assert gradients(name, by_labels, dtype)[0].any()
+
+
+def test_gradients_of_all_readings_add_up():
+    def more(out):
+        return (out.classes[:, 1] * 0.3).sum() + (out.edges**2).sum() + (out.panoptic[:, 0] * 0.7).sum()
+
+    found, expected = gradients("uniform", by_labels, more=more), gradients("uniform", by_masks, more=more)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    alone = gradients("uniform", by_labels)
+    assert not torch.equal(found[0], alone[0])
+
+
+def test_masks_are_not_made_where_only_labels_are_looked_at(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a one-hot matrix was made")
+
+    monkeypatch.setattr(OneHot, "__array__", refuse)
+    monkeypatch.setattr(RowTable, "__array__", refuse)
+    assert all(g.any() for g in gradients("relative", by_labels))
+    nodes, edges, *_ = costs()
+    out = layer_of("uniform")(nodes, edges)
+    assert out.labels.shape == out.clusters.shape == out.class_labels.shape
+    assert "panoptic" not in vars(out)
+    with pytest.raises(AssertionError, match="one-hot"):
+        gradients("cold", by_labels)
+
+
+def test_backward_passes_do_not_mix():
+    nodes, edges, truth, _ = costs()
+    leaves = [nodes.requires_grad_(), edges.requires_grad_()]
+    out = layer_of("relative")(*leaves)
+
+    def grad(value):
+        return torch.autograd.grad(value, leaves, retain_graph=True)
+
+    loss = out.overlaps(truth, 4)[:, 1].pow(2).sum()
+    first, other, again = grad(loss), grad(out.edges.sum()), grad(loss)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[1], other[1])
+
+
+def test_labels_and_maps_agree_and_unpack_in_order():
+    nodes, edges, truth, _ = costs()
+    out = layer_of("uniform")(nodes, edges)
+    classes, cut, panoptic, clusters, label_classes = out
+    assert len(out) == 5
+    assert out[2] is panoptic is out.panoptic
+    assert out[:2][1] is cut
+    assert torch.equal(panoptic.argmax(1), out.labels)
+    assert torch.equal(classes.argmax(1), out.class_labels)
+    assert torch.equal(panoptic.sum(1), torch.ones_like(panoptic[:, 0]))
+    assert torch.equal(label_classes.gather(1, out.labels.flatten(1)).view(clusters.shape), out.class_labels)
+    assert torch.equal(by_labels(out, truth), by_masks(out, truth))
+    assert "2 images of (7, 8)" in repr(out)
+
+
+def test_overlaps_of_solutions_that_are_not_one_hot():
+    nodes, edges, truth, _ = costs()
+    layer = AsymmetricMultiwayCutLayer(OFFSETS, [1, 2], estimator=PerturbedOptimizer(0.5, 3), spare=1)
+    out = layer(nodes.requires_grad_(), edges)
+    assert out.panoptic.max() > out.panoptic.min()
+    assert torch.allclose(out.overlaps(truth, 4), by_masks(out, truth))
+    out.overlaps(truth, 4).pow(2).sum().backward()
+    assert nodes.grad.any()
+    multicut = MulticutLayer(OFFSETS)(edges)
+    assert torch.equal(multicut.overlaps(truth, 4).sum(1), torch.nn.functional.one_hot(truth.flatten(1), 4).sum(1))
+
+
+def test_wrong_segments_are_refused():
+    nodes, edges, truth, _ = costs()
+    out = layer_of("uniform")(nodes, edges)
+    with pytest.raises(ValueError, match=r"segments must have shape \(2, 7, 8\), got \(2, 7, 7\)"):
+        out.overlaps(truth[..., :7], 4)
+    for bad in (truth - 1, truth + 1):
+        with pytest.raises(ValueError, match=r"segments must lie in 0\.\.3"):
+            out.overlaps(bad, 4)
+
+
+def test_half_precision_and_infinite_gradients_pass():
+    nodes, edges, truth, _ = costs()
+    nodes = nodes.bfloat16().requires_grad_()
+    out = layer_of("uniform")(nodes, edges.bfloat16())
+    assert out.overlaps(truth, 4).dtype == torch.bfloat16
+    out.overlaps(truth, 4).float().sin().sum().backward()
+    assert nodes.grad.isfinite().all()
+    out = layer_of("uniform")(nodes, edges.bfloat16())
+    nodes.grad = None
+    (out.overlaps(truth, 4).float()[:1] * torch.inf).sum().backward()
+    assert not nodes.grad[0].isfinite().any()
+    assert not nodes.grad[1].any()
+
+
+def test_described_matrices_are_what_they_describe():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        table, index = rng.normal(size=(5, 7)).astype(dtype), rng.integers(0, 4, 50).astype(np.int32)
+        rows = RowTable(table, index)
+        assert np.array_equal(np.asarray(rows), table[index])
+        assert np.array_equal(np.asarray(-rows), -table[index])
+        assert (rows.shape, rows.dtype) == ((50, 7), dtype)
+        for scale in (1.0, 1e-30, 1e30):
+            scaled = RowTable((scale * table).astype(dtype), index)
+            assert norm([scaled, table]) == norm([np.asarray(scaled), table])
+    unused = RowTable(np.array([[0.0], [1.0]]), np.zeros(3, np.int32))
+    assert not unused.any()
+    hot = OneHot(np.array([1, 0, 2]), 4, np.float32)
+    assert np.array_equal(np.asarray(hot), np.eye(4, dtype=np.float32)[[1, 0, 2]])
+    assert implicit.explicit((hot, table))[1] is table
+    assert copy.copy(hot).shape == (3, 4)

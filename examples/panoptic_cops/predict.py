@@ -32,6 +32,7 @@ from cops.pictures import class_colors, view
 from cops.pngs import is_foreign
 from cops.segmenter import Prediction, Segmenter
 from cops.stopping import Stopped, StopSignals
+from cops.tiles import TILE, WHOLE, predict_large
 from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 from PIL import Image
@@ -61,6 +62,9 @@ def main(arguments: list[str] | None = None) -> None:
         default="overlay",
         help="what is drawn: segments, their outlines, or things one by one",
     )
+    parser.add_argument("--tile", type=int | None, help=f"side of the tiles that an image is cut in, 0 for none; "
+                        f"by default {TILE} pixels for images of more than {WHOLE / 1e6:.1f} million")  # fmt: skip
+    parser.add_argument("--max_size", type=int | None, help="make images smaller whose longer side has more pixels")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     done = Done(options.out, options.view)
@@ -73,7 +77,8 @@ def main(arguments: list[str] | None = None) -> None:
                 print(DRAWN.format(path=options.checkpoint, classes=classes, nuclei=NUCLEI), file=sys.stderr)
             if options.full_resolution is not None:
                 model.full_resolution = options.full_resolution
-            predict(options.images, model, find_device(options.device), done, stop)
+            how = Large(model, find_device(options.device), options.tile, options.max_size)
+            predict(options.images, how, done, stop)
     except (DataError, CheckpointError, ValueError, OSError) as error:
         status, message = 2, f"predict.py: error: {error}\n"
     except Stopped as stopped:
@@ -115,10 +120,33 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def predict(images: list[Path], model: Segmenter, device: torch.device, done: Done, stop: StopSignals) -> None:
+class Large:
+    """A model, and how it takes images that are too large for it."""
+
+    def __init__(self, model: Segmenter, device: torch.device, tile: int | None, max_size: int | None) -> None:
+        least = model.network.divisor
+        for name, value, low in (("tile", tile, 0), ("max_size", max_size, 1)):
+            if value is not None and value < low:
+                raise ValueError(f"--{name} must be at least {low}, got {value}")
+        if tile and tile < 2 * least:
+            raise ValueError(f"--tile must be 0 or at least {2 * least}, got {tile}")
+        self.model, self.device, self.tile, self.max_size = model.to(device), device, tile, max_size
+
+    def predict(self, image: NDArray[np.uint8]) -> Prediction:
+        """Segment an image; a MemoryError says what to do."""
+        try:
+            return predict_large(self.model, image, self.device, self.tile, self.max_size)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate" not in str(error) and "out of memory" not in str(error):
+                raise
+            raise MemoryError(
+                f"{image.shape[1]}x{image.shape[0]} pixels; try a smaller --tile or --max_size"
+            ) from error
+
+
+def predict(images: list[Path], large: Large, done: Done, stop: StopSignals) -> None:
     """Segment images and frames; go on past files that cannot be read."""
-    model.to(device)
-    writer = PanopticWriter(done.out, model.categories)
+    writer = PanopticWriter(done.out, large.model.categories)
     done.names = writer.added
     beside = absolute(done.out) in map(absolute, images)  # results go where the images are
     found = files_of(images, outside=None if beside else done.out)
@@ -133,7 +161,7 @@ def predict(images: list[Path], model: Segmenter, device: torch.device, done: Do
             before = bar.n
             try:
                 for title, image in frames_of(given[path]):
-                    (prediction,) = model.predict([image], device)
+                    prediction = large.predict(image)
                     stop.check()
                     with stop.uninterrupted():
                         add(writer, image, prediction, path, name, title.removeprefix(path.stem), done)

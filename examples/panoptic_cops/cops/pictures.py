@@ -15,6 +15,7 @@ from .data import VOID, Category, Sample, Segment
 from .segmenter import Prediction
 
 VIEWS = ("overlay", "outlines", "instances")
+SHARE = 1 / 8  # of a picture that a legend in its corner may cover
 LONGEST = 40  # letters of a class name in a legend
 Color = tuple[int, int, int]
 
@@ -87,7 +88,7 @@ def instance_color(number: int) -> Color:
 
 
 def view(name: str, image: NDArray[np.uint8], prediction: Prediction, categories: Sequence[Category]) -> Image.Image:
-    """One of `VIEWS` of a prediction, with a legend below: the classes, and how many instances of each thing."""
+    """One of `VIEWS` of a prediction, with a legend: the classes, and how many instances of each thing."""
     ids, segments = prediction.ids, prediction.segments
     draw = {"overlay": overlay, "outlines": outlines, "instances": instances}[name]
     found = [[s.id for s in segments if s.category == k] for k in range(len(categories))]
@@ -103,33 +104,47 @@ def view(name: str, image: NDArray[np.uint8], prediction: Prediction, categories
 
 
 def with_legend(picture: Image.Image, entries: Sequence[tuple[Sequence[Color], str]]) -> Image.Image:
-    """The picture at the top left, unchanged, and rows of colours and texts below it.
+    """The picture with rows of colours and texts: in a corner, or below it where they would hide too much.
 
-    The text grows with the picture; small pictures get a white margin on the right, so that the text is legible.
+    The text grows with the picture. A legend in the corner leaves the picture's size as it is, pixel for pixel; below,
+    small pictures also get a white margin on the right, so that the text is legible.
     """
     size = int(np.clip(round((picture.width * picture.height) ** 0.5 / 50), 12, 96))
-    font = ImageFont.load_default(size)
-    widths = [round(2.2 * size + font.getlength(text)) for _, text in entries]
+    widths = [round(2.2 * size + ImageFont.load_default(size).getlength(text)) for _, text in entries]
+    width, height = max(widths) + size // 2, round((0.5 + 1.5 * len(entries)) * size)
+    fits = max(width / picture.width, height / picture.height) < 0.7
+    if fits and width * height <= SHARE * picture.width * picture.height:
+        drawn, corner = picture.copy(), (0, picture.height - height)
+        covered = picture.crop((*corner, width, picture.height))
+        box = Image.blend(covered, Image.new("RGB", covered.size, "white"), 0.8)
+        _draw_entries(box, [(size // 2, round((0.5 + 1.5 * k) * size)) for k in range(len(entries))], entries, size)
+        drawn.paste(box, corner)
+        return drawn
     width = max(picture.width, 14 * size, *(w + size for w in widths))
     places, x, y = [], size // 2, size // 2
     for w in widths:
         if x + w > width:
             x, y = size // 2, y + round(1.5 * size)
-        places.append((x, y))
+        places.append((x, y + picture.height))
         x += w
-    height = y + round(1.7 * size)
-    canvas = Image.new("RGB", (width, picture.height + height), "white")
+    canvas = Image.new("RGB", (width, picture.height + y + round(1.7 * size)), "white")
     canvas.paste(picture)
-    pen = ImageDraw.Draw(canvas)
+    _draw_entries(canvas, places, entries, size)
+    return canvas
+
+
+def _draw_entries(
+    canvas: Image.Image, places: Sequence[tuple[int, int]], entries: Sequence[tuple[Sequence[Color], str]], size: int
+) -> None:
+    """Draw a square of the colours and a text at each place."""
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)
     for (left, top), (colors, text) in zip(places, entries, strict=True):
-        top += picture.height
         for k, color in enumerate(colors):
             a, b = (left + round(size * (k + i) / len(colors)) for i in (0, 1))
             pen.rectangle((a, top, b, top + size), fill=color)
         if colors:
             pen.rectangle((left, top, left + size, top + size), outline="gray")
         pen.text((left + round(1.3 * size), top + size // 2), text, fill="black", font=font, anchor="lm")
-    return canvas
 
 
 def _blended(image: NDArray[np.uint8], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:

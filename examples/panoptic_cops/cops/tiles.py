@@ -9,11 +9,13 @@ costs add up. That problem has the same objective as the whole image, and is sol
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.sparse import coo_array, csr_array
 from torch import Tensor
 
@@ -21,10 +23,11 @@ from diffcomb import Graph, amwc
 
 from .segmenter import Confidence, Prediction, Segmenter, classes_of_clusters, edge_ends, to_segments
 
-WHOLE = 2**21  # pixels of an image that is cut whole
+WHOLE = 2**21  # pixels of an image that is cut whole, where nothing else is asked for
 TILE = 1024
 OVERLAP = 64  # pixels by which two tiles overlap, of which either gets one half
 STRIP = 128  # rows whose costs are interpolated at once
+RESIZED = ("ids", "classes")  # maps of a prediction that have the size of its image
 
 
 class Window(NamedTuple):
@@ -47,6 +50,46 @@ def windows(size: tuple[int, int], tile: int, reach: int) -> list[Window]:
         cores = [slice(a, min(a + tile, length)) for a in starts]
         axes.append([(c, slice(max(0, c.start - reach), min(length, c.stop + reach))) for c in cores])
     return [Window((r, c), (rw, cw)) for r, rw in axes[0] for c, cw in axes[1]]
+
+
+def predict_large(
+    model: Segmenter,
+    image: NDArray[np.uint8],
+    device: torch.device,
+    tile: int | None = None,
+    max_size: int | None = None,
+) -> Prediction:
+    """Segment an image (H, W, 3) of any size.
+
+    Parameters
+    ----------
+    tile : int, optional
+        Side of the tiles in pixels, 0 for none; by default `TILE` for images above `WHOLE` pixels.
+    max_size : int, optional
+        Images with a longer side than this are made smaller, and their segmentation as large again.
+    """
+    size = image.shape[:2]
+    scale = 1.0 if max_size is None else min(1.0, max_size / max(size))
+    if scale < 1:
+        smaller = Image.fromarray(image).resize(
+            (max(1, round(size[1] * scale)), max(1, round(size[0] * scale))),
+            Image.Resampling.BILINEAR,
+            reducing_gap=2.0,
+        )
+        image = np.asarray(smaller)
+    if tile is None:
+        tile = TILE if image.shape[0] * image.shape[1] > WHOLE else 0
+    if tile and max(image.shape[:2]) > tile:
+        found = predict_in_tiles(model, image, device, tile)
+    else:
+        (found,) = model.predict([image], device)
+    return found if scale == 1 else replace(found, **{name: _resized(getattr(found, name), size) for name in RESIZED})
+
+
+def _resized(values: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
+    """A map of numbers at another size, by nearest neighbours."""
+    picture = Image.fromarray(values.astype(np.int32)).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return np.asarray(picture).astype(np.int64)
 
 
 def predict_in_tiles(

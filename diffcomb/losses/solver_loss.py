@@ -189,9 +189,7 @@ def _known(
     given: Sequence[Any] = parts[:count]
     if ragged:
         if not all(isinstance(p, list) and len(p) == batch.size for p in parts):
-            raise ValueError(
-                f"{name} must be a list of {batch.size} items for each of the {count} costs, as they are"
-            )
+            raise ValueError(f"{name} must be a list of {batch.size} items for each of the {count} costs, as they are")
         given = [p for row in zip(*given, strict=True) for p in row]
     head = [p if is_tensor(p) else torch.from_numpy(np.asarray(p)) for p in given]
     for number, (part, cost) in enumerate(zip(head, tensors, strict=True)):

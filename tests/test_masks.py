@@ -14,6 +14,7 @@ from diffcomb import (
     LiftedMWC,
     NegativeIdentity,
     PerturbedOptimizer,
+    Relative,
     amwc,
     grid_graph,
     solver_loss,
@@ -134,6 +135,38 @@ def test_masks_of_several_costs_lifts_vmap_and_losses():
     loss(leaf, target=torch.eye(5)[[0, 0, 0, 0]]).backward()
     assert leaf.grad.any()
     assert not leaf.grad[:, 1].any()
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_an_empty_batch(vectorized):
+    def rows(c):
+        return np.eye(c.shape[-1])[c.argmin(-1)]
+
+    f = pg(rows, cost_ndims=1, vectorized=vectorized)
+    leaf = torch.zeros(0, 5, requires_grad=True)
+    f(leaf, mask=torch.ones(0, 5, dtype=torch.bool)).sum().backward()
+    assert leaf.grad.shape == (0, 5)
+
+
+@pytest.mark.parametrize("estimator", [Blackbox(), CentralDifference(Relative(1.0))])
+def test_masks_of_a_vectorized_solver(estimator):
+    def rows(c):
+        return np.eye(c.shape[-1])[c.argmin(-1)]
+
+    c, g = costs_and_gradient(0, (4, 5), (4, 5))
+    allowed = torch.rand(4, 5, generator=torch.Generator().manual_seed(0)) > 0.4
+    allowed[:, 0] = True
+    c[~allowed] = 100.0
+    found = []
+    for f in (
+        pg(rows, estimator=estimator, cost_ndims=1, vectorized=True),
+        pg(rows, estimator=estimator, cost_ndims=1),
+    ):
+        leaf = c.clone().requires_grad_()
+        f(leaf, mask=allowed).backward(g)
+        found.append(leaf.grad)
+    assert torch.equal(*found)
+    assert found[0].any()
 
 
 def test_wrong_masks_are_refused():

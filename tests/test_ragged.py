@@ -5,7 +5,18 @@ import pytest
 import torch
 from routes import argmin_one_hot, costs_and_gradient
 
-from diffcomb import IMLE, Blackbox, CentralDifference, FenchelYoung, LiftedMWC, NegativeIdentity, amwc, solver_loss
+from diffcomb import (
+    IMLE,
+    Blackbox,
+    CentralDifference,
+    FenchelYoung,
+    LiftedMWC,
+    NegativeIdentity,
+    SPOPlus,
+    StructuredSVM,
+    amwc,
+    solver_loss,
+)
 from diffcomb import perturbed_grad as pg
 
 SIZES = (3, 6, 1, 4)
@@ -155,5 +166,51 @@ def test_bad_input():
         pg(shifted, per_instance=["shift"])(costs, shift=[0.0])
     with pytest.raises(TypeError, match="cannot be mapped by vmap"):
         torch.func.vmap(lambda a, b: pg(argmin_one_hot)([a, b])[0])(torch.rand(2, 3), torch.rand(2, 4))
-    with pytest.raises(TypeError, match="call it for each instance"):
-        solver_loss(argmin_one_hot, FenchelYoung())(costs, target=costs)
+    loss = solver_loss(argmin_one_hot, FenchelYoung())
+    with pytest.raises(ValueError, match="target must be a list of 4 items"):
+        loss(costs, target=costs[:3])
+    with pytest.raises(ValueError, match=r"must have shape \(6,\), got \(3,\)"):
+        loss(costs, target=[costs[0]] * 4)
+    with pytest.raises(ValueError, match="one item for each instance, got"):
+        loss([], target=[])
+
+
+@pytest.mark.parametrize("loss", [FenchelYoung(0.5, 3), SPOPlus(), StructuredSVM()])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_losses_take_lists(loss, reduction):
+    costs, true = problems()
+    shifts = [np.arange(n, dtype=float)[::-1] for n in SIZES]
+
+    def solver(costs, *, shift):
+        return argmin_one_hot(costs + shift)
+
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    f = solver_loss(solver, loss, per_instance=["shift"], reduction=reduction, generator=generators[0])
+    one = solver_loss(solver, loss, generator=generators[1])
+    weights = {"mean": [0.25] * 4, "sum": [1.0] * 4, "none": [1.0, -2.0, 3.0, 0.5]}[reduction]
+    leaves, expected = leaves_of(costs), leaves_of(costs)
+    value = f(leaves, true_costs=true, shift=shifts)
+    singles = [one(c, true_costs=t, shift=s) for c, t, s in zip(expected, true, shifts, strict=True)]
+    total = sum(w * v for w, v in zip(weights, singles, strict=True))
+    (value @ torch.tensor(weights).double() if reduction == "none" else value).backward()
+    total.backward()
+    assert torch.allclose(value.sum() if reduction == "none" else value, sum(singles) if reduction == "none" else total)
+    for a, b in zip(leaves, expected, strict=True):
+        assert torch.allclose(a.grad, b.grad)
+    assert any(leaf.grad.any() for leaf in leaves)
+
+
+def test_a_loss_of_several_costs_and_a_lift_takes_lists():
+    graphs = [[(0, 1), (1, 2)], [(0, 1), (1, 2), (2, 3), (0, 3)]]
+    nodes, edges = costs_and_gradient(0, (3, 2), (4, 2)), costs_and_gradient(1, (2,), (4,))
+    true = costs_and_gradient(2, (3, 2), (4, 2)), costs_and_gradient(3, (2,), (4,))
+    for lift in (None, LiftedMWC()):
+        f = solver_loss(amwc, StructuredSVM(), lift=lift, per_instance=["graph"], reduction="sum")
+        one = solver_loss(amwc, StructuredSVM(), lift=lift)
+        found, expected = leaves_of(nodes), leaves_of(nodes)
+        f(found, edges, true_costs=true, graph=graphs, partitionable=[1]).backward()
+        for i in range(2):
+            one(
+                expected[i], edges[i], true_costs=(true[0][i], true[1][i]), graph=graphs[i], partitionable=[1]
+            ).backward()
+            assert torch.allclose(found[i].grad, expected[i].grad)

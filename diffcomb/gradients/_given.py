@@ -53,6 +53,8 @@ class Given:
 
     def attach(self, instances: Sequence[Instance], batched: bool) -> None:
         """Tell the instances; those of a vectorized or single call have the shapes of their costs."""
+        if self.mask is None and self.known is None and self.options.value is None:
+            return
         count = len(instances) // max(self.repeats, 1)
         shapes = [[c.shape for c in i.own_costs] for i in instances[:count]]
         masks = None if self.mask is None else _split(self.mask, shapes, batched, "mask")
@@ -93,8 +95,8 @@ def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, 
         array = to_numpy(part[b])
     else:
         array = to_numpy(part)
-        if batched and array.ndim == len(shape) + 1 and len(array) == count:
-            array = array[b]
+        if batched and array.ndim == len(shape) + 1 and len(array) in (0, count):
+            array = array[b] if len(array) else np.zeros(shape, array.dtype)  # an empty batch solves one of zeros
     try:
         return np.broadcast_to(array, shape)
     except ValueError as error:

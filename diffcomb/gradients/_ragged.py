@@ -92,14 +92,19 @@ class RaggedRun(Run):
         ]
 
 
+def rows_of(options: Options, costs: tuple[Any, ...]) -> list[list[torch.Tensor]]:
+    """The costs of every instance, from lists of them for each cost of the solver."""
+    lengths = [len(c) for c in costs]
+    if len(set(lengths)) > 1 or not lengths[0]:
+        raise ValueError(f"lists of costs must have one item for each instance, got {lengths} items")
+    return [as_tensors(options, row) for row in zip(*costs, strict=True)]
+
+
 def solve_lists(options: Options, estimator: Estimator, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
     """Solve lists of costs, one for each cost of the solver; returns lists of solutions and of auxiliary outputs."""
-    lengths = [len(c) for c in costs]
-    if len(set(lengths)) > 1:
-        raise ValueError(f"lists of costs must have one item for each instance, got {lengths} items")
-    if not lengths[0]:
+    if not any(costs):
         return [] if len(costs) == 1 else tuple([] for _ in costs)
-    rows = [as_tensors(options, row) for row in zip(*costs, strict=True)]
+    rows = rows_of(options, costs)
     run = RaggedRun(RaggedBatch(options, rows, data), estimator)
     outputs = Solve.apply(run, *(t for row in rows for t in row))  # type: ignore[no-untyped-call]
     if not is_tensor(costs[0][0]):

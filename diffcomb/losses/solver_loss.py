@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import torch
 from .._arrays import Array, is_tensor, to_numpy
 from ..gradients._batch import Batch, as_tensors, copied
 from ..gradients._options import Options, make_options
+from ..gradients._ragged import RaggedBatch, is_ragged, rows_of
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Instance, Oracle, keep
 
@@ -69,8 +71,8 @@ def solver_loss(
         ``f(*costs, target=..., true_costs=..., **data)``. `target` is the optimal solution, an array or tensor of the
         costs' shape, or a tuple with one for each cost tensor (and auxiliary outputs behind them); `true_costs` are
         what it is optimal for, in the same form. A loss says which of the two it needs; where only true costs are
-        given, the target is solved for. The result is a scalar, or (B,) for the reduction "none". Its gradient is
-        computed with it, in one pass.
+        given, the target is solved for. Costs of different sizes go as lists, and so do targets and true costs. The
+        result is a scalar, or (B,) for the reduction "none". Its gradient is computed with it, in one pass.
 
     Raises
     ------
@@ -112,13 +114,12 @@ class SolverLoss:
 
     def __call__(self, *costs: Any, target: Any = None, true_costs: Any = None, **data: Any) -> Any:
         """Evaluate; see `solver_loss`."""
-        if costs and all(isinstance(c, list) for c in costs):
-            raise TypeError("a loss takes no lists of costs: call it for each instance, and add the values up")
-        tensors = as_tensors(self.options, costs)
+        rows = rows_of(self.options, costs) if is_ragged(costs) else None
+        tensors = as_tensors(self.options, costs) if rows is None else [t for row in rows for t in row]
         if true_costs is None and (target is None or self.loss.needs_true_costs):
             missing = "true_costs" if self.loss.needs_true_costs else "target or true_costs"
             raise TypeError(f"{type(self.loss).__name__} needs {missing}=")
-        batch = Batch(self.options, tensors, data)
+        batch = Batch(self.options, tensors, data) if rows is None else RaggedBatch(self.options, rows, data)
         values, *_ = _Evaluate.apply(self, batch, target, true_costs, *tensors)  # type: ignore[no-untyped-call]
         if not batch.batched:
             return values[0]
@@ -140,6 +141,8 @@ class SolverLoss:
         pulled = [keep(g, i.allowed or (None,) * len(g)) for i, g in zip(oracle.instances, pulled, strict=True)]
         if self.options.solver.maximize:
             pulled = [tuple(0 - part for part in g) for g in pulled]
+        if isinstance(batch, RaggedBatch):
+            return values, [part for parts in pulled for part in parts]
         return values, [np.stack(p) if batch.batched else p[0] for p in zip(*pulled, strict=True)]
 
     def __repr__(self) -> str:
@@ -159,7 +162,8 @@ class _Evaluate(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        ctx.batched = inputs[1].batched
+        batch = inputs[1]
+        ctx.batched, ctx.ragged = batch.batched, batch.num_costs if isinstance(batch, RaggedBatch) else 0
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*output[1:])
 
@@ -169,6 +173,8 @@ class _Evaluate(torch.autograd.Function):
         def times(g: torch.Tensor) -> torch.Tensor:
             return g * (grad.reshape(-1, *[1] * (g.ndim - 1)) if ctx.batched else grad[0])
 
+        if ctx.ragged:
+            return (None,) * 4 + tuple(g * grad[i // ctx.ragged] for i, g in enumerate(ctx.saved_tensors))
         return (None, None, None, None, *(times(g) for g in ctx.saved_tensors))
 
 
@@ -176,10 +182,16 @@ def _known(
     batch: Batch, tensors: Sequence[torch.Tensor], value: Any, name: str, auxiliary: bool = False
 ) -> list[tuple[Any, ...]]:
     """Targets or true costs of every instance; behind the arrays of the costs' shapes come auxiliary outputs."""
-    parts = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    if len(parts) < len(tensors) or (len(parts) > len(tensors) and not auxiliary):
-        raise ValueError(f"{name} must hold one array for each of the {len(tensors)} costs, got {len(parts)}")
-    head = [p if is_tensor(p) else torch.from_numpy(np.asarray(p)) for p in parts[: len(tensors)]]
+    ragged, count = isinstance(batch, RaggedBatch), batch.num_costs
+    parts = tuple(value) if isinstance(value, tuple if ragged else (tuple, list)) else (value,)
+    if len(parts) < count or (len(parts) > count and not auxiliary):
+        raise ValueError(f"{name} must hold one array for each of the {count} costs, got {len(parts)}")
+    given: Sequence[Any] = parts[:count]
+    if ragged:
+        if not all(isinstance(p, list) and len(p) == batch.size for p in parts):
+            raise ValueError(f"{name} must be a list of {batch.size} items for each of the {count} costs, as they are")
+        given = [p for row in zip(*given, strict=True) for p in row]
+    head = [p if is_tensor(p) else torch.from_numpy(np.asarray(p)) for p in given]
     for number, (part, cost) in enumerate(zip(head, tensors, strict=True)):
         if part.is_meta:
             raise TypeError(f"{name} on the device meta has no values")
@@ -187,8 +199,8 @@ def _known(
             raise ValueError(f"{name}[{number}] must have shape {tuple(cost.shape)}, got {tuple(part.shape)}")
     checked = batch.arrays if auxiliary else batch.costs  # only targets have auxiliary outputs
     arrays = checked([p.to(c.dtype) for p, c in zip(head, tensors, strict=True)], name)
-    rest = [to_numpy(p) for p in parts[len(tensors) :]]
-    extra = [tuple(r[b] if batch.batched else r for r in rest) for b in range(batch.size)]
+    rest = [p if ragged else to_numpy(p) for p in parts[count:]]
+    extra = [tuple(to_numpy(r[b]) if batch.batched else r for r in rest) for b in range(batch.size)]
     return [(*own, *more) for own, more in zip(batch.split(arrays), extra, strict=True)]
 
 
@@ -209,7 +221,7 @@ def _set_instances(oracle: Oracle, batch: Batch, tensors: Sequence[torch.Tensor]
 
 
 def _without_lift(batch: Batch) -> Batch:
-    plain = batch.folded(1)
+    plain = copy.copy(batch)
     plain.options = replace(batch.options, lift=None)
     return plain
 

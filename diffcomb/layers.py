@@ -16,7 +16,8 @@ from .graph import GridGraph, check_anchor, grid_graph
 from .lifting import LiftedMWC
 from .solvers import get_solver
 
-MAX_GRAPHS = 8  # image sizes whose graphs a layer keeps
+MAX_GRAPHS = 8  # image sizes whose graphs a layer keeps,
+MAX_EDGES = 2**24  # as long as they have no more edges together: a quarter of a GiB
 
 
 class _GridLayer(nn.Module):
@@ -59,8 +60,7 @@ class _GridLayer(nn.Module):
             places = [index[o][graph.map_window(o, self.anchor)].flatten() for o in range(len(self.offsets))]
             found = graph, torch.cat([index.new_empty(0), *places])
             # Other threads may use this layer: they see the old dict or the new one, never one that changes.
-            newest = list(self._graphs.items())[1 - MAX_GRAPHS :]
-            self._graphs = dict([*newest, (key, found)])
+            self._graphs = _newest({**self._graphs, key: found})
         return found
 
     def edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph]:
@@ -211,6 +211,18 @@ class MulticutLayer(_GridLayer):
             panoptic=lambda: one_hot(clusters, count, y.dtype),
             labels=lambda: clusters,
         )
+
+
+def _newest(graphs: dict[tuple[int, int], tuple[GridGraph, Tensor]]) -> dict[tuple[int, int], tuple[GridGraph, Tensor]]:
+    """The graphs that were made last, as many as a layer keeps; always the very last."""
+    kept: dict[tuple[int, int], tuple[GridGraph, Tensor]] = {}
+    edges = 0
+    for key, found in reversed(graphs.items()):
+        edges += found[0].num_edges
+        if kept and (len(kept) == MAX_GRAPHS or edges > MAX_EDGES):
+            break
+        kept = {key: found, **kept}
+    return kept
 
 
 def _check_class_costs(class_costs: Tensor, edge_costs: Tensor, graph: GridGraph) -> tuple[int, int, int, int]:

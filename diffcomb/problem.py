@@ -21,7 +21,7 @@ from .graph import Graph, as_graph
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One instance of the asymmetric multiway cut problem, validated.
+    """One instance of the asymmetric multiway cut problem; :func:`make_problem` makes it from any arrays.
 
     Attributes
     ----------
@@ -40,6 +40,18 @@ class Problem:
     node_costs: Array
     edge_costs: Array
     partitionable: Array
+
+    def __post_init__(self) -> None:
+        """Check shapes, which kernels do not."""
+        nodes, edges, graph = self.node_costs, self.edge_costs, self.graph
+        if nodes.ndim != 2 or nodes.shape[0] != graph.num_nodes:
+            raise ValueError(f"node_costs must have shape (n, K) with n={graph.num_nodes}, got {nodes.shape}")
+        if nodes.shape[1] == 0 and graph.num_nodes:
+            raise ValueError("node_costs must have at least one class, got shape " + str(nodes.shape))
+        if edges.shape != (graph.num_edges,):
+            raise ValueError(f"edge_costs must have shape (m,) = ({graph.num_edges},), got {edges.shape}")
+        if self.partitionable.ndim != 1 or self.partitionable.dtype != np.bool_:
+            raise ValueError(f"partitionable must be a boolean mask (K,), got {self.partitionable!r:.80}")
 
     @property
     def num_classes(self) -> int:
@@ -136,12 +148,8 @@ def make_problem(graph: Graph, node_costs: Any, edge_costs: Any, partitionable: 
 
 def checked_problem(graph: Graph, nodes: Array, edges: Array, partitionable: Any) -> Problem:
     """Do the same for costs that have been through `float_array`: only shapes and classes are left to check."""
-    if nodes.ndim != 2 or nodes.shape[0] != graph.num_nodes:
-        raise ValueError(f"node_costs must have shape (n, K) with n={graph.num_nodes}, got {nodes.shape}")
-    if nodes.shape[1] == 0 and graph.num_nodes:
-        raise ValueError("node_costs must have at least one class, got shape " + str(nodes.shape))
-    if edges.shape != (graph.num_edges,):
-        raise ValueError(f"edge_costs must have shape (m,) = ({graph.num_edges},), got {edges.shape}")
+    if nodes.ndim != 2 or not (nodes.shape[1] or nodes.shape[0] == 0):
+        return Problem(graph, nodes, edges, np.zeros(0, bool))  # which says what is wrong with the node costs
     return Problem(graph, nodes, edges, class_mask(partitionable, nodes.shape[1]))
 
 

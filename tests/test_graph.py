@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from diffcomb import Graph, amwc, grid_graph, make_problem, multicut
+from diffcomb import Graph, Problem, amwc, grid_graph, make_problem, multicut
 from diffcomb.graph import as_graph
 
 INF = np.inf
@@ -213,3 +213,16 @@ def test_objective_refuses_labels_that_do_not_fit():
     ):
         with pytest.raises(error, match=message):
             problem.objective(np.array(x), np.array(y))
+
+
+def test_a_problem_of_arrays_that_do_not_fit_is_refused():
+    graph, nodes, edges, P = Graph(3, [(0, 1)]), np.zeros((3, 2)), np.zeros(1), np.zeros(2, bool)
+    assert Problem(graph, nodes, edges, P).num_classes == 2
+    for wrong, message in (
+        ((graph, nodes[:2], edges, P), r"node_costs must have shape \(n, K\) with n=3, got \(2, 2\)"),
+        ((graph, nodes[:, :0], edges, P[:0]), "at least one class"),
+        ((graph, nodes, np.zeros(2), P), r"edge_costs must have shape \(m,\) = \(1,\), got \(2,\)"),
+        ((graph, nodes, edges, np.zeros(2)), "partitionable must be a boolean mask"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Problem(*wrong)

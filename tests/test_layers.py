@@ -12,6 +12,7 @@ from diffcomb import (
     MultiwayCutLayer,
     amwc,
     grid_graph,
+    layers,
     make_problem,
 )
 from diffcomb.layers import MAX_GRAPHS
@@ -186,3 +187,19 @@ def test_threads_that_use_one_layer_get_the_graphs_of_their_sizes():
     assert found == [((h, w), h * (w - 1) + (h - 1) * w) for h, w in sizes]
     assert len(layer._graphs) <= MAX_GRAPHS
     assert layer.graph(2, 3) is layer.graph(2, 3)
+
+
+def test_layer_keeps_few_graphs_and_few_edges(monkeypatch):
+    layer = MulticutLayer([(0, 1), (1, 0)])
+    sizes = [(2, n) for n in range(2, 14)]
+    for size in sizes:
+        layer.graph(*size)
+    assert list(layer._graphs) == sizes[-MAX_GRAPHS:]
+    monkeypatch.setattr(layers, "MAX_EDGES", 50)
+    layer.graph(3, 5)  # 22 edges, and 37 of 2x13
+    assert list(layer._graphs) == [(3, 5)]
+    layer.graph(3, 4)
+    assert list(layer._graphs) == [(3, 5), (3, 4)]
+    layer.graph(9, 9)
+    assert list(layer._graphs) == [(9, 9)]
+    assert layer.graph(9, 9) is layer.graph(9, 9)

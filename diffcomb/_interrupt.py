@@ -39,7 +39,10 @@ class Interrupt:
         if threading.current_thread() is threading.main_thread():
             self._listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if self._listens:
-            signal.signal(signal.SIGINT, self._note)
+            try:
+                signal.signal(signal.SIGINT, self._note)
+            except ValueError:  # the main thread of a subinterpreter
+                self._listens = False
         return self
 
     def __exit__(

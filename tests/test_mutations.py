@@ -83,7 +83,7 @@ MUTATIONS = [
     (SEARCH, "if self.level.improvement(self.labels, labels) > 0:", "if True:", "tests/test_multilevel.py", "effort"),
     (GREEDY, "if key < keys[e]:", "if False:", "tests/test_solvers.py", "popped"),
     (GREEDY, "costs[parallel] += costs[f]", "costs[parallel] -= costs[f]", "tests/test_solvers.py", "letter"),
-    ("diffcomb/solvers/exact.py", "if not cycles:", "if True:", "tests/test_solvers.py", "separates"),
+    ("diffcomb/solvers/exact.py", "if optimal and not cycles:", "if optimal:", "tests/test_solvers.py", "separates"),
     ("diffcomb/problem.py", "if x[u] != x[v] or", "if", "tests/test_solvers.py", "heuristics_return_feasible"),
     ("diffcomb/graph.py", "-(-d // 2)", "d // 2", "tests/test_graph.py", "equations_10"),
     (SURROGATE, "0.5 * sigma[free]", "sigma[free]", "tests/cops/test_surrogate.py", "small_false_positive"),

@@ -1,6 +1,7 @@
 """Where solves run: never in several threads unasked, the same results everywhere, errors where they belong."""
 
 import copy
+import multiprocessing
 import os
 import pickle
 import subprocess
@@ -135,7 +136,8 @@ def test_processes_are_others_and_results_come_in_order():
 
 
 def test_an_executor_of_the_users_is_used():
-    with ProcessPoolExecutor(1) as processes:
+    context = multiprocessing.get_context("forkserver")  # a process with threads, as of JAX, cannot be forked
+    with ProcessPoolExecutor(1, context) as processes:
         _, pids, _ = pg(solvers_to_pickle.plain, cost_ndims=1, parallel=processes)(torch.rand(3, 4))
     assert len(set(pids)) == 1
     assert os.getpid() not in pids

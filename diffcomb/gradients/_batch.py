@@ -37,11 +37,13 @@ def as_tensors(options: Options, costs: tuple[Any, ...]) -> list[torch.Tensor]:
 class Batch:
     """The instances of one call: whether there is a batch axis, how many, and the keyword data of each."""
 
+    as_labels = False  # whether the first solution, lifted, is only described
+
     def __init__(
         self, options: Options, tensors: list[torch.Tensor], data: dict[str, Any], as_labels: bool = False
     ) -> None:
         self.options = options
-        self.as_labels = as_labels  # whether the first solution, lifted, is only described
+        self.as_labels = as_labels
         self.batched = _is_batched(options, tensors)
         self.size = len(tensors[0]) if self.batched else 1
         self.num_costs = len(tensors)

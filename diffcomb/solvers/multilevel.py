@@ -44,6 +44,7 @@ NEAR_IF_UNCERTAIN = 0.05  # the same for graphs that are searched whole, and whe
 UNCERTAIN = 1 / 20  # of the nodes would lose no more than a typical edge cost by moving
 SMALL_NODES = 64  # up to so many, greedy contraction is tried as well
 MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
+CLEAR = 1e-9  # of the objective: a larger difference of two objectives is no rounding
 MAX_SPLITS = 64  # times that clusters come apart; one or two are usual
 TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times, and a multiway cut is always tried
 
@@ -303,10 +304,13 @@ def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget
         y, component = _connect(problem, state)
         clusters, group = _whole_clusters(problem, state, y, component)
         whole, before = clusters.level, clusters.labels
-        if best is not None and not level.improvement(best_labels, state.labels) > 0:
-            return best  # what the last moves gained was rounding
-        best = solution_of_components(problem, state.labels.node_labels(), y, component), clusters
-        best_labels = state.labels
+        solution = solution_of_components(problem, state.labels.node_labels(), y, component)
+        if best is not None:
+            gain = best[0].objective - solution.objective
+            plain = gain > CLEAR * abs(solution.objective)  # beside huge costs it may be lost in the objectives
+            if not plain and not level.improvement(best_labels, state.labels) > 0:
+                return best  # what the last moves gained was rounding
+        best, best_labels = (solution, clusters), state.labels
         after = before.copy()
         moves = whole.move(after)
         if whole.num_nodes <= MAX_COARSE:

@@ -50,8 +50,8 @@ class Interrupt:
     ) -> None:
         if self._listens:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if kind is None and self.aborted:
-            raise KeyboardInterrupt
+        if self.aborted and (kind is None or issubclass(kind, Exception)):
+            raise KeyboardInterrupt  # also where the call ends with another error: Ctrl-C is not to be lost
         if kind is None and self.stopped:
             warnings.warn("search interrupted: the best solution so far is returned", RuntimeWarning, stacklevel=4)
 

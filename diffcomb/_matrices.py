@@ -8,7 +8,7 @@ import numpy as np
 
 from ._arrays import Array, to_numpy
 
-ROUNDING = 8  # units in the last place of the largest cost, by which a symmetric matrix may fail to be
+ROUNDING = 8  # units in the last place of the largest entries of row and column, by which two triangles may differ
 
 
 def triples(matrix: Any) -> tuple[Array, Array, Array, int]:
@@ -45,7 +45,10 @@ def check_symmetric(row: Array, col: Array, costs: Array, n: int) -> None:
     if not len(i):
         return
     a, b = (np.asarray(part[i, j]).ravel().astype(np.float64) for part in (upper, lower))
-    size = np.abs(costs[np.isfinite(costs)].astype(np.float64)).max(initial=0.0)
+    largest, finite = np.zeros(n), np.isfinite(costs)
+    for ends in (row, col):
+        np.maximum.at(largest, ends[finite], np.abs(costs[finite].astype(np.float64)))
+    size = np.sqrt(largest[i]) * np.sqrt(largest[j])  # as of the two variances of a covariance
     noise = ROUNDING * np.finfo(costs.dtype).eps * size if costs.dtype.kind == "f" else 0.0
     with np.errstate(invalid="ignore"):
         wrong = np.flatnonzero(~(np.abs(a - b) <= noise))

@@ -47,7 +47,7 @@ class _Cache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
-        except OSError as error:
+        except Exception as error:  # a full disk; or an index that is damaged and cannot be written anew
             _log.warning("%s cannot be cached in %s: %s", self._kernel, self.cache_path, error)
 
 

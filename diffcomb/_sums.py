@@ -31,10 +31,10 @@ def norm(arrays: Sequence[Array], weights: Array | None = None) -> float:
     square = _squares(arrays, weights)
     if SAFE[0] < square < SAFE[1]:
         return math.sqrt(square)
-    parts = [_flat(np.asarray(a)) for a in arrays]
-    largest = max((_largest(p) for p in parts), default=0.0)
+    largest = max((_largest(_flat(a.used() if isinstance(a, RowTable) else a)) for a in arrays), default=0.0)
     if largest == 0.0:
         return 0.0
+    parts = [_flat(np.asarray(a)) for a in arrays]
     if not math.isfinite(largest):
         return largest
     exponent = math.frexp(largest)[1]

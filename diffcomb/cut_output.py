@@ -49,16 +49,36 @@ class CutOutput:
         self.clusters = clusters
         self.label_classes = label_classes
         self._classes, self._panoptic, self._labels, self._overlaps = classes, panoptic, labels, overlaps
+        self._made: dict[str, Tensor] = {}
 
-    @cached_property
+    @property
     def classes(self) -> Tensor:
         """One-hot class labels."""
-        return self._classes()
+        return self._kept("classes", self._classes)
 
-    @cached_property
+    @property
     def panoptic(self) -> Tensor:
         """One-hot panoptic labels."""
-        return self._panoptic()
+        return self._kept("panoptic", self._panoptic)
+
+    def _kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """A map that was made before, or made now; what is made without a graph is not kept for when one is wanted."""
+        if name in self._made:
+            return self._made[name]
+        made = make()
+        if torch.is_grad_enabled():
+            self._made[name] = made
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tensors only, the maps among them: what makes them refers to the call."""
+        made = {"classes": self.classes, "panoptic": self.panoptic}
+        state = {name: getattr(self, name) for name in ("edges", "clusters", "label_classes", "labels")}
+        return {**state, "_made": made, "_overlaps": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._classes, self._panoptic = (lambda name=name: self._made[name] for name in ("classes", "panoptic"))
 
     @cached_property
     def labels(self) -> Tensor:
@@ -82,14 +102,20 @@ class CutOutput:
         Returns
         -------
         Tensor, shape (B, J, count)
-            Linear in `panoptic`; a gradient of it goes back to the costs as it is, one number for each pair, in memory
-            of O(cells + J count).
+            Linear in `panoptic`, and differentiable where that is. With the asymmetric layer a gradient goes back to
+            the costs as it is, one number for each pair: with warm starts and the default solver in memory of
+            O(cells K + J count), while other estimators and options make it a map for each label.
 
         Raises
         ------
+        TypeError
+            If `segments` does not hold integers.
         ValueError
             If the shape does not fit or a segment is out of range.
         """
+        if segments.is_floating_point() or segments.is_complex() or segments.dtype == torch.bool:
+            raise TypeError(f"segments must hold integers, got {segments.dtype}")
+        segments = segments.long()
         if segments.shape != self.clusters.shape:
             raise ValueError(f"segments must have shape {tuple(self.clusters.shape)}, got {tuple(segments.shape)}")
         if segments.numel() and not 0 <= int(segments.min()) <= int(segments.max()) < count:

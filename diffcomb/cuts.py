@@ -272,8 +272,18 @@ def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options
     inits = [_instance_init(init, b if batched else None, count, problem) for b, problem in enumerate(problems)]
     prepare(graph, budget_of(init, effort, time_limit))
     jobs = zip(problems, inits, strict=True)
+
+    def one(numbered: tuple[int, Any]) -> Solution:
+        b, (problem, start) = numbered
+        try:
+            return solve(problem, solver, start, seed, effort, time_limit, interrupt)
+        except ValueError as error:
+            if batched:
+                error.add_note(f"in instance {b} of a batch of {count}")
+            raise
+
     with Interrupt(time_limit is not None, labelled=init is not None) as interrupt:
-        solutions = thread_map(lambda job: solve(job[0], solver, job[1], seed, effort, time_limit, interrupt), jobs)
+        solutions = thread_map(one, enumerate(jobs))
         return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
 
 

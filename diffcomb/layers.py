@@ -137,7 +137,8 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
         nodes = class_costs.flatten(2).transpose(1, 2)
         solve = perturbed_grad(amwc, estimator=self.estimator, lift=self.lift, generator=self.generator)
         data = {"graph": graph, "partitionable": self.partitionable, **self.options}
-        if hasattr(self.estimator, "solutions"):  # a mean of several labellings, which is not one-hot
+        # A mean of several labellings is not one-hot; and torch.func's transforms map arrays, not labels in a box.
+        if hasattr(self.estimator, "solutions") or torch._C._are_functorch_transforms_active():
             z, y, clusters, label_classes = solve(nodes, edge_costs, **data)
             of_class = label_classes[:, :, None] == torch.arange(K, device=z.device)
             return CutOutput(

@@ -44,6 +44,10 @@ class Problem:
     def __post_init__(self) -> None:
         """Check shapes, which kernels do not."""
         nodes, edges, graph = self.node_costs, self.edge_costs, self.graph
+        if not all(isinstance(a, np.ndarray) for a in (nodes, edges, self.partitionable)):
+            raise TypeError(
+                "the costs and the mask of a Problem must be numpy arrays; make_problem takes what becomes one"
+            )
         if nodes.ndim != 2 or nodes.shape[0] != graph.num_nodes:
             raise ValueError(f"node_costs must have shape (n, K) with n={graph.num_nodes}, got {nodes.shape}")
         if nodes.shape[1] == 0 and graph.num_nodes:
@@ -107,6 +111,10 @@ class Problem:
         n, m, K = self.graph.num_nodes, self.graph.num_edges, self.num_classes
         if x.shape != (n,) or y.shape != (m,):
             return [f"shapes must be ({n},) and ({m},), got {x.shape} and {y.shape}"]
+        z = x if clusters is None else to_numpy(clusters)
+        if not all(a.dtype.kind in "iub" for a in (x, y, z)):
+            return [f"labels and clusters must be integers, got dtypes {x.dtype}, {y.dtype} and {z.dtype}"]
+        x, y, z = (a.astype(np.int64) for a in (x, y, z))
         found = []
         if n and (x.min() < 0 or x.max() >= K):
             return [f"node labels must lie in 0..{K - 1}, got {x.min()}..{x.max()}"]
@@ -126,12 +134,12 @@ class Problem:
         if np.any((component[u] == component[v]) & (y == 1)):
             found.append("an edge is cut although a path of uncut edges joins its ends (eq. 1)")
         if clusters is not None:
-            z = to_numpy(clusters)
             if z.shape != (n,):
                 return [*found, f"clusters must have shape ({n},), got {z.shape}"]
             if np.any((z[u] == z[v]) != (y == 0)):
                 found.append("clusters and edge labels disagree")
-            if n and not np.array_equal(np.unique(z), np.arange(z.max() + 1)):
+            ids = np.unique(z)
+            if n and (ids[0] != 0 or ids[-1] != len(ids) - 1):
                 found.append("cluster ids are not 0..M-1")
             order = np.argsort(z, kind="stable")
             if np.any((np.diff(z[order]) == 0) & (np.diff(x[order]) != 0)):
@@ -185,7 +193,7 @@ def _labels(values: Any, name: str, shape: tuple[int], count: int) -> Array:
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
     if len(array) and (array.min() < 0 or array.max() >= count):
         raise ValueError(f"{name} must lie in 0..{count - 1}, got {array.min()}..{array.max()}")
-    return array
+    return np.ascontiguousarray(array, np.int64)
 
 
 def labelling_objective(problem: Problem, node_labels: Array, clusters: Array) -> float:

@@ -182,3 +182,65 @@ def test_described_matrices_are_what_they_describe():
     assert np.array_equal(np.asarray(hot), np.eye(4, dtype=np.float32)[[1, 0, 2]])
     assert implicit.explicit((hot, table))[1] is table
     assert copy.copy(hot).shape == (3, 4)
+
+
+def test_maps_seen_without_a_graph_do_not_lose_the_gradient():
+    nodes, edges, *_ = costs()
+    leaves = [nodes.requires_grad_(), edges.requires_grad_()]
+    found = []
+    for look in (False, True):
+        out = layer_of("uniform")(*leaves)
+        if look:
+            with torch.no_grad():
+                assert not out.panoptic.requires_grad
+                assert not out.classes.requires_grad
+        found.append(torch.autograd.grad((out.panoptic[:, 0] * 0.3).sum() + out.classes[:, 1].sum(), leaves))
+        assert out.panoptic is out.panoptic
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_output_can_be_saved_and_copied(tmp_path):
+    nodes, edges, truth, _ = costs()
+    out = layer_of("uniform")(nodes, edges)
+    torch.save(out, tmp_path / "out.pt")
+    for again in (torch.load(tmp_path / "out.pt", weights_only=False), copy.deepcopy(out)):
+        assert all(torch.equal(a, b) for a, b in zip(again, out, strict=True))
+        assert torch.equal(again.labels, out.labels)
+        assert torch.equal(again.overlaps(truth, 4), out.overlaps(truth, 4))
+
+
+def test_transforms_of_torch_func_pass_through_the_layer():
+    nodes, edges, *_ = costs()
+    layer = AsymmetricMultiwayCutLayer(OFFSETS, [1, 2], estimator=Blackbox(300.0, start="warm"))
+
+    def loss(n):
+        out = layer(n, edges)
+        return out.edges.sum() + (out.classes[:, 0] * 0.5).sum()
+
+    leaf = nodes.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(leaf), leaf)
+    assert torch.equal(torch.func.grad(loss)(nodes), expected)
+    mapped = torch.func.vmap(lambda n, e: layer(n, e).edges)(nodes[:, None], edges[:, None])
+    assert torch.equal(mapped[:, 0], layer(nodes, edges).edges)
+
+
+def test_segments_must_be_integers():
+    nodes, edges, truth, _ = costs()
+    out = layer_of("uniform")(nodes, edges)
+    assert torch.equal(out.overlaps(truth.int(), 4), out.overlaps(truth, 4))
+    for wrong in (truth.float(), truth > 1):
+        with pytest.raises(TypeError, match="segments must hold integers"):
+            out.overlaps(wrong, 4)
+
+
+def test_gradients_that_are_zero_or_infinite_make_no_matrix(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a one-hot matrix was made")
+
+    monkeypatch.setattr(RowTable, "__array__", refuse)
+    nodes, edges, truth, _ = costs()
+    nodes.requires_grad_()
+    for factor in (0.0, torch.inf):
+        nodes.grad = None
+        (layer_of("relative")(nodes, edges).overlaps(truth, 4) * factor).sum().backward()
+        assert nodes.grad.isfinite().all() == (factor == 0)

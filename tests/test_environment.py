@@ -63,11 +63,14 @@ def test_cache_that_cannot_be_written_is_said_and_survived(tmp_path, caplog):
     cache = _numba._Cache(function)
     cache._impl = None  # whatever fails in numba's own code
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    for error in (OSError(28, "No space left on device"), EOFError("a damaged index")):
 
-    cache._save_overload = full
-    with caplog.at_level("WARNING", logger="diffcomb"):
-        cache.save_overload(None, None)
-    assert "cannot be cached" in caplog.text
+        def fails(*_, error=error):
+            raise error
+
+        cache._save_overload = fails
+        caplog.clear()
+        with caplog.at_level("WARNING", logger="diffcomb"):
+            cache.save_overload(None, None)
+        assert "cannot be cached" in caplog.text
     assert np.isclose(_numba.njit(function)(1.0), 2.0)

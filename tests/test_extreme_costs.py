@@ -215,3 +215,51 @@ def test_grid_keeps_its_stencil_with_cannot_links():
     s = multicut(graph, costs)
     assert s.edge_labels[0] == 1
     assert s.objective == 1  # a corner is cut off
+
+
+def test_huge_costs_hide_nothing_from_the_enumeration_of_tiny_graphs():
+    nodes = np.array([[0, 9, 3], [9, 0, 3], [0, 1e13, 0]])
+    assert mwc([(0, 1)], nodes, np.array([8.0])).objective == 6
+    nodes = np.array([[0, 9, 3], [9, 0, 3], [0, 0, 0], [0, 0, 0.0]])
+    assert mwc([(0, 1), (2, 3)], nodes, np.array([8.0, 1e13])).objective == 6
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        n, K = int(rng.integers(2, 5)), int(rng.integers(2, 4))
+        graph = Graph(n, rng.integers(0, n, (5, 2)))
+        nodes, edges, P = rng.normal(size=(n, K)), 2 * rng.normal(size=5), rng.random(K) < 0.5
+        nodes[rng.integers(n), rng.integers(K)] = 1e12
+        found, expected = amwc(graph, nodes, edges, P).objective, enumeration(graph, nodes, edges, P)
+        assert found == pytest.approx(expected, abs=1e-9 if abs(expected) < 1e9 else 1)
+        offset = nodes + np.where(np.arange(n) == 0, 2.0**40, 0)[:, None]  # changes no labelling
+        s = amwc(graph, offset, edges, P)
+        assert make_problem(graph, nodes, edges, P).objective(s.node_labels, s.edge_labels) == pytest.approx(
+            expected, abs=1e-3 if abs(expected) < 1e9 else 1
+        )
+
+
+def test_costs_near_the_largest_float_and_far_apart():
+    s = multicut([(0, 1), (1, 2)], np.array([-INF, 1.7e308]))
+    assert s.edge_labels.tolist() == [1, 0]
+    s = amwc([(0, 1)], np.full((2, 2), 1e308), np.array([INF]), [0])
+    assert s.edge_labels.tolist() == [0]
+    assert multicut([(0, 1), (1, 2)], np.array([1e300, 1e-30])).objective == 0
+    assert multicut(Graph(3, []), np.zeros(0), solver="exact").gap == 0
+
+
+@pytest.mark.parametrize("solver", ["multilevel", "greedy"])
+def test_cannot_links_between_classes_are_searched_for(solver):
+    """Planted colourings: classes that are not partitionable leave few labellings."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        colour = rng.integers(0, 3, 12)
+        u, v = np.triu_indices(12, 1)
+        chosen = (colour[u] != colour[v]) & (rng.random(len(u)) < 0.3)
+        edges = np.stack([u, v], 1)[chosen]
+        s = mwc(Graph(12, edges), rng.normal(size=(12, 3)), np.full(len(edges), -INF), solver=solver)
+        assert s.edge_labels.all()
+
+
+def test_instance_of_a_batch_that_fails_is_named():
+    with pytest.raises(ValueError, match="cannot-link") as found:
+        multicut([(0, 1), (1, 0)], np.array([[1.0, 1.0], [INF, -INF]]))
+    assert found.value.__notes__ == ["in instance 1 of a batch of 2"]

@@ -226,3 +226,22 @@ def test_a_problem_of_arrays_that_do_not_fit_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             Problem(*wrong)
+
+
+def test_one_huge_entry_does_not_hide_asymmetry():
+    with pytest.raises(ValueError, match=r"neither: 5 at \[0, 2\] and 0 at \[2, 0\]"):
+        Graph.from_scipy(np.array([[0, 1e16, 5.0], [1e16, 0, 0], [0, 7, 0]]))
+    rng = np.random.default_rng(0)
+    scales = np.array([1e6, 1.0, 1e-3])
+    assert Graph.from_scipy(np.cov(scales[:, None] * rng.normal(size=(3, 50))))[0].num_edges == 6
+
+
+def test_labels_of_every_integer_kind_are_taken_and_others_are_named():
+    problem = make_problem(Graph(2, [(0, 1)]), np.arange(6.0).reshape(2, 3), np.ones(1), [0])
+    for x in ([True, False], np.array([1, 0], ">i8"), np.array([1, 0], np.uint8)):
+        assert problem.objective(x, [1]) == 5
+    assert problem.violations([0, 1], [1], [0, 10**13]) == ["cluster ids are not 0..M-1"]
+    for x, y, z in (([0.0, 1.0], [1], None), (["a", "b"], [1], None), ([0, 1], [1], [0, 0.5])):
+        assert "must be integers" in problem.violations(x, y, z)[0]
+    with pytest.raises(TypeError, match="must be numpy arrays; make_problem"):
+        Problem(Graph(2, [(0, 1)]), [[0.0], [0.0]], np.ones(1), np.ones(1, bool))

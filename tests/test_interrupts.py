@@ -155,3 +155,13 @@ def test_no_signal_handler_is_touched_outside_the_main_thread():
     thread.start()
     thread.join()
     assert found == [0.0]
+
+
+def test_ctrl_c_is_not_lost_where_the_call_fails_as_well(monkeypatch):
+    def fails(problem):
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError("something else")
+
+    monkeypatch.setattr(multilevel_module, "finest_level", fails)
+    with pytest.raises(KeyboardInterrupt):
+        amwc(*PROBLEM)

@@ -1,14 +1,16 @@
 """Mutations: a sign flipped, a factor dropped; the named tests must turn red, or they test nothing.
 
 Each mutation is applied to a copy of the sources, and the tests run on that copy in another process, without
-compilation (a compiled copy would cost a quarter of a minute each).
+compilation (a compiled copy would cost a quarter of a minute each); as many side by side as there are cores.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 
 import pytest
 
@@ -25,6 +27,8 @@ GREEDY = "diffcomb/solvers/greedy.py"
 CHAINS, PAIRS = "diffcomb/solvers/_chains.py", "diffcomb/solvers/_pair_moves.py"
 SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/segmenter.py", "tests/cops/test_parts.py"
 IMAGES = "examples/panoptic_cops/cops/images.py"
+TINY, REDUCTION = "diffcomb/solvers/_tiny.py", "diffcomb/solvers/_reduction.py"
+TILES, EXTREME_TEST = "examples/panoptic_cops/cops/tiles.py", "tests/test_extreme_costs.py"
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
 
 MUTATIONS = [
@@ -93,39 +97,64 @@ MUTATIONS = [
     (QUALITY, "if not segment.iscrowd:", "if g in real_area and not segment.iscrowd:", "tests/cops/test_quality.py", "without_pixels"),
     (IMAGES, "turned = ImageOps.exif_transpose(image)", "turned = image.copy()", "tests/cops/test_images.py", "orientation"),
     (IMAGES, "low, high = numbers.min(), numbers.max()", "low, high = 0.0, 65535.0", "tests/cops/test_images.py", "range"),
+    (TINY, "if z[j] != place else max(-costs[i, j], 0.0)", "", EXTREME_TEST, "tiny_instances"),
+    (TINY, "nodes -= nodes.min(axis=1, keepdims=True)", "pass", EXTREME_TEST, "tiny_instances"),
+    (REDUCTION, "edge_costs[cannot] = -weight", "edge_costs[cannot] = weight", EXTREME_TEST, "infinite_costs_are_kept"),
+    (REDUCTION, "bound - self.offset", "bound + self.offset", EXTREME_TEST, "infinite_costs_are_kept"),
+    (MOVING, "gain += w if was else -w", "gain -= w if was else -w", EXTREME_TEST, "improvement"),
+    ("diffcomb/_implicit.py", "RowTable(-self.table", "RowTable(self.table", "tests/test_cut_output.py", "described"),
+    ("diffcomb/_implicit.py", "self.table[self.index]", "self.table[self.index[::-1]]", "tests/test_cut_output.py", "described"),
+    (SEGMENTER, "return -(unary", "return (unary", PARTS_TEST, "confidence"),
+    (TILES, "/ (2 * abs(edge", "/ (abs(edge", "tests/cops/test_tiles.py", "add_up_to_one"),
 ]  # fmt: skip
+WORKERS = os.cpu_count() or 1
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mutant")
-    for name in ("diffcomb", "examples", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    return folder
+def outcomes(request, tmp_path_factory):
+    """What the named tests say of every chosen mutation: run side by side, each on a copy of the sources of its own."""
+    folders = Queue()
+    for _ in range(WORKERS):
+        folder = tmp_path_factory.mktemp("mutant")
+        for name in ("diffcomb", "examples", "tests"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?", "*.pt"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        folders.put(folder)
+    items = [item for item in request.session.items if item.module is request.module]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield {
+            mutation: pool.submit(outcome, folders, *mutation)
+            for mutation in (item.callspec.params["mutation"] for item in items if hasattr(item, "callspec"))
+        }
 
 
-def run(folder, file, chosen):
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(folder)}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen, file]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
-
-
-@pytest.mark.parametrize(("file", "original", "mutant", "tests", "chosen"), MUTATIONS)
-def test_the_mutant_is_caught(sources, file, original, mutant, tests, chosen):
-    path = sources / file
-    text = path.read_text()
-    assert text.count(original) == 1, f"{original!r} must occur once in {file}"
-    path.write_text(text.replace(original, mutant))
+def outcome(folders, file, original, mutant, tests, chosen):
+    folder = folders.get()
     try:
-        done = run(sources, tests, chosen)
-    finally:
+        path = folder / file
+        text = path.read_text()
+        assert original is None or text.count(original) == 1, f"{original!r} must occur once in {file}"
+        path.write_text(text if original is None else text.replace(original, mutant))
+        environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen, tests]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
         path.write_text(text)
+        return done
+    finally:
+        folders.put(folder)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"{m[0].rsplit('/')[-1]}: {m[1]}")
+def test_the_mutant_is_caught(outcomes, mutation):
+    done = outcomes[mutation].result()
     assert done.returncode == 1, f"no test noticed: {done.stdout[-2000:]}{done.stderr[-500:]}"
     assert "failed" in done.stdout
     assert "ModuleNotFoundError" not in done.stdout
 
 
-def test_the_copy_itself_passes(sources):
-    done = run(sources, "tests/test_lifting.py", "closed_form or adjoint")
+@pytest.mark.parametrize(
+    "mutation", [(LIFTING, None, None, "tests/test_lifting.py", "closed_form or adjoint")], ids=[""]
+)
+def test_the_copy_itself_passes(outcomes, mutation):
+    done = outcomes[mutation].result()
     assert done.returncode == 0, done.stdout[-2000:]

@@ -105,7 +105,7 @@ class Run:
         # A gradient scaler looks for infinity and NaN behind the solver, and skips the step where it finds them.
         spoilt = {b: kind for b, g in enumerate(upstream) if (kind := _not_finite(g))}
         for b in spoilt:
-            upstream[b] = tuple(np.zeros_like(part) for part in upstream[b])  # nothing is solved for it
+            upstream[b] = tuple(np.zeros(part.shape, part.dtype) for part in upstream[b])  # nothing is solved for it
         results = self.estimator.gradients(self.oracle, upstream, options.generator)
         results = [keep(r, i.allowed or (None,) * len(r)) for r, i in zip(results, instances, strict=True)]
         if options.normalize or not options.radial:

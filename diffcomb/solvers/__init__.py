@@ -25,6 +25,8 @@ from .greedy import greedy
 from .kernighan_lin import kernighan_lin
 from .multilevel import is_searched_whole, multilevel
 
+SECOND_TRIES = (0, 4, 16)  # efforts, where a labelling leaves cannot-links uncut
+
 
 class Solver(Protocol):
     """What a solver looks like."""
@@ -102,9 +104,11 @@ def solve(
     start = reduction.init(init)
     rng = np.random.default_rng(seed)
     found = get_solver(solver)(reduction.problem, init=start, rng=rng, budget=budget)
-    if reduction.leaves_uncut(found):  # a solver that does not end in a local optimum, as "greedy"
-        start = found.node_labels, found.clusters
-        found = multilevel(reduction.problem, init=start, rng=rng, budget=Budget(0, interrupt=budget.interrupt))
+    for more in SECOND_TRIES if solver != "exact" else ():
+        if not reduction.leaves_uncut(found):
+            break
+        start = None if more else (found.node_labels, found.clusters)  # first by moves alone, then by more search
+        found = multilevel(reduction.problem, init=start, rng=rng, budget=Budget(more, interrupt=budget.interrupt))
     result = reduction.expand(found)
     if init is not None and labelling_objective(problem, *init) < result.objective:
         return replace(make_solution(problem, *init), lower_bound=result.lower_bound)

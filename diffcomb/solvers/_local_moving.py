@@ -318,8 +318,9 @@ def improvement(
     for i in range(len(z)):
         old, new = cluster_class[z[i]], new_class[new_z[i]]
         if old != new:
-            gain += np.float64(node_costs[i, old]) - np.float64(node_costs[i, new])
-            total += abs(np.float64(node_costs[i, old])) + abs(np.float64(node_costs[i, new]))
+            difference = np.float64(node_costs[i, old]) - np.float64(node_costs[i, new])
+            gain += difference
+            total += abs(difference)
         low, high = span(adjacency, i)
         for h in range(low, high):
             j = end(adjacency, i, h)

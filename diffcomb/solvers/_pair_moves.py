@@ -270,8 +270,8 @@ def _class_change(node_costs: Array, clusters: Clusters, c: int, to: int) -> flo
     if here != to:
         i = clusters.first[c]
         while i >= 0:
-            before, after = np.float64(node_costs[i, here]), np.float64(node_costs[i, to])
-            gain += before - after - RELATIVE_TOLERANCE * (abs(before) + abs(after))
+            difference = np.float64(node_costs[i, here]) - np.float64(node_costs[i, to])
+            gain += difference - RELATIVE_TOLERANCE * abs(difference)
             i = clusters.following[i]
     return gain
 

@@ -81,8 +81,8 @@ class Reduction:
         if len(uncut):
             raise ValueError(
                 f"no labelling was found that cuts {_named(self.original.graph, uncut[0])}, whose cost is -inf: both "
-                "ends are of one class that is not partitionable; allow more classes, make one partitionable, or try "
-                "solver='exact'"
+                "ends are of one class that is not partitionable; allow more classes, make one partitionable, or, for "
+                "small instances, let solver='exact' say whether there is one"
             )
         return expanded
 
@@ -97,17 +97,19 @@ def reduce(problem: Problem) -> Reduction:
     """
     largest = max(_largest(problem.node_costs), _largest(problem.edge_costs))
     reduced, group, cannot_link = problem, None, 0.0
-    if not math.isfinite(largest):
-        reduced, group = _without_must_links(problem)
+    hard = not math.isfinite(largest)
+    if hard:
+        finite = problem.edge_costs[np.isfinite(problem.edge_costs)]
+        largest = max(_largest(problem.node_costs), _largest(finite))
+    power = math.frexp(largest)[1]
+    # No further than needed: the smallest costs may be as far from the largest as float64 allows.
+    exponent = power - max(-MAX_EXPONENT, min(MAX_EXPONENT, power))
+    if exponent:
+        nodes, edges = (_times_power(c.astype(np.float64), -exponent) for c in (problem.node_costs, problem.edge_costs))
+        reduced = replace(problem, node_costs=nodes, edge_costs=edges)
+    if hard:
+        reduced, group = _without_must_links(reduced)
         reduced, cannot_link = _without_cannot_links(reduced)
-        largest = max(_largest(reduced.node_costs), _largest(reduced.edge_costs))
-    exponent = math.frexp(largest)[1]
-    if abs(exponent) <= MAX_EXPONENT:
-        exponent = 0
-    else:
-        nodes, edges = (_times_power(c.astype(np.float64), -exponent) for c in (reduced.node_costs, reduced.edge_costs))
-        reduced = replace(reduced, node_costs=nodes, edge_costs=edges)
-        cannot_link = float(_times_power(cannot_link, -exponent))
     offset = cannot_link * np.count_nonzero(reduced.edge_costs == cannot_link) if cannot_link < 0 else 0.0
     return Reduction(problem, reduced, group, exponent, cannot_link, offset)
 
@@ -153,12 +155,7 @@ def _without_cannot_links(problem: Problem) -> tuple[Problem, float]:
     if not cannot.any():
         return problem, 0.0
     edge_costs = np.where(cannot, 0.0, problem.edge_costs.astype(np.float64))
-    with np.errstate(over="ignore"):
-        total = float(np.abs(edge_costs).sum() + np.ptp(problem.node_costs.astype(np.float64), axis=1).sum())
-    if not math.isfinite(total):
-        raise ValueError(
-            "edge_costs of -inf need other costs whose sum is finite in float64; divide all costs by a number"
-        )
+    total = float(np.abs(edge_costs).sum() + np.ptp(problem.node_costs.astype(np.float64), axis=1).sum())
     weight = 2.0 ** (math.frexp(total)[1] + 1)
     edge_costs[cannot] = -weight
     return replace(problem, edge_costs=edge_costs), -weight

@@ -1,8 +1,9 @@
 """Branch and bound for graphs of a handful of nodes, where local moves miss what an enumeration finds at once.
 
 Two nodes that would have to go to a third class together are a local optimum of single moves, and on so small a graph
-nothing else shakes them. Nodes are placed one after the other, into each cluster there is or a new one of each class;
-what is placed, plus the least that the other nodes can add, bounds every completion.
+nothing else shakes them. Nodes are placed one after the other, into each cluster there is or a new one of each class.
+Costs count from the least that each node and each edge can cost, so that none is negative, what is placed bounds every
+completion, and huge costs that no good labelling pays hide nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from .._numba import njit
 from ._adjacency import end, span
 from ._labels import Labels
 from ._level import Level
-from ._visits import RELATIVE_TOLERANCE
 
 MAX_NODES = 8
 MAX_STEPS = 2**17  # placements of a node: about a millisecond
@@ -28,17 +28,17 @@ def enumerated(level: Level, labels: Labels) -> tuple[Labels, bool]:
     `labels` is a first one, which stands where the enumeration finds nothing better or takes too many steps.
     """
     n, K = level.num_nodes, level.num_classes
-    costs = _dense(level.adjacency, n)
-    nodes = np.ascontiguousarray(level.node_costs, np.float64)
-    noise = RELATIVE_TOLERANCE * float(np.abs(costs).sum() + np.abs(nodes).sum())
-    z, classes, complete = _branch_and_bound(costs, nodes, level.partitionable, level.value(labels) - noise, MAX_STEPS)
+    nodes = level.node_costs.astype(np.float64)
+    nodes -= nodes.min(axis=1, keepdims=True)
+    z, classes, complete = _branch_and_bound(_dense(level.adjacency, n), nodes, level.partitionable, MAX_STEPS)
     if z[0] < 0:
         return labels, complete
     ids = np.where(level.partitionable[classes], K + np.arange(n), classes)
     cluster_class = np.zeros(n + K, np.int32)
     cluster_class[:K] = np.arange(K)
     cluster_class[ids] = classes
-    return Labels(ids[z].astype(np.int32), cluster_class), complete
+    found = Labels(ids[z].astype(np.int32), cluster_class)
+    return found if level.improvement(labels, found) > 0 else labels, complete
 
 
 @njit
@@ -53,18 +53,14 @@ def _dense(adjacency: Any, n: int) -> Array:
 
 @njit
 def _branch_and_bound(
-    costs: Array, node_costs: Array, partitionable: Array, limit: float, max_steps: int
+    costs: Array, node_costs: Array, partitionable: Array, max_steps: int
 ) -> tuple[Array, Array, bool]:
-    """Cluster of every node and class of every cluster of the best labelling below `limit`; -1 where there is none.
+    """Cluster of every node and class of every cluster of the best labelling; -1 where there was no time for one.
 
-    Returns also whether all labellings were considered within the steps.
+    Node costs are not negative. Returns also whether all labellings were considered within the steps.
     """
     n, K = node_costs.shape
-    rest = np.zeros(n + 1, np.float64)  # what the nodes from each one on add at least
-    for i in range(n - 1, -1, -1):
-        rest[i] = rest[i + 1] + node_costs[i].min()
-        for j in range(i):
-            rest[i] += min(costs[i, j], 0.0)
+    limit = np.inf
     z = np.full(n, -1, np.int64)
     classes = np.zeros(n, np.int64)
     best_z, best_classes = z.copy(), classes.copy()
@@ -91,9 +87,8 @@ def _branch_and_bound(
                 continue
         total = value[i] + node_costs[i, k]
         for j in range(i):
-            if z[j] != place:
-                total += costs[i, j]
-        if total + rest[i + 1] >= limit:
+            total += max(costs[i, j], 0.0) if z[j] != place else max(-costs[i, j], 0.0)
+        if total >= limit:
             continue
         if place < used[i]:
             z[i] = place

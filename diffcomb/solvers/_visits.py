@@ -15,7 +15,8 @@ from .._numba import inlined, njit
 from ._adjacency import end, span
 from ._label_costs import cheapest, cost
 
-RELATIVE_TOLERANCE = 1e-12
+RELATIVE_TOLERANCE = 1e-12  # of sums over many edges
+FEW_ROUNDINGS = 4e-15  # relative, what some additions make of a single cost
 
 
 @njit
@@ -114,13 +115,14 @@ def rounding(adjacency: Any, node_costs: Any, z: Array, cluster_class: Array, i:
     """
     a = z[i]
     there = cluster_class[target] if target >= 0 else k
-    total = abs(np.float64(cost(node_costs, i, cluster_class[a]))) + abs(np.float64(cost(node_costs, i, there)))
+    single = abs(np.float64(cost(node_costs, i, cluster_class[a]))) + abs(np.float64(cost(node_costs, i, there)))
+    total = 0.0
     low, high = span(adjacency, i)
     for h in range(low, high):
         c = z[end(adjacency, i, h)]
         if c == a or c == target:  # noqa: SIM109 (numba has no `in` for integers of two types)
             total += abs(np.float64(adjacency.weights[h]))
-    return RELATIVE_TOLERANCE * total
+    return RELATIVE_TOLERANCE * total + FEW_ROUNDINGS * single
 
 
 @inlined

@@ -120,7 +120,8 @@ class _Programme:
             if late:
                 return None, None, False
             raise RuntimeError(f"the exact solver failed: {result.message}")
-        self.gap = self._scale * (max(0.0, float(result.fun - result.mip_dual_bound)) + ABSOLUTE_GAP)
+        error = max(0.0, float(result.fun - result.mip_dual_bound)) + ABSOLUTE_GAP
+        self.gap = self._scale * error if self._costs.any() else 0.0
         labels = result.x[: self.n * self.K].reshape(self.n, self.K).argmax(axis=1)
         return labels, result.x[self.n * self.K :].round().astype(np.int64), not late
 

@@ -100,9 +100,11 @@ def test_seams_are_solved(overlap):
     image = discs(size, count=60)
     parts = windows(size, 48, overlap // 2)
     costs = blended_costs(model, image, CPU, parts)
-    labels, clusters = cut_tiles(model, costs, size, parts)
-    group, classes, ids = tiles._join(model, costs, size, labels, clusters, near_seams(size, parts, overlap // 2))
+    near = near_seams(size, parts, overlap // 2)
+    labels, clusters = cut_tiles(model, costs, size, parts, np.zeros(size, bool))
     side_by_side = objective(model, costs, size, labels.astype(int), clusters)
+    labels, clusters = cut_tiles(model, costs, size, parts, near)
+    group, classes, ids = tiles._join(model, costs, size, labels, clusters, near)
     joined = objective(model, costs, size, classes[group], ids[group])
     with torch.no_grad():
         out = model.pixel_layer(*model.to_pixels(*costs, size))
@@ -173,3 +175,48 @@ def test_predict_takes_tiles_and_sizes_on_the_command_line(tmp_path):
         predict_main([str(tmp_path / "a.png"), "--out", str(out), *options])
         with Image.open(out / "a_panoptic.png") as file:
             assert file.size == (100, 80)
+
+
+def test_two_things_that_only_the_overlap_joins_are_two():
+    """Legs in the core of a tile, joined in its overlap by a bridge: what is left of the cluster is two parts."""
+    clusters, near = np.zeros((6, 8), np.int64), np.zeros((6, 8), bool)
+    clusters[1:6, 1:3] = clusters[1:6, 5:7] = clusters[4:6, 1:7] = 1
+    near[4:] = True
+    parts = tiles._pieces(clusters, near)
+    assert parts[2, 1] == parts[3, 2]
+    assert parts[2, 1] != parts[2, 5]
+    assert parts[0, 0] == parts[3, 0]
+    assert tiles._pieces(clusters, np.zeros((6, 8), bool))[2, 1] == tiles._pieces(clusters, near & False)[2, 5]
+
+
+def test_smaller_images_reject_segments_by_the_area_in_the_image_given(model, monkeypatch):
+    seen = []
+
+    def predict(images, device):
+        seen.append((images[0].shape, model.thresholds.tolist()))
+        return plain
+
+    plain = model.predict([discs((40, 40))], CPU)
+    before = model.thresholds.tolist()
+    monkeypatch.setattr(model, "predict", predict)
+    predict_large(model, discs((80, 80)), CPU, max_size=40)
+    assert seen == [((40, 40, 3), [t / 4 for t in before])]
+    assert model.thresholds.tolist() == before
+
+
+def test_tiles_of_a_model_that_cuts_on_the_grid(model, monkeypatch):
+    monkeypatch.setattr(model, "full_resolution", False)
+    found = predict_large(model, discs((96, 128)), CPU, tile=64)
+    (whole,) = model.predict([discs((96, 128))], CPU)
+    assert found.ids.shape == (96, 128)
+    assert found.edges.shape == whole.edges.shape
+    assert (found.ids[::2, ::2] == found.ids[1::2, 1::2]).all()
+
+
+def test_small_tiles_are_as_small_as_asked_for(model, monkeypatch):
+    seen = []
+    original = model.costs
+    monkeypatch.setattr(model, "costs", lambda images, device: seen.append(images[0].shape) or original(images, device))
+    predict_in_tiles(model, discs((64, 64)), CPU, tile=32)
+    assert max(max(shape) for shape in seen) <= 32 + 2 * 16
+    assert len(seen) == 4

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from diffcomb import Graph, amwc
@@ -79,10 +80,15 @@ def predict_large(
         image = np.asarray(smaller)
     if tile is None:
         tile = TILE if image.shape[0] * image.shape[1] > WHOLE else 0
-    if tile and max(image.shape[:2]) > tile:
-        found = predict_in_tiles(model, image, device, tile)
-    else:
-        (found,) = model.predict([image], device)
+    thresholds = model.thresholds
+    model.thresholds = thresholds * scale**2  # areas of the image that was given
+    try:
+        if tile and max(image.shape[:2]) > tile:
+            found = predict_in_tiles(model, image, device, tile)
+        else:
+            (found,) = model.predict([image], device)
+    finally:
+        model.thresholds = thresholds
     return found if scale == 1 else replace(found, **{name: _resized(getattr(found, name), size) for name in RESIZED})
 
 
@@ -97,18 +103,23 @@ def predict_in_tiles(
 ) -> Prediction:
     """Segment an image (H, W, 3) on pixels, in memory of some tens of bytes a pixel beside what one tile takes.
 
+    Where a model cuts on the network's grid, only the network sees tiles: the grid is small enough to be cut whole.
+
     Parameters
     ----------
     tile, overlap : int
-        Pixels; rounded up to what the network divides.
+        Pixels; rounded up to what the network divides. Tiles overlap by no more than half of themselves.
     """
     unit = model.network.divisor
-    tile, half = (-(-n // unit) * unit for n in (max(tile, 2 * overlap), overlap // 2))
+    tile, half = (-(-n // unit) * unit for n in (tile, min(overlap, tile // 2) // 2))
     size = (image.shape[0], image.shape[1])
-    costs = blended_costs(model, image, device, windows(size, tile, half))
     parts = windows(size, tile, half)
-    labels, clusters = cut_tiles(model, costs, size, parts)
-    group, classes, ids = _join(model, costs, size, labels, clusters, near_seams(size, parts, half))
+    costs = blended_costs(model, image, device, parts)
+    if not model.full_resolution:
+        return model.segment(*costs, size)[0]
+    near = near_seams(size, parts, half)
+    labels, clusters = cut_tiles(model, costs, size, parts, near)
+    group, classes, ids = _join(model, costs, size, labels, clusters, near)
     return _read(model, costs, size, classes[group].astype(np.int64), ids[group])
 
 
@@ -144,9 +155,9 @@ def _ramp(whole: slice, core: slice, length: int) -> Tensor:
 
 
 def cut_tiles(
-    model: Segmenter, costs: tuple[Tensor, Tensor], size: tuple[int, int], parts: list[Window]
+    model: Segmenter, costs: tuple[Tensor, Tensor], size: tuple[int, int], parts: list[Window], near: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
-    """Class and cluster (H, W) of every pixel, each tile cut alone."""
+    """Class and cluster (H, W) of every pixel, each tile cut alone; those `near` a seam will be cut once more."""
     labels, clusters = np.empty(size, np.int16), np.empty(size, np.int32)
     count = 0
     for part in parts:
@@ -154,10 +165,25 @@ def cut_tiles(
         with torch.no_grad():
             out = model.pixel_layer(*model.to_pixels(*costs, shape, start))
         labels[part.core] = out.class_labels[0].numpy()[part.inner]
-        _, found = np.unique(out.clusters[0].numpy()[part.inner], return_inverse=True)
-        clusters[part.core] = count + found.reshape(labels[part.core].shape)
+        found = _pieces(out.clusters[0].numpy()[part.inner], near[part.core])
+        clusters[part.core] = count + found
         count += int(found.max()) + 1
     return labels, clusters
+
+
+def _pieces(clusters: NDArray[np.int64], near: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Parts of clusters that hang together pixel by pixel without those near a seam, which may go elsewhere.
+
+    Parts that belong together all the same are joined by the last cut, which has the costs between them.
+    """
+    index = np.arange(clusters.size).reshape(clusters.shape)
+    pairs = []
+    for a, b in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        same = (clusters[a] == clusters[b]) & ~near[a] & ~near[b]
+        pairs.append((index[a][same], index[b][same]))
+    u, v = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
+    graph = coo_array((np.ones(len(u), bool), (u, v)), shape=(index.size, index.size))
+    return connected_components(graph, directed=False)[1].reshape(clusters.shape)
 
 
 def near_seams(size: tuple[int, int], parts: list[Window], half: int) -> NDArray[np.bool_]:

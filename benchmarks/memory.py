@@ -93,7 +93,7 @@ def training_step(masks: bool) -> dict[str, Any]:
     how = "masks (as before)" if masks else "overlaps of labels"
     case = f"training step, {BATCH} images {SIDE}x{SIDE}, up to {labels} labels: {how}"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"case": case, "GiB": peak, "seconds": seconds, "sum of the gradients": f"{total:.9g}"}
+    return {"case": case, "GiB": peak, "seconds": seconds, "sum of the gradients": f"= {total:.9g}"}
 
 
 CASES = {

@@ -120,7 +120,7 @@ def outcomes(request, tmp_path_factory):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?", "*.pt"))
         shutil.copy(ROOT / "pyproject.toml", folder)
         folders.put(folder)
-    items = [item for item in request.session.items if item.module is request.module]
+    items = [item for item in request.session.items if getattr(item, "module", None) is request.module]
     with ThreadPoolExecutor(WORKERS) as pool:
         yield {
             mutation: pool.submit(outcome, folders, *mutation)

@@ -68,7 +68,7 @@ def overlay(first: Array, num_first: int, second: Array, num_second: int) -> tup
 
 
 @njit
-def _between(adjacency: Any, group: Array, num_groups: int) -> Array:
+def between(adjacency: Any, group: Array, num_groups: int) -> Array:
     """The sum of the costs between any two groups, in one half of a matrix or the other; edges are read once."""
     total = np.zeros((num_groups, num_groups), np.float64)
     for i in range(len(group)):
@@ -171,7 +171,7 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
     """
     sums = _sums_of_groups(node_costs, group, num_groups)
     if num_groups <= FEW:
-        return (*_rows_of_matrix(_between(adjacency, group, num_groups)), sums)
+        return (*_rows_of_matrix(between(adjacency, group, num_groups)), sums)
     start, members = members_of(group, num_groups)
     before = _half_edges_before(adjacency, start, members)
     indptr, neighbours, weights = _room(len(adjacency.weights), num_groups)

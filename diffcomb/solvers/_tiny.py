@@ -8,13 +8,11 @@ completion, and huge costs that no good labelling pays hide nothing.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .._arrays import Array
 from .._numba import njit
-from ._adjacency import end, span
+from ._contraction import between
 from ._labels import Labels
 from ._level import Level
 
@@ -28,9 +26,10 @@ def enumerated(level: Level, labels: Labels) -> tuple[Labels, bool]:
     `labels` is a first one, which stands where the enumeration finds nothing better or takes too many steps.
     """
     n, K = level.num_nodes, level.num_classes
+    costs = between(level.adjacency, np.arange(n, dtype=np.int32), n).T  # of a node and those before it
     nodes = level.node_costs.astype(np.float64)
     nodes -= nodes.min(axis=1, keepdims=True)
-    z, classes, complete = _branch_and_bound(_dense(level.adjacency, n), nodes, level.partitionable, MAX_STEPS)
+    z, classes, complete = _branch_and_bound(costs, nodes, level.partitionable, MAX_STEPS)
     if z[0] < 0:
         return labels, complete
     ids = np.where(level.partitionable[classes], K + np.arange(n), classes)
@@ -39,16 +38,6 @@ def enumerated(level: Level, labels: Labels) -> tuple[Labels, bool]:
     cluster_class[ids] = classes
     found = Labels(ids[z].astype(np.int32), cluster_class)
     return found if level.improvement(labels, found) > 0 else labels, complete
-
-
-@njit
-def _dense(adjacency: Any, n: int) -> Array:
-    costs = np.zeros((n, n), np.float64)
-    for i in range(n):
-        low, high = span(adjacency, i)
-        for h in range(low, high):
-            costs[i, end(adjacency, i, h)] += adjacency.weights[h]
-    return costs
 
 
 @njit

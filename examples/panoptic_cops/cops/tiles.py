@@ -220,9 +220,9 @@ def _join(
         for k, values in enumerate(class_costs):
             nodes[:, k] += np.bincount(part, values.ravel(), count)
         edges = edges + _edges_between(group, edge_costs, model.pixel_layer.offsets, row, count)
-    u, v = edges.nonzero()
-    graph = Graph(count, np.stack([u, v], axis=1))
-    found = amwc(graph, nodes, edges.data, model.pixel_layer.partitionable, **model.options)
+    stored = edges.tocoo()  # ends and costs in one order, also of costs that add up to 0
+    graph = Graph(count, np.stack([stored.row, stored.col], axis=1))
+    found = amwc(graph, nodes, stored.data, model.pixel_layer.partitionable, **model.options)
     return group, found.node_labels, found.clusters
 
 

@@ -6,9 +6,9 @@ A redesign must not change a solution, a gradient or, much, a time. Record befor
     python benchmarks/unchanged.py record after.json
     python benchmarks/unchanged.py compare before.json after.json
 
-Solutions and gradients are compared by their hashes, objectives digit by digit, times by the median of their ratios. With
-``DIFFCOMB_DATA`` the record also holds real region graphs and costs of a trained network. ``--first-call`` adds the seconds
-that a fresh process takes to its first solution, without and with compiled kernels on disk.
+Solutions and gradients are compared by their hashes, objectives digit by digit, times by the median of their ratios.
+With ``DIFFCOMB_DATA`` the record also holds real region graphs and costs of a trained network. ``--first-call`` adds
+the seconds that a fresh process takes to its first solution, without and with compiled kernels on disk.
 """
 
 from __future__ import annotations
@@ -97,7 +97,11 @@ def small() -> Iterator[Case]:
             solve = lambda: dc.amwc(graph, node_costs, edge_costs, partitionable, effort=effort)  # noqa: E731
             yield f"small {number} effort {effort}", solve, 1
         if n < 10:
-            yield f"small {number} exact", lambda: dc.amwc(graph, node_costs, edge_costs, partitionable, solver="exact"), 1
+            yield (
+                f"small {number} exact",
+                lambda: dc.amwc(graph, node_costs, edge_costs, partitionable, solver="exact"),
+                1,
+            )
     hard = np.array([np.inf, 1.0, -np.inf, 2.0, -1.0])
     edges = np.array([(0, 1), (1, 2), (0, 2), (2, 3), (3, 4)])
     yield "small must-link", lambda: dc.multicut(edges, hard), 1

@@ -1,5 +1,6 @@
 """The code blocks of the README and of every page of the documentation run, in order, page by page."""
 
+import json
 import re
 from pathlib import Path
 
@@ -36,3 +37,21 @@ def test_the_figures_of_the_readme_are_those_of_the_tables():
     assert len(rows) >= 8
     for data, row in rows:
         assert row in (ROOT / "docs" / "results" / data / "table1.md").read_text(), row
+
+
+def test_solver_figures_of_readme_are_those_of_benchmark():
+    """Milliseconds and objectives of the README's table are copied from benchmarks/results/peers.json."""
+    measured = json.loads((ROOT / "benchmarks" / "results" / "peers.json").read_text())["rows"]
+    by_solver = {(row["instance"], row["solver"].split(" (")[0]): row for row in measured}
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| ([a-z_]+.*?) \| ([\d,]+) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) >= 8
+    for instance, edges, cells in rows:
+        assert edges == f"{by_solver[instance, 'multilevel']['edges']:,}"
+        figures = [cell.strip(" *") for cell in cells.split("|")]
+        for solver, shown in zip(
+            ("multilevel", "GAEC + KL", "SCC"), zip(figures[::2], figures[1::2], strict=True), strict=True
+        ):
+            row = by_solver.get((instance, solver))
+            expected = ("", "") if row is None else (f"{1000 * row['seconds']:,.0f}", f"{row['objective']:,.2f}")
+            assert shown == expected, (instance, solver)

@@ -2,8 +2,9 @@
 
     python docs/nuclei_picture.py --root FOLDER    # writes docs/pictures/nuclei.png
 
-FOLDER holds the nuclei in COCO panoptic format, as prepare_nuclei.py writes them (the 2018 Data Science Bowl, CC0).
-The image is of the `val` split, which neither training nor the choice of the checkpoint used.
+FOLDER holds the nuclei of the 2018 Data Science Bowl (CC0) in COCO panoptic format, as docs/data.md describes. The image
+is the one of the `val` split with the most nuclei. In the split behind our tables, neither training nor the choice of the
+checkpoint used these images; another split may hold images that the checkpoint was trained on.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from PIL import Image, ImageDraw, ImageFont
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "panoptic_cops"
 CHECKPOINT = EXAMPLE / "checkpoints" / "nuclei_full_svm.pt"
-IMAGE = "0030"  # the one with the most nuclei
 GAP, TITLE = 8, 34  # pixels
 ENLARGED = 2
 
@@ -49,14 +49,15 @@ def overlay(image: np.ndarray, ids: np.ndarray, things: list[int]) -> Image.Imag
     return Image.fromarray(drawn.clip(0, 255).astype(np.uint8))
 
 
-def ids_and_things(folder: Path, listing: Path) -> tuple[np.ndarray, list[int]]:
-    """Segment of every pixel of the image, and the ids of its things, from a COCO panoptic list."""
+def things_by_image(listing: Path) -> dict[str, tuple[str, list[int]]]:
+    """Name of the PNG and ids of all things, for every image of a COCO panoptic list, by the image's name."""
     content = json.loads(listing.read_text())
     kinds = {category["id"] for category in content["categories"] if category["isthing"]}
-    number = next(image["id"] for image in content["images"] if Path(image["file_name"]).stem == IMAGE)
-    annotation = next(a for a in content["annotations"] if a["image_id"] == number)
-    things = [segment["id"] for segment in annotation["segments_info"] if segment["category_id"] in kinds]
-    return read_ids(folder / annotation["file_name"]), things
+    names = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
+    return {
+        names[a["image_id"]]: (a["file_name"], [s["id"] for s in a["segments_info"] if s["category_id"] in kinds])
+        for a in content["annotations"]
+    }
 
 
 def brightened(path: Path) -> np.ndarray:
@@ -72,14 +73,18 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder of the nuclei")
     parser.add_argument("--out", type=Path, default=HERE / "pictures" / "nuclei.png")
     options = parser.parse_args()
-    path = options.root / "val" / f"{IMAGE}.png"
+    annotations = options.root / "annotations"
+    listed = things_by_image(annotations / "panoptic_val.json")
+    name = max(listed, key=lambda name: len(listed[name][1]))
+    path = options.root / "val" / f"{name}.png"
     image = brightened(path)
+    png, things = listed[name]
+    true = read_ids(annotations / "panoptic_val" / png), things
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(EXAMPLE / "predict.py"), str(path), "--checkpoint", str(CHECKPOINT)]
         subprocess.run([*command, "--out", folder], check=True)
-        annotations = options.root / "annotations"
-        found = ids_and_things(Path(folder), Path(folder) / "panoptic.json")
-        true = ids_and_things(annotations / "panoptic_val", annotations / "panoptic_val.json")
+        png, things = things_by_image(Path(folder) / "panoptic.json")[name]
+        found = read_ids(Path(folder) / png), things
     panels = {
         "held-out image": overlay(image, found[0], []),
         f"found: {len(found[1])} nuclei": overlay(image, *found),

@@ -2,9 +2,9 @@
 
     python docs/nuclei_picture.py --root FOLDER    # writes docs/pictures/nuclei.png
 
-FOLDER holds the nuclei of the 2018 Data Science Bowl (CC0) in COCO panoptic format, as docs/data.md describes. The image
-is the one of the `val` split with the most nuclei. In the split behind our tables, neither training nor the choice of the
-checkpoint used these images; another split may hold images that the checkpoint was trained on.
+FOLDER holds the nuclei of the 2018 Data Science Bowl (CC0) in COCO panoptic format, as docs/data.md describes. The
+image is the one of the `val` split with the most nuclei. In the split behind our tables, neither training nor the
+choice of the checkpoint used these images; another split may hold images that the checkpoint was trained on.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ DISTANCES = (1, 4, 16, 32, 64, 128)  # Cityscapes, on the quarter-resolution gri
 class Instance:
     """One benchmark instance.
 
-    `multicut_costs` are noisy costs of the partition into regions, `edge_costs` of the panoptic partition. `truth` holds
-    the true segment of every node: class + number of classes * (region + 1) for things, the class alone for stuff.
+    `multicut_costs` are noisy costs of the partition into regions, `edge_costs` of the panoptic partition. `truth`
+    holds the true segment of every node: class + number of classes * (region + 1) for things, the class for stuff.
     """
 
     name: str

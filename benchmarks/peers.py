@@ -312,8 +312,8 @@ def main() -> None:
     missing: set[str] = set()
     rows = compare(options.large, missing)
     note = (
-        "One thread, unless the row says otherwise. Times are ratios to scipy's minimum spanning tree of the same graph "
-        "in the same run. Lower is better."
+        "One thread, unless the row says otherwise. Times are ratios to scipy's minimum spanning tree of the same "
+        "graph in the same run. Lower is better."
     )
     if missing:
         note += f" Left out, because they are not installed: {', '.join(sorted(missing))}."

@@ -108,7 +108,7 @@ def time_backward() -> list[dict[str, object]]:
 
 
 def _upstream(outputs: tuple[torch.Tensor, ...], parts: list[Instance], loss: str) -> torch.Tensor:
-    """dL/dz of the panoptic-quality surrogate, or noise that may change every label of every node."""
+    """dL/dz of the panoptic-quality surrogate, or noise that gives every label of every node a reason to change."""
     z, _, _, label_classes = outputs
     if loss == "white noise":
         return 0.01 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))

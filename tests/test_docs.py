@@ -24,21 +24,6 @@ def test_there_are_code_blocks():
     assert sum(len(BLOCK.findall(page.read_text())) for page in PAGES) >= 8
 
 
-def test_links_and_pictures_exist():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name} points to {target}, which is not there"
-
-
-def test_the_figures_of_the_readme_are_those_of_the_tables():
-    """Rows of trained models are copied from the generated tables, to the last digit."""
-    rows = re.findall(r"^\| (scenes|nuclei) (\|.*\|)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert len(rows) >= 8
-    for data, row in rows:
-        assert row in (ROOT / "docs" / "results" / data / "table1.md").read_text(), row
-
-
 def test_solver_figures_of_readme_are_those_of_benchmark():
     """Milliseconds and objectives of the README's table are copied from benchmarks/results/peers.json."""
     measured = json.loads((ROOT / "benchmarks" / "results" / "peers.json").read_text())["rows"]
@@ -53,3 +38,18 @@ def test_solver_figures_of_readme_are_those_of_benchmark():
             row = by_solver[instance, solver]
             expected = f"{1000 * row['seconds']:,.0f}", f"{row['objective']:,.2f}"
             assert tuple(figures[2 * k : 2 * k + 2]) == expected, (instance, solver)
+
+
+def test_links_and_pictures_exist():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} points to {target}, which is not there"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_tables():
+    """Rows of trained models are copied from the generated tables, to the last digit."""
+    rows = re.findall(r"^\| (scenes|nuclei) (\|.*\|)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 8
+    for data, row in rows:
+        assert row in (ROOT / "docs" / "results" / data / "table1.md").read_text(), row

@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import differentiable_cuts  # noqa: F401 (it registers the verbs for perturbed_grad)
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from .cuts import amwc, multicut, mwc
 from .graph import Graph, GridGraph, grid_graph
 from .lifting import LiftedMWC
+from .linear_solver import LinearSolver
 from .problem import Problem, Solution, make_problem
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ __all__ = [
     "GridGraph",
     "Gumbel",
     "LiftedMWC",
+    "LinearSolver",
     "LogGrid",
     "LogUniform",
     "MulticutLayer",

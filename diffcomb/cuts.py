@@ -2,99 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, check_same_device, float_array, like, to_numpy
+from ._arrays import Array, check_same_device, float_array, like
 from ._interrupt import Interrupt
 from ._threads import thread_map
 from .graph import Graph, as_graph
-from .lifting import BoundLift, labels_of
-from .problem import Problem, Solution, checked_problem, class_mask
-from .solvers import budget_of, check_time_limit, get_solver, prepare, solve
-from .solvers.levels.labels import from_labels
-from .warm_differences import WarmDifferences
-
-F = TypeVar("F", bound=Callable[..., Any])
+from .problem import Problem, Solution, checked_problem
+from .solvers import Solver, budget_of, check_time_limit, get_solver, prepare, solve
+from .starts import Labelling, cluster_starts, starts_of
 
 
-def _linear_face(face: Callable[..., Any], cost_ndims: tuple[int, ...]) -> Callable[[F], F]:
-    """Attach the map "costs -> solutions, linear objective", under which a gradient estimator sees a solver.
-
-    The face may have a method `revisit`: warm black-box differences at all scales at once, see :func:`_revisit`.
-    """
-
-    def attach(function: F) -> F:
-        face.cost_ndims = cost_ndims  # type: ignore[attr-defined]
-        face.revisit = _revisit  # type: ignore[attr-defined]
-        function.linear_face = face  # type: ignore[attr-defined]
-        return function
-
-    return attach
-
-
-def _amwc_face(
-    node_costs: Any, edge_costs: Any, *, graph: Any, partitionable: Any, init: Any = None, **options: Any
-) -> tuple[Array, Array, Array]:
-    """`amwc` as (c_V, c_E) -> (x one-hot, y, clusters); `init` is such a triple."""
-    if isinstance(init, tuple) and to_numpy(init[0]).ndim == 2:
-        init = (labels_of(to_numpy(init[0])), init[2])
-    solution = amwc(graph, node_costs, edge_costs, partitionable, init=init, **options)
-    one_hot = np.zeros(node_costs.shape, node_costs.dtype)
-    if len(one_hot):
-        one_hot[np.arange(len(one_hot)), solution.node_labels] = 1
-    return one_hot, solution.edge_labels.astype(edge_costs.dtype), solution.clusters
-
-
-def _mwc_face(node_costs: Any, edge_costs: Any, *, graph: Any, **options: Any) -> tuple[Array, Array, Array]:
-    return _amwc_face(node_costs, edge_costs, graph=graph, partitionable=(), **options)
-
-
-def _multicut_face(edge_costs: Any, *, graph: Any, init: Any = None, **options: Any) -> tuple[Array, Array]:
-    if isinstance(init, tuple) and len(init) == 2:
-        init = init[1]
-    solution = multicut(graph, edge_costs, init=init, **options)
-    return solution.edge_labels.astype(edge_costs.dtype), solution.clusters
-
-
-def _revisit(
-    costs: tuple[Array, ...], outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
-) -> Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]] | None:
-    """Warm black-box differences from the forward solution `outputs`, or None where the options ask for a search."""
-    searches = data.get("effort") or data.get("time_limit") is not None
-    if data.get("solver", "multilevel") != "multilevel" or searches or not isinstance(lift, BoundLift | None):
-        return None
-    clusters, n = outputs[-1], len(outputs[-1])
-    P: Any
-    if len(costs) == 1:  # the multicut: one class without costs
-        nodes, classes, labels, P = np.zeros((n, 1), costs[0].dtype), np.zeros(1, np.int64), np.zeros(n, np.int64), (0,)
-    elif lift is None:
-        nodes, classes, labels = costs[0], np.arange(costs[0].shape[1]), labels_of(outputs[0])
-        P = data.get("partitionable", ())
-    else:
-        nodes, classes, labels, clusters, P = costs[0], lift.classes, lift.labels, lift.labels, ()
-    problem = Problem(as_graph(data["graph"], n), nodes, costs[-1], class_mask(P, len(classes)))
-
-    def again(grads: tuple[Array, ...], scales: Array, weights: Array) -> tuple[Array, ...]:
-        node_grad = grads[0] if len(grads) == 2 else nodes
-        start = from_labels(labels, clusters, problem.partitionable)
-        return WarmDifferences(problem, start, classes, node_grad, grads[-1]).differences(scales, weights)[
-            -len(costs) :
-        ]
-
-    return again
-
-
-@_linear_face(_amwc_face, cost_ndims=(2, 1))
 def amwc(
     graph: Any,
     node_costs: Any,
     edge_costs: Any,
     partitionable: Any,
     *,
-    solver: str = "multilevel",
+    solver: str | Solver = "multilevel",
     init: Any = None,
     seed: int = 0,
     effort: int | None = None,
@@ -113,9 +41,10 @@ def amwc(
         never cut; -inf is a cannot-link, one that always is. Neither counts in the objective.
     partitionable : array_like of bool, shape (K,), or list of int
         The classes P that may be split into several clusters: a mask, or class indices.
-    solver : {"multilevel", "kernighan_lin", "greedy", "exact"}
+    solver : {"multilevel", "kernighan_lin", "greedy", "exact"} or callable
         `multilevel` is fast and good, `kernighan_lin` improves its solution (or `init`) a little more, `greedy` is
-        Algorithm 2 of the paper, `exact` is for small instances.
+        Algorithm 2 of the paper, `exact` is for small instances. Or a solver of yours: a function ``(problem, *, init,
+        rng, budget) -> Solution`` as all of these are, see ``diffcomb.solvers``.
     init : Solution, or (node labels, clusters), or node labels, optional
         A labelling to start from; the result is never worse. Cluster ids are any integers; nodes of a
         partitionable class are together iff class and id agree. A batch takes a batch of them.
@@ -168,13 +97,12 @@ def amwc(
     return _solve(as_graph(graph, nodes.shape[-2]), nodes, edges, partitionable, options, edge_costs)
 
 
-@_linear_face(_mwc_face, cost_ndims=(2, 1))
 def mwc(
     graph: Any,
     node_costs: Any,
     edge_costs: Any,
     *,
-    solver: str = "multilevel",
+    solver: str | Solver = "multilevel",
     init: Any = None,
     seed: int = 0,
     effort: int | None = None,
@@ -190,16 +118,16 @@ def mwc(
     >>> mwc([(0, 1)], np.array([[0.0, 1.0], [1.0, 0.5]]), np.array([2.0])).node_labels.tolist()
     [0, 0]
     """
-    options = Options(solver, init, seed, effort, time_limit)
-    return amwc(graph, node_costs, edge_costs, (), **options._asdict())
+    return amwc(
+        graph, node_costs, edge_costs, (), solver=solver, init=init, seed=seed, effort=effort, time_limit=time_limit
+    )
 
 
-@_linear_face(_multicut_face, cost_ndims=(1,))
 def multicut(
     graph: Any,
     edge_costs: Any,
     *,
-    solver: str = "multilevel",
+    solver: str | Solver = "multilevel",
     init: Any = None,
     seed: int = 0,
     effort: int | None = None,
@@ -230,63 +158,64 @@ def multicut(
     graph = as_graph(graph)
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
     nodes = np.zeros((graph.num_nodes, 1), edges.dtype)
-    if init is not None and not isinstance(init, (Solution, tuple)) and not _is_list_of_labellings(init):
-        clusters = to_numpy(init)
-        init = (np.zeros_like(clusters), clusters)
-    return _solve(graph, nodes, edges, (0,), Options(solver, init, seed, effort, time_limit), edge_costs)
+    options = Options(solver, cluster_starts(init), seed, effort, time_limit)
+    return _solve(graph, nodes, edges, (0,), options, edge_costs)
 
 
-class Options(NamedTuple):
-    """What the three verbs have in common."""
+@dataclass(frozen=True)
+class Options:
+    """What the three verbs have in common, checked."""
 
-    solver: str
+    solver: str | Solver
     init: Any
     seed: int
     effort: int | None
     time_limit: float | None
 
+    def __post_init__(self) -> None:
+        get_solver(self.solver)
+        check_count(self.seed, "seed")
+        if self.effort is not None:
+            check_count(self.effort, "effort")
+        check_time_limit(self.solver, self.time_limit)
+
 
 def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options: Options, reference: Any) -> Solution:
     """Split a batch into instances, solve them in threads, stack the solutions."""
-    solver, init, seed, effort, time_limit = options
-    get_solver(solver)
-    check_count(seed, "seed")
-    if effort is not None:
-        check_count(effort, "effort")
-    check_time_limit(solver, time_limit)
+    problems, batched = _split(graph, nodes, edges, partitionable)
+    starts = starts_of(options.init, len(problems), batched, graph.num_nodes, nodes.shape[-1])
+    prepare(graph, budget_of(options.init, options.effort, options.time_limit))
+
+    def one(numbered: tuple[int, tuple[Problem, Labelling | None]]) -> Solution:
+        b, (problem, start) = numbered
+        try:
+            return solve(problem, options.solver, start, options.seed, options.effort, options.time_limit, interrupt)
+        except ValueError as error:
+            if batched:
+                error.add_note(f"in instance {b} of a batch of {len(problems)}")
+            raise
+
+    with Interrupt(options.time_limit is not None, labelled=options.init is not None) as interrupt:
+        solutions = thread_map(one, enumerate(zip(problems, starts, strict=True)))
+        return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
+
+
+def _split(graph: Graph, nodes: Array, edges: Array, partitionable: Any) -> tuple[list[Problem], bool]:
+    """The instances, and whether there is a batch axis."""
     if edges.ndim not in (1, 2):
         raise ValueError(f"edge_costs must have shape (m,) or (B, m), got {edges.shape}")
-    batched = nodes.ndim == 3 or edges.ndim == 2
     sizes = {len(a) for a, ndim in ((nodes, 3), (edges, 2)) if a.ndim == ndim}
+    if not sizes:
+        return [checked_problem(graph, nodes, edges, partitionable)], False
     if len(sizes) > 1:
         raise ValueError(
             f"node_costs and edge_costs must have the same batch size, got {nodes.shape} and {edges.shape}"
         )
-    count = sizes.pop() if batched else 1
-    problems = [
-        checked_problem(
-            graph, nodes[b] if nodes.ndim == 3 else nodes, edges[b] if edges.ndim == 2 else edges, partitionable
-        )
-        for b in range(count)
-    ]
-    if batched and not problems:
-        checked_problem(graph, np.zeros((graph.num_nodes, nodes.shape[-1])), np.zeros(graph.num_edges), partitionable)
-    inits = [_instance_init(init, b if batched else None, count, problem) for b, problem in enumerate(problems)]
-    prepare(graph, budget_of(init, effort, time_limit))
-    jobs = zip(problems, inits, strict=True)
-
-    def one(numbered: tuple[int, Any]) -> Solution:
-        b, (problem, start) = numbered
-        try:
-            return solve(problem, solver, start, seed, effort, time_limit, interrupt)
-        except ValueError as error:
-            if batched:
-                error.add_note(f"in instance {b} of a batch of {count}")
-            raise
-
-    with Interrupt(time_limit is not None, labelled=init is not None) as interrupt:
-        solutions = thread_map(one, enumerate(jobs))
-        return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
+    if sizes == {0}:  # shapes and classes are checked all the same
+        n, m = graph.num_nodes, graph.num_edges
+        checked_problem(graph, np.zeros((n, nodes.shape[-1])), np.zeros(m), partitionable)
+    pairs = ((nodes[b] if nodes.ndim == 3 else nodes, edges[b] if edges.ndim == 2 else edges) for b in range(*sizes))
+    return [checked_problem(graph, *pair, partitionable) for pair in pairs], True
 
 
 def check_count(value: Any, name: str) -> None:
@@ -310,51 +239,3 @@ def _stack(solutions: list[Solution], graph: Graph, reference: Any) -> Solution:
     bound = None if None in bounds else like(np.array(bounds, np.float64), reference)
     x, y, z, objective = (like(a, reference) for a in (x, y, z, objective))
     return Solution(x, y, z, objective, bound)
-
-
-def _is_list_of_labellings(init: Any) -> bool:
-    return isinstance(init, list) and len(init) > 0 and isinstance(init[0], (Solution, tuple))
-
-
-def _init_array(value: Any) -> Array:
-    try:
-        array = to_numpy(value)
-        return array if array.size else array.astype(np.int64)
-    except ValueError as error:
-        raise ValueError(f"init must hold arrays of integers, got {value!r:.80}") from error
-
-
-def _instance_init(init: Any, b: int | None, batch_size: int, problem: Problem) -> tuple[Array, Array] | None:
-    """The initial labelling of instance b as (node labels, clusters), checked."""
-    if init is None:
-        return None
-    if _is_list_of_labellings(init):
-        if b is None:
-            raise ValueError("init is a list of labellings, but the costs have no batch axis")
-        if len(init) != batch_size:
-            raise ValueError(f"init must have one labelling for each of {batch_size} instances, got {len(init)}")
-        return _instance_init(init[b], None, 1, problem)
-    if isinstance(init, Solution):
-        init = (init.node_labels, init.clusters)
-    if isinstance(init, tuple):
-        if len(init) != 2:
-            raise ValueError(f"init must be a Solution or a pair (node labels, clusters), got {len(init)} items")
-        labels, clusters = (_init_array(a) for a in init)
-    else:
-        labels = clusters = _init_array(init)
-    n, K = problem.graph.num_nodes, problem.num_classes
-    if b is not None and labels.ndim == 2:
-        if not len(labels) == len(clusters) == batch_size:
-            raise ValueError(
-                f"init must have one labelling for each of {batch_size} instances, "
-                f"got {labels.shape} and {clusters.shape}"
-            )
-        labels, clusters = labels[b], clusters[b]
-    for name, array in (("node labels", labels), ("clusters", clusters)):
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"init: {name} must be integers, got dtype {array.dtype}")
-        if array.shape != (n,):
-            raise ValueError(f"init: {name} must have shape (n,) = ({n},) for each instance, got {array.shape}")
-    if n and (labels.min() < 0 or labels.max() >= K):
-        raise ValueError(f"init: node labels must lie in 0..{K - 1}, got {labels.min()}..{labels.max()}")
-    return labels.astype(np.int64), clusters.astype(np.int64)

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from ._arrays import Array
-from .gradients import LogUniform, Uniform
 from .gradients import perturbed_grad as _torch_perturbed_grad
-from .gradients.oracle import Estimator
-from .gradients.perturbed import Differentiable
+from .gradients.interfaces import Estimator, as_estimator
+from .gradients.wrapping import Differentiable
 from .lifting import LiftedMWC
+from .linear_solver import adapter_of
 
 __all__ = ["perturbed_grad"]
 
@@ -79,9 +79,9 @@ def perturbed_grad(
     """
     if lift is not None and lift.label_classes is None:
         raise ValueError("in JAX a lift needs a map, LiftedMWC(label_classes), since shapes must be known in advance")
-    own = hasattr(getattr(solver, "linear_face", solver), "cost_ndims")
+    known = not callable(solver) or adapter_of(solver).trusted
     inner = _torch_perturbed_grad(
-        solver if own or not callable(solver) else _Guarded(solver), estimator=estimator, lift=lift,
+        solver if known else _Guarded(solver), estimator=estimator, lift=lift,
         cost_ndims=cost_ndims, vectorized=vectorized, per_instance=per_instance, parallel=parallel, maximize=maximize,
         mask=mask, known_costs=known_costs, value=value, normalize=normalize, radial=radial,
     )  # fmt: skip
@@ -148,17 +148,12 @@ def _seed(estimator: Estimator, key: Any, seed: Any) -> Any:
         raise TypeError("give key= or seed=, not both")
     if key is not None:
         return jax.random.bits(key, dtype=jnp.uint32)
-    if seed is None and _draws(estimator):
+    if seed is None and as_estimator(estimator).draws:
         raise TypeError(
             f"{estimator!r} draws noise or scales: give a key= of jax.random (or a seed=) to every call, another one "
             f"in every step"
         )
     return 0 if seed is None else seed
-
-
-def _draws(estimator: Estimator) -> bool:
-    schedule = getattr(estimator, "lambdas", getattr(estimator, "taus", None))
-    return hasattr(estimator, "noise") or isinstance(getattr(schedule, "alphas", schedule), (Uniform, LogUniform))
 
 
 @dataclass(frozen=True)

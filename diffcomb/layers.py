@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from .cut_output import CutOutput, maps, one_hot
 from .cuts import amwc, check_count, multicut, mwc
-from .gradients import Blackbox, perturbed_grad
-from .gradients.oracle import Estimator
+from .gradients import Blackbox, Estimator, perturbed_grad
+from .gradients.interfaces import as_estimator
 from .graph import GridGraph, check_anchor, grid_graph
 from .lifting import LiftedMWC
-from .solvers import get_solver
+from .solvers import Solver, get_solver
 
 MAX_GRAPHS = 8  # image sizes whose graphs a layer keeps,
 MAX_EDGES = 2**24  # as long as they have no more edges together: a quarter of a GiB
@@ -28,7 +28,7 @@ class _GridLayer(nn.Module):
         offsets: Iterable[Sequence[int]],
         *,
         estimator: Estimator | None = None,
-        solver: str = "multilevel",
+        solver: str | Solver = "multilevel",
         anchor: str = "start",
         generator: torch.Generator | None = None,
         effort: int | None = None,
@@ -101,8 +101,8 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
         The classes P that may be split into several clusters.
     estimator : Estimator, optional
         ``Blackbox()`` by default: COPS eq. 4 with scales relative to the costs, from warm starts.
-    solver : str
-        Name of the solver, as in :func:`diffcomb.amwc`.
+    solver : str or callable
+        As in :func:`diffcomb.amwc`.
     anchor : {"start", "center"}
         Where in its map the cost of the edge p -- p + d stands: at p, or at its middle p + ceil(d / 2), as
         in COPS eq. 10-11. Values at places without an edge are not used.
@@ -120,7 +120,7 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
         partitionable: Any,
         *,
         estimator: Estimator | None = None,
-        solver: str = "multilevel",
+        solver: str | Solver = "multilevel",
         anchor: str = "start",
         generator: torch.Generator | None = None,
         effort: int | None = None,
@@ -138,7 +138,7 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
         solve = perturbed_grad(amwc, estimator=self.estimator, lift=self.lift, generator=self.generator)
         data = {"graph": graph, "partitionable": self.partitionable, **self.options}
         # A mean of several labellings is not one-hot; and torch.func's transforms map arrays, not labels in a box.
-        if hasattr(self.estimator, "solutions") or torch._C._are_functorch_transforms_active():
+        if as_estimator(self.estimator).smooths or torch._C._are_functorch_transforms_active():
             z, y, clusters, label_classes = solve(nodes, edge_costs, **data)
             of_class = label_classes[:, :, None] == torch.arange(K, device=z.device)
             return CutOutput(

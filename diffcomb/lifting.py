@@ -16,10 +16,11 @@ import numpy as np
 from ._arrays import Array, is_tensor, like, to_numpy
 from ._implicit import OneHot
 from ._sums import add_columns, norm
+from .linear_solver import BoundLift, Lift
 from .problem import class_mask
 
 
-class LiftedMWC:
+class LiftedMWC(Lift):
     """The lifted multiway cut of COPS Algorithm 1: one class for every panoptic label.
 
     As ``perturbed_grad(amwc, lift=LiftedMWC())`` the labels are made from every forward solution: one for
@@ -52,6 +53,8 @@ class LiftedMWC:
     >>> M.project(np.array([[0.0, 1.0, 2.0]])).tolist()
     [[0.0, 3.0]]
     """
+
+    takes_labels = True
 
     def __init__(self, label_classes: Any = None, num_classes: int | None = None, *, spare: int = 0) -> None:
         if isinstance(spare, bool) or not isinstance(spare, int) or spare < 0:
@@ -98,7 +101,7 @@ class LiftedMWC:
             return add_columns(label_values, classes, K)
         return label_values @ _as_kind(classes[:, None] == np.arange(K), label_values)
 
-    def bind(self, outputs: tuple[Array, ...], data: dict[str, Any]) -> BoundLift:
+    def bind(self, outputs: tuple[Array, ...], data: dict[str, Any]) -> BoundLiftedMWC:
         """Fix the labels for one forward solution (x one-hot, y, clusters); called by `perturbed_grad`.
 
         Raises
@@ -106,7 +109,7 @@ class LiftedMWC:
         ValueError
             If a fixed map has fewer labels of a class than the solution has clusters.
         """
-        if len(outputs) < 3 or np.ndim(outputs[0]) != 2:
+        if len(outputs) < 3 or len(outputs[0].shape) != 2:
             raise ValueError(
                 "a lift takes solutions and targets as those of amwc: one-hot class labels (n, K), cut edges (m,), "
                 f"cluster ids (n,); got {len(outputs)} output(s)"
@@ -125,11 +128,13 @@ class LiftedMWC:
             classes = self.label_classes
             if (classes < 0).any():
                 raise ValueError(f"label_classes of a lift must not hold padding (-1), got {classes.tolist()}")
-        return BoundLift(LiftedMWC(classes, K), _assign(cluster_class, classes)[clusters])
+        return BoundLiftedMWC(LiftedMWC(classes, K), _assign(cluster_class, classes)[clusters])
 
 
-def labels_of(one_hot: Array) -> Array:
+def labels_of(one_hot: Array | OneHot) -> Array:
     """The labels of one-hot rows (n, K); K may be 0 where n is."""
+    if isinstance(one_hot, OneHot):
+        return one_hot.labels
     labels: Array = one_hot.argmax(axis=1) if one_hot.size else np.zeros(len(one_hot), np.int64)
     return labels
 
@@ -156,8 +161,8 @@ def _assign(cluster_class: Array, label_classes: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class BoundLift:
-    """A lift for one forward solution: what `perturbed_grad` asks of any lift.
+class BoundLiftedMWC(BoundLift):
+    """The lift of one forward solution.
 
     Attributes
     ----------
@@ -184,14 +189,10 @@ class BoundLift:
         labels = np.bincount(self.classes, minlength=costs[0].shape[1])
         return norm(costs, labels)
 
-    def outputs(self, outputs: tuple[Array, ...], as_labels: bool = False) -> tuple[Any, ...]:
-        """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label).
-
-        With `as_labels`, z is only described, and takes no memory.
-        """
+    def outputs(self, outputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""
         classes = self.classes
-        z = OneHot(self.labels, len(classes), outputs[0].dtype)
-        return z if as_labels else np.asarray(z), *outputs[1:], classes
+        return OneHot(self.labels, len(classes), outputs[0].dtype), *outputs[1:], classes
 
     def data(self, data: dict[str, Any]) -> dict[str, Any]:
         """The instance data of the lifted problem: a multiway cut, hence nothing is partitionable."""

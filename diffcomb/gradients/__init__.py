@@ -3,19 +3,22 @@
 ``perturbed_grad`` wraps a solver, an estimator says how to differentiate, a schedule says at which scales.
 """
 
-from .blackbox import Blackbox
-from .central import CentralDifference
-from .checking import GradcheckError, gradcheck
-from .diagnosis import Diagnosis, diagnose
-from .identity import NegativeIdentity, StraightThrough
-from .imle import IMLE
-from .lpgd import LPGD
+from .diagnose import Diagnosis, diagnose
+from .estimators import (
+    ESTIMATORS,
+    IMLE,
+    LPGD,
+    Blackbox,
+    CentralDifference,
+    NegativeIdentity,
+    PerturbedOptimizer,
+    StraightThrough,
+)
+from .gradcheck import GradcheckError, gradcheck
+from .interfaces import Estimator, Noise, Schedule
 from .noise import Gumbel, Normal, SumOfGamma
-from .perturbed import perturbed_grad
-from .schedules import Adaptive, Fixed, LogGrid, LogUniform, Relative, Schedule, Uniform
-from .smoothing import PerturbedOptimizer
-
-ESTIMATORS = (Blackbox, CentralDifference, LPGD, IMLE, PerturbedOptimizer, NegativeIdentity, StraightThrough)
+from .schedules import Adaptive, Fixed, LogGrid, LogUniform, Relative, Uniform
+from .wrapping import perturbed_grad
 
 __all__ = [
     "ESTIMATORS",
@@ -25,12 +28,14 @@ __all__ = [
     "Blackbox",
     "CentralDifference",
     "Diagnosis",
+    "Estimator",
     "Fixed",
     "GradcheckError",
     "Gumbel",
     "LogGrid",
     "LogUniform",
     "NegativeIdentity",
+    "Noise",
     "Normal",
     "PerturbedOptimizer",
     "Relative",

@@ -18,10 +18,10 @@ import torch
 from .._arrays import Array
 from .._implicit import explicit
 from .._sums import inner, norm
-from ._fused import add_difference, perturbed
-from ._parallel import run_all
+from .fused import add_difference, perturbed
+from .interfaces import Schedule
 from .oracle import Instance, Job, Oracle
-from .schedules import Schedule
+from .parallel import run_all
 
 STARTS = ("auto", "cold", "warm", "best")
 Arrays = tuple[Array, ...]
@@ -61,8 +61,8 @@ def multi_scale(
     scales = sample_scales(schedule, oracle, grads, generator)
     chosen = [points(b, row) for b, row in enumerate(scales)]
     results, changes = weighted_differences(oracle, grads, chosen, start, repair)
-    if hasattr(schedule, "observe"):
-        # A solver that revisits tells the differences only: that of one scale counts the same, several are pooled.
+    if schedule.observes:
+        # Warm differences of the solver itself tell no solutions: one scale counts the same, several are pooled.
         seen = changes if changes is not None else [
             float(sum(np.count_nonzero(part) for part in parts))
             for parts, g in zip(results, grads, strict=True)
@@ -75,10 +75,10 @@ def multi_scale(
 
 def sample_scales(schedule: Schedule, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> Array:
     """Draw the scales λ of every instance, shape (B, N); norms are taken only where the schedule looks at them."""
-    if not getattr(schedule, "relative", True):
+    if not schedule.relative:
         cost_norms = grad_norms = np.ones(len(grads))
     else:
-        cost_norms = np.array([_cost_norm(instance) for instance in oracle.instances])
+        cost_norms = np.array([instance.cost_norm for instance in oracle.instances])
         grad_norms = np.array([norm(g) for g in grads])
     scales = np.asarray(schedule.sample(cost_norms, grad_norms, generator))
     if scales.ndim != 2 or len(scales) != len(grads) or not (scales > 0).all() or not np.isfinite(scales).all():
@@ -107,9 +107,9 @@ def weighted_differences(
         As in :class:`Blackbox`.
     """
     if start == "auto":
-        start = "warm" if not repair and all(i.can_revisit for i in oracle.instances) else "cold"
+        start = "warm" if not repair and all(i.warm_differences for i in oracle.instances) else "cold"
     if start == "warm" and not repair:
-        found = _revisited(oracle, grads, points)
+        found = _warm_differences(oracle, grads, points)
         if found is not None:
             return found, None
     grads = [explicit(g) for g in grads]
@@ -118,7 +118,7 @@ def weighted_differences(
     starts = ("cold", "warm") if start == "best" else (start,)
     active = [b for b, g in enumerate(grads) if any(part.any() for part in g)]
     jobs = [
-        Job(b, partial(_costs_at, oracle.instances[b].costs, grads[b], point), warm=s == "warm")
+        Job(b, partial(costs_at, oracle.instances[b].costs, grads[b], point), warm=s == "warm")
         for b in active
         for point in points[b]
         if point.solution is None
@@ -140,9 +140,9 @@ def weighted_differences(
     return results, changes
 
 
-def _revisited(oracle: Oracle, grads: list[Arrays], points: list[list[Point]]) -> list[Arrays] | None:
+def _warm_differences(oracle: Oracle, grads: list[Arrays], points: list[list[Point]]) -> list[Arrays] | None:
     """Let the solver itself take the differences, where it can: from the forward solution, at costs c + λ g."""
-    if not all(i.can_revisit for i in oracle.instances) or any(p.shift is not None for ps in points for p in ps):
+    if not all(i.warm_differences for i in oracle.instances) or any(p.shift is not None for ps in points for p in ps):
         return None
 
     def one(b: int) -> Arrays:
@@ -152,7 +152,7 @@ def _revisited(oracle: Oracle, grads: list[Arrays], points: list[list[Point]]) -
             if chosen:
                 scales, weights = np.array([(p.scale * sign, p.weight) for p in chosen]).T
                 grad = grads[b] if sign > 0 else tuple(-g for g in grads[b])
-                part = oracle.instances[b].revisit(grad, scales, weights)
+                part = oracle.instances[b].differences(grad, scales, weights)
                 total = part if total is None else tuple(a + b for a, b in zip(total, part, strict=True))
         return total or tuple(np.zeros_like(c) for c in oracle.instances[b].own_costs)
 
@@ -198,15 +198,10 @@ def _changes(points: list[Point], solutions: list[Arrays], reference: Arrays) ->
     return float(sum(counts)) / max(len(counts), 1)
 
 
-def _costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:
+def costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:
+    """The costs of a point, in their own dtypes."""
     with np.errstate(over="ignore"):  # what overflows is refused as an infinite cost or gradient
         there = tuple(perturbed(c, g, point.scale) for c, g in zip(costs, grad, strict=True))
         if point.shift is None:
             return there
         return tuple((c + s).astype(c.dtype, copy=False) for c, s in zip(there, point.shift(), strict=True))
-
-
-def _cost_norm(instance: Instance) -> float:
-    if hasattr(instance.lift, "cost_norm"):  # without making the lifted costs
-        return float(instance.lift.cost_norm(instance.ordinary))
-    return norm(instance.ordinary if instance.lift is None else instance.lift.costs(instance.ordinary))

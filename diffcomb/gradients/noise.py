@@ -9,30 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from .._arrays import Array
 from .differences import Arrays
+from .interfaces import Noise
 from .oracle import Job, Oracle
 
 Draw = Callable[[], Arrays]
 KEPT = 2**14  # entries of noise that are kept rather than drawn again
 
 
-@runtime_checkable
-class Noise(Protocol):
-    """Anything that can draw noise."""
-
-    def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        """Draw noise ξ of the given shape, in float64."""
-        ...
-
-
 @dataclass(frozen=True)
-class Normal:
+class Normal(Noise):
     """Standard normal noise."""
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -45,7 +36,7 @@ class Normal:
 
 
 @dataclass(frozen=True)
-class Gumbel:
+class Gumbel(Noise):
     """Minus standard Gumbel noise: the arg-min over costs + noise is distributed as softmax(-costs)."""
 
     def sample(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -58,7 +49,7 @@ class Gumbel:
 
 
 @dataclass(frozen=True)
-class SumOfGamma:
+class SumOfGamma(Noise):
     """Minus sum-of-Gamma noise: the sum of `k` of them is nearly Gumbel (Niepert et al., NeurIPS 2021, eq. 10).
 
     ξ = -[sum over i = 1..terms of Gamma(1/k, k/i) - log terms] / k. For solutions with k ones it makes the total noise
@@ -87,14 +78,6 @@ class SumOfGamma:
         for i in range(1, self.terms + 1):
             total += rng.gamma(1 / self.k, self.k / i, shape)
         return -total / self.k
-
-
-def check_noise(noise: object, needs_score: bool = False) -> None:
-    """Raise a TypeError unless `noise` can be drawn, and has a score where one is needed."""
-    if isinstance(noise, type) or not isinstance(noise, Noise):
-        raise TypeError(f"noise must be a noise such as Normal(), got {noise!r}")
-    if needs_score and not hasattr(noise, "score"):
-        raise TypeError(f"noise must have a density, as Normal() and Gumbel() have, got {noise!r}")
 
 
 def check_samples(samples: object) -> None:

@@ -5,34 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import torch
 
 from .._arrays import Array
-from .._sums import dominating, inner
-from ._parallel import Task, solve_all
-from ._solver import Solver
-
-
-class Estimator(Protocol):
-    """How to differentiate: anything with this method can be the `estimator` of `perturbed_grad`.
-
-    It may have a method ``solutions(oracle, generator)`` as well, which returns the solutions of every instance that
-    the forward pass is to return in place of W(c), in the lifted space, or None; it may leave things in
-    ``oracle.memory``.
-    """
-
-    def gradients(
-        self, oracle: Oracle, grads: list[tuple[Array, ...]], generator: torch.Generator | None
-    ) -> list[tuple[Array, ...]]:
-        """Return dL/dc for every instance of the oracle, given dL/dw.
-
-        dL/dw and ``instance.costs`` lie in the lifted space, if there is a lift; dL/dc is that of the costs that the
-        user gave: :meth:`Instance.pull_back` carries it there.
-        """
-        ...
+from .._implicit import explicit
+from .._sums import dominating, inner, norm
+from ..linear_solver import Differences
+from .calling import WrappedSolver
+from .parallel import Task, solve_all
 
 
 @dataclass
@@ -48,9 +30,9 @@ class Instance:
     data : dict
         Keyword data of the (lifted) problem.
     lift : BoundLift or similar, optional
-    again : callable, optional
-        ``again(grads, scales, weights)``: the solver's own way to the sum over scales λ of
-        weight * [W(c + λ g) - W(c)] from the forward solution, in the space of the own costs.
+    warm_differences : callable, optional
+        ``f(grads, scales, weights)``: the solver's own way to the sum over scales λ of weight * [W(c + λ g) - W(c)]
+        from the forward solution, in the space of the own costs; see :class:`diffcomb.LinearSolver`.
     scale : float
         What the own costs have been divided by.
     allowed : tuple of bool arrays or None, optional
@@ -66,7 +48,7 @@ class Instance:
     auxiliary: tuple[Any, ...]
     data: dict[str, Any]
     lift: Any = None
-    again: Callable[[tuple[Array, ...], Array, Array], tuple[Array, ...]] | None = None
+    warm_differences: Differences | None = None
     scale: float = 1.0
     allowed: tuple[Array | None, ...] | None = None
     known: tuple[Array, ...] | None = None
@@ -114,15 +96,15 @@ class Instance:
         pulled: tuple[Array, ...] = gradients if self.lift is None else self.lift.pull_back(gradients)
         return pulled
 
-    @property
-    def can_revisit(self) -> bool:
-        """Whether :meth:`revisit` may be called."""
-        return self.again is not None
+    @cached_property
+    def cost_norm(self) -> float:
+        """The norm of the ordinary costs in the lifted space."""
+        return norm(self.ordinary) if self.lift is None else float(self.lift.cost_norm(self.ordinary))
 
-    def revisit(self, grads: tuple[Array, ...], scales: Array, weights: Array) -> tuple[Array, ...]:
-        """Weighted differences of warm solves, by the solver itself; see `again`."""
-        assert self.again is not None
-        return self.again(grads, scales * self.scale, weights)
+    def differences(self, grads: tuple[Array, ...], scales: Array, weights: Array) -> tuple[Array, ...]:
+        """Weighted differences of warm-started solves, by the solver itself; see `warm_differences`."""
+        assert self.warm_differences is not None
+        return self.warm_differences(grads, scales * self.scale, weights)
 
     def scaled(self, scale: float) -> Instance:
         """The same instance with costs divided by `scale`."""
@@ -156,7 +138,7 @@ class Job:
 class Oracle:
     """What an estimator may ask: the instances of a batch, and solutions for other costs of theirs."""
 
-    def __init__(self, solver: Solver, instances: list[Instance]) -> None:
+    def __init__(self, solver: WrappedSolver, instances: list[Instance]) -> None:
         self.solver = solver
         self.instances = instances
         self.memory: Any = None  # what an estimator's forward pass leaves for its backward pass
@@ -167,7 +149,7 @@ class Oracle:
             return iter(())
         if self.solver.vectorized:
             return self._solve_stacked(jobs)
-        return (solutions for solutions, _ in solve_all(self.solver, [self._task(job) for job in jobs]))
+        return (explicit(solutions) for solutions, _ in solve_all(self.solver, [self._task(job) for job in jobs]))
 
     def solve_each(
         self, costs: Callable[[int], tuple[Array, ...]], instances: Iterable[int] | None = None
@@ -178,9 +160,7 @@ class Oracle:
 
     def _task(self, job: Job) -> Task:
         instance = self.instances[job.instance]
-        data = instance.data
-        if self.solver.own and "init" in data:  # meant for the forward solve, in its space
-            data = {key: value for key, value in data.items() if key != "init"}
+        data = self.solver.adapter.perturbed_data(instance.data)
         if job.warm:
             data = {**data, "init": (*instance.solutions, *instance.auxiliary)}
         return Task(job.costs, [w.shape for w in instance.solutions], data, job.instance, len(self.instances), True)

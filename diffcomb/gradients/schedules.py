@@ -6,24 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from .._arrays import Array
-
-
-@runtime_checkable
-class Schedule(Protocol):
-    """Anything that can draw scales.
-
-    A schedule whose attribute ``relative`` is False does not look at the norms, and is not given them.
-    """
-
-    def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
-        """Return positive scales of shape (B, N) for B instances with the given norms (B,) of c and g."""
-        ...
+from .interfaces import Schedule, is_schedule
 
 
 def check_positive(value: Any, name: str) -> None:
@@ -49,7 +38,7 @@ def _uniform(shape: tuple[int, int], generator: torch.Generator | None) -> Array
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Schedule):
     """The same scales every time.
 
     Parameters
@@ -75,7 +64,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class _Interval:
+class _Interval(Schedule):
     """`n` scales from an interval."""
 
     low: float
@@ -91,6 +80,11 @@ class _Interval:
 class Uniform(_Interval):
     """λ uniform in [low, high], `n` draws an instance: the paper's choice (COPS eq. 4, N = n)."""
 
+    @property
+    def draws(self) -> bool:
+        """The scales are random."""
+        return True
+
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Draw scales, shape (B, N)."""
         return self.low + (self.high - self.low) * _uniform((len(cost_norms), self.n), generator)
@@ -99,6 +93,11 @@ class Uniform(_Interval):
 @dataclass(frozen=True)
 class LogUniform(_Interval):
     """log λ uniform in [log low, log high], `n` draws an instance."""
+
+    @property
+    def draws(self) -> bool:
+        """The scales are random."""
+        return True
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Draw scales, shape (B, N)."""
@@ -117,7 +116,7 @@ class LogGrid(_Interval):
 
 
 @dataclass(frozen=True)
-class Relative:
+class Relative(Schedule):
     """λ = α ‖c‖ / ‖g‖ for each instance: invariant to the loss's scale and to a mean over the batch.
 
     ‖c‖ leaves out entries that are forbidden (by a mask) or that dominate it as large constants for forbidden ones do:
@@ -137,6 +136,11 @@ class Relative:
             raise ValueError(f"alphas must not be relative themselves, got {schedule!r}")
         object.__setattr__(self, "alphas", schedule)
 
+    @property
+    def draws(self) -> bool:
+        """Whether the relative scales are random."""
+        return isinstance(self.alphas, Schedule) and self.alphas.draws
+
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         """Draw α and scale it by the instance's norms, shape (B, N); costs of norm 0 count as norm 1."""
         alphas = self.alphas.sample(cost_norms, grad_norms, generator)
@@ -145,7 +149,7 @@ class Relative:
         return alphas * ratio[:, None]
 
 
-class Adaptive:
+class Adaptive(Schedule):
     """λ = α ‖c‖ / ‖g‖ with an α that follows how sparse the estimates are (AIMLE; Minervini et al., AAAI 2023).
 
     After every backward pass α grows by a factor if perturbations have changed fewer entries of the solutions than the
@@ -170,6 +174,8 @@ class Adaptive:
     alpha : float
         The present α.
     """
+
+    observes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -218,8 +224,9 @@ class Adaptive:
 
 def as_schedule(value: Any) -> Schedule:
     """Return a schedule as it is, and a number or numbers as a :class:`Fixed` schedule."""
-    if isinstance(value, Schedule) and not isinstance(value, type):
-        return value
+    if is_schedule(value):
+        schedule: Schedule = value
+        return schedule
     if isinstance(value, (Real, list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1):
         return Fixed(value)  # type: ignore[arg-type]
     raise TypeError(f"lambdas must be a schedule such as Uniform(1, 5000, 5), a number or numbers, got {value!r}")

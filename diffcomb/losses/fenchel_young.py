@@ -10,7 +10,8 @@ import torch
 
 from .._arrays import Array
 from ..gradients.differences import Arrays
-from ..gradients.noise import Noise, Normal, check_noise, check_samples, draws_for, mean_of, plus, solve_noisy
+from ..gradients.interfaces import Noise, check_noise
+from ..gradients.noise import Normal, check_samples, draws_for, mean_of, plus, solve_noisy
 from ..gradients.oracle import Oracle
 from ..gradients.schedules import check_positive
 

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
-from ..gradients._batch import Batch, as_tensors, copied
-from ..gradients._options import Options, make_options
-from ..gradients._ragged import RaggedBatch, is_ragged, rows_of
+from .._implicit import explicit
+from ..gradients.batch import Batch, as_tensors, batch_of, copied
 from ..gradients.differences import Arrays
+from ..gradients.options import Options, make_options
 from ..gradients.oracle import Instance, Oracle, keep
+from ..gradients.ragged import RaggedBatch, is_ragged, rows_of
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -119,7 +120,7 @@ class SolverLoss:
         if true_costs is None and (target is None or self.loss.needs_true_costs):
             missing = "true_costs" if self.loss.needs_true_costs else "target or true_costs"
             raise TypeError(f"{type(self.loss).__name__} needs {missing}=")
-        batch = Batch(self.options, tensors, data) if rows is None else RaggedBatch(self.options, rows, data)
+        batch = batch_of(self.options, tensors, data) if rows is None else RaggedBatch(self.options, rows, data)
         values, *_ = _Evaluate.apply(self, batch, target, true_costs, *tensors)  # type: ignore[no-untyped-call]
         if not batch.batched:
             return values[0]
@@ -131,19 +132,16 @@ class SolverLoss:
         """Losses of all instances, and their gradients stacked over the batch."""
         truth = None if true_costs is None else _known(batch, tensors, true_costs, "true_costs")
         known = None if target is None else _known(batch, tensors, target, "target", auxiliary=True)
-        oracle = Oracle(self.options.solver, [])
         if batch.size == 0:
             return np.zeros(0), [np.zeros(tuple(t.shape)) for t in tensors]
-        _set_instances(oracle, batch, tensors, truth, known)
+        oracle = Oracle(self.options.solver, _instances(batch, tensors, truth, known))
         true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
         values, lifted = self.loss.evaluate(oracle, true, self.options.generator)
         pulled = [i.pull_back(g) for i, g in zip(oracle.instances, lifted, strict=True)]
         pulled = [keep(g, i.allowed or (None,) * len(g)) for i, g in zip(oracle.instances, pulled, strict=True)]
         if self.options.solver.maximize:
             pulled = [tuple(0 - part for part in g) for g in pulled]
-        if isinstance(batch, RaggedBatch):
-            return values, [part for parts in pulled for part in parts]
-        return values, [np.stack(p) if batch.batched else p[0] for p in zip(*pulled, strict=True)]
+        return values, batch.join_gradients(pulled)
 
     def __repr__(self) -> str:
         return f"solver_loss({self.options.solver.name}, {self.loss}, reduction={self.reduction!r})"
@@ -204,20 +202,22 @@ def _known(
     return [(*own, *more) for own, more in zip(batch.split(arrays), extra, strict=True)]
 
 
-def _set_instances(oracle: Oracle, batch: Batch, tensors: Sequence[torch.Tensor], truth: Any, known: Any) -> None:
-    """Make instances whose solutions are the targets; where there are none, of the true costs."""
-    costs = batch.split(batch.costs(tensors))
-    data = [batch.instance_data(b) for b in range(batch.size)]
-    count = batch.num_costs
+def _instances(batch: Batch, tensors: Sequence[torch.Tensor], truth: Any, known: Any) -> list[Instance]:
+    """Instances whose solutions are the targets; where there are none, of the true costs."""
+    costs, count = batch.split(batch.costs(tensors)), batch.num_costs
+    adapter = batch.options.solver.adapter
+    data = [adapter.prepare(c, batch.instance_data(b)) for b, c in enumerate(costs)]
     if known is not None:
         results = [(k[:count], k[count:]) for k in known]
     elif batch.options.solver.vectorized:
         stacked, _ = batch.options.solver(tuple(np.stack(p) for p in zip(*truth, strict=True)), batch.data)
         results = [(w, ()) for w in zip(*stacked, strict=True)]
     else:
-        results = [(i.solutions, i.auxiliary) for i in Batch.solve(_without_lift(batch), truth, data)]
-    oracle.instances = [batch.instance(c, r, d, warm=False) for c, r, d in zip(costs, results, data, strict=True)]
-    batch.given.attach(oracle.instances, batch.batched)
+        results = [(i.solutions, i.auxiliary) for i in _without_lift(batch).solve(truth, data)]
+    made = [batch.instance(c, *r, d, warm=False) for c, r, d in zip(costs, results, data, strict=True)]
+    instances = [replace(i, solutions=explicit(i.solutions)) for i in made]
+    batch.given.attach(instances, batch.batched)
+    return instances
 
 
 def _without_lift(batch: Batch) -> Batch:

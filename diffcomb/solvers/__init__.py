@@ -1,8 +1,14 @@
 """Solvers for the asymmetric multiway cut problem, one file each, all with one signature.
 
-A solver is a function ``(problem, *, init, rng, budget) -> Solution``: `init` is a pair (node labels,
-clusters) to start from or None, `rng` a ``numpy.random.Generator``, `budget` a :class:`Budget` that says how
-long to search. Whatever a solver does with `init`, :func:`solve` never returns anything worse.
+A solver is a function ``(problem, *, init, rng, budget) -> Solution``: `init` is a pair (node labels, clusters) to
+start from or None, `rng` a ``numpy.random.Generator``, `budget` a :class:`Budget` that says how long to search. It
+gets a :class:`~diffcomb.Problem` with finite costs and returns a labelling as ``diffcomb.problem.make_solution`` makes
+it. Whatever it does with `init`, :func:`solve` never returns anything worse. To add one, write its file and enter it
+in ``SOLVERS``; users pass theirs as ``solver=``.
+
+The files from the top down: algorithms (``multilevel``, ``kernighan_lin``, ``greedy``, ``exact``, ``enumeration``);
+``search``, ``hierarchy`` and ``level``, what they are made of; ``moves``, compiled kernels that change a labelling;
+``levels``, what a level is made of; ``structures``, ``limits`` and ``budget``.
 """
 
 from __future__ import annotations
@@ -52,11 +58,16 @@ SOLVERS: dict[str, Solver] = {
 }
 
 
-def get_solver(name: str) -> Solver:
-    """Return the solver of that name; a ValueError lists the names there are."""
-    if not isinstance(name, str) or name not in SOLVERS:
-        raise ValueError(f"solver must be one of {', '.join(map(repr, SOLVERS))}, got {name!r}")
-    return SOLVERS[name]
+def get_solver(solver: str | Solver) -> Solver:
+    """Return the solver of that name, or a solver of the user's; a ValueError lists the names there are."""
+    if callable(solver) and not isinstance(solver, type):
+        return solver
+    if not isinstance(solver, str) or solver not in SOLVERS:
+        names = ", ".join(map(repr, SOLVERS))
+        raise ValueError(
+            f"solver must be one of {names}, or a function (problem, *, init, rng, budget) -> Solution, got {solver!r}"
+        )
+    return SOLVERS[solver]
 
 
 def budget_of(init: object, effort: int | None, time_limit: float | None, interrupt: Interrupt | None = None) -> Budget:
@@ -65,7 +76,7 @@ def budget_of(init: object, effort: int | None, time_limit: float | None, interr
     return Budget(rounds, time_limit, interrupt or Interrupt(False))
 
 
-def check_time_limit(solver: str, value: Any) -> None:
+def check_time_limit(solver: str | Solver, value: Any) -> None:
     """Raise a ValueError unless `value` is None, or a positive number of seconds that the solver can keep to."""
     if value is None:
         return
@@ -86,7 +97,7 @@ def prepare(graph: Graph, budget: Budget) -> None:
 
 def solve(
     problem: Problem,
-    solver: str,
+    solver: str | Solver,
     init: tuple[Array, Array] | None = None,
     seed: int = 0,
     effort: int | None = None,
@@ -103,6 +114,8 @@ def solve(
     start = reduction.init(init)
     rng = np.random.default_rng(seed)
     found = get_solver(solver)(reduction.problem, init=start, rng=rng, budget=budget)
+    if callable(solver):
+        found = _checked(reduction.problem, found, solver)
     for more in LIMITS.second_tries if solver != "exact" else ():
         if not reduction.leaves_uncut(found):
             break
@@ -112,3 +125,20 @@ def solve(
     if init is not None and labelling_objective(problem, *init) < result.objective:
         return replace(make_solution(problem, *init), lower_bound=result.lower_bound)
     return result
+
+
+def _checked(problem: Problem, found: Any, solver: Solver) -> Solution:
+    """What a solver of the user's returned, made feasible, with its own objective."""
+    name = getattr(solver, "__name__", type(solver).__name__)
+    if not isinstance(found, Solution):
+        raise TypeError(f"solver {name} must return a Solution, got {type(found).__name__}; make_solution makes one")
+    shape, classes = (problem.graph.num_nodes,), problem.num_classes
+    for field in ("node_labels", "clusters"):
+        array = getattr(found, field)
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"solver {name} must return {field} as an integer array of shape {shape}, got {array!r:.80}"
+            )
+    if len(found.node_labels) and not 0 <= found.node_labels.min() <= found.node_labels.max() < classes:
+        raise ValueError(f"solver {name} must return node_labels in 0..{classes - 1}, got {found.node_labels!r:.80}")
+    return make_solution(problem, found.node_labels, found.clusters, found.lower_bound)

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from .._arrays import Array, all_finite, is_tensor
+from .._implicit import explicit
 from .._sums import inner, norm
-from .blackbox import Blackbox
-from .differences import Arrays, Point, _cost_norm, _costs_at, check_start
+from .differences import Arrays, Point, check_start, costs_at
+from .estimators import Blackbox
 from .oracle import Instance, Job
-from .perturbed import Differentiable, perturbed_grad
+from .wrapping import Differentiable, perturbed_grad
 
 COLUMNS = {
     "scale": "λ, relative",
@@ -141,19 +142,19 @@ def diagnose(
     f = solver if isinstance(solver, Differentiable) else perturbed_grad(solver)
     f = Differentiable(solver, f.options, Blackbox(1.0))
     leaves = [(c.detach() if is_tensor(c) else torch.from_numpy(np.asarray(c))).clone().requires_grad_() for c in costs]
-    outputs = f(*leaves, **data)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    run = outputs[0].grad_fn.run
-    upstream = run.upstream(_upstream(outputs, grads, len(leaves)))
+    outputs, call = f.solved(*leaves, **data)
+    for instance in call.instances:
+        instance.solutions = explicit(instance.solutions)
+    upstream = call.batch.upstream(_upstream(outputs, grads, len(leaves)), call.instances)
     if not all(all_finite(part) for g in upstream for part in g):
         raise ValueError("grads must be finite, got NaN or infinity")
-    together = enumerate(zip(run.oracle.instances, upstream, strict=True))
-    pairs = [(b, i, g, (_cost_norm(i) or 1.0) / norm(g)) for b, (i, g) in together if norm(g) > 0]
+    together = enumerate(zip(call.instances, upstream, strict=True))
+    pairs = [(b, i, g, (i.cost_norm or 1.0) / norm(g)) for b, (i, g) in together if norm(g) > 0]
     if not pairs:
         raise ValueError(f"grads must not be zero for every instance; there are {len(upstream)}")
     rows, before = [], [None] * len(pairs)
     for alpha in alphas:
-        row, before = _sweep(run.oracle, pairs, float(alpha), start, before)
+        row, before = _sweep(call.oracle, pairs, float(alpha), start, before)
         rows.append(row)
     names = [name for name in COLUMNS if name != "scale"]
     found = Diagnosis(alphas, count=len(pairs), **dict(zip(names, np.array(rows).T, strict=True)))
@@ -186,7 +187,7 @@ def _sweep(
     """One row of the table, and the differences of every instance."""
     points = [Point(alpha * ratio, 1.0) for *_, ratio in pairs]
     jobs = [
-        Job(b, lambda i=i, g=g, p=p: _costs_at(i.costs, g, p), warm=start == "warm")  # type: ignore[misc]
+        Job(b, lambda i=i, g=g, p=p: costs_at(i.costs, g, p), warm=start == "warm")  # type: ignore[misc]
         for (b, i, g, _), p in zip(pairs, points, strict=True)
     ]
     began = time.perf_counter()

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from .._arrays import Array, to_numpy
 from .._implicit import OneHot, RowTable
-from ._batch import copied, stack_padded
-from ._run import Run
+from .batch import Batch, copied, stack_padded
+from .call import Call, solve
+from .interfaces import Estimator
 
 
 class Labels:
@@ -58,7 +59,9 @@ class Labels:
 
 
 class Box:
-    """Gradients with respect to the one-hot matrices of one call, until the solver takes them."""
+    """A call, once torch has run it, and gradients of its one-hot matrices, until the solver takes them."""
+
+    call: Call
 
     def __init__(self) -> None:
         self.matrices: list[Tensor] = []
@@ -88,10 +91,10 @@ def _sum(b: int, solution: OneHot, matrices: list[Tensor], tables: list[tuple[Te
     return total
 
 
-def solve_labels(run: Run, tensors: list[Tensor]) -> tuple[Labels, Tensor, Tensor]:
+def solve_labels(batch: Batch, estimator: Estimator, tensors: list[Tensor]) -> tuple[Labels, Tensor, Tensor]:
     """Solve a batch through a lift; returns the labels, the other solution y (B, m), and the clusters (B, n)."""
     box = Box()
-    token, y, labels, clusters, classes = _SolveLabels.apply(run, box, *tensors)  # type: ignore[no-untyped-call]
+    token, y, labels, clusters, classes = _SolveLabels.apply(batch, estimator, box, *tensors)  # type: ignore[no-untyped-call]
     return Labels(labels, classes, tensors[0].dtype, token, box), y, clusters
 
 
@@ -99,10 +102,10 @@ class _SolveLabels(torch.autograd.Function):
     """The solver in the forward pass, and its estimator in the backward pass."""
 
     @staticmethod
-    def forward(run: Run, _box: Box, *costs: Tensor) -> tuple[Tensor, ...]:
-        instances, solutions = run.solved(run.batch.costs(costs))
-        described: Any = solutions
-        whole = [(w[0].labels, w[1], *i.auxiliary) for w, i in zip(described, instances, strict=True)]
+    def forward(batch: Batch, estimator: Estimator, box: Box, *costs: Tensor) -> tuple[Tensor, ...]:
+        box.call = solve(batch, estimator, batch.costs(costs))
+        described: Any = box.call.forward
+        whole = [(w[0].labels, w[1], *i.auxiliary) for i, w in described]
         labels, y, clusters, classes = (stack_padded(parts)[: len(costs[0])] for parts in zip(*whole, strict=True))
         device = costs[0].device
         numbers = [torch.from_numpy(a).to(device) for a in (labels, clusters, classes)]
@@ -111,7 +114,7 @@ class _SolveLabels(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.run, ctx.box, *costs = inputs
+        _, _, ctx.box, *costs = inputs
         ctx.save_for_backward(*costs)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[2:])
@@ -119,11 +122,11 @@ class _SolveLabels(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, _: Tensor | None, y_grad: Tensor | None, *__: Any) -> tuple[Tensor | None, ...]:
-        costs, run = ctx.saved_tensors, ctx.run
-        instances = run.oracle.instances
+        costs, call = ctx.saved_tensors, ctx.box.call
+        instances = call.instances
         first = ctx.box.take(instances)
         if (first is None and y_grad is None) or not instances:
-            return (None, None, *(torch.zeros_like(c) for c in costs))
+            return (None, None, None, *(torch.zeros_like(c) for c in costs))
         upstream = [
             (
                 np.zeros(i.solutions[0].shape, i.solutions[0].dtype) if first is None else first[b],
@@ -131,8 +134,8 @@ class _SolveLabels(torch.autograd.Function):
             )
             for b, i in enumerate(instances)
         ]
-        results = zip(*run.estimates(upstream), strict=True)
-        return (None, None, *(copied(np.stack(r)).to(c) for r, c in zip(results, costs, strict=True)))
+        results = zip(*call.estimates(upstream), strict=True)
+        return (None, None, None, *(copied(np.stack(r)).to(c) for r, c in zip(results, costs, strict=True)))
 
 
 def _like(gradient: Array, solution: Array) -> Array:

@@ -16,7 +16,7 @@ from typing import Any
 
 from .._arrays import Array, is_tensor, to_numpy
 from .._threads import get_num_threads, set_num_threads, thread_imap
-from ._solver import Call, Outputs, Solver
+from .calling import Outputs, SolverCall, WrappedSolver
 
 AHEAD = 64  # solves that wait on an executor; more would only hold their costs in memory
 
@@ -37,8 +37,8 @@ class Task:
     perturbed: bool
 
 
-def check_parallel(parallel: Any, own: bool, vectorized: bool) -> Any:
-    """Return None, "threads", "processes" or an executor; "auto" is threads for this package's own solvers only.
+def check_parallel(parallel: Any, thread_safe: bool, vectorized: bool) -> Any:
+    """Return None, "threads", "processes" or an executor; "auto" is threads for solvers that say so only.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def check_parallel(parallel: Any, own: bool, vectorized: bool) -> Any:
         If `parallel` is unknown, or the solver is vectorized.
     """
     if parallel == "auto":
-        return "threads" if own else None
+        return "threads" if thread_safe else None
     if parallel is not None and parallel not in ("threads", "processes") and not hasattr(parallel, "submit"):
         raise ValueError(
             f"parallel must be 'auto', None, 'threads', 'processes' or an executor with a method submit, "
@@ -57,7 +57,7 @@ def check_parallel(parallel: Any, own: bool, vectorized: bool) -> Any:
     return parallel
 
 
-def solve_all(solver: Solver, tasks: Sequence[Task]) -> Iterator[Outputs]:
+def solve_all(solver: WrappedSolver, tasks: Sequence[Task]) -> Iterator[Outputs]:
     """Solve all, and yield what was found in order; an error is raised at its turn, and the rest is cancelled."""
     where = solver.parallel
     if where == "threads":
@@ -69,12 +69,12 @@ def solve_all(solver: Solver, tasks: Sequence[Task]) -> Iterator[Outputs]:
     return _on_executor(solver, tasks, _processes() if where == "processes" else where)
 
 
-def run_all(solver: Solver, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+def run_all(solver: WrappedSolver, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """Like ``map``, for work of this package's own solvers that cannot leave the process."""
     return list(map(function, items) if solver.parallel is None else thread_imap(function, items))
 
 
-def _solve_here(solver: Solver, alone: bool, task: Task) -> Outputs:
+def _solve_here(solver: WrappedSolver, alone: bool, task: Task) -> Outputs:
     try:
         return solver(task.costs(), task.data, alone)
     except Exception as error:
@@ -82,7 +82,7 @@ def _solve_here(solver: Solver, alone: bool, task: Task) -> Outputs:
         raise
 
 
-def _explain(error: BaseException, solver: Solver, task: Task) -> None:
+def _explain(error: BaseException, solver: WrappedSolver, task: Task) -> None:
     at = "at perturbed costs, which the estimator or the loss made" if task.perturbed else "at the costs given"
     which = f"for instance {task.instance} of {task.count}, " if task.count > 1 else ""
     error.add_note(f"the solver was called {which}{at}")
@@ -94,7 +94,7 @@ def _explain(error: BaseException, solver: Solver, task: Task) -> None:
         )
 
 
-def _on_executor(solver: Solver, tasks: Sequence[Task], executor: Any) -> Iterator[Outputs]:
+def _on_executor(solver: WrappedSolver, tasks: Sequence[Task], executor: Any) -> Iterator[Outputs]:
     apart = isinstance(executor, ProcessPoolExecutor)
     call = _pickled(solver.call, solver.name) if apart else solver.call
     waiting: deque[tuple[Task, tuple[Array, ...], Future[Any]]] = deque()
@@ -158,8 +158,8 @@ def _work(call: bytes, job: bytes) -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _restored(call: bytes) -> Call:
-    function: Call = pickle.loads(call)
+def _restored(call: bytes) -> SolverCall:
+    function: SolverCall = pickle.loads(call)
     return function
 
 

@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 
-from ._parallel import check_parallel
-from ._solver import Solver
+from ..linear_solver import Lift, adapter_of, as_lift
+from .calling import WrappedSolver
+from .parallel import check_parallel
 
 
 @dataclass(frozen=True)
 class Options:
     """How a solver was wrapped."""
 
-    solver: Solver
-    lift: Any
+    solver: WrappedSolver
+    lift: Lift | None
     generator: torch.Generator | None
     cost_ndims: tuple[int, ...] | None
     per_instance: tuple[str, ...]
@@ -53,12 +54,10 @@ def make_options(
         raise ValueError(f"arrays must be 'numpy', 'torch' or None, got {arrays!r}")
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {generator!r}")
-    face = getattr(solver, "linear_face", solver)
-    own = hasattr(face, "cost_ndims")
-    axes = _axes(getattr(face, "cost_ndims", None) if cost_ndims is None else cost_ndims)
-    if lift is not None and not hasattr(lift, "bind"):
-        raise TypeError(f"lift must be a lift such as LiftedMWC(), got {lift!r}")
-    if maximize and own:
+    adapter = adapter_of(solver)
+    axes = _axes(adapter.cost_ndims if cost_ndims is None else cost_ndims)
+    lift = None if lift is None else as_lift(lift)
+    if maximize and adapter.trusted:
         raise ValueError(f"maximize=True is for solvers that maximise; {solver.__name__} minimises")
     if vectorized:
         _check_vectorized(axes, per_instance, lift)
@@ -66,9 +65,9 @@ def make_options(
         _check_known(known_costs, value, lift, normalize or not radial)
     names = (per_instance,) if isinstance(per_instance, str) else tuple(per_instance)
     name = getattr(solver, "__name__", type(solver).__name__)
-    wrapped = Solver(face, name, "numpy" if own else arrays, vectorized, bool(maximize))
-    wrapped.parallel = check_parallel(parallel, own, vectorized)
-    wrapped.has_batch_axis = axes is not None
+    arrays = "numpy" if adapter.trusted else arrays
+    where = check_parallel(parallel, adapter.thread_safe, vectorized)
+    wrapped = WrappedSolver(adapter, name, arrays, where, vectorized, bool(maximize), axes is not None)
     return Options(wrapped, lift, generator, axes, names, bool(normalize), bool(radial), mask, known_costs, value)
 
 

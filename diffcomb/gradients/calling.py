@@ -1,4 +1,4 @@
-"""A user's solver behind its conventions: what it is called with, what it must return, how it is pickled."""
+"""How a solver is called: what it is called with, what it must return, how it is pickled."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ import numpy as np
 import torch
 
 from .._arrays import Array, is_tensor, to_numpy
+from .._implicit import OneHot
+from ..linear_solver import LinearSolver, PlainSolver
 
 Outputs = tuple[tuple[Array, ...], tuple[Any, ...]]
 
 
-class Call:
+class SolverCall:
     """A solver's function with the kind of arrays that it takes; it goes to other processes as it is.
 
     A decorated function cannot be pickled by its name, which is that of the wrapper: it is found there again.
@@ -75,34 +77,44 @@ def _found(module: str, name: str) -> Any:
 def _wrapped(wrapper: Any) -> Any:
     """The function that a wrapper of `perturbed_grad` or `solver_loss` calls, or None."""
     solver = getattr(getattr(wrapper, "options", None), "solver", None)
-    return solver.function if isinstance(solver, Solver) else None
+    return solver.call.function if isinstance(solver, WrappedSolver) else None
 
 
-class Solver:
-    """A user's callable with its conventions: which arrays it takes, and whether it takes a batch axis itself."""
+class WrappedSolver:
+    """A solver with its conventions: which arrays it takes, where it runs, and whether it takes a batch axis itself.
+
+    Parameters
+    ----------
+    adapter : LinearSolver
+    name : str
+        For messages.
+    arrays : {None, "numpy", "torch"}
+    parallel : None, "threads", "processes" or executor
+    vectorized, maximize : bool
+        As in :func:`perturbed_grad`.
+    has_batch_axis : bool
+        Whether it is known which axis of the costs would be a batch axis.
+    """
 
     def __init__(
         self,
-        function: Callable[..., Any],
+        adapter: LinearSolver,
         name: str,
         arrays: str | None = "numpy",
+        parallel: Any = None,
         vectorized: bool = False,
         maximize: bool = False,
+        has_batch_axis: bool = True,
     ) -> None:
-        kind = arrays or ("torch" if _takes_tensors(function) else "numpy")
-        self.call = Call(function, kind, maximize)
+        kind = arrays or ("torch" if not adapter.trusted and _takes_tensors(adapter.solve) else "numpy")
+        self.adapter = adapter
+        self.call = SolverCall(adapter.solve, kind, maximize)
         self.name = name
         self.vectorized = vectorized
-        self.own = hasattr(function, "cost_ndims")  # a solver of this package
-        self.warns = arrays is None and not self.own
-        self.parallel: Any = None  # see `check_parallel`
-        self.has_batch_axis = True  # whether cost_ndims is known
+        self.parallel = parallel
+        self.has_batch_axis = has_batch_axis
+        self.warns = arrays is None and not adapter.trusted
         self.lock = threading.RLock()
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        """The user's function."""
-        return self.call.function
 
     @property
     def maximize(self) -> bool:
@@ -113,22 +125,15 @@ class Solver:
         state = {key: value for key, value in self.__dict__.items() if key != "lock"}
         if hasattr(self.parallel, "submit"):  # an executor stays where it is
             state["parallel"] = None
+        if isinstance(self.adapter, PlainSolver):  # it is in the call, which knows how to pickle it
+            state["adapter"] = None
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if self.adapter is None:
+            self.adapter = PlainSolver(self.call.function)
         self.lock = threading.RLock()
-
-    def takes(self, name: str) -> bool:
-        """Whether the function has a keyword of that name, or takes any; options of own solvers are none of those."""
-        try:
-            parameters = inspect.signature(self.function).parameters.values()
-        except (TypeError, ValueError):  # compiled functions need not have a signature
-            return True
-        return any(
-            (p.kind == p.VAR_KEYWORD and not self.own) or (p.name == name and p.kind != p.POSITIONAL_ONLY)
-            for p in parameters
-        )
 
     def __call__(self, costs: tuple[Array, ...], data: dict[str, Any], alone: bool = False) -> Outputs:
         """Call the function; returns (solutions of the costs' shapes and dtypes, auxiliary outputs).
@@ -153,7 +158,7 @@ class Solver:
 
     def explain(self, error: BaseException, shapes: list[tuple[int, ...]]) -> None:
         """Add to an error of the function how it was called."""
-        if not self.own:
+        if not self.adapter.trusted:
             kind = "numpy arrays" if self.call.arrays == "numpy" else "torch tensors"
             error.add_note(
                 f"perturbed_grad called {self.name} with {kind} of shape {', '.join(map(str, shapes))}; "
@@ -194,7 +199,9 @@ class Solver:
         )
         return solutions, tuple(to_numpy(a) if is_tensor(a) else a for a in outputs[len(costs) :])
 
-    def _solution(self, output: Any, cost: Array, number: int) -> Array:
+    def _solution(self, output: Any, cost: Array, number: int) -> Any:
+        if self.adapter.trusted and isinstance(output, OneHot):  # it stays labels until somebody needs a matrix
+            return output
         solution = to_numpy(output)
         if solution.dtype.kind not in "fiub":
             raise TypeError(f"{self.name} must return numeric solutions, got dtype {solution.dtype} in output {number}")
@@ -203,8 +210,8 @@ class Solver:
                 f"{self.name} must return solutions of the shapes of its costs: "
                 f"expected {cost.shape} for output {number}, got {solution.shape}"
             )
-        solution = solution.astype(cost.dtype, order="C", copy=not self.own)
-        if not self.own and not np.isfinite(solution).all():
+        solution = solution.astype(cost.dtype, order="C", copy=not self.adapter.trusted)
+        if not self.adapter.trusted and not np.isfinite(solution).all():
             raise ValueError(f"{self.name} returned NaN or infinity in solution {number}")
         return solution
 

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from .._arrays import Array, float_array, is_tensor, to_numpy
-from ._batch import Batch, as_tensors, copied
-from ._given import Given
-from ._options import Options
-from ._run import Grads, Run, Solve
-from .oracle import Estimator
+from .._implicit import explicit
+from .autograd import Node, Solve
+from .batch import Batch, Grads, as_tensors
+from .given import Given
+from .interfaces import Arrays, Estimator
+from .options import Options
+from .oracle import Instance
 
 OFFSETS = "ptr"
 
@@ -54,42 +56,29 @@ class RaggedBatch(Batch):
         """The arrays of every instance."""
         return [tuple(arrays[b * self.num_costs : (b + 1) * self.num_costs]) for b in range(self.size)]
 
+    def upstream(self, grads: Grads, instances: list[Instance]) -> list[Arrays]:
+        """Those of the instances."""
+        K = self.num_costs
+        return [
+            tuple(
+                np.zeros(s.shape, s.dtype) if g is None else to_numpy(g).astype(s.dtype, order="C", copy=False)
+                for g, s in zip(grads[b * K : (b + 1) * K], instance.solutions, strict=True)
+            )
+            for b, instance in enumerate(instances)
+        ]
+
+    def join(self, instances: list[Instance], solutions: list[Arrays]) -> tuple[Any, ...]:
+        """Solutions one behind the other, and behind them a list of auxiliary outputs for each of those."""
+        flat = [np.array(part) for parts in solutions for part in explicit(parts)]
+        return (*flat, *map(list, zip(*(i.auxiliary for i in instances), strict=True)))
+
+    def join_gradients(self, results: list[Arrays]) -> list[Array]:
+        """The gradients of the costs, one behind the other."""
+        return [part for parts in results for part in parts]
+
     def folded(self, count: int) -> Batch:
         """Lists cannot be mapped."""
         raise TypeError("lists of costs cannot be mapped by vmap: call it for each list")
-
-
-class RaggedRun(Run):
-    """A run on such a batch."""
-
-    auxiliary: list[tuple[Any, ...]]
-
-    def __init__(self, batch: RaggedBatch, estimator: Estimator) -> None:
-        super().__init__(batch, estimator)
-
-    def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Solve every instance; returns the solutions, one behind the other."""
-        costs = self.batch.split(self.batch.costs(tensors))
-        instances = self.batch.solve(costs, [self.batch.instance_data(b) for b in range(self.batch.size)])
-        solutions = self._take(instances)
-        self.auxiliary = [i.auxiliary for i in instances]
-        flat = [part for parts in solutions for part in parts]
-        return tuple(copied(w).to(t) for w, t in zip(flat, tensors, strict=True))
-
-    def backward(self, grads: Grads) -> list[Array]:
-        """Return the gradients of the costs, one behind the other."""
-        return [part for parts in self.estimates(self.upstream(grads)) for part in parts]
-
-    def upstream(self, grads: Grads) -> list[tuple[Array, ...]]:
-        """Those of the instances."""
-        K = self.batch.num_costs
-        return [
-            tuple(
-                np.zeros_like(s) if g is None else to_numpy(g).astype(s.dtype, order="C", copy=False)
-                for g, s in zip(grads[b * K : (b + 1) * K], instance.solutions, strict=True)
-            )
-            for b, instance in enumerate(self.oracle.instances)
-        ]
 
 
 def rows_of(options: Options, costs: tuple[Any, ...]) -> list[list[torch.Tensor]]:
@@ -105,15 +94,15 @@ def solve_lists(options: Options, estimator: Estimator, costs: tuple[Any, ...], 
     if not any(costs):
         return [] if len(costs) == 1 else tuple([] for _ in costs)
     rows = rows_of(options, costs)
-    run = RaggedRun(RaggedBatch(options, rows, data), estimator)
-    outputs = Solve.apply(run, *(t for row in rows for t in row))  # type: ignore[no-untyped-call]
+    node = Node(RaggedBatch(options, rows, data), estimator)
+    outputs = Solve.apply(node, *(t for row in rows for t in row))  # type: ignore[no-untyped-call]
     if not is_tensor(costs[0][0]):
         outputs = tuple(map(to_numpy, outputs))
     count = len(costs)
     lists = [[outputs[b * count + k] for b in range(len(rows))] for k in range(count)]
     lists += [
         [torch.from_numpy(np.array(p)) if isinstance(p, np.ndarray) and is_tensor(costs[0][0]) else p for p in parts]
-        for parts in zip(*run.auxiliary, strict=True)
+        for parts in node.rest
     ]
     return lists[0] if len(lists) == 1 else tuple(lists)
 

@@ -10,7 +10,7 @@ import torch
 
 from .._arrays import Array, to_numpy
 from .._sums import inner
-from ._options import Options
+from .options import Options
 from .oracle import Instance
 
 Arrays = tuple[Array, ...]
@@ -27,7 +27,7 @@ class Given:
         self.options = options
         self.data = dict(data)
         mask = options.mask
-        if mask is None and "mask" in data and not options.solver.takes("mask"):
+        if mask is None and "mask" in data and not options.solver.adapter.takes("mask"):
             mask = "mask"
         self.mask = self._value(mask, "mask")
         self.known = self._value(options.known_costs, "known_costs")
@@ -40,7 +40,7 @@ class Given:
         if value not in self.data:
             raise TypeError(f"{option}={value!r} names no keyword data of this call, got {sorted(self.data)}")
         found = self.data[value]
-        if not self.options.solver.takes(value):
+        if not self.options.solver.adapter.takes(value):
             del self.data[value]
         return found
 

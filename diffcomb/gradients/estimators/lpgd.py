@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .._arrays import Array
-from .differences import Arrays, Point, check_start, multi_scale
-from .oracle import Instance, Oracle
-from .schedules import Schedule, as_schedule, check_positive
+from ..._arrays import Array
+from ..differences import Arrays, Point, check_start
+from ..interfaces import Estimator, Schedule
+from ..oracle import Instance, Oracle
+from ..schedules import as_schedule, check_positive
+from .multi_scale import MultiScale
 
 ENVELOPES = ("lower", "upper", "average")
 
 
 @dataclass(frozen=True)
-class LPGD:
+class LPGD(MultiScale):
     """Gradients of the lower, the upper, or the average Lagrange-Moreau envelope of the linearised loss.
 
     With w* = W(c) and W_τ = argmin_w <c + τ g, w> + |w - w*|² / 2ρ, the gradient is [W_τ - w*] / τ for the lower
@@ -72,19 +74,28 @@ class LPGD:
         share = len(signs) * len(scales)
         return [Point(sign * tau, sign / (tau * share)) for sign in signs for tau in scales]
 
+    @property
+    def lambdas(self) -> Schedule:  # type: ignore[override]
+        """The temperatures τ."""
+        return self.taus
+
+    def exact_points(self) -> list[Point]:
+        """The points at fixed scales, without a proximal term."""
+        return super().exact_points() if self.rho is None else Estimator.exact_points(self)
+
+    def points_of(self, oracle: Oracle, b: int, scales: Array) -> list[Point]:
+        """The points, with the proximal term of instance b."""
+        plain = self.points(scales)
+        if self.rho is None:
+            return plain
+        return [Point(p.scale, p.weight, lambda: self._proximal(oracle.instances[b])) for p in plain]
+
     def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
         """Return the gradient with respect to the costs of every instance."""
-
-        def points(b: int, scales: Array) -> list[Point]:
-            plain = self.points(scales)
-            if self.rho is None:
-                return plain
-            return [Point(p.scale, p.weight, lambda: self._proximal(oracle.instances[b])) for p in plain]
-
         if self.rho is not None:
             for instance in oracle.instances:
                 _check_binary(instance)
-        return multi_scale(self.taus, points, oracle, grads, generator, self.start, self.repair)
+        return super().gradients(oracle, grads, generator)
 
     def _proximal(self, instance: Instance) -> Arrays:
         assert self.rho is not None

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 
 from .._arrays import is_tensor, to_numpy
-from ._batch import Batch, as_tensors
-from ._labels import Labels, solve_labels
-from ._options import Options, make_options
-from ._ragged import OFFSETS, is_ragged, solve_concatenated, solve_lists
-from ._run import Run, Solve
-from .blackbox import Blackbox
-from .oracle import Estimator
+from ..linear_solver import register
+from .autograd import Node, Solve
+from .batch import as_tensors, batch_of
+from .call import Call
+from .estimators import Blackbox
+from .interfaces import Estimator, as_estimator
+from .label_outputs import Labels, solve_labels
+from .options import Options, make_options
+from .ragged import OFFSETS, is_ragged, solve_concatenated, solve_lists
 
 
 def perturbed_grad(
@@ -142,9 +144,12 @@ def perturbed_grad(
     )  # fmt: skip
     if solver is None:
         return functools.partial(perturbed_grad, estimator=estimator, **how)
-    if estimator is not None and (isinstance(estimator, type) or not hasattr(estimator, "gradients")):
-        raise TypeError(f"estimator must be an estimator such as Blackbox(lambdas=...), got {estimator!r}")
-    return Differentiable(solver, make_options(solver, **how), estimator or Blackbox())
+    chosen = Blackbox() if estimator is None else estimator
+    as_estimator(chosen)  # which says now what is wrong with it
+    return Differentiable(solver, make_options(solver, **how), chosen)
+
+
+perturbed_grad.register = register  # type: ignore[attr-defined]
 
 
 class Differentiable:
@@ -174,25 +179,32 @@ class Differentiable:
         The estimator must return the solver's own solutions, as all do that draw no noise in the forward pass.
         """
         tensors = as_tensors(self.options, costs)
-        run = Run(Batch(self.options, tensors, data, as_labels=True), self.estimator)
-        return solve_labels(run, tensors)
+        return solve_labels(batch_of(self.options, tensors, data), as_estimator(self.estimator), tensors)
+
+    def solved(self, *costs: torch.Tensor, **data: Any) -> tuple[tuple[Any, ...], Call]:
+        """Solve one instance or a batch; returns all outputs, and the call behind them, for those who look into it."""
+        node, outputs = _apply(self, as_tensors(self.options, costs), data)
+        return outputs, node.call
 
     def __repr__(self) -> str:
         return f"perturbed_grad({self.__name__}, estimator={self.estimator})"
 
 
 def _solve(f: Differentiable, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
-    if OFFSETS in data and not f.options.solver.takes(OFFSETS):
-        return solve_concatenated(f.options, f.estimator, costs, data)
+    if OFFSETS in data and not f.options.solver.adapter.takes(OFFSETS):
+        return solve_concatenated(f.options, as_estimator(f.estimator), costs, data)
     if is_ragged(costs):
-        return solve_lists(f.options, f.estimator, costs, data)
-    tensors = as_tensors(f.options, costs)
-    run = Run(Batch(f.options, tensors, data), f.estimator)
-    outputs = Solve.apply(run, *tensors)  # type: ignore[no-untyped-call]
+        return solve_lists(f.options, as_estimator(f.estimator), costs, data)
+    _, outputs = _apply(f, as_tensors(f.options, costs), data)
     if not is_tensor(costs[0]):
         outputs = tuple(to_numpy(o) if is_tensor(o) else o for o in outputs)
-    outputs = (*outputs, *run.other)
     return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _apply(f: Differentiable, tensors: list[torch.Tensor], data: dict[str, Any]) -> tuple[Node, tuple[Any, ...]]:
+    node = Node(batch_of(f.options, tensors, data), as_estimator(f.estimator))
+    outputs = Solve.apply(node, *tensors)  # type: ignore[no-untyped-call]
+    return node, (*outputs, *node.rest)
 
 
 @functools.cache

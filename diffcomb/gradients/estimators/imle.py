@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from .._arrays import Array
-from .differences import Arrays, Point, check_start, multi_scale
-from .noise import Gumbel, Noise, check_noise, check_samples, draws_for, mean_of, solve_noisy
-from .oracle import Oracle
-from .schedules import Schedule, as_schedule, check_positive
+from ..._arrays import Array
+from ..differences import Arrays, Point, check_start, multi_scale
+from ..interfaces import Estimator, Noise, Schedule, adapted, check_noise
+from ..noise import Gumbel, check_samples, draws_for, mean_of, solve_noisy
+from ..oracle import Oracle
+from ..schedules import as_schedule, check_positive
+from .multi_scale import MultiScale
 
 
 @dataclass(frozen=True)
-class IMLE:
+class IMLE(MultiScale):
     """Mean over noise ε and scales λ of [W(c + ε + λ g) - W(c + ε)] / λ, with the same ε in both.
 
     With `central`, [W(c + ε + λ g) - W(c + ε - λ g)] / 2λ. The forward pass returns the mean of the samples W(c + ε):
@@ -47,6 +50,7 @@ class IMLE:
     central: bool
     start: str
     repair: bool
+    smooths: ClassVar[bool] = True  # type: ignore[misc]
 
     def __init__(
         self,
@@ -74,6 +78,15 @@ class IMLE:
         object.__setattr__(self, "central", bool(central))
         object.__setattr__(self, "start", check_start(start))
         object.__setattr__(self, "repair", bool(repair))
+
+    @property
+    def draws(self) -> bool:
+        """It draws noise."""
+        return True
+
+    def exact_points(self) -> list[Point]:
+        """There are none: noise is drawn anew."""
+        return Estimator.exact_points(self)
 
     def solutions(self, oracle: Oracle, generator: torch.Generator | None) -> list[Arrays] | None:
         """The forward pass: means of the samples, or None for W(c) as it is."""
@@ -103,4 +116,4 @@ class IMLE:
                     found.append(Point(0.0, -sum(1 / (scale * share) for scale in scales), shift, sample))
             return found
 
-        return multi_scale(self.lambdas, points, oracle, grads, generator, self.start, self.repair)
+        return multi_scale(adapted(self.lambdas), points, oracle, grads, generator, self.start, self.repair)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-import torch
-
-from .._arrays import Array
-from .differences import Arrays, Point, check_start, multi_scale
-from .oracle import Oracle
-from .schedules import LogGrid, Relative, Schedule, as_schedule
+from ..._arrays import Array
+from ..differences import Point, check_start
+from ..interfaces import Schedule
+from ..schedules import LogGrid, Relative, as_schedule
+from .multi_scale import MultiScale
 
 
 @dataclass(frozen=True)
-class Blackbox:
+class Blackbox(MultiScale):
     """Mean over scales λ of [W(c + λ g) - W(c)] / λ, for the solver W, costs c and upstream gradient g.
 
     With one λ this is the gradient of the piecewise linear interpolation of Vlastelica et al. (ICLR 2020,
@@ -46,6 +46,7 @@ class Blackbox:
     lambdas: Schedule
     start: str
     repair: bool
+    takes_labels: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -61,9 +62,3 @@ class Blackbox:
     def points(self, scales: Array) -> list[Point]:
         """Where the solver is asked, and with which weights."""
         return [Point(scale, 1 / (scale * len(scales))) for scale in scales]
-
-    def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:
-        """Return the gradient with respect to the costs of every instance; see :func:`weighted_differences`."""
-        return multi_scale(
-            self.lambdas, lambda _, scales: self.points(scales), oracle, grads, generator, self.start, self.repair
-        )

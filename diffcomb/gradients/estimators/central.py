@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .._arrays import Array
+from ..._arrays import Array
+from ..differences import Point
 from .blackbox import Blackbox
-from .differences import Point
 
 
 class CentralDifference(Blackbox):

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from .._sums import inner
-from .differences import Arrays
-from .noise import Draw, Noise, Normal, check_noise, check_samples, draws_for, mean_of, plus, solve_noisy
-from .oracle import Instance, Oracle
-from .schedules import check_positive
+from ..._sums import inner
+from ..differences import Arrays
+from ..interfaces import Estimator, Noise, check_noise
+from ..noise import Draw, Normal, check_samples, draws_for, mean_of, plus, solve_noisy
+from ..oracle import Instance, Oracle
+from ..schedules import check_positive
 
 BASELINES = ("leave-one-out", "solution", "none")
 
 
 @dataclass(frozen=True)
-class PerturbedOptimizer:
+class PerturbedOptimizer(Estimator):
     """Forward the mean of W(c + σ ξ_s), backward its gradient: the mean of <w_s, g> ν'(ξ_s) / σ.
 
     ν' is the score of the noise: ξ itself for normal noise. Gradients of the expectation are unbiased, and need no
@@ -51,6 +53,12 @@ class PerturbedOptimizer:
     noise: Noise = field(default_factory=Normal)
     multiplicative: bool = False
     baseline: str = "leave-one-out"
+    smooths: ClassVar[bool] = True  # type: ignore[misc]
+
+    @property
+    def draws(self) -> bool:
+        """It draws noise."""
+        return True
 
     def __post_init__(self) -> None:
         check_positive(self.sigma, "sigma")
@@ -92,7 +100,7 @@ class PerturbedOptimizer:
         total = tuple(np.zeros(c.shape) for c in instance.costs)
         for draw, value in zip(draws, values, strict=True):
             for part, xi in zip(total, draw(), strict=True):
-                part += value / (S * self.sigma) * self.noise.score(xi)  # type: ignore[attr-defined]
+                part += value / (S * self.sigma) * self.noise.score(xi)
         if self.multiplicative:
             for number, c in enumerate(instance.costs):
                 if not c.all():

@@ -1,0 +1,133 @@
+"""Where cuts and gradients meet: the adapters under which ``perturbed_grad`` sees the verbs, and their warm starts.
+
+Each is registered for its verb; :mod:`.cuts` knows nothing of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Array, to_numpy
+from ._implicit import OneHot
+from .cuts import amwc, multicut, mwc
+from .graph import as_graph
+from .lifting import BoundLiftedMWC, labels_of
+from .linear_solver import Arrays, Differences, LinearSolver, register
+from .problem import Problem, class_mask
+from .solvers.levels.labels import from_labels
+from .warm_differences import WarmDifferences
+
+DATA = ("graph", "init", "solver", "seed", "effort", "time_limit")  # keyword data of all verbs
+
+
+class Cut(LinearSolver):
+    """What the three verbs have in common."""
+
+    thread_safe = True
+    trusted = True
+    data_names: tuple[str, ...] = DATA
+
+    def takes(self, name: str) -> bool:
+        """Whether the verb has a keyword of that name."""
+        return name in self.data_names
+
+    def perturbed_data(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Without `init`, which is meant for the forward solve, in its space."""
+        return {key: value for key, value in data.items() if key != "init"}
+
+    def warm_differences(
+        self, costs: Arrays, outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
+    ) -> Differences | None:
+        """Differences by moves of single nodes from the forward solution; None where the options ask for a search."""
+        searches = data.get("effort") or data.get("time_limit") is not None
+        if data.get("solver", "multilevel") != "multilevel" or searches:
+            return None
+        if not (lift is None or isinstance(lift, BoundLiftedMWC)):
+            return None
+        nodes, classes, labels, clusters, partitionable = self.labelling(costs, outputs, lift, data)
+        problem = Problem(as_graph(data["graph"], len(clusters)), nodes, costs[-1], partitionable)
+
+        def differences(grads: Arrays, scales: Array, weights: Array) -> Arrays:
+            node_grad = grads[0] if len(grads) == 2 else nodes
+            start = from_labels(labels, clusters, partitionable)
+            warm = WarmDifferences(problem, start, classes, node_grad, grads[-1])
+            return warm.differences(scales, weights)[-len(costs) :]
+
+        return differences
+
+    def labelling(
+        self, costs: Arrays, outputs: tuple[Any, ...], lift: BoundLiftedMWC | None, data: dict[str, Any]
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """Node costs (n, K), class of every label (J,), label and cluster of every node, and a mask of the labels."""
+        if lift is not None:
+            nothing = np.zeros(len(lift.classes), bool)
+            return costs[0], lift.classes, lift.labels, lift.labels, nothing
+        K = costs[0].shape[1]
+        partitionable = class_mask(data.get("partitionable", ()), K)
+        return costs[0], np.arange(K), labels_of(outputs[0]), outputs[-1], partitionable
+
+
+class AsymmetricMultiwayCut(Cut):
+    """`amwc` as (c_V, c_E) -> (x one-hot, y, clusters); `init` may be such a triple."""
+
+    cost_ndims = (2, 1)
+    data_names: tuple[str, ...] = (*DATA, "partitionable")
+
+    def prepare(self, costs: Arrays, data: dict[str, Any]) -> dict[str, Any]:
+        """Make a Graph of an edge list."""
+        return {**data, "graph": as_graph(data["graph"], len(costs[0]))} if "graph" in data else data
+
+    def solve(self, node_costs: Any, edge_costs: Any, **data: Any) -> tuple[OneHot, Array, Array]:
+        """Solve one instance; the class labels are only described as one-hot."""
+        return self._described(amwc, node_costs, edge_costs, **data)
+
+    def _described(
+        self, verb: Any, node_costs: Any, edge_costs: Any, *, graph: Any, init: Any = None, **data: Any
+    ) -> tuple[OneHot, Array, Array]:
+        if isinstance(init, tuple) and init and (isinstance(init[0], OneHot) or to_numpy(init[0]).ndim == 2):
+            init = (labels_of(to_numpy(init[0])), init[2])
+        solution = verb(graph, node_costs, edge_costs, init=init, **data)
+        x = OneHot(solution.node_labels, node_costs.shape[1], node_costs.dtype)
+        return x, solution.edge_labels.astype(edge_costs.dtype), solution.clusters
+
+
+class MultiwayCut(AsymmetricMultiwayCut):
+    """`mwc`, likewise."""
+
+    data_names = DATA
+
+    def solve(self, node_costs: Any, edge_costs: Any, **data: Any) -> tuple[OneHot, Array, Array]:
+        """Solve one instance."""
+        return self._described(mwc, node_costs, edge_costs, **data)
+
+
+class Multicut(Cut):
+    """`multicut` as c_E -> (y, clusters); `init` may be such a pair."""
+
+    cost_ndims = (1,)
+
+    def prepare(self, costs: Arrays, data: dict[str, Any]) -> dict[str, Any]:
+        """Make a Graph of an edge list."""
+        return {**data, "graph": as_graph(data["graph"])} if "graph" in data else data
+
+    def solve(self, edge_costs: Any, *, graph: Any, init: Any = None, **data: Any) -> tuple[Array, Array]:
+        """Solve one instance."""
+        if isinstance(init, tuple) and len(init) == 2:
+            init = init[1]
+        solution = multicut(graph, edge_costs, init=init, **data)
+        return solution.edge_labels.astype(edge_costs.dtype), solution.clusters
+
+    def labelling(
+        self, costs: Arrays, outputs: tuple[Any, ...], lift: BoundLiftedMWC | None, data: dict[str, Any]
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """One class, partitionable, without costs."""
+        n = len(outputs[-1])
+        no_costs, only_class = np.zeros((n, 1), costs[0].dtype), np.zeros(1, np.int64)
+        return no_costs, only_class, np.zeros(n, np.int64), outputs[-1], np.ones(1, bool)
+
+
+register(amwc, AsymmetricMultiwayCut())
+register(mwc, MultiwayCut())
+register(multicut, Multicut())

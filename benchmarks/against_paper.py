@@ -31,10 +31,10 @@ NOTE = """
 whether the network is included; the paper's solver is sequential. Table 3 gives the solves of one training iteration:
 AMWC in the forward pass, MWC in the backward pass, all instances of the batch in parallel on a CPU of 32 cores.
 
-*Our seconds* are medians of {repeat} calls with compiled kernels, without the network, on {cores} CPU core(s). The forward
-row includes making one-hot outputs; the backward rows include lifting and perturbing the costs and taking differences.
-Cold: every perturbed solve starts from nothing, as in the paper. Warm: it starts from the forward solution, our default.
-Memory is how much one call adds to the resident set.
+*Our seconds* are medians of {repeat} calls with compiled kernels, without the network, on {cores} CPU core(s). The
+forward row includes making one-hot outputs; the backward rows include lifting and perturbing the costs and taking
+differences. Cold: every perturbed solve starts from nothing, as in the paper. Warm: it starts from the forward
+solution, our default. Memory is how much one call adds to the resident set.
 
 *Costs.* Ours are synthetic, in float32: random regions with noisy class and edge costs (`benchmarks/instances.py`). The
 paper's come from its network on Cityscapes. Both have 19 classes, 8 of them partitionable, and edges at the distances

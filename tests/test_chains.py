@@ -35,7 +35,7 @@ def same_partition(a, b):
         ([(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)], [5.0, 1.0, 1.0, 1.5, 1.5, -9.0], [0, 0, 0, 1], [0, 0, 1, 0]),
     ],
 )
-def test_two_nodes_that_must_move_together(edges, costs, before, after):
+def test_chains_move_two_nodes_that_must_move_together(edges, costs, before, after):
     n = len(before)
     level, labels, losses, moves = settled(edges, np.zeros((n, 1)), np.array(costs), [0], np.zeros(n, int), before)
     assert moves == 0
@@ -43,7 +43,7 @@ def test_two_nodes_that_must_move_together(edges, costs, before, after):
     assert same_partition(labels.z.tolist(), after)
 
 
-def test_two_nodes_that_must_change_places():
+def test_chains_swap_two_nodes_that_must_change_places():
     node_costs = np.array([[0.0, 1.0], [1.0, 0.0]])
     level, labels, losses, moves = settled([(0, 1)], node_costs, np.array([-2.0]), [], [1, 0], [0, 0])
     assert moves == 0
@@ -54,7 +54,7 @@ def test_two_nodes_that_must_change_places():
 
 
 @given(seed=st.integers(0, 10_000), grid=st.booleans(), slack=st.floats(0, 3), apart=st.booleans())
-def test_chains_improve_by_what_stands_and_leave_no_trace_of_what_does_not(seed, grid, slack, apart):
+def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, slack, apart):
     rng = np.random.default_rng(seed)
     if grid:
         graph, *rest = noisy_grid((6, 7), K=3, seed=seed, noise=2.0)
@@ -82,7 +82,7 @@ def test_chains_improve_by_what_stands_and_leave_no_trace_of_what_does_not(seed,
 
 
 @given(seed=st.integers(0, 10_000))
-def test_after_chains_no_single_move_gains(seed):
+def test_no_single_move_gains_after_chains(seed):
     _, edges, *rest = random_instance(np.random.default_rng(seed), n=14, m=40)
     n = len(rest[0])
     level, labels, losses, _ = settled(edges, *rest, np.zeros(n, int), np.arange(n))
@@ -90,7 +90,7 @@ def test_after_chains_no_single_move_gains(seed):
     assert level.move(labels) == 0
 
 
-def test_chains_find_what_single_moves_miss():
+def test_chains_reach_the_optimum_more_often_than_single_moves():
     """On small instances, local moving ends above the optimum more often than local moving with chains does."""
     missed = np.zeros(2, int)
     for seed in range(40):
@@ -104,7 +104,7 @@ def test_chains_find_what_single_moves_miss():
     assert missed[1] < 0.8 * missed[0]
 
 
-def test_costs_of_all_magnitudes_end():
+def test_search_terminates_for_costs_of_all_magnitudes():
     rng = np.random.default_rng(0)
     for scale in (1e-30, 1e-3, 1e3, 1e30):
         n, edges, node_costs, edge_costs, P = random_instance(rng, n=30, m=120)

@@ -21,7 +21,7 @@ def run(environment, code, folder=None):
     return done
 
 
-def test_import_and_solve_where_no_folder_for_a_cache_is_writable(tmp_path):
+def test_import_without_a_writable_cache_folder_works_and_warns_once(tmp_path):
     source = Path(diffcomb.__file__).parent
     shutil.copytree(source, tmp_path / "diffcomb", ignore=shutil.ignore_patterns("__pycache__"))
     for folder in [p for p in tmp_path.rglob("*") if p.is_dir()]:
@@ -41,7 +41,7 @@ def test_import_and_solve_where_no_folder_for_a_cache_is_writable(tmp_path):
 
 @pytest.mark.skipif(bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="nothing is compiled, hence nothing is cached")
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
-def test_damaged_cache_files_are_compiled_anew(tmp_path, suffix):
+def test_damaged_cache_files_are_replaced(tmp_path, suffix):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     code = "import numpy as np; from diffcomb.solvers._heap import heap_build; print(heap_build(np.array([1.0, 3.0]))[0][0])"
     run(environment, code)
@@ -56,7 +56,7 @@ def test_damaged_cache_files_are_compiled_anew(tmp_path, suffix):
     assert run(environment, code).stderr == ""  # and written anew
 
 
-def test_cache_that_cannot_be_written_is_said_and_survived(tmp_path, caplog):
+def test_unwritable_cache_is_reported_and_the_function_still_runs(tmp_path, caplog):
     def function(x):
         return x + 1
 

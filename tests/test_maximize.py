@@ -76,7 +76,7 @@ def test_losses_agree_with_negated_costs_of_a_minimiser(loss):
     assert leaves[0].grad.any()
 
 
-def test_closed_form():
+def test_gradient_matches_the_closed_form():
     f = pg(largest, estimator=Blackbox(lambdas=4.0), maximize=True)
     c = torch.tensor([0.0, -1.0, -5.0], requires_grad=True)
     f(c)[0].backward()  # the loss is: was item 0 taken?
@@ -114,7 +114,7 @@ def test_descent_finds_the_target(loss):
     assert torch.equal(leaf.argmax(1), true.argmax(1))
 
 
-def test_gradcheck_and_diagnose_know_it():
+def test_gradcheck_and_diagnose_support_maximisation():
     c, g = costs_and_gradient(0, (8, 5), (8, 5))
     f = pg(largest, cost_ndims=1, maximize=True)
     for estimator in (Blackbox((0.1, 1.0, 10.0)), CentralDifference((0.5, 3.0)), LPGD(2.0, envelope="upper")):
@@ -128,7 +128,7 @@ def test_gradcheck_and_diagnose_know_it():
     assert (found.radial[1:] > 0).all()
 
 
-def test_a_relaxation_sees_the_users_costs():
+def test_relaxation_receives_the_costs_of_the_user():
     seen = []
 
     def relaxation(c):
@@ -144,6 +144,6 @@ def test_a_relaxation_sees_the_users_costs():
     assert torch.allclose(c.grad, expected)
 
 
-def test_this_packages_solvers_minimise():
+def test_maximize_is_refused_for_solvers_of_this_package():
     with pytest.raises(ValueError, match="amwc minimises"):
         pg(amwc, maximize=True)

@@ -90,7 +90,7 @@ def test_contraction_adds_costs(monkeypatch, n, groups, grid):
 
 
 @pytest.mark.parametrize("groups", [9, 300])
-def test_contraction_of_clusters_by_the_edges_between_them(groups):
+def test_contraction_from_cut_edges_equals_contraction_from_all_edges(groups):
     rng = np.random.default_rng(groups)
     graph = grid_graph((30, 20), [(0, 1), (1, 0), (3, 2)])
     problem = make_problem(graph, rng.normal(size=(600, 3)), rng.normal(size=graph.num_edges), [0])
@@ -106,7 +106,7 @@ def test_contraction_of_clusters_by_the_edges_between_them(groups):
 
 @pytest.mark.parametrize("enough", [0.0, 2.0, np.inf])
 @pytest.mark.parametrize("grid", [True, False])
-def test_nodes_that_gain_are_found_and_losses_bound_all_others(monkeypatch, enough, grid):
+def test_nodes_that_gain_are_found_and_loss_bounds_hold_for_all_others(monkeypatch, enough, grid):
     """Against the value of every labelling that one move makes; with and without the bound that spares a look."""
     monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
     monkeypatch.setattr(level_module, "ENOUGH", enough)
@@ -187,7 +187,7 @@ def test_contraction_in_threads_is_the_same_to_the_last_bit(monkeypatch, threads
         assert a.tolist() == b.tolist()
 
 
-def test_contraction_to_no_groups():
+def test_contraction_to_no_groups_gives_empty_arrays():
     empty = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0))
     assert [len(a) for a in contract(empty, np.empty((0, 2)), np.empty(0, np.int32), 0)] == [1, 0, 0, 0]
 
@@ -201,7 +201,7 @@ def test_overlay_is_the_common_refinement(pairs):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20), st.data())
-def test_changed_nodes_are_those_that_another_numbering_cannot_explain(pairs, data):
+def test_changed_nodes_ignore_new_numbers_of_unchanged_clusters(pairs, data):
     P = np.array([False, False, True, True])
     x, z = np.array(pairs, np.int64).reshape(-1, 2).T
     before = from_labels(x, z, P)
@@ -219,7 +219,7 @@ def test_changed_nodes_are_those_that_another_numbering_cannot_explain(pairs, da
 
 
 @pytest.mark.parametrize("rows", [False, True])
-def test_frontier_is_the_changed_groups_and_the_neighbours_that_they_reach(monkeypatch, rows):
+def test_frontier_holds_changed_groups_and_the_neighbours_they_affect(monkeypatch, rows):
     monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 513 if rows else 0)
     graph, node_costs, edge_costs, P = noisy_grid()
     level = finest_level(make_problem(graph, node_costs, edge_costs, P))
@@ -245,7 +245,7 @@ def test_frontier_is_the_changed_groups_and_the_neighbours_that_they_reach(monke
             assert (reached < losses).all()
 
 
-def test_changed_nodes_tell_a_class_from_a_cluster():
+def test_changed_nodes_distinguish_a_class_from_a_cluster():
     P = np.array([True, True])
     before = from_labels(np.zeros(3, np.int64), np.array([0, 0, 1]), P)
     after = from_labels(np.array([0, 0, 1]), np.array([0, 0, 1]), P)
@@ -260,7 +260,7 @@ def test_connected_parts_are_components_within_clusters():
     assert connected_parts(level.adjacency, z).tolist() == naive.components(60, edges.tolist(), cut)
 
 
-def test_blocks_join_where_that_gains():
+def test_blocks_are_joined_where_joining_gains():
     graph = grid_graph((4, 6), [(0, 1), (1, 0), *[(0, 2), (0, 3)] * 3])
     u, v = graph.edges.T
     column = np.arange(24) % 6
@@ -279,7 +279,7 @@ def test_blocks_join_where_that_gains():
 
 @given(instance=instances(max_nodes=14, max_edges=40), seed=st.integers(0, 9))
 @settings(max_examples=40)
-def test_operators_of_the_search_never_lose_the_incumbent(instance, seed):
+def test_search_operators_never_return_a_worse_labelling(instance, seed):
     n, edges, *costs = instance
     if n == 0:
         return
@@ -298,7 +298,7 @@ def test_operators_of_the_search_never_lose_the_incumbent(instance, seed):
         assert level.improvement(labels, search.labels) == pytest.approx(before - level.value(search.labels), abs=1e-9)
 
 
-def test_ids_of_clusters_may_be_any_integers():
+def test_cluster_ids_may_be_any_integers():
     x, P = np.array([0, 1, 1, 0]), np.array([True, False])
     for z in ([5, 5, 5, 5], [-7, 0, 1, -7], [2**62, -(2**62) - 9, 0, 2**62], [-(2**63), 2**63 - 1, 0, -(2**63)]):
         labels = from_labels(x, np.array(z), P)

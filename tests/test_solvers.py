@@ -71,7 +71,7 @@ def test_exact_is_invariant_to_renumbering_nodes(instance, data):
 @pytest.mark.parametrize("solver", list(SOLVERS))
 @given(instance=instances(max_nodes=6, max_edges=12))
 @settings(max_examples=30)
-def test_multiway_cut_and_multicut_are_faces_of_the_asymmetric_one(solver, instance):
+def test_multiway_cut_and_multicut_are_faces_of_the_asymmetric_multiway_cut(solver, instance):
     n, edges, node_costs, edge_costs, _ = instance
     graph = Graph(n, edges)
     a = amwc(graph, node_costs, edge_costs, [], solver=solver)
@@ -86,7 +86,7 @@ def test_multiway_cut_and_multicut_are_faces_of_the_asymmetric_one(solver, insta
 
 @pytest.mark.parametrize("solver", HEURISTICS)
 @given(instance=instances(max_nodes=10, max_edges=30), data=st.data())
-def test_never_worse_than_init(solver, instance, data):
+def test_solution_is_never_worse_than_init(solver, instance, data):
     n, edges, node_costs, edge_costs, partitionable = instance
     K = node_costs.shape[1]
     x = np.array(data.draw(st.lists(st.integers(0, K - 1), min_size=n, max_size=n)), np.int64)
@@ -101,13 +101,13 @@ def test_never_worse_than_init(solver, instance, data):
 @pytest.mark.parametrize("solver", HEURISTICS)
 @given(instance=instances(max_nodes=12, max_edges=30))
 @settings(max_examples=30)
-def test_restarting_from_a_solution_keeps_it_or_improves_it(solver, instance):
+def test_warm_start_keeps_or_improves_the_solution(solver, instance):
     graph = Graph(instance[0], instance[1])
     s = amwc(graph, *instance[2:], solver=solver)
     assert amwc(graph, *instance[2:], solver=solver, init=s).objective <= s.objective + 1e-6 * (1 + abs(s.objective))
 
 
-def test_seeds_reproduce_and_matter():
+def test_same_seed_gives_same_solution_and_other_seeds_differ():
     rng = np.random.default_rng(0)
     instance = random_instance(rng, n=400, m=2000, K=3, noise=0.3)
     graph = Graph(instance[0], instance[1])
@@ -117,7 +117,7 @@ def test_seeds_reproduce_and_matter():
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_greedy_multicut_is_algorithm_2_to_the_letter(seed):
+def test_greedy_multicut_follows_algorithm_2_to_the_letter(seed):
     rng = np.random.default_rng(seed)
     n, edges, _, edge_costs, _ = random_instance(rng, n=int(rng.integers(2, 40)), m=int(rng.integers(1, 200)))
     s = multicut(Graph(n, edges), edge_costs, solver="greedy")
@@ -135,7 +135,7 @@ def test_greedy_amwc_is_as_good_as_algorithm_2_on_average():
     assert np.mean(ours) <= np.mean(letter) + 0.01 * abs(np.mean(letter))
 
 
-def test_greedy_evaluates_a_key_again_when_it_is_popped():
+def test_greedy_recomputes_a_key_when_it_is_popped():
     # After 0 joins 1 the edge 1-2 is worth less than its key: joining 2 would change the class of all three.
     node_costs = np.array([[0.0, 4.0], [0.0, 4.0], [5.0, 0.0]])
     edges, edge_costs = [(0, 1), (1, 2)], np.array([9.0, 4.5])
@@ -144,7 +144,7 @@ def test_greedy_evaluates_a_key_again_when_it_is_popped():
     assert s.objective == 4.5
 
 
-def test_multilevel_beats_greedy_where_unaries_are_weak():
+def test_multilevel_beats_greedy_where_node_costs_are_weak():
     rng = np.random.default_rng(1)
     graph = grid_graph((24, 32), [(0, 1), (1, 0), (0, 4), (4, 0)])
     gt = (np.arange(24)[:, None] // 8 * 4 + np.arange(32) // 8).ravel()
@@ -170,7 +170,7 @@ def test_exact_separates_cycles():
 
 @pytest.mark.parametrize("solver", list(SOLVERS))
 class TestOddGraphs:
-    def test_no_nodes(self, solver):
+    def test_graph_without_nodes_has_an_empty_solution(self, solver):
         s = amwc(Graph(0, []), np.zeros((0, 3)), np.zeros(0), [0], solver=solver)
         assert (s.node_labels.shape, s.edge_labels.shape, s.objective, s.num_clusters) == ((0,), (0,), 0.0, 0)
         assert multicut([], np.zeros(0), solver=solver).clusters.shape == (0,)
@@ -191,7 +191,7 @@ class TestOddGraphs:
         assert s.edge_labels.tolist() == [0, 0]
         assert s.objective == 0
 
-    def test_complete_graph_star_and_path(self, solver):
+    def test_complete_graph_star_and_path_are_solved(self, solver):
         rng = np.random.default_rng(0)
         n = 8 if solver == "exact" else 200
         complete = np.stack(np.triu_indices(n, 1), axis=1)
@@ -250,7 +250,7 @@ def test_kernighan_lin_chains_moves_through_a_loss():
 
 @given(instance=instances(max_nodes=10, max_edges=30, max_classes=3))
 @settings(max_examples=40)
-def test_kernighan_lin_leaves_no_two_clusters_that_gain_by_a_join(instance):
+def test_kernighan_lin_leaves_no_pair_of_clusters_that_gains_by_joining(instance):
     n, edges, _, _, partitionable = instance
     s = amwc(Graph(n, edges), *instance[2:], solver="kernighan_lin")
     problem = make_problem(Graph(n, edges), *instance[2:])
@@ -263,7 +263,7 @@ def test_kernighan_lin_leaves_no_two_clusters_that_gain_by_a_join(instance):
         assert problem.objective(x, y.astype(np.uint8)) >= s.objective - 1e-6 * (1 + abs(s.objective))
 
 
-def test_reference_objectives_of_public_peers(data_root):
+def test_objectives_agree_with_public_references(data_root):
     """GAEC and GAEC + KL to the digit, and at or below the best published figure otherwise, on public signed graphs."""
     best = {"bitcoin_otc": -20425, "ppi_signed": -4318.4, "stockcorr_2010": -5174.41}
     for name, reference in best.items():
@@ -300,12 +300,12 @@ def test_exact_bound_of_clipped_costs_holds():
     assert s.lower_bound <= s.objective == pytest.approx(multicut(edges, costs).objective)
 
 
-def test_greedy_takes_no_time_limit():
+def test_greedy_refuses_a_time_limit():
     with pytest.raises(ValueError, match="time_limit must be None for solver='greedy'"):
         multicut([(0, 1)], np.ones(1), solver="greedy", time_limit=1.0)
 
 
-def test_costs_without_values_are_a_type_error():
+def test_tensors_without_values_are_refused():
     meta = torch.ones(1, device="meta")
     with pytest.raises(TypeError, match="device 'meta' has no values"):
         multicut([(0, 1)], meta)

@@ -36,7 +36,7 @@ class TestGradcheck:
         lifted = perturbed_grad(amwc, estimator=estimator, lift=LiftedMWC())
         assert gradcheck(lifted, nodes, edges, partitionable=[1], **data)
 
-    def test_a_batch(self):
+    def test_exact_solver_passes_on_a_batch(self):
         (c,) = costs_and_gradient(0, (5, 6))
         assert gradcheck(perturbed_grad(argmin_one_hot, cost_ndims=1), c, estimator=Blackbox(2.0))
 
@@ -71,7 +71,7 @@ class TestGradcheck:
         with pytest.raises(GradcheckError, match="slope"):
             gradcheck(argmin_one_hot, c, estimator=Halved(10.0))
 
-    def test_a_heuristic_is_found_out(self):
+    def test_heuristic_fails(self):
         graph, nodes, edges, P = noisy_grid((5, 5), K=3)
         with pytest.raises(GradcheckError, match="solver is not exact"):
             gradcheck(
@@ -91,7 +91,7 @@ class TestGradcheck:
 
 
 class TestDiagnose:
-    def test_counts(self, capsys):
+    def test_counts_agree_with_a_naive_count(self, capsys):
         c, g = costs_and_gradient(0, (50, 6), (50, 6))
         alphas = (1e-4, 0.3, 3.0, 1e3)
         f = perturbed_grad(argmin_one_hot, cost_ndims=1)
@@ -110,7 +110,7 @@ class TestDiagnose:
         assert np.isnan(found.radial[0])
         assert found.count == 50
 
-    def test_a_heuristic_shows_its_noise(self):
+    def test_heuristic_shows_its_instability(self):
         rng = np.random.default_rng(0)
         nodes, edges = (torch.from_numpy(rng.normal(size=(30, *shape))) for shape in ((6, 2), (7,)))
         found = {
@@ -124,7 +124,7 @@ class TestDiagnose:
         assert not found["exact"].uphill.any()
         assert found["greedy"].inversions.any()
 
-    def test_inversions_and_uphill_steps_of_a_bad_solver(self):
+    def test_inversions_and_uphill_steps_of_a_bad_solver_are_counted(self):
         """A solver that takes the worst item unless the first cost is large: its perturbed solutions are better."""
 
         def lazy(costs):
@@ -138,7 +138,7 @@ class TestDiagnose:
         worse = diagnose(perturbed_grad(lazy, cost_ndims=1), c, grads=uphill, scales=[alpha], verbose=False)
         assert worse.uphill.tolist() == [1]
 
-    def test_plot_and_bad_input(self):
+    def test_plot_is_drawn_and_bad_input_is_refused(self):
         pytest.importorskip("matplotlib")
         c, g = costs_and_gradient(0, (6,), (6,))
         found = diagnose(argmin_one_hot, c, grads=g, verbose=False)

@@ -1,4 +1,4 @@
-"""Black-box gradients against closed forms, the value function, and a second route by brute force."""
+"""Black-box gradients agree with closed forms, with the derivative of the value function, and with brute force."""
 
 import itertools
 
@@ -60,7 +60,7 @@ class TestEquation3:
 class TestEquation4:
     def test_gradient_of_several_scales_is_the_mean_over_scales(self):
         c, g = costs_and_gradient(0, (6,), (6,))
-        g[c.argmin()] = 2.0  # so that the solution moves at some scale
+        g[c.argmin()] = 2.0  # so that the solution changes at some scale
         scales = (0.3, 1.0, 5.0, 50.0)
         (grad,) = cost_gradient(pg(argmin_one_hot, estimator=Blackbox(lambdas=scales)), [c], [g])
         single = [cost_gradient(pg(argmin_one_hot, estimator=Blackbox(lambdas=s)), [c], [g])[0] for s in scales]
@@ -108,7 +108,7 @@ class TestStarts:
                 gn, ge = cost_gradient(f, [nodes, edges], [gz], graph=graph, partitionable=[1, 2])
                 found[start, repair] = found.get((start, repair), 0) + int((gn != 0).sum() + (ge != 0).sum())
         assert [found[start, True] for start in ("warm", "cold", "best")] == [0, 0, 0]
-        assert found["cold", False] > found["warm", False]  # the restlessness of a heuristic
+        assert found["cold", False] > found["warm", False]  # a heuristic is unstable
 
     @pytest.mark.parametrize("start", ["cold", "warm", "best"])
     def test_repaired_gradient_never_points_uphill(self, start):
@@ -123,7 +123,7 @@ class TestStarts:
                 if repair:
                     assert slope <= 1e-9
                 uphill += slope > 1e-9
-        assert uphill > 0 or start != "cold"  # without the repair it does
+        assert uphill > 0 or start != "cold"  # without the repair, some gradients do point uphill
 
     def test_repair_changes_nothing_for_an_exact_solver(self):
         nodes, edges, gx, gy = costs_and_gradient(3, (6, 2), (7,), (6, 2), (7,))

@@ -1,4 +1,4 @@
-"""Ejection chains: what they find, that they never harm, and that what does not stand leaves no trace."""
+"""Ejection chains find better labellings, never a worse one, and undo moves that they do not keep without a trace."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from diffcomb.solvers._level import finest_level
 
 
 def settled(edges, node_costs, edge_costs, P, x, z):
-    """The level, and a labelling that is a local optimum under single moves, with its losses."""
+    """Return a level, a labelling of it that is a local optimum under single moves, its losses, and the moves made."""
     problem = make_problem(Graph(len(x), edges), node_costs, edge_costs, P)
     level = finest_level(problem)
     labels = from_labels(np.asarray(x), np.asarray(z), problem.partitionable)
@@ -29,9 +29,9 @@ def same_partition(a, b):
 @pytest.mark.parametrize(
     ("edges", "costs", "before", "after"),
     [
-        # two nodes in two clusters gain by a cluster of their own, neither by leaving alone
+        # two nodes of two clusters gain by moving to a new cluster together; neither gains by leaving alone
         ([(0, 1), (1, 2), (2, 3), (0, 3), (0, 2), (1, 3)], [1.0, 2.5, 1.0, -9, -9, -9], [0, 0, 1, 1], [0, 1, 1, 2]),
-        # a pair that holds together has to change its cluster as one
+        # two nodes that attract each other have to change their cluster together
         ([(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)], [5.0, 1.0, 1.0, 1.5, 1.5, -9.0], [0, 0, 0, 1], [0, 0, 1, 0]),
     ],
 )
@@ -91,7 +91,7 @@ def test_no_single_move_gains_after_chains(seed):
 
 
 def test_chains_reach_the_optimum_more_often_than_single_moves():
-    """On small instances, local moving ends above the optimum more often than local moving with chains does."""
+    """On small instances, local moving alone misses the optimum more often than local moving with chains."""
     missed = np.zeros(2, int)
     for seed in range(40):
         n, edges, *rest = random_instance(np.random.default_rng(seed), n=12, m=30, K=3)

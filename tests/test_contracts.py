@@ -105,7 +105,7 @@ def test_only_costs_that_require_grad_get_a_gradient(name, lift):
     for which in ((True, False), (False, True), (True, True)):
         leaves = [c.clone().requires_grad_(r) for c, r in zip((nodes, edges), which, strict=True)]
         out = f(*leaves, graph=GRAPH, partitionable=[1])
-        (out[0] ** 2).sum().backward()  # the edges are not used
+        (out[0] ** 2).sum().backward()  # the loss does not use the edges
         for leaf, r in zip(leaves, which, strict=True):
             assert (leaf.grad is not None) == r
             assert not r or leaf.grad.shape == leaf.shape
@@ -269,7 +269,7 @@ def test_vmap_supports_lifted_solvers_and_shared_costs():
         assert all(torch.allclose(x[b], y) for x, y in zip(found, expected, strict=True))
     z = torch.func.vmap(lambda n: pg(amwc, lift=LiftedMWC())(n, edges, graph=GRAPH, partitionable=[1])[0])(
         nodes
-    )  # ragged labels are padded
+    )  # numbers of labels differ, hence padding
     assert z.shape[:2] == (3, 6)
 
 
@@ -283,7 +283,7 @@ def test_torch_compile_gives_the_same_gradient(name):
 
     (expected,) = torch.autograd.grad(loss(leaf := c.clone().requires_grad_()), leaf)
     f = wrap(name)
-    with warnings.catch_warnings(record=True) as seen:  # torch's compiler has warnings of its own
+    with warnings.catch_warnings(record=True) as seen:  # torch's compiler issues warnings of its own
         warnings.simplefilter("always")
         compiled = torch.compile(loss, backend="aot_eager")
         (found,) = torch.autograd.grad(compiled(leaf := c.clone().requires_grad_()), leaf)
@@ -333,7 +333,7 @@ def test_cuda_gives_the_same_gradient_as_the_cpu(name):
 
 
 def _train_half_of_the_batch(rank, folder):
-    """One of two processes: its half of the batch, gradients averaged by DDP."""
+    """One of two processes: it computes the gradient of its half of the batch; DDP averages both."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     model = torch.nn.parallel.DistributedDataParallel(_model())
     loss = _loss(model, slice(3 * rank, 3 * rank + 3))

@@ -1,4 +1,4 @@
-"""A layer's output keeps labels: one-hot maps and their gradients are made when asked for, and are the same either way."""
+"""A layer's output keeps labels, makes one-hot maps only on request, and gives the same gradients with or without."""
 
 import copy
 
@@ -50,7 +50,7 @@ def layer_of(name):
 
 
 def gradients(name, overlaps, dtype=torch.float32, more=lambda out: 0.0):
-    """Gradients of a loss on overlaps, which the given function takes from a layer's output."""
+    """Gradients of a loss on overlaps; the function `overlaps` computes them from a layer's output."""
     nodes, edges, truth, weights = costs(dtype=dtype)
     leaves = [nodes.requires_grad_(), edges.requires_grad_()]
     out = layer_of(name)(*leaves)

@@ -1,4 +1,4 @@
-"""The public verbs: kinds of arrays, batches, threads, and bad input."""
+"""The public functions: kinds of arrays, batches, threads, and bad input."""
 
 import subprocess
 import sys
@@ -96,7 +96,7 @@ def test_range_is_divided_among_threads_but_not_within_a_task():
         thread_map(lambda _: (time.sleep(0.05), inner.append(parts(30))), range(8))
     finally:
         set_num_threads(None)
-    assert [(0, 30)] in inner  # whoever waits for the tasks takes some of them, and is no task
+    assert [(0, 30)] in inner  # the calling thread runs some of the tasks, and may divide their ranges
     assert all(sorted(p) in ([(0, 30)], [(0, 15), (15, 30)]) for p in inner)
 
 

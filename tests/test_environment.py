@@ -1,4 +1,4 @@
-"""Where the package runs: folders that cannot be written, and caches that a killed job has damaged."""
+"""The package runs where folders cannot be written and where a killed job has left a damaged cache."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def test_import_without_a_writable_cache_folder_works_and_warns_once(tmp_path):
     source = Path(diffcomb.__file__).parent
     shutil.copytree(source, tmp_path / "diffcomb", ignore=shutil.ignore_patterns("__pycache__"))
     for folder in [p for p in tmp_path.rglob("*") if p.is_dir()]:
-        (folder / "__pycache__").touch()  # a file where a folder would be: root cannot write there either
+        (folder / "__pycache__").touch()  # a file in place of the folder, so that even root cannot write there
     nowhere = str(tmp_path / "diffcomb" / "__pycache__" / "none")
     environment = {
         "PYTHONPATH": str(tmp_path),
@@ -53,7 +53,7 @@ def test_damaged_cache_files_are_replaced(tmp_path, suffix):
     assert done.stdout == "1\n"
     assert "heap_build in" in done.stderr
     assert "compiling it anew" in done.stderr
-    assert run(environment, code).stderr == ""  # and written anew
+    assert run(environment, code).stderr == ""  # the cache has been written again
 
 
 def test_unwritable_cache_is_reported_and_the_function_still_runs(tmp_path, caplog):
@@ -61,7 +61,7 @@ def test_unwritable_cache_is_reported_and_the_function_still_runs(tmp_path, capl
         return x + 1
 
     cache = _numba._Cache(function)
-    cache._impl = None  # whatever fails in numba's own code
+    cache._impl = None  # makes numba's own code fail
 
     for error in (OSError(28, "No space left on device"), EOFError("a damaged index")):
 

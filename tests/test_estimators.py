@@ -1,4 +1,4 @@
-"""Every estimator against a closed form and against a second, independent route."""
+"""Every estimator agrees with a closed form and with a second, independent computation."""
 
 import itertools
 import math
@@ -35,14 +35,14 @@ def gen(seed=0):
 
 
 def argmin_rows(costs):
-    """The arg-min of every row of a batch: a vectorized solver."""
+    """A vectorized solver: the arg-min of every row of a batch."""
     out = np.zeros_like(costs)
     out[np.arange(len(costs)), costs.argmin(1)] = 1
     return out
 
 
 def identity(costs):
-    """No arg-min at all, but what a missing factor shows on: its Jacobian is I."""
+    """Not an arg-min, but a function whose Jacobian is known to be I: a missing factor shows."""
     return costs
 
 
@@ -134,7 +134,7 @@ class TestIMLE:
         assert torch.allclose(grad, expected)
 
     def test_same_noise_is_used_on_both_sides(self):
-        """A vanishing λ changes no solution, so nothing is left; with two draws of the noise much would be."""
+        """A tiny λ changes no solution, so the gradient is 0 unless the two solves use different draws of the noise."""
         c, g = costs_and_gradient(1, (50, 5), (50, 5))
         for forward in ("noisy", "clean"):
             f = pg(argmin_one_hot, estimator=IMLE(1e-9, samples=4, forward=forward), cost_ndims=1)
@@ -176,7 +176,7 @@ class TestPerturbedOptimizer:
         for baseline in ("none", "leave-one-out", "solution"):
             estimator = PerturbedOptimizer(1.0, 8, baseline=baseline)
             f = pg(argmin_rows, estimator=estimator, cost_ndims=1, vectorized=True, generator=gen())
-            # A shift of g changes the loss by a constant only, since every solution has one 1.
+            # Every solution has a single 1, so adding a constant to g changes the loss by a constant only.
             grads = torch.stack([cost_gradient(f, [c], [g + 3])[0] for _ in range(600)])
             found[baseline] = grads.mean(0), float(grads.var(0).sum())
         assert found["leave-one-out"][1] < 0.5 * found["none"][1]
@@ -254,7 +254,8 @@ class TestAdaptive:
     def test_alpha_moves_both_ways_and_reaches_its_target(self):
         c, g = costs_and_gradient(0, (64, 20), (64, 20))
         for initial in (1e-6, 1e4):
-            schedule = Adaptive(target=1.0, initial=initial, rate=0.3)  # on average half the instances change
+            # A solution that changes has two nonzero entries: at this target, half of the instances change.
+            schedule = Adaptive(target=1.0, initial=initial, rate=0.3)
             f = pg(argmin_one_hot, estimator=Blackbox(schedule), cost_ndims=1)
             for _ in range(120):
                 (grad,) = cost_gradient(f, [c], [g])
@@ -271,7 +272,7 @@ class TestAdaptive:
             for _ in range(40):
                 cost_gradient(f, [c], [g])
             alphas.append(schedule.alpha)
-        assert 1 / 4 < alphas[1] / alphas[0] < 4  # the mean of ten has more entries that are not 0
+        assert 1 / 4 < alphas[1] / alphas[0] < 4  # although the mean of ten samples has more nonzero entries
 
     def test_instances_without_gradient_do_not_count(self):
         schedule = Adaptive(target=2.0, initial=1.0)
@@ -296,7 +297,7 @@ class TestAdaptive:
 
 
 class TestRelativeScales:
-    """A loss scaled, or averaged over a larger batch, must not change the direction."""
+    """Scaling the loss, or averaging it over a larger batch, must not change the direction of the gradient."""
 
     @pytest.mark.parametrize("estimator", [Blackbox(Relative(LogGrid(0.01, 10, 4))), CentralDifference(Relative(1.0))])
     def test_gradient_is_proportional_to_the_loss(self, estimator):
@@ -374,5 +375,5 @@ def test_starts_and_repair_change_nothing_for_an_exact_solver(estimator):
 def test_scores_of_noise_have_the_expected_moments():
     for noise, seed in itertools.product((Normal(), Gumbel()), range(3)):
         xi = noise.sample(np.random.default_rng(seed), (200_000,))
-        assert noise.score(xi).mean() == pytest.approx(0, abs=0.02)  # E of a score is 0
-        assert (noise.score(xi) * xi).mean() == pytest.approx(1, abs=0.05)  # and E <score, ξ> is 1, by parts
+        assert noise.score(xi).mean() == pytest.approx(0, abs=0.02)  # the expectation of a score is 0
+        assert (noise.score(xi) * xi).mean() == pytest.approx(1, abs=0.05)  # by parts, that of <score, ξ> is 1

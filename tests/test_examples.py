@@ -1,4 +1,4 @@
-"""The examples of wrapping one's own solver: right on small instances, and worth training through."""
+"""The example solvers are right on small instances, and training through them lowers the regret."""
 
 import itertools
 

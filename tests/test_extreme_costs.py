@@ -1,4 +1,4 @@
-"""Costs of all sizes: infinite ones are constraints, huge ones hide nothing, and a power of two changes nothing."""
+"""Infinite costs are constraints, huge costs do not hide ordinary ones, and powers of two change no solution."""
 
 import itertools
 
@@ -18,7 +18,7 @@ SOLVERS = ("multilevel", "kernighan_lin", "greedy", "exact")
 
 
 def tracks(seed, count=40):
-    """Tracks of must-linked nodes, pairs of tracks that must be apart, and soft integer costs between tracks."""
+    """Tracks of must-linked nodes, cannot-links between some tracks, and finite integer costs between others."""
     rng = np.random.default_rng(seed)
     length = int(rng.integers(2, 6))
     edges = [(t * length + k, t * length + k + 1) for t in range(count) for k in range(length - 1)]
@@ -53,7 +53,7 @@ def test_huge_costs_give_solutions_as_good_as_infinite_costs(solver, seed):
 
     values = [value(size) for size in (1e6, 1e9, 1e12, 1e15)]
     assert len(set(values)) == 1
-    assert value(INF) <= values[0] + 3  # other draws of the same search
+    assert value(INF) <= values[0] + 3  # the search draws other random numbers
     assert multicut(graph, costs_of(INF), solver=solver).objective == value(INF)
 
 
@@ -156,7 +156,7 @@ def test_improvement_is_the_difference_of_the_objectives(instance, seed):
 
 
 def enumeration(graph, nodes, edges, P):
-    """The optimum by trying every pair of a class and a cluster for every node."""
+    """The optimum, found by trying all classes and clusters of all nodes."""
     n, K = nodes.shape
     best = INF
     problem = make_problem(graph, nodes, edges, P)
@@ -214,7 +214,7 @@ def test_grid_keeps_its_stencil_with_cannot_links():
     costs[0] = -INF
     s = multicut(graph, costs)
     assert s.edge_labels[0] == 1
-    assert s.objective == 1  # a corner is cut off
+    assert s.objective == 1  # the cut separates one corner
 
 
 def test_enumeration_of_tiny_graphs_is_optimal_beside_huge_costs():
@@ -230,7 +230,7 @@ def test_enumeration_of_tiny_graphs_is_optimal_beside_huge_costs():
         nodes[rng.integers(n), rng.integers(K)] = 1e12
         found, expected = amwc(graph, nodes, edges, P).objective, enumeration(graph, nodes, edges, P)
         assert found == pytest.approx(expected, abs=1e-9 if abs(expected) < 1e9 else 1)
-        offset = nodes + np.where(np.arange(n) == 0, 2.0**40, 0)[:, None]  # changes no labelling
+        offset = nodes + np.where(np.arange(n) == 0, 2.0**40, 0)[:, None]  # the best labelling stays the same
         s = amwc(graph, offset, edges, P)
         assert make_problem(graph, nodes, edges, P).objective(s.node_labels, s.edge_labels) == pytest.approx(
             expected, abs=1e-3 if abs(expected) < 1e9 else 1
@@ -248,7 +248,7 @@ def test_costs_near_the_largest_float_or_far_apart_are_supported():
 
 @pytest.mark.parametrize("solver", ["multilevel", "greedy"])
 def test_labelling_that_obeys_cannot_links_between_classes_is_found(solver):
-    """Planted colourings: classes that are not partitionable leave few labellings."""
+    """Graphs with a known colouring: no class is partitionable, so few labellings obey all cannot-links."""
     for seed in range(6):
         rng = np.random.default_rng(seed)
         colour = rng.integers(0, 3, 12)

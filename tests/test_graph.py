@@ -144,7 +144,7 @@ def test_from_scipy_accepts_matrices_that_are_symmetric_up_to_rounding():
     for seed in range(20):
         matrix = np.corrcoef(np.random.default_rng(seed).normal(size=(20, 50)))
         graph, costs = Graph.from_scipy(matrix)
-        assert (graph.num_nodes, graph.num_edges) == (20, 210)  # with the diagonal
+        assert (graph.num_nodes, graph.num_edges) == (20, 210)  # the diagonal gives 20 self-loops
         assert np.array_equal(costs, matrix[tuple(graph.edges.T)])
     assert Graph.from_scipy(np.array([[0, INF], [INF, 0]]))[1].tolist() == [INF]
 

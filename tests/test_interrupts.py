@@ -1,4 +1,4 @@
-"""Ctrl-C and the end of the process: a search keeps its best, everything else ends cleanly."""
+"""After Ctrl-C a search returns its best solution or raises; the end of the main thread does no harm."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ PROBLEM = noisy_grid((10, 10))
 
 @pytest.fixture
 def ctrl_c_in_step(monkeypatch):
-    """Press Ctrl-C in the given steps of a search; returns the list of all steps."""
+    """A function that presses Ctrl-C in the given steps of a search, and returns the list of all steps."""
 
     def press(*numbers):
         steps = []

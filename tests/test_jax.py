@@ -1,4 +1,4 @@
-"""JAX gives what torch gives."""
+"""The JAX interface gives the same values and gradients as the torch interface."""
 
 import os
 import subprocess
@@ -204,7 +204,7 @@ assert float(total) > 0
 @pytest.mark.parametrize("solver", ["returns", "calls"])
 @pytest.mark.parametrize("started", [False, True])
 def test_solver_that_calls_jax_finishes_or_is_refused(solver, started):
-    """It ends where diffcomb.jax was imported before JAX has started, and is refused where it would hang."""
+    """It finishes if diffcomb.jax was imported before JAX started; otherwise it could hang, and is refused."""
     code = SCRIPT.format(first="jnp.zeros(3).block_until_ready()" if started else "", solver=solver)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""A part of the objective that the solver knows itself, named: repair, gradcheck, diagnose and losses take it in."""
+"""A solver may add costs of its own; once they are named, repair, gradcheck, diagnose and losses include them."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def with_data(costs, *, extra):
 
 
 def with_setup(costs, *, price):
-    """Choose any items, but pay a price for the square of their number, which is not linear."""
+    """Choose any set of items; the price of a set grows with the square of its size, so the objective is not linear."""
     sets = np.array([[(i >> k) & 1 for k in range(len(costs))] for i in range(2 ** len(costs))], float)
     return sets[(sets @ costs + price * sets.sum(1) ** 2).argmin()]
 
@@ -97,7 +97,7 @@ def test_value_may_have_a_part_that_is_not_linear():
         cost_gradient(pg(with_setup, estimator=Blackbox((0.5, 2.0), repair=r), cost_ndims=1, value=setup_value), [c], [g], price=0.3)
         for r in (False, True)
     )  # fmt: skip
-    assert torch.allclose(plain[0], repaired[0])  # an exact solver's is not affected
+    assert torch.allclose(plain[0], repaired[0])  # repair does not affect an exact solver
     (wrong,) = cost_gradient(
         pg(with_setup, estimator=Blackbox((0.5, 2.0), repair=True), cost_ndims=1), [c], [g], price=0.3
     )

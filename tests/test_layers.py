@@ -42,7 +42,7 @@ def test_layer_returns_the_solution_of_the_graph_problem(anchor):
         assert torch.equal(out.classes[b].argmax(0).flatten(), s.node_labels)
         assert torch.equal(out.clusters[b].flatten(), s.clusters)
         assert torch.equal(y, s.edge_labels.to(y.dtype))
-        assert out.edges[b].sum() == y.sum()  # nothing where the map has no edge
+        assert out.edges[b].sum() == y.sum()  # zero at places of the map without an edge
         z = out.panoptic[b].argmax(0).flatten()
         assert torch.equal(out.label_classes[b][z], s.node_labels)
         problem = make_problem(graph, nodes, edges, [2, 3])
@@ -65,7 +65,7 @@ def test_each_output_passes_gradients_to_used_costs_only():
 
 
 def test_loss_on_classes_equals_the_same_loss_on_their_labels():
-    """The gradient through x = M^T z equals that of putting M g_x on z."""
+    """The gradient of a loss with upstream gradient g_x on x = M^T z equals that with M g_x on z."""
     layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], estimator=Blackbox(lambdas=20.0))
     weights = torch.randn(B, K, H, W, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     costs, affinities = maps(requires_grad=True)
@@ -169,7 +169,7 @@ def test_generators_make_layers_reproducible():
 
 
 def test_threads_sharing_a_layer_get_graphs_of_the_right_size():
-    """More sizes than a layer keeps, so that every call drops a graph that another thread may be about to use."""
+    """There are more sizes than a layer keeps: every call drops a graph that another thread may be about to use."""
     layer = MulticutLayer([(0, 1), (1, 0)])
     sizes = [(1 + i % 5, 1 + i % 7) for i in range(400)]
 
@@ -196,7 +196,7 @@ def test_layer_keeps_few_graphs_and_few_edges(monkeypatch):
         layer.graph(*size)
     assert list(layer._graphs) == sizes[-MAX_GRAPHS:]
     monkeypatch.setattr(layers, "MAX_EDGES", 50)
-    layer.graph(3, 5)  # 22 edges, and 37 of 2x13
+    layer.graph(3, 5)  # its 22 edges and the 37 of the 2x13 grid exceed the limit
     assert list(layer._graphs) == [(3, 5)]
     layer.graph(3, 4)
     assert list(layer._graphs) == [(3, 5), (3, 4)]

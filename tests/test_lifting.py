@@ -1,4 +1,4 @@
-"""The lift: the adjoint identity, Algorithm 1 line by line, labels and padding."""
+"""The lift: its adjoint, Algorithm 1 line by line, labels and padding."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ class TestLift:
 
     @pytest.mark.parametrize("seed", TRIALS)
     def test_gradient_follows_algorithm_1(self, seed):
-        """Lines 1-5 written down for one λ, with fixed labels, against the wrapped solver."""
+        """The wrapped solver agrees with lines 1-5 written down for one λ and fixed labels."""
         P, lam = [1], 2.5
         nodes, edges = costs_and_gradient(seed, (6, 2), (7,))
         s = amwc(GRAPH, nodes, edges, P, solver="exact")
@@ -63,7 +63,7 @@ class TestLift:
             pg(amwc, lift=LiftedMWC([0, 1], 2))(nodes, edges, graph=path, partitionable=[1])
 
     def test_spare_labels_let_a_new_cluster_open(self):
-        # Both nodes lie in one cluster; the gradient wants node 1 out of it, and only a spare label can take it.
+        # Both nodes lie in one cluster. The gradient drives node 1 out of it, which needs a spare label.
         nodes, edges = torch.tensor([[0.0], [0.0]]), torch.tensor([1.0])
         data = dict(graph=[(0, 1)], partitionable=[0])
         for spare, expected in ((0, 0.0), (1, 0.1)):

@@ -1,4 +1,4 @@
-"""Losses against brute force, closed forms, finite differences, and torch's own derivatives."""
+"""Losses agree with brute force, closed forms, finite differences, and torch's own derivatives."""
 
 import dataclasses
 import math
@@ -41,7 +41,7 @@ def gen(seed=0):
 
 
 def fresh(loss):
-    """The same loss with a pool of its own, filled with all solutions of the arg-min over five items."""
+    """The same loss with a new pool, which holds all solutions of the arg-min over five items."""
     if not hasattr(loss, "pool"):
         return loss
     pool = SolutionPool()
@@ -103,7 +103,7 @@ class TestClosedForms:
     @pytest.mark.parametrize("seed", TRIALS)
     @pytest.mark.parametrize("lifted", [False, True])
     def test_structured_svm_agrees_with_brute_force(self, seed, lifted):
-        """Over all labellings of a square; lifted, over those in the labels of the target."""
+        """Brute force tries all labellings of a square; with a lift, all labellings with the labels of the target."""
         square, P, margin = [(0, 1), (0, 2), (1, 3), (2, 3)], [True, True], 0.9
         nodes, edges, *truth = costs_and_gradient(seed, (4, 2), (4,), (4, 2), (4,))
         _, x, y = brute_force(4, square, truth[0].numpy(), truth[1].numpy(), P)
@@ -113,7 +113,7 @@ class TestClosedForms:
         f = solver_loss(amwc, StructuredSVM(margin), lift=LiftedMWC() if lifted else None)
         leaves = [t.clone().requires_grad_() for t in (nodes, edges)]
         value = f(*leaves, target=target, graph=square, partitionable=P, solver="exact")
-        if lifted:  # every cluster of the target is a label of its own, and there are no others
+        if lifted:  # each cluster of the target is one label, and there are no other labels
             lift = LiftedMWC().bind(target, {"partitionable": P})
             costs, best, P = nodes[:, lift.classes].numpy(), np.eye(len(lift.classes))[lift.labels], [False] * 4
             P = [False] * len(lift.classes)
@@ -254,13 +254,13 @@ class TestInterface:
         c, true = costs_and_gradient(0, (4, 5), (4, 5))
         allowed = np.ones((4, 5), bool)
         f = solver_loss(among, make(), cost_ndims=1, per_instance=["allowed"])
-        f(c, true_costs=true, allowed=allowed)  # the same for all
+        f(c, true_costs=true, allowed=allowed)  # all instances share their feasible set
         allowed[2, 0] = False
         for data in (allowed, torch.tensor(allowed), allowed.tolist()):
             fresh = solver_loss(among, make(), cost_ndims=1, per_instance=["allowed"])
             with pytest.raises(ValueError, match=r"different allowed= may have different feasible sets.*key="):
                 fresh(c, true_costs=true, allowed=data)
-        with pytest.raises(ValueError, match="different feasible sets"):  # of an earlier call
+        with pytest.raises(ValueError, match="different feasible sets"):  # different from those of an earlier call
             f(c[:1], true_costs=true[:1], allowed=allowed[2:3])
         with pytest.raises(ValueError, match="different feasible sets"):
             solver_loss(among, f.loss)(c[0], true_costs=true[0], allowed=allowed[2])

@@ -1,4 +1,4 @@
-"""Forbidden entries: by name or by a large constant, gradients do not depend on how large it is."""
+"""Entries may be forbidden by a mask or by a large constant; gradients do not depend on the constant's size."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ def test_masked_gradient_ignores_the_constant_and_is_zero_at_forbidden_entries(e
 
 
 def test_masked_problem_equals_the_smaller_problem():
-    """The arg-min over three of five items, masked, and of the three alone."""
+    """The arg-min over five items with two of them masked equals the arg-min over the other three."""
     c, g = costs_and_gradient(0, (4, 5), (4, 5))
     allowed = torch.tensor([True, False, True, True, False])
     large = torch.where(allowed, c, torch.tensor(7.0).double())

@@ -1,4 +1,4 @@
-"""Solvers that maximise: gradients and losses by a closed form, and by negating the costs of a minimiser outside."""
+"""Gradients and losses of solvers that maximise agree with closed forms and with minimisers of negated costs."""
 
 import numpy as np
 import pytest
@@ -79,8 +79,8 @@ def test_losses_agree_with_negated_costs_of_a_minimiser(loss):
 def test_gradient_matches_the_closed_form():
     f = pg(largest, estimator=Blackbox(lambdas=4.0), maximize=True)
     c = torch.tensor([0.0, -1.0, -5.0], requires_grad=True)
-    f(c)[0].backward()  # the loss is: was item 0 taken?
-    assert c.grad.tolist() == [0.25, -0.25, 0.0]  # descent makes item 0 score less
+    f(c)[0].backward()  # the loss is 1 if item 0 is chosen, else 0
+    assert c.grad.tolist() == [0.25, -0.25, 0.0]  # descent lowers the score of item 0
 
 
 def test_gumbel_noise_gives_the_softmax_and_its_jacobian():

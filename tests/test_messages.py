@@ -1,4 +1,4 @@
-"""What users are told when a solver returns the wrong thing, or fails, or was wrapped for another kind of array."""
+"""Errors and warnings about solvers that return something wrong, fail, or expect another kind of array."""
 
 import warnings
 

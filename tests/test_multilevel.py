@@ -1,4 +1,4 @@
-"""What the multilevel solver promises of its result."""
+"""Guarantees of the multilevel solver: local optima, effort, time limits, hard graphs."""
 
 import importlib
 import itertools
@@ -40,7 +40,7 @@ def components(graph, edge_labels):
 
 
 def assert_local_optimum(graph, node_costs, edge_costs, P, s, clusters=True):
-    """No node (and no connected cluster) gains by going to another cluster, or to a new one of any class."""
+    """Check that no node and no connected cluster gains by moving to another cluster or to a new one of any class."""
     places = sorted(set(zip(s.node_labels.tolist(), s.clusters.tolist(), strict=True)))
     places += [(k, graph.num_nodes + 1) for k in range(len(P))]
     component = components(graph, s.edge_labels)
@@ -55,7 +55,7 @@ def assert_local_optimum(graph, node_costs, edge_costs, P, s, clusters=True):
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_solution_does_not_depend_on_the_threads_that_find_movers(monkeypatch, threads):
-    """Every pass first finds who gains by moving; that is a local optimum too, the same for any number of threads."""
+    """If threads first find the nodes that gain, the result is a local optimum, the same for any number of threads."""
     monkeypatch.setattr(level_module, "MIN_PARALLEL", 8)
     expected = []
     for number in (threads, 1):
@@ -70,7 +70,7 @@ def test_solution_does_not_depend_on_the_threads_that_find_movers(monkeypatch, t
 
 
 def shrink_kernels(monkeypatch):
-    """Make the path of large graphs that of small ones."""
+    """Shrink the limits, so that small graphs take the path of large ones."""
     for name, value in (("KERNEL_NODES", 24), ("KERNEL_HALF_EDGES", 64), ("MAX_PIECES", 24), ("MAX_COARSE", 12)):
         monkeypatch.setattr(module, name, value)
 
@@ -156,7 +156,7 @@ def test_chain_of_two_class_changes_is_found_although_the_first_loses():
     node_costs = np.where(left[:, None], [0.0, 9.0, 1.0], [0.0, 5.0, 9.0])
     u, v = graph.edges.T
     edge_costs = np.where(left[u] == left[v], 100.0, -100.0)
-    trap = np.where(left, 0, 1)  # the right half would rather be 0, where the left half is
+    trap = np.where(left, 0, 1)  # the right half prefers class 0, which the left half has
     stuck = mwc(graph, node_costs, edge_costs, init=trap)
     assert stuck.node_labels.tolist() == trap.tolist()
     s = mwc(graph, node_costs, edge_costs, init=trap, effort=1)
@@ -165,7 +165,7 @@ def test_chain_of_two_class_changes_is_found_although_the_first_loses():
 
 def test_time_limit_ends_the_search():
     graph, *costs = noisy_grid((40, 40), noise=2.0)
-    amwc(graph, *costs)  # compiled
+    amwc(graph, *costs)  # so that compilation does not count
     began = time.perf_counter()
     s = amwc(graph, *costs, time_limit=0.3)
     assert time.perf_counter() - began < 5
@@ -242,7 +242,7 @@ def test_large_grids_need_no_adjacency_lists(monkeypatch, effort):
 
 @pytest.mark.parametrize("init", [None, "alone"])
 def test_stars_with_very_many_leaves_are_solved_exactly(init):
-    """Every leaf is a cluster beside the centre's; the optimum cuts what is repulsive."""
+    """At the optimum exactly the repulsive edges are cut."""
     n = 9000
     edges = np.stack([np.zeros(n - 1, np.int64), np.arange(1, n)], axis=1)
     costs = np.random.default_rng(0).normal(size=n - 1)
@@ -254,7 +254,7 @@ def test_stars_with_very_many_leaves_are_solved_exactly(init):
 
 
 def test_kernighan_lin_improves_bad_starts_with_several_classes():
-    """From bad starts it ends no worse, feasible, and close to the optimum."""
+    """From bad starts its solutions are feasible and close to the optimum, never below it."""
     gaps = []
     for seed in range(30):
         rng = np.random.default_rng(seed)
@@ -272,7 +272,7 @@ def test_kernighan_lin_improves_bad_starts_with_several_classes():
 
 @pytest.mark.parametrize("effort", [0, 1])
 def test_disconnected_cluster_is_taken_apart_where_a_node_gains(effort):
-    """Found by search among 6,000 instances: a node that gains by joining one component of a cluster, not all of it."""
+    """These two of 6,000 instances have a node that gains by joining one component of a cluster, but not the whole."""
     for seed in (5126, 5794):
         graph, node_costs, edge_costs, _ = noisy_grid((8, 9), K=4, seed=seed)
         costs = node_costs, edge_costs, np.array([True, True, True, False])
@@ -280,7 +280,7 @@ def test_disconnected_cluster_is_taken_apart_where_a_node_gains(effort):
 
 
 def test_loss_bounds_hold_for_nodes_of_every_class():
-    """Weak edges and class costs: nodes whose cheapest class is their own, next to nodes that change theirs."""
+    """Edges and class costs are weak, so nodes in their cheapest class have neighbours that change their class."""
     for seed in range(60):
         rng = np.random.default_rng(seed)
         side = int(rng.integers(6, 16))
@@ -303,7 +303,7 @@ def test_amwc_of_tiny_graphs_is_never_above_mwc(instance, seed, effort):
 
 @pytest.mark.parametrize(("seed", "effort"), [(0, 1), (13, 1), (2, 0), (3, 0)])
 def test_amwc_is_not_above_mwc_where_most_nodes_are_undecided(seed, effort):
-    """These grids are too large for it to be tried always; without a look at the nodes' losses they ended above."""
+    """On grids of this size amwc tries the multiway cut only if many nodes are undecided; otherwise it ended above."""
     rng = np.random.default_rng(seed)
     offsets = [(0, 1), (1, 0), (0, 4), (4, 0), (0, 16), (16, 0), (0, 32), (32, 0), (8, 8), (8, 0), (0, 8), (2, 2)]
     graph = grid_graph((100, 110), offsets)
@@ -316,7 +316,7 @@ def test_amwc_is_not_above_mwc_where_most_nodes_are_undecided(seed, effort):
 
 
 def test_search_is_skipped_if_coarsening_hardly_shrinks_the_graph(monkeypatch):
-    """Where nothing attracts, coarsening ends with many nodes; searching those would take most of the time."""
+    """Without attractive edges, coarsening ends with many nodes; searching them would take most of the time."""
     steps = []
     step = Search.step
     monkeypatch.setattr(Search, "step", lambda self, o: steps.append(self.level.num_nodes) or step(self, o))
@@ -328,7 +328,7 @@ def test_search_is_skipped_if_coarsening_hardly_shrinks_the_graph(monkeypatch):
 
 
 def test_chains_from_many_leaves_do_not_rescan_their_hub():
-    """Chains from all leaves must not look at the hub's edges again and again: 10,000 leaves are 10^8 of those."""
+    """If a chain from every one of 10,000 leaves looked at all edges of the hub, that would be 10^8 looks."""
     n = 10_000
     edges = np.array([(0, i) for i in range(1, n)])
     node_costs = np.zeros((n, 2))
@@ -343,4 +343,4 @@ def test_chains_from_many_leaves_do_not_rescan_their_hub():
 def test_costs_near_the_largest_float32_do_not_overflow():
     s = multicut([(0, 1), (1, 2), (2, 3)], np.array([2e38, -2e38, 2e38], np.float32))
     assert s.edge_labels.tolist() == [0, 1, 0]
-    assert multicut([(0, 1), (0, 1), (1, 2)], np.array([1e308, 1e308, -1.0])).objective == -1  # their sum is infinite
+    assert multicut([(0, 1), (0, 1), (1, 2)], np.array([1e308, 1e308, -1.0])).objective == -1  # 2e308 overflows

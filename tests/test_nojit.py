@@ -1,4 +1,4 @@
-"""The kernels as plain Python: numba may hide an out-of-bounds index or an overflow, Python does not."""
+"""Run kernels as plain Python, which reports an index out of bounds or an overflow that numba may hide."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Norms and products: exact, the same bits for any memory layout, at any magnitude of the costs."""
+"""Norms and products are accurate at any magnitude, and the same to the last bit for any memory layout."""
 
 import math
 import os
@@ -27,7 +27,7 @@ FLOAT32, FLOAT64 = (1e-38, 1e-25, 1e19, 1e20, 1e37), (1e-300, 1e-200, 1e200, 1e3
 
 
 def layouts(array):
-    """The same values, differently laid out in memory."""
+    """The same values in four memory layouts."""
     wide = np.zeros((array.shape[0], 2 * array.shape[1]), array.dtype)
     wide[:, ::2] = array
     return [array, np.asfortranarray(array), wide[:, ::2], array[::-1].copy()[::-1]]
@@ -58,7 +58,7 @@ def test_products_of_different_shapes_are_refused():
 
 @pytest.mark.parametrize("kernel", ["Haswell", "Nehalem", "Prescott"])
 def test_norms_do_not_depend_on_the_processor(kernel):
-    """OpenBLAS sums in another order on every processor; ours are compared with those of this one."""
+    """OpenBLAS sums in another order on each kind of processor; our sums must not."""
     code = (
         "import numpy as np; from diffcomb._sums import *; a, b = np.random.default_rng(0).normal(size=(2, 1001))\n"
         "print(norm([a]).hex(), inner([a], [b]).hex(), products(a.reshape(7, 143), b[:143])[3].hex())"
@@ -96,7 +96,7 @@ ESTIMATES = {
 @pytest.mark.parametrize("options", ESTIMATES.values(), ids=ESTIMATES)
 @pytest.mark.parametrize(("dtype", "scales"), [(torch.float32, (1e-25, 1e19, 1e20)), (torch.float64, (1e-200, 1e200))])
 def test_gradients_scale_with_the_costs_at_any_magnitude(options, dtype, scales):
-    """All of these know no units: from costs s c they give the gradient from c, divided by s."""
+    """None of these depends on units: costs s c give the gradient of costs c divided by s."""
     c, g = (t.to(dtype) for t in costs_and_gradient(0, (4, 6), (4, 6)))
     f = pg(argmin_one_hot, cost_ndims=1, **options)
     (expected,) = cost_gradient(f, [c], [g])

@@ -1,4 +1,4 @@
-"""Where solves run: never in several threads unasked, the same results everywhere, errors where they belong."""
+"""Solves run in several threads or processes only on request, with the same results and with errors that say where."""
 
 import copy
 import multiprocessing
@@ -42,7 +42,7 @@ def two_threads():
 
 
 class Model:
-    """Set the objective, optimise, read the solution: right only if one thread does so at a time."""
+    """A solver with state (set costs, optimise, read the solution), correct only in one thread at a time."""
 
     def __init__(self):
         self.threads = set()
@@ -56,7 +56,7 @@ class Model:
             self.x = np.zeros(self.costs.shape)
         self.x[:] = 0
         self.x[self.costs.argmin()] = 1
-        return self.x  # the model's own memory
+        return self.x  # memory that the next solve overwrites
 
 
 ESTIMATORS = [Blackbox((0.1, 1.0, 10.0)), CentralDifference(2.0), IMLE(1.0, samples=3), PerturbedOptimizer(0.5, 4)]
@@ -99,7 +99,7 @@ def test_threads_are_used_on_request_and_by_own_solvers():
     barrier = threading.Barrier(2)
 
     def solver(c):
-        barrier.wait(timeout=30)  # passes only if two threads are here
+        barrier.wait(timeout=30)  # passes only if two threads wait here at once
         return argmin_one_hot(c)
 
     assert pg(solver, cost_ndims=1, parallel="threads")(torch.rand(2, 3)).shape == (2, 3)
@@ -136,7 +136,7 @@ def test_worker_processes_return_results_in_order():
 
 
 def test_executor_of_the_user_is_used():
-    context = multiprocessing.get_context("forkserver")  # a process with threads, as of JAX, cannot be forked
+    context = multiprocessing.get_context("forkserver")  # forking a process with threads is unsafe
     with ProcessPoolExecutor(1, context) as processes:
         _, pids, _ = pg(solvers_to_pickle.plain, cost_ndims=1, parallel=processes)(torch.rand(3, 4))
     assert len(set(pids)) == 1
@@ -207,7 +207,7 @@ def test_dead_worker_process_is_an_error_and_the_next_call_works():
 
 
 def test_script_without_a_main_guard_finishes(tmp_path):
-    """Workers import the main module; what it solves at its top level must not start workers of workers."""
+    """Workers import the main module; solves at its top level must not start further workers."""
     script = tmp_path / "script.py"
     script.write_text(
         "import numpy as np, torch\nfrom diffcomb import perturbed_grad, set_num_threads\nset_num_threads(2)\n"
@@ -283,7 +283,7 @@ class TestPickles:
 
 
 class TestGradientsThatAreNotFinite:
-    """A gradient scaler looks for infinity and NaN behind the solver, and skips the step where it finds them."""
+    """A gradient scaler looks for infinity and NaN in the gradients behind the solver, and skips such steps."""
 
     @pytest.mark.parametrize("estimator", [Blackbox(0.5), Blackbox(), *ESTIMATORS])
     def test_they_reach_the_costs_of_their_instance_only(self, estimator):

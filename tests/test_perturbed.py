@@ -1,4 +1,4 @@
-"""`perturbed_grad` around any callable, and its errors."""
+"""`perturbed_grad` wraps any callable, and its errors say what is wrong."""
 
 import copy
 import pickle
@@ -13,7 +13,7 @@ from diffcomb import perturbed_grad as pg
 
 
 class TestCallables:
-    """Any callable: several costs, auxiliary outputs, keyword data, batches, kinds of arrays."""
+    """Callables with several costs, auxiliary outputs, keyword data, batches, and all kinds of arrays."""
 
     def test_decorator_works_with_and_without_options(self):
         @pg

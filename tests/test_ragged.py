@@ -1,4 +1,4 @@
-"""Instances of different sizes: lists of costs and concatenated costs give what single calls give."""
+"""Instances of different sizes, in lists or concatenated, give the results of single calls."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Warm solves that visit only what a perturbation touched, against solves that visit everything."""
+"""Warm starts that visit only the nodes affected by a perturbation agree with solves that visit all nodes."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SCALES = (0.01, 0.3, 2.0, 100.0)
 
 
 def start_of(graph, node_costs, edge_costs, P, lifted):
-    """A forward solution as a `Revisit` takes it: the problem, labels, classes of labels, partitionable labels."""
+    """A forward solution as a warm start takes it: the problem, its labels, and the class of every label."""
     s = amwc(graph, node_costs, edge_costs, P, effort=0)
     K = node_costs.shape[1]
     if not lifted:
@@ -42,7 +42,7 @@ def examples():
 @pytest.mark.parametrize("on_edges", [False, True])
 @pytest.mark.parametrize("many", [False, True])
 def test_no_node_left_out_of_a_warm_start_gains_by_moving(monkeypatch, lifted, on_edges, many):
-    if many:  # so many nodes that all threads look first, and most of them with the bound that spares a closer look
+    if many:  # take the path of large graphs: threads find the nodes that gain, with a bound that spares a closer look
         monkeypatch.setattr(level_module, "MIN_PARALLEL", 4)
         monkeypatch.setattr(level_module, "ENOUGH", 0.0)
     rng = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_warm_started_solutions_are_feasible_and_no_worse(instance, seed, kind):
 
 @pytest.mark.parametrize("lift", [None, LiftedMWC(), LiftedMWC(spare=1)])
 def test_warm_gradient_equals_the_gradient_through_arrays(monkeypatch, lift):
-    """One edge-free node decides alone, so both ways must find the same; hence the gradients are equal."""
+    """Without edges every node decides alone, so both computations find the same solutions and gradients."""
     rng = np.random.default_rng(1)
     graph = Graph(40, [])
     costs = [torch.from_numpy(rng.normal(size=(40, 3))), torch.zeros(0, dtype=torch.float64)]

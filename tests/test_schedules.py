@@ -1,4 +1,4 @@
-"""Schedules of λ: ranges, distributions, invariance."""
+"""Schedules draw λ from the right range and distribution, and relative ones are invariant to scale."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The parts of the multilevel solver, each against a dense or plain oracle."""
+"""The parts of the multilevel solver agree with oracles on dense matrices or in plain Python."""
 
 import itertools
 
@@ -24,7 +24,7 @@ from diffcomb.solvers._search import Search, combine, descend, natural, v_cycle
 
 
 def dense(adjacency, n):
-    """The matrix of all edge costs, read through the two functions that kernels use."""
+    """The matrix of all edge costs, read through the two functions that kernels read adjacency with."""
     matrix = np.zeros((n, n))
     for i in range(n):
         low, high = span(adjacency, i)
@@ -53,13 +53,13 @@ def dense_of_edges(graph, costs):
         ((3, 3), [(0, 1), (5, 0)]),  # an offset without edges
         ((2, 9), [(0, 8), (1, 8)]),  # too few edges for a stencil
         ((0, 3), [(0, 1)]),
-        ((41, 30), [(0, 1), (-1, 3), (17, -2)]),  # more nodes than are filled at once
+        ((41, 30), [(0, 1), (-1, 3), (17, -2)]),  # so many nodes that they are filled in parts
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_adjacency_of_a_grid_has_all_edges(monkeypatch, shape, offsets, dtype):
     monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
-    monkeypatch.setattr(adjacency_module, "MIN_PART", 100)  # and more than one thread takes
+    monkeypatch.setattr(adjacency_module, "MIN_PART", 100)  # so that several threads fill it
     graph = grid_graph(shape, offsets)
     costs = np.random.default_rng(0).normal(size=graph.num_edges).astype(dtype)
     problem = make_problem(graph, np.zeros((graph.num_nodes, 1), dtype), costs, [0])
@@ -69,13 +69,13 @@ def test_adjacency_of_a_grid_has_all_edges(monkeypatch, shape, offsets, dtype):
     assert np.allclose(dense(adjacency, graph.num_nodes), dense_of_edges(graph, costs), atol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "groups"), [(40, 7), (700, 400)])  # a matrix of the pairs, and lists
+@pytest.mark.parametrize(("n", "groups"), [(40, 7), (700, 400)])  # few groups take a matrix of pairs, many take lists
 @pytest.mark.parametrize("grid", [False, True])
 def test_contraction_adds_costs(monkeypatch, n, groups, grid):
     monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
     rng = np.random.default_rng(n)
     graph = grid_graph((n // 10, 10), [(0, 1), (1, 0), (2, 1)]) if grid else Graph(n, rng.integers(0, n, (6 * n, 2)))
-    node_costs, edge_costs = rng.normal(size=(n, 3)), rng.integers(-2, 3, graph.num_edges).astype(float)  # many zeros
+    node_costs, edge_costs = rng.normal(size=(n, 3)), rng.integers(-2, 3, graph.num_edges).astype(float)  # with zeros
     level = finest_level(make_problem(graph, node_costs, edge_costs, [0]))
     group, count = compact(rng.integers(0, groups, n).astype(np.int32), groups)
     coarse = level.contract(group, count)
@@ -107,7 +107,7 @@ def test_contraction_from_cut_edges_equals_contraction_from_all_edges(groups):
 @pytest.mark.parametrize("enough", [0.0, 2.0, np.inf])
 @pytest.mark.parametrize("grid", [True, False])
 def test_nodes_that_gain_are_found_and_loss_bounds_hold_for_all_others(monkeypatch, enough, grid):
-    """Against the value of every labelling that one move makes; with and without the bound that spares a look."""
+    """The oracle evaluates every labelling that one move makes, with and without the bound that spares a closer look."""
     monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
     monkeypatch.setattr(level_module, "ENOUGH", enough)
     rng = np.random.default_rng(int(grid))
@@ -130,7 +130,7 @@ def test_nodes_that_gain_are_found_and_loss_bounds_hold_for_all_others(monkeypat
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
 def test_annealing_makes_a_losing_move_with_its_probability(temperature):
-    """Pairs with an edge of cost 1: the first end leaves with probability p; the second follows, or else leaves with p."""
+    """Of two nodes joined by an edge of cost 1, one leaves with probability p; the other follows, or else leaves with p."""
     pairs = 2000
     graph = Graph(2 * pairs, np.arange(2 * pairs).reshape(pairs, 2))
     level = finest_level(make_problem(graph, np.zeros((2 * pairs, 1)), np.ones(pairs), [0]))
@@ -146,7 +146,7 @@ def test_annealing_makes_a_losing_move_with_its_probability(temperature):
 
 
 def single_moves(labels, i, partitionable):
-    """All labellings in which node i is elsewhere."""
+    """All labellings in which node i has another place."""
     used = set(labels.z.tolist())
     unused = next(c for c in range(len(partitionable), labels.num_ids) if c not in used)
     for c in used | set(range(len(partitionable))):
@@ -162,14 +162,14 @@ def single_moves(labels, i, partitionable):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("isolated", [0, 3])
-@pytest.mark.parametrize("heavy", [0, 600])  # nodes of one group, which is more than a thread's share
+@pytest.mark.parametrize("heavy", [0, 600])  # nodes of one group; 600 are more than a thread's share
 @pytest.mark.parametrize("backwards", [False, True])
 def test_contraction_in_threads_is_the_same_to_the_last_bit(monkeypatch, threads, isolated, heavy, backwards):
     monkeypatch.setattr(contraction_module, "MIN_PART", 100)
-    if backwards:  # the parts may end in any order
+    if backwards:  # threads may finish in any order
         monkeypatch.setattr(threads_module, "thread_map", lambda f, items: [f(i) for i in reversed(items)])
     rng = np.random.default_rng(threads)
-    n = 1200 + isolated  # groups without any edge come last, and one in the middle
+    n = 1200 + isolated  # groups without edges: isolated nodes at the end, and node 250
     graph = Graph(n, rng.integers(0, 1200, (6000, 2)))
     costs = rng.normal(size=graph.num_edges) * (graph.edges != 250).all(axis=1)
     level = finest_level(make_problem(graph, rng.normal(size=(n, 2)), costs, [0]))
@@ -210,7 +210,7 @@ def test_changed_nodes_ignore_new_numbers_of_unchanged_clusters(pairs, data):
     assert not changed_nodes(before, from_labels(x, renumbering[z], P), order, 4).any()
     moved = data.draw(st.integers(0, len(x) - 1))
     x2, z2 = x.copy(), renumbering[z]
-    z2[moved], x2[moved] = 9, 3  # a cluster of its own
+    z2[moved], x2[moved] = 9, 3  # the node moves to a new cluster
     together = (x == x[moved]) & (z == z[moved]) if P[x[moved]] else np.ones(1)
     changed = changed_nodes(before, from_labels(x2, z2, P), order, 4)
     if together.sum() > 1 or x[moved] != 3:
@@ -238,7 +238,7 @@ def test_frontier_holds_changed_groups_and_the_neighbours_they_affect(monkeypatc
         reached = np.zeros(graph.num_nodes, np.float32)
         assert frontier(level.adjacency, group, changed, losses, reached).tolist() == expected.tolist()
         assert not reached[expected].any()
-        for _ in range(20):  # what is left out comes back once enough has changed
+        for _ in range(20):  # nodes left out are listed once enough has changed
             listed = frontier(level.adjacency, group, changed, losses, reached)
         if number == 1:
             assert np.isin(np.flatnonzero(reached > 0), listed, invert=True).all()
@@ -267,12 +267,12 @@ def test_blocks_are_joined_where_joining_gains():
     costs = np.where(np.maximum(column[u], column[v]) < 4, 1.0, -1.0)
     problem = make_problem(graph, np.zeros((24, 1)), costs, [0])
     group, count = block_groups(problem, np.zeros(24, np.int32))
-    assert count == 4 + 8  # four attractive blocks; two repulsive ones fall into cells
+    assert count == 4 + 8  # four attractive blocks are joined; two repulsive ones stay single cells
     assert group.reshape(4, 6)[:2, :2].tolist() == [[0, 0], [0, 0]]
-    node_costs = np.where(np.arange(2) == (np.arange(24) // 6 % 2)[:, None], 0.0, 9.0)  # rows differ in class
+    node_costs = np.where(np.arange(2) == (np.arange(24) // 6 % 2)[:, None], 0.0, 9.0)  # rows prefer different classes
     problem = make_problem(graph, node_costs, costs, [0])
     assert block_groups(problem, finest_level(problem).best)[1] == 24
-    graph = grid_graph((4, 6), [(0, 1), (1, 0), (0, 2)])  # most edges are inside blocks: they say all there is to know
+    graph = grid_graph((4, 6), [(0, 1), (1, 0), (0, 2)])  # most edges lie inside blocks, hence no block is joined
     problem = make_problem(graph, np.zeros((24, 1)), np.ones(graph.num_edges), [0])
     assert block_groups(problem, np.zeros(24, np.int32))[1] == 24
 

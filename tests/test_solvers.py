@@ -1,4 +1,4 @@
-"""Every solver against the definitions: feasibility, objective, optimality, parity with Algorithm 2."""
+"""Every solver is checked against the definitions: feasibility, objective, optimality, Algorithm 2."""
 
 import time
 
@@ -18,14 +18,14 @@ HEURISTICS = ["multilevel", "kernighan_lin", "greedy"]
 
 
 def check(instance, s):
-    """x, y and z are feasible by the library's check and by the oracle's; the objective is what it says."""
+    """Check that x, y and z are feasible for the library and for the oracle, and that the objective is right."""
     n, edges, node_costs, edge_costs, partitionable = instance
     problem = make_problem(Graph(n, edges), node_costs, edge_costs, partitionable)
     assert problem.violations(s.node_labels, s.edge_labels, s.clusters) == []
     assert naive.is_feasible(n, edges.tolist(), s.node_labels, s.edge_labels, partitionable)
     expected = naive.objective(node_costs.tolist(), edge_costs.tolist(), s.node_labels, s.edge_labels)
     assert s.objective == pytest.approx(expected, rel=1e-9, abs=1e-6)
-    for k in np.flatnonzero(~partitionable):  # one cluster for each class that is not partitionable
+    for k in np.flatnonzero(~partitionable):  # a class that is not partitionable has one cluster
         assert len(set(s.clusters[s.node_labels == k].tolist())) <= 1
 
 
@@ -136,7 +136,7 @@ def test_greedy_amwc_is_as_good_as_algorithm_2_on_average():
 
 
 def test_greedy_recomputes_a_key_when_it_is_popped():
-    # After 0 joins 1 the edge 1-2 is worth less than its key: joining 2 would change the class of all three.
+    # After 0 joins 1, the key of edge 1-2 is too high: joining 2 would change the class of all three nodes.
     node_costs = np.array([[0.0, 4.0], [0.0, 4.0], [5.0, 0.0]])
     edges, edge_costs = [(0, 1), (1, 2)], np.array([9.0, 4.5])
     s = amwc(edges, node_costs, edge_costs, [0, 1], solver="greedy")
@@ -159,7 +159,7 @@ def test_multilevel_beats_greedy_where_node_costs_are_weak():
 
 
 def test_exact_separates_cycles():
-    # A 5-cycle with one repulsive edge: only a cycle inequality forbids cutting that edge alone.
+    # In a 5-cycle with one repulsive edge, only a cycle inequality forbids cutting that edge alone.
     edges = [(i, (i + 1) % 5) for i in range(5)]
     s = multicut(edges, np.array([1.0, 1.0, 1.0, 1.0, -0.5]), solver="exact")
     assert s.edge_labels.tolist() == [0, 0, 0, 0, 0]
@@ -179,7 +179,7 @@ class TestOddGraphs:
         assert amwc(Graph(1, []), np.array([[2.0, -1.0]]), np.zeros(0), [0], solver=solver).node_labels.tolist() == [1]
         s = amwc(Graph(3, []), np.array([[0, 1.0], [1.0, 0], [0, 1.0]]), np.zeros(0), [1], solver=solver)
         assert s.node_labels.tolist() == [0, 1, 0]
-        assert s.clusters.tolist() == [0, 1, 0]  # class 0 is one cluster though not connected
+        assert s.clusters.tolist() == [0, 1, 0]  # class 0 is one cluster, although it is not connected
 
     def test_parallel_edges_add_up(self, solver):
         s = multicut([(0, 1), (1, 0), (0, 1)], np.array([2.0, -3.0, 0.5]), solver=solver)
@@ -201,7 +201,7 @@ class TestOddGraphs:
             costs = rng.normal(size=len(edges))
             s = multicut(edges, costs, solver=solver)
             check((n, edges, np.zeros((n, 1)), costs, np.array([True])), s)
-            if edges is not complete:  # on a tree every negative edge is cut and nothing else
+            if edges is not complete:  # on a tree exactly the negative edges are cut
                 assert s.objective == pytest.approx(costs[costs < 0].sum())
 
 
@@ -238,11 +238,11 @@ def test_pair_table_behaves_like_a_dict():
 
 
 def test_kernighan_lin_chains_moves_through_a_loss():
-    """Two nodes change sides together: either alone would lose."""
+    """Two nodes must change sides together: either one alone would lose."""
     edges = [(0, 1), (2, 3), (0, 2), (1, 2), (0, 3), (1, 3), (0, 4), (1, 4), (0, 5), (1, 5), (4, 5)]
     costs = np.array([5.0, 5.0, -1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 5.0])
     start = np.array([0, 0, 0, 0, 1, 1])
-    assert multicut(edges, costs, init=start, effort=0).objective == 4  # stuck under moves of one node
+    assert multicut(edges, costs, init=start, effort=0).objective == 4  # a local optimum under moves of single nodes
     s = multicut(edges, costs, init=start, solver="kernighan_lin", effort=0)
     assert s.objective == -4
     assert s.clusters.tolist() == [0, 0, 1, 1, 0, 0]
@@ -264,7 +264,7 @@ def test_kernighan_lin_leaves_no_pair_of_clusters_that_gains_by_joining(instance
 
 
 def test_objectives_agree_with_public_references(data_root):
-    """GAEC and GAEC + KL to the digit, and at or below the best published figure otherwise, on public signed graphs."""
+    """On public signed graphs, GAEC and GAEC + KL agree with published figures; multilevel is at or below the best."""
     best = {"bitcoin_otc": -20425, "ppi_signed": -4318.4, "stockcorr_2010": -5174.41}
     for name, reference in best.items():
         with np.load(data_root / "signed_graphs" / f"{name}.npz") as f:
@@ -280,7 +280,7 @@ def test_objectives_agree_with_public_references(data_root):
 def test_exact_stops_at_its_time_limit_with_a_solution_and_a_bound():
     edges = np.stack(np.triu_indices(26, 1), axis=1)
     costs = np.random.default_rng(0).normal(size=len(edges))
-    multicut(edges, costs, solver="exact", time_limit=0.1)  # compiled
+    multicut(edges, costs, solver="exact", time_limit=0.1)  # so that compilation does not count
     began = time.perf_counter()
     s = multicut(edges, costs, solver="exact", time_limit=1.0)
     assert time.perf_counter() - began < 10

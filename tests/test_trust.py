@@ -1,4 +1,4 @@
-"""`gradcheck` accepts what is right and finds what is wrong; `diagnose` counts what a naive count counts."""
+"""`gradcheck` accepts right solvers and estimators and rejects wrong ones; `diagnose` agrees with a naive count."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ class TestGradcheck:
 
         g = torch.zeros(8).double()
         g[int(c.argmin())] = 1
-        assert gradcheck(ignores_a_cost, c, estimator=estimator)  # a smaller feasible set, but exact on it
+        assert gradcheck(ignores_a_cost, c, estimator=estimator)  # exact on a smaller feasible set
         for wrong in (maximises, not_linear):
             with pytest.raises(GradcheckError, match=r"not exact|slope"):
                 gradcheck(wrong, c, estimator=estimator)
@@ -125,7 +125,7 @@ class TestDiagnose:
         assert found["greedy"].inversions.any()
 
     def test_inversions_and_uphill_steps_of_a_bad_solver_are_counted(self):
-        """A solver that takes the worst item unless the first cost is large: its perturbed solutions are better."""
+        """The solver chooses the worst item unless the first cost is large, so its perturbed solutions are better."""
 
         def lazy(costs):
             return np.eye(3)[costs.argmax() if costs[0] < 5 else costs.argmin()]
@@ -133,7 +133,7 @@ class TestDiagnose:
         c, g = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 0.0, 2.0]])
         found = diagnose(perturbed_grad(lazy, cost_ndims=1), c, grads=g, scales=[1e-3, 3.0], verbose=False)
         assert found.inversions.tolist() == [0, 1]  # from item 2, cost 3, to item 1, cost 2
-        uphill = torch.tensor([[2.0, 0.5, 0.4]])  # at c + 2.5 g item 1 is the cheapest, and its g is above item 2's
+        uphill = torch.tensor([[2.0, 0.5, 0.4]])  # at c + 2.5 g item 1 is cheapest, though its g exceeds item 2's
         alpha = 2.5 * float(uphill.norm() / c.norm())
         worse = diagnose(perturbed_grad(lazy, cost_ndims=1), c, grads=uphill, scales=[alpha], verbose=False)
         assert worse.uphill.tolist() == [1]

@@ -1,4 +1,4 @@
-"""How often does `amwc` end above `mwc` on the same costs, although a multiway cut is feasible for both?
+"""Does an asymmetric multiway cut ever end above the multiway cut of the same costs? That one is feasible, too.
 
 python benchmarks/against_multiway_cut.py
 """
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from diffcomb import Graph, amwc, mwc, set_num_threads
 
 HERE = Path(__file__).parent
-SIZES = ((32, 64, 4), (96, 160, 2), (256, 512, 1))  # height, width, and number of draws
+SIZES = ((32, 64, 4), (96, 160, 2), (256, 512, 1))  # and draws of each
 
 
 def random_graphs(count: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -35,7 +35,7 @@ def random_graphs(count: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def weak_grids() -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Grids whose class costs are weak compared with the noise."""
+    """Grids whose class costs are weak against noise."""
     for height, width, draws in SIZES:
         for sharpness, noise, scale in itertools.product((0.25, 0.5, 1.0), (1.0, 2.0, 3.0), (0.1, 0.25, 0.5, 1.0)):
             for seed in range(100, 100 + draws):

@@ -1,4 +1,4 @@
-"""Distribution of the distance to the optimum, on instances that `exact` solves.
+"""Distance to the optimum on instances that `exact` solves, as a distribution.
 
 python benchmarks/gaps.py
 """
@@ -19,7 +19,7 @@ SOLVERS = (("multilevel", 0), ("multilevel", 1), ("kernighan_lin", 1), ("greedy"
 
 
 def instances(count: int):
-    """Small grids and random graphs, some classes partitionable; yields pairs (family, arguments of `amwc`)."""
+    """Small grids and random graphs with partitionable and other classes, as (family, arguments of amwc)."""
     for seed in range(count):
         rng = np.random.default_rng(seed)
         K = int(rng.integers(1, 5))

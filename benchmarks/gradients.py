@@ -1,4 +1,4 @@
-"""Time of the backward pass, compared with the forward pass.
+"""Time of the backward pass against the forward one.
 
 python benchmarks/gradients.py
 """
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def process_speed_up(solve, count: int) -> float:
-    """How much faster `count` independent processes are than one: the speed-up that this machine allows."""
+    """What `count` cores are worth to this work on this machine: independent processes, which share nothing."""
 
     def together(count: int) -> None:
         processes = [multiprocessing.get_context("fork").Process(target=lambda: solve() and None) for _ in range(count)]
@@ -114,7 +114,7 @@ def upstream(
     thresholds: torch.Tensor | None = None,
     pixel_area: float = 4.0,
 ) -> torch.Tensor:
-    """dL/dz of the panoptic-quality surrogate, or noise, which may change every label of every node."""
+    """dL/dz of the panoptic-quality surrogate, or noise that gives every label of every node a reason to change."""
     z, _, _, label_classes = outputs
     if loss == "white noise":
         return 0.01 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))

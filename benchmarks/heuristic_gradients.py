@@ -5,8 +5,8 @@
 *Fidelity*: on instances small enough for the exact solver, gradients through heuristics are compared with those
 through the exact solver: their cosine, and the share that points uphill, <g, gradient> > 0.
 
-*Descent*: gradient steps directly on the costs of scenes, without a network. How far does the surrogate of panoptic
-quality rise in twelve steps of the same length, and how long do the steps take?
+*Descent*: gradient steps directly on the costs of scenes, as a network would be trained but without one. How far does
+the panoptic-quality surrogate rise in twelve steps of the same length, and what do the steps cost?
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def fidelity(count: int) -> list[dict[str, object]]:
     graph = grid_graph((5, 5), [(0, 1), (1, 0), (0, 2), (2, 0)])
     parts = [_small_instance(graph, seed) for seed in range(count)]
     nodes, edges, truth_x, truth_y = (torch.from_numpy(np.stack(p)) for p in zip(*parts, strict=True))
-    grads = [1 - 2 * truth_x, (1 - 2 * truth_y) * 0]  # gradient of the Hamming distance to the true labels
+    grads = [1 - 2 * truth_x, (1 - 2 * truth_y) * 0]  # of the Hamming distance to the true labels
     ranges = {"small": LogGrid(0.01, 0.1, 4), "middle": LogGrid(0.1, 1, 4), "large": LogGrid(1, 10, 4)}
     estimators: dict[str, Callable[..., object]] = {
         "black-box, cold": lambda s: Blackbox(s),
@@ -86,7 +86,7 @@ def fidelity(count: int) -> list[dict[str, object]]:
                 if solver == "exact" and len(exact):
                     continue
                 if solver == "greedy" and "warm" in kind:
-                    continue  # greedy only merges, so a warm start hardly changes
+                    continue  # it only merges, so it hardly leaves where it starts
                 f = perturbed_grad(amwc, estimator=make(Relative(schedule)))
                 leaves = [nodes.clone().requires_grad_(), edges.clone().requires_grad_()]
                 x, y, _ = f(*leaves, graph=graph, partitionable=[1, 2], **options)
@@ -112,7 +112,7 @@ def fidelity(count: int) -> list[dict[str, object]]:
 
 
 def pivot(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """A table with a row for each estimator and a column for each solver."""
+    """One row an estimator, one column a solver."""
     found: dict[tuple[object, object], dict[str, object]] = {}
     for row in rows:
         key = row["scales"], row["estimator"]
@@ -135,7 +135,7 @@ def _small_instance(graph, seed: int) -> tuple[np.ndarray, ...]:
 
 @dataclass
 class Way:
-    """A way to get gradients: its name, an estimator or a loss, options, and how many perturbed solves a step has."""
+    """A way to get gradients: its name, an estimator or a loss, extra options, and perturbed solves of a step."""
 
     name: str
     method: object
@@ -172,7 +172,7 @@ def ways() -> list[Way]:
 
 
 def descend(count: int, sizes: tuple[int, ...], steps: int = 12) -> list[dict[str, object]]:
-    """Take twelve gradient steps on the costs of `count` scenes of each size."""
+    """Twelve steps on the costs of `count` scenes of each size."""
     cases = [(size, solver, way) for size in sizes for solver in ("multilevel", "greedy") for way in ways()]
     rows = []
     for size, solver, way in tqdm(cases, desc="descending"):
@@ -213,7 +213,7 @@ def _descent(targets, categories, solver: str, way: Way, steps: int) -> tuple[li
         began = time.perf_counter()
         gradients = _gradients(judge, costs, targets, surrogate, way, generator, options)
         spent += time.perf_counter() - began
-        with torch.no_grad():  # all steps have the same length, so only directions are compared
+        with torch.no_grad():  # the same length of step for all, so that only the direction counts
             rate = 0.05 * sum(c.norm() for c in costs) / max(1e-12, float(sum(g.norm() for g in gradients)))
             costs = tuple(c - rate * g for c, g in zip(costs, gradients, strict=True))
     return scores, spent
@@ -231,7 +231,7 @@ def _gradients(judge, costs, targets, surrogate, way: Way, generator, options):
         y = targets.cut.flatten(1)[:, places]
         sure = (targets.edge_weight.flatten(1)[:, places] > 0).to(edges)
         f = solver_loss(amwc, way.method, generator=generator)
-        parts = f(nodes * known[..., None], edges * sure, target=(x, y), **data)  # void has no gradient
+        parts = f(nodes * known[..., None], edges * sure, target=(x, y), **data)  # void says nothing
         return torch.autograd.grad(parts, costs)
     f = perturbed_grad(amwc, estimator=way.method, lift=LiftedMWC(), generator=generator, **way.options)
     z, _, _, label_classes = f(nodes, edges, **data)
@@ -240,7 +240,7 @@ def _gradients(judge, costs, targets, surrogate, way: Way, generator, options):
 
 
 def _costs(targets) -> tuple[torch.Tensor, torch.Tensor]:
-    """Costs similar to those of a half-trained network: blurred truth plus noise."""
+    """Costs such as a half-trained network makes: blurred truth plus noise."""
     g = torch.Generator().manual_seed(0)
     truth = torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5).permute(0, 3, 1, 2).float()
     blur = torch.nn.AvgPool2d(5, 1, 2, count_include_pad=False)

@@ -1,4 +1,4 @@
-"""Grid instances shaped like those of COPS: a Voronoi-like partition, noisy edge costs, noisy class costs."""
+"""Grid instances of COPS's shape: a Voronoi-like partition, noisy edge costs, noisy class costs. numpy only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from diffcomb import GridGraph, grid_graph
 
-DISTANCES = (1, 4, 16, 32, 64, 128)  # of edges for Cityscapes, in cells of the grid at 1/4 resolution
+DISTANCES = (1, 4, 16, 32, 64, 128)  # Cityscapes, on the quarter-resolution grid
 
 
 @dataclass(frozen=True)
 class Instance:
     """One benchmark instance; `multicut_costs` follow the regions, `edge_costs` the panoptic partition.
 
-    `truth` holds the true segment of every node: class + number of classes * (region + 1 for things, 0 for stuff).
+    `truth` holds the true segment of every node: class + number of classes * region, where regions count for things.
     """
 
     name: str
@@ -69,7 +69,7 @@ def make(
 
 
 def _voronoi(rng: np.random.Generator, height: int, width: int, regions: int) -> np.ndarray:
-    """Region of every cell: a power diagram of random points in smoothly warped coordinates."""
+    """Region of every cell: a power diagram of random points, in coordinates that are warped smoothly."""
     side = min(height, width)
     points = rng.uniform(0, 1, (regions, 2)) * [height, width]
     weights = rng.uniform(0, (0.15 * side) ** 2, regions)

@@ -1,4 +1,4 @@
-"""Seconds until a new process has its first solution: of the first process, which compiles, and of later ones.
+"""Seconds until a fresh process has its first solution: the first one ever, which compiles, and later ones.
 
 python benchmarks/latency.py
 """

@@ -1,11 +1,11 @@
-"""Our solvers beside those that pip installs: time (over that of a minimum spanning tree), objective, peak memory.
+"""Side by side with what pip offers: time (as a ratio to a minimum spanning tree), objective, peak memory.
 
 python benchmarks/peers.py               # grids up to 128x256 and other graphs
-python benchmarks/peers.py --large       # also 256x512 and 512x1024
-python benchmarks/peers.py --draws 8     # instead: other draws of the grids, and who ends lower
+python benchmarks/peers.py --large       # and 256x512 and 512x1024
+python benchmarks/peers.py --draws 8     # instead: more draws of the grids, who ends lower
 
-Peers are optional (pip install bioimage-cpp chszlablib leidenalg); the output names those that are not installed. The
-public signed graphs are included if they lie in $DIFFCOMB_DATA/signed_graphs/*.npz (n, edges, costs).
+Peers are optional (pip install bioimage-cpp chszlablib leidenalg); those that are missing are named and left out. Of
+the public signed graphs those are taken that $DIFFCOMB_DATA/signed_graphs/*.npz holds (n, edges, costs).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def kahip(case: Case) -> Callable[[], np.ndarray]:
     import chszlablib
 
     indptr, neighbours, edge_ids = case.graph.csr
-    scaled = np.rint(case.costs * 1000).astype(np.int64)  # the solver takes integers only
+    scaled = np.rint(case.costs * 1000).astype(np.int64)  # it takes integers
     graph = chszlablib.Graph.from_csr(indptr, neighbours, edge_weights=scaled[edge_ids])
     return lambda: np.asarray(chszlablib.Decomposition.correlation_clustering(graph, seed=0).assignment)
 
@@ -122,7 +122,7 @@ def louvain(case: Case) -> Callable[[], np.ndarray]:
     return run
 
 
-# Solvers, each with the largest number of edges that it solves within about a minute.
+# Each with the most edges for which it ends within a minute or so.
 PEERS: dict[str, tuple[Callable[[Case], Callable[[], np.ndarray]], float]] = {
     "GAEC (bioimage-cpp)": (partial(bioimage, kernighan_lin=False), np.inf),
     "GAEC + KL (bioimage-cpp)": (partial(bioimage, kernighan_lin=True), 2_000_000),
@@ -151,7 +151,7 @@ def ours(case: Case, name: str) -> Callable[[], np.ndarray]:
 
 
 def measured(run: Callable[[], np.ndarray], repeat: int) -> tuple[np.ndarray, float, float | None]:
-    """Labels, seconds and peak memory; the run that measures memory gives the labels."""
+    """Labels, seconds and peak memory; the labels are those of the run whose memory is measured."""
     result: list = []
     began = time.perf_counter()
     peak = peak_megabytes(lambda: result.append(run()))
@@ -193,7 +193,7 @@ def compare(large: bool, missing: set[str]) -> list[dict]:
 
 
 def summary(rows: list[dict]) -> list[dict]:
-    """A row for each instance: our default, the peer with the best objective, and which of them is better."""
+    """One row an instance: our default against the best peer by objective, and who wins."""
     table = []
     for name in dict.fromkeys(row["instance"] for row in rows):
         group = {row["solver"]: row for row in rows if row["instance"] == name}
@@ -213,7 +213,7 @@ def summary(rows: list[dict]) -> list[dict]:
 
 
 def cuts_with_classes(large: bool) -> list[dict]:
-    """Multiway cuts by our solvers only, since no package on PyPI solves them."""
+    """The multiway cuts, for which pip has no peer: our solvers only."""
     rows = []
     settings: list[tuple] = [(64, 128, 19, 1.0, 1.0, 1.0), (64, 128, 19, 1.0, 2.0, 0.3), (128, 256, 19, 1.5, 1.5, 0.5)]
     settings += [(*SIZES[-1], 19)]

@@ -1,10 +1,10 @@
-"""PyEPO's own problems, solved with PyEPO's implementations and with ours: regret, and time of a backward pass.
+"""PyEPO's own problems, with PyEPO's implementations and ours side by side: regret, and time of a backward pass.
 
     pip install -e ".[bench,peers]"
     python benchmarks/pyepo_suite.py
 
-All share data, linear model, optimiser (Adam, 1e-2), batches, epochs, and the exact solver, a dynamic programme in
-numba: only the gradients differ. Only in the table of times does PyEPO run with its default solver.
+Data, linear model, optimiser (Adam, 1e-2), batches and epochs are the same for all; so is the exact solver, a dynamic
+programme in numba, so that what differs is the gradient. Only the table of times runs PyEPO with its default solver.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def theirs(method: str, model: optModel, dataset) -> Callable:
 
 
 def ours(method: str, solver: Solver, maximise: bool, seed: int) -> Callable:
-    """Our implementation of the same loss, as a function of the same arguments; rewards are negative costs."""
+    """Our implementation of the same; rewards are negative costs."""
     sign = -1 if maximise else 1
     g = torch.Generator().manual_seed(seed)
     estimators = {
@@ -361,7 +361,7 @@ def times() -> list[dict[str, object]]:
 
 
 def _backward_seconds(loss: Callable, case: Case, best: torch.Tensor, repeats: int = 7) -> float:
-    """Median time of forward and backward pass together, since a convex loss solves in its forward pass."""
+    """Of forward and backward together, the median: a loss of convex type does its solves in the forward pass."""
     spent = []
     value = (case.c[:32] * best).sum(1, keepdim=True)
     for repeat in range(repeats + 1):

@@ -1,4 +1,4 @@
-"""Run kernels as plain Python, which reports an index out of bounds or an overflow that numba may hide."""
+"""The kernels as plain Python: numba may hide an out-of-bounds index or an overflow, Python does not."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def test_kernels_pass_their_tests_without_compilation():
+def test_the_kernels_pass_their_tests_without_compilation():
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "DIFFCOMB_DATA": ""}
     chosen = "feasible or letter or optimal or renumbering or faces or init or Odd or pair_table or contraction or adjacency or settling or pair_updates or must or trace"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen]

@@ -1,6 +1,6 @@
 """Seconds of the solves that the COPS paper (NeurIPS 2021) reports, on this machine, beside the paper's.
 
-python benchmarks/against_paper.py               # several minutes, 5 GB of memory
+python benchmarks/against_paper.py               # several minutes, about 3 GB of memory
 python benchmarks/against_paper.py --shrink 8    # a trial: sides and batch an eighth as large
 """
 

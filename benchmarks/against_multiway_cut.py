@@ -1,4 +1,4 @@
-"""Does an asymmetric multiway cut ever end above the multiway cut of the same costs? That one is feasible, too.
+"""Count asymmetric multiway cuts that end above the multiway cut of the same costs, which is feasible for both.
 
 python benchmarks/against_multiway_cut.py
 """
@@ -23,7 +23,7 @@ SIZES = ((32, 64, 4), (96, 160, 2), (256, 512, 1))  # and draws of each
 
 
 def random_graphs(count: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Graphs of 5 to 60 nodes with costs of all proportions."""
+    """Random graphs of 5 to 60 nodes, with node costs from a tenth to ten times the edge costs."""
     for seed in range(count):
         rng = np.random.default_rng(seed)
         n, K = int(rng.integers(5, 61)), int(rng.integers(2, 7))
@@ -35,7 +35,7 @@ def random_graphs(count: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
 
 
 def weak_grids() -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Grids whose class costs are weak against noise."""
+    """Grids whose class costs are weak compared with the noise."""
     for height, width, draws in SIZES:
         for sharpness, noise, scale in itertools.product((0.25, 0.5, 1.0), (1.0, 2.0, 3.0), (0.1, 0.25, 0.5, 1.0)):
             for seed in range(100, 100 + draws):
@@ -63,7 +63,10 @@ def main() -> None:
         {"family": family, "effort": effort, "instances": len(v), "above": int(np.count_nonzero(v)), "worst %": max(v)}
         for (family, effort), v in found.items()
     ]
-    note = "Above: of so many instances the asymmetric multiway cut ended higher, of the same seed and effort."
+    note = (
+        "Above: the number of instances whose asymmetric multiway cut ended above the multiway cut with the same seed "
+        "and effort."
+    )
     save("against_multiway_cut", "## Asymmetric multiway cut against multiway cut", rows, options.out, note)
 
 

@@ -1,4 +1,4 @@
-"""Distance to the optimum on instances that `exact` solves, as a distribution.
+"""Distribution of the distance to the optimum, on instances that `exact` solves.
 
 python benchmarks/gaps.py
 """
@@ -19,7 +19,7 @@ SOLVERS = (("multilevel", 0), ("multilevel", 1), ("kernighan_lin", 1), ("greedy"
 
 
 def instances(count: int):
-    """Small grids and random graphs with partitionable and other classes, as (family, arguments of amwc)."""
+    """Pairs (family, arguments of `amwc`) of small grids and random graphs; some classes are partitionable."""
     for seed in range(count):
         rng = np.random.default_rng(seed)
         K = int(rng.integers(1, 5))
@@ -62,7 +62,10 @@ def main() -> None:
                 "worst": round(float(quantiles[2]), 4),
             }
         )
-    note = "Gap: how far above the optimum, in percent of its absolute value; optimal: within 0.001 %."
+    note = (
+        "Gap: how far the objective lies above the optimum, in percent of the optimum's absolute value. "
+        "Optimal: within 0.001 %."
+    )
     save("gaps", "## Gaps to the optimum", rows, options.out, note)
 
 

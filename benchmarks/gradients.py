@@ -1,4 +1,4 @@
-"""Time of the backward pass against the forward one.
+"""Compare the time of the backward pass with that of the forward pass.
 
 python benchmarks/gradients.py
 """
@@ -42,15 +42,15 @@ def main() -> None:
         time_backward(),
         options.out,
         f"Algorithm 1 with N = 5 scales through the lift; {get_num_threads()} threads. "
-        "A warm start takes effort 0, a cold one the default effort, 1. "
-        "Processes: the same solves, as many at once as there are threads, in processes that share nothing: "
-        "what the machine's cores are worth to this work. "
+        "Warm starts use effort 0, cold starts the default effort 1. "
+        "By processes: the speed-up if as many independent processes as there are threads each make these solves; it "
+        "shows how much the machine's cores can gain. "
         "The last column divides by the N = 5 perturbed solves.",
     )
 
 
 def process_speed_up(solve, count: int) -> float:
-    """What `count` cores are worth to this work on this machine: independent processes, which share nothing."""
+    """Speed-up of `count` processes that share nothing: how much this machine's cores can gain for this work."""
 
     def together(count: int) -> None:
         processes = [multiprocessing.get_context("fork").Process(target=lambda: solve() and None) for _ in range(count)]

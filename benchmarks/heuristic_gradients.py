@@ -1,12 +1,12 @@
-"""Which estimator, scales and start are best when the solver is a heuristic? Two experiments.
+"""Compare estimators, scales and starts for a heuristic solver, in two experiments.
 
     python benchmarks/heuristic_gradients.py
 
-*Fidelity*: on instances small enough for the exact solver, gradients through heuristics are compared with those
-through the exact solver: their cosine, and the share that points uphill, <g, gradient> > 0.
+*Fidelity* compares gradients through heuristics with those through the exact solver, on instances small enough for it:
+their cosine, and the share of gradients that point uphill, <g, gradient> > 0.
 
-*Descent*: gradient steps directly on the costs of scenes, as a network would be trained but without one. How far does
-the panoptic-quality surrogate rise in twelve steps of the same length, and what do the steps cost?
+*Descent* makes gradient steps directly on the costs of scenes, without a network. It measures how far the
+panoptic-quality surrogate rises in twelve steps of equal length, and how long a step takes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def fidelity(count: int) -> list[dict[str, object]]:
                 if solver == "exact" and len(exact):
                     continue
                 if solver == "greedy" and "warm" in kind:
-                    continue  # it only merges, so it hardly leaves where it starts
+                    continue  # greedy only merges clusters, so it hardly leaves a warm start
                 f = perturbed_grad(amwc, estimator=make(Relative(schedule)))
                 leaves = [nodes.clone().requires_grad_(), edges.clone().requires_grad_()]
                 x, y, _ = f(*leaves, graph=graph, partitionable=[1, 2], **options)
@@ -112,7 +112,7 @@ def fidelity(count: int) -> list[dict[str, object]]:
 
 
 def pivot(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """One row an estimator, one column a solver."""
+    """A row for each estimator, a column for each solver."""
     found: dict[tuple[object, object], dict[str, object]] = {}
     for row in rows:
         key = row["scales"], row["estimator"]
@@ -135,7 +135,7 @@ def _small_instance(graph, seed: int) -> tuple[np.ndarray, ...]:
 
 @dataclass
 class Way:
-    """A way to get gradients: its name, an estimator or a loss, extra options, and perturbed solves of a step."""
+    """A way to get gradients: its name, an estimator or a loss, the perturbed solves of a step, and more options."""
 
     name: str
     method: object
@@ -172,7 +172,7 @@ def ways() -> list[Way]:
 
 
 def descend(count: int, sizes: tuple[int, ...], steps: int = 12) -> list[dict[str, object]]:
-    """Twelve steps on the costs of `count` scenes of each size."""
+    """Make twelve gradient steps on the costs of `count` scenes of each size, in every way."""
     cases = [(size, solver, way) for size in sizes for solver in ("multilevel", "greedy") for way in ways()]
     rows = []
     for size, solver, way in tqdm(cases, desc="descending"):
@@ -213,7 +213,7 @@ def _descent(targets, categories, solver: str, way: Way, steps: int) -> tuple[li
         began = time.perf_counter()
         gradients = _gradients(judge, costs, targets, surrogate, way, generator, options)
         spent += time.perf_counter() - began
-        with torch.no_grad():  # the same length of step for all, so that only the direction counts
+        with torch.no_grad():  # all steps have the same length, so that only the direction counts
             rate = 0.05 * sum(c.norm() for c in costs) / max(1e-12, float(sum(g.norm() for g in gradients)))
             costs = tuple(c - rate * g for c, g in zip(costs, gradients, strict=True))
     return scores, spent
@@ -231,7 +231,7 @@ def _gradients(judge, costs, targets, surrogate, way: Way, generator, options):
         y = targets.cut.flatten(1)[:, places]
         sure = (targets.edge_weight.flatten(1)[:, places] > 0).to(edges)
         f = solver_loss(amwc, way.method, generator=generator)
-        parts = f(nodes * known[..., None], edges * sure, target=(x, y), **data)  # void says nothing
+        parts = f(nodes * known[..., None], edges * sure, target=(x, y), **data)  # void gives no evidence
         return torch.autograd.grad(parts, costs)
     f = perturbed_grad(amwc, estimator=way.method, lift=LiftedMWC(), generator=generator, **way.options)
     z, _, _, label_classes = f(nodes, edges, **data)
@@ -240,7 +240,7 @@ def _gradients(judge, costs, targets, surrogate, way: Way, generator, options):
 
 
 def _costs(targets) -> tuple[torch.Tensor, torch.Tensor]:
-    """Costs such as a half-trained network makes: blurred truth plus noise."""
+    """Costs like those of a half-trained network: blurred truth plus noise."""
     g = torch.Generator().manual_seed(0)
     truth = torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5).permute(0, 3, 1, 2).float()
     blur = torch.nn.AvgPool2d(5, 1, 2, count_include_pad=False)
@@ -258,15 +258,15 @@ def main() -> None:
     if options.only != "descent":
         note = (
             f"{options.instances} grids of 5x5 nodes, 3 classes; g is the gradient of the Hamming distance to the true "
-            "labels; four scales, relative to |c| / |g|: small .01 to .1, middle .1 to 1, large 1 to 10. "
-            "The columns of the solvers hold the cosine with the gradient through the exact solver, the mean over "
-            "instances where neither is 0; uphill is the largest share over the solvers."
+            "labels. There are four scales, relative to |c| / |g|: small .01 to .1, middle .1 to 1, large 1 to 10. "
+            "The columns of the solvers hold the cosine with the gradient through the exact solver, as the mean over "
+            "instances where neither is 0. The last column is the largest share of uphill gradients over the solvers."
         )
         save("fidelity", "## Gradients through heuristics", pivot(fidelity(options.instances)), options.out, note)
     if options.only != "fidelity":
         note = (
-            f"{options.scenes} scenes; surrogate of eq. 6 in percent. All steps have the same length. Solves are those "
-            "of the gradient, for one scene, beside the forward one."
+            f"{options.scenes} scenes; surrogate of eq. 6 in percent. All steps have the same length. The column of "
+            "solves counts those of the gradient of one scene, without the forward solve."
         )
         save("descent", "## Descent on costs", descend(options.scenes, (32, 64)), options.out, note)
 

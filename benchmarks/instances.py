@@ -1,4 +1,4 @@
-"""Grid instances of COPS's shape: a Voronoi-like partition, noisy edge costs, noisy class costs. numpy only."""
+"""Grid instances like those of COPS: a Voronoi-like partition with noisy edge costs and noisy class costs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ DISTANCES = (1, 4, 16, 32, 64, 128)  # Cityscapes, on the quarter-resolution gri
 
 @dataclass(frozen=True)
 class Instance:
-    """One benchmark instance; `multicut_costs` follow the regions, `edge_costs` the panoptic partition.
+    """One benchmark instance.
 
-    `truth` holds the true segment of every node: class + number of classes * region, where regions count for things.
+    `multicut_costs` are noisy costs of the partition into regions, `edge_costs` of the panoptic partition. `truth`
+    holds the true segment of every node: class + number of classes * (region + 1) for things, the class for stuff.
     """
 
     name: str
@@ -42,9 +43,9 @@ def make(
     Parameters
     ----------
     regions : number of regions; a function of the size by default.
-    sharpness : how far the class costs favour the true class; 1 is weak, 4 is strong.
-    noise : standard deviation of the edge costs about ±1.
-    scale : factor of the edge costs against the class costs.
+    sharpness : how much lower the cost of the true class is; 1 is weak, 4 is strong.
+    noise : standard deviation of the edge costs around +1 and -1.
+    scale : factor by which edge costs are multiplied.
     """
     rng = np.random.default_rng(seed)
     regions = regions or max(6, round(0.16 * np.sqrt(height * width)))
@@ -69,7 +70,7 @@ def make(
 
 
 def _voronoi(rng: np.random.Generator, height: int, width: int, regions: int) -> np.ndarray:
-    """Region of every cell: a power diagram of random points, in coordinates that are warped smoothly."""
+    """Region of every cell: a power diagram of random points in smoothly warped coordinates."""
     side = min(height, width)
     points = rng.uniform(0, 1, (regions, 2)) * [height, width]
     weights = rng.uniform(0, (0.15 * side) ** 2, regions)

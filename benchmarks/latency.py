@@ -1,4 +1,4 @@
-"""Seconds until a fresh process has its first solution: the first one ever, which compiles, and later ones.
+"""Seconds to the first solution in a fresh process: in the first process ever, which compiles, and in a later one.
 
 python benchmarks/latency.py
 """
@@ -50,7 +50,7 @@ print(imported - began, time.perf_counter() - first)
 
 
 def fresh_process(case: str, cache: str) -> tuple[float, float]:
-    """Seconds of the import and of the first solution."""
+    """Seconds that the import takes, and seconds that the first solution takes."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
     code = SETUP + CASES[case] + MEASURE
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -68,7 +68,10 @@ def main() -> None:
             _, first = fresh_process(case, cache)
             imported, later = fresh_process(case, cache)
         rows.append({"first call": case, "first ever, s": first, "later process, s": later, "import, s": imported})
-    note = "Each case with an empty cache of compiled kernels, then in another process, which loads it."
+    note = (
+        "Each case runs with an empty cache of compiled kernels, and then again in another process, which loads them "
+        "from the cache."
+    )
     save("latency", "## First call", rows, options.out, note)
 
 

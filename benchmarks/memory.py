@@ -1,9 +1,9 @@
-"""Peak memory and time: predictions of photos of several sizes, and one training step through the solver.
+"""Peak memory and time of predictions for photos of several sizes, and of one training step through the solver.
 
     python benchmarks/memory.py            # about five minutes
     python benchmarks/memory.py --quick    # without the photo of 12 megapixels
 
-Every row is a process of its own; memory is the largest resident set of that process, imports included.
+Every row is measured in a process of its own. Memory is the largest resident set of that process, imports included.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OFFSETS = [offset for d in (1, 4, 8, 16) for offset in ((0, d), (d, 0))]
 
 
 def photo(height: int, width: int) -> Image.Image:
-    """Patches of colour with soft borders and noise."""
+    """A picture of coloured patches with soft borders and noise."""
     rng = np.random.default_rng(0)
     patches = rng.integers(0, 256, (height // 40 + 2, width // 40 + 2, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC))
@@ -44,7 +44,7 @@ def photo(height: int, width: int) -> Image.Image:
 
 
 def predicted(name: str) -> dict[str, Any]:
-    """Time and memory of predict.py, in a process of its own."""
+    """Time and memory of predict.py, which runs in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.png"
         photo(*PHOTOS[name]).save(path)
@@ -119,8 +119,8 @@ def main() -> None:
         done = subprocess.run([sys.executable, __file__, "--case", name], check=True, capture_output=True, text=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
     note = (
-        "`python benchmarks/memory.py`. Memory is the largest resident set of a process, with the 0.3 GiB that Python, "
-        "torch and numba take. Times include the start of the process and, for predict.py, writing the pictures."
+        "`python benchmarks/memory.py`. Memory is the largest resident set of a process, including the 0.3 GiB of "
+        "Python, torch and numba. Times include the start of the process and, for predict.py, writing the pictures."
     )
     save("memory", "## Memory", rows, options.out, note)
 

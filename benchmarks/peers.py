@@ -1,11 +1,11 @@
-"""Side by side with what pip offers: time (as a ratio to a minimum spanning tree), objective, peak memory.
+"""Compare our solvers with those on PyPI: time (as a ratio to a minimum spanning tree), objective, peak memory.
 
 python benchmarks/peers.py               # grids up to 128x256 and other graphs
-python benchmarks/peers.py --large       # and 256x512 and 512x1024
-python benchmarks/peers.py --draws 8     # instead: more draws of the grids, who ends lower
+python benchmarks/peers.py --large       # also grids of 256x512 and 512x1024
+python benchmarks/peers.py --draws 8     # only other random draws of the grids: who ends lower
 
-Peers are optional (pip install bioimage-cpp chszlablib leidenalg); those that are missing are named and left out. Of
-the public signed graphs those are taken that $DIFFCOMB_DATA/signed_graphs/*.npz holds (n, edges, costs).
+Peers are optional (pip install bioimage-cpp chszlablib leidenalg); the output names those that are missing. Public
+signed graphs are included if $DIFFCOMB_DATA/signed_graphs/*.npz holds them (n, edges, costs).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def louvain(case: Case) -> Callable[[], np.ndarray]:
     return run
 
 
-# Each with the most edges for which it ends within a minute or so.
+# Every peer, with the largest number of edges on which it ends within about a minute.
 PEERS: dict[str, tuple[Callable[[Case], Callable[[], np.ndarray]], float]] = {
     "GAEC (bioimage-cpp)": (partial(bioimage, kernighan_lin=False), np.inf),
     "GAEC + KL (bioimage-cpp)": (partial(bioimage, kernighan_lin=True), 2_000_000),
@@ -151,7 +151,7 @@ def ours(case: Case, name: str) -> Callable[[], np.ndarray]:
 
 
 def measured(run: Callable[[], np.ndarray], repeat: int) -> tuple[np.ndarray, float, float | None]:
-    """Labels, seconds and peak memory; the labels are those of the run whose memory is measured."""
+    """Labels, seconds and peak memory; the labels come from the run that measures memory."""
     result: list = []
     began = time.perf_counter()
     peak = peak_megabytes(lambda: result.append(run()))
@@ -193,7 +193,7 @@ def compare(large: bool, missing: set[str]) -> list[dict]:
 
 
 def summary(rows: list[dict]) -> list[dict]:
-    """One row an instance: our default against the best peer by objective, and who wins."""
+    """A row for each instance: our default, the peer with the best objective, and which of the two ends lower."""
     table = []
     for name in dict.fromkeys(row["instance"] for row in rows):
         group = {row["solver"]: row for row in rows if row["instance"] == name}
@@ -213,7 +213,7 @@ def summary(rows: list[dict]) -> list[dict]:
 
 
 def cuts_with_classes(large: bool) -> list[dict]:
-    """The multiway cuts, for which pip has no peer: our solvers only."""
+    """Multiway cuts by our solvers alone, because PyPI has no peer."""
     rows = []
     settings: list[tuple] = [(64, 128, 19, 1.0, 1.0, 1.0), (64, 128, 19, 1.0, 2.0, 0.3), (128, 256, 19, 1.5, 1.5, 0.5)]
     settings += [(*SIZES[-1], 19)]
@@ -247,7 +247,7 @@ def cuts_with_classes(large: bool) -> list[dict]:
 
 
 def draws(count: int) -> list[dict]:
-    """Other draws of the clean and the noisy grids: how often the default ends at or below the best peer."""
+    """Count how often the default ends at or below the best peer, on other random draws of the grids."""
     rows = []
     for (h, w), noise in (*((size, 1.0) for size in SIZES), (LARGE_SIZES[0], 1.0), (SIZES[-1], 1.5)):
         excess = []
@@ -273,7 +273,7 @@ def draws(count: int) -> list[dict]:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Seconds over edges on the clean grids, with the fitted exponent of every solver."""
+    """Plot seconds over edges for the clean grids, with the fitted exponent of every solver."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -299,18 +299,24 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="also 256x512 and 512x1024")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     parser.add_argument("--picture", type=Path, default=HERE.parent / "docs" / "pictures" / "scaling.svg")
-    parser.add_argument("--draws", type=int, help="compare on so many other draws of the grids, and nothing else")
+    parser.add_argument("--draws", type=int, help="only compare on this many other draws of the grids")
     options = parser.parse_args()
     set_num_threads(1)
     if options.draws:
-        note = "Our default minus the best of GAEC + Kernighan-Lin (bioimage-cpp) and SCC (KaHIP), over the objective."
+        note = (
+            "ppm: the objective of our default minus the lower one of GAEC + Kernighan-Lin (bioimage-cpp) and "
+            "SCC (KaHIP), in millionths of the lowest objective."
+        )
         save("peers_draws", "## Other draws of the grids", draws(options.draws), options.out, note)
         return
     missing: set[str] = set()
     rows = compare(options.large, missing)
-    note = "One thread. Ratios to scipy's minimum spanning tree of the same graph in the same run; lower is better."
+    note = (
+        "One thread, unless the row says otherwise. Times are ratios to scipy's minimum spanning tree of the same "
+        "graph in the same run. Lower is better."
+    )
     if missing:
-        note += f" Not installed, hence left out: {', '.join(sorted(missing))}."
+        note += f" Left out, because they are not installed: {', '.join(sorted(missing))}."
     save("peers", "## Multicut solvers side by side", rows, options.out, note)
     save("peers_summary", "## Our default against the best peer", summary(rows), options.out, note)
     classes = cuts_with_classes(options.large)

@@ -1,10 +1,11 @@
-"""PyEPO's own problems, with PyEPO's implementations and ours side by side: regret, and time of a backward pass.
+"""Compare PyEPO's implementations with ours on PyEPO's own problems: regret, and time of a backward pass.
 
     pip install -e ".[bench,peers]"
     python benchmarks/pyepo_suite.py
 
-Data, linear model, optimiser (Adam, 1e-2), batches and epochs are the same for all; so is the exact solver, a dynamic
-programme in numba, so that what differs is the gradient. Only the table of times runs PyEPO with its default solver.
+All methods use the same data, linear model, optimiser (Adam, 1e-2), batches and epochs. They also use the same exact
+solver, a dynamic programme in numba, so that only the gradient differs. Only the table of times runs PyEPO with its
+default solver.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def shortest_paths(costs: np.ndarray, h: int, w: int, right: np.ndarray, down: n
 
 @numba.njit(cache=True, nogil=True)
 def knapsacks(costs: np.ndarray, weights: np.ndarray, capacity: int) -> np.ndarray:
-    """Items at the lowest total cost within the capacity, for every row of costs."""
+    """Items of the lowest total cost within the capacity, for every row of costs."""
     out = np.zeros_like(costs)
     n = costs.shape[1]
     for b in range(len(costs)):
@@ -131,7 +132,7 @@ def tours(costs: np.ndarray, n: int, edge: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Case:
-    """A problem of PyEPO's: features, costs, a batch solver, PyEPO's own model with its default solver."""
+    """A problem of PyEPO: features, costs, a solver for batches, and PyEPO's own model with its default solver."""
 
     name: str
     x: torch.Tensor
@@ -180,7 +181,7 @@ def _case(name: str, x: np.ndarray, c: np.ndarray, solver: Solver, maximise: boo
 
 
 class Shared(optModel):
-    """PyEPO's view of one of the solvers above."""
+    """One of the solvers above as a model of PyEPO."""
 
     def __init__(self, case_solver: Solver, num_cost: int, maximise: bool) -> None:
         self.case_solver, self.size, self.maximise = case_solver, num_cost, maximise
@@ -227,7 +228,7 @@ def theirs(method: str, model: optModel, dataset) -> Callable:
 
 
 def ours(method: str, solver: Solver, maximise: bool, seed: int) -> Callable:
-    """Our implementation of the same; rewards are negative costs."""
+    """Our implementation as such a function; rewards are negative costs."""
     sign = -1 if maximise else 1
     g = torch.Generator().manual_seed(seed)
     estimators = {
@@ -270,7 +271,7 @@ METHODS = [
 def train(
     case: Case, loss: Callable, seed: int, epochs: int, batch: int = 32, scale: float = 1.0
 ) -> tuple[float, float]:
-    """Regret on the test part in percent, after the last epoch and at the best of them."""
+    """Regret on the test split in percent, after the last epoch and after the best epoch."""
     sign = -1 if case.maximise else 1
     best = torch.from_numpy(case.solver((sign * case.c).numpy().astype(np.float64))).float()
     value = (case.c * best).sum(1, keepdim=True)
@@ -322,7 +323,7 @@ def _dataset(model: optModel, case: Case):
 
 
 def robustness(seeds: int, epochs: int) -> list[dict[str, object]]:
-    """One scale and five, at several batch sizes and scales of the loss."""
+    """Regret with one scale and with five, for several batch sizes and scales of the loss."""
     rows = []
     settings = [(8, 1.0), (32, 1.0), (128, 1.0), (32, 0.01), (32, 100.0)]
     for batch, scale in tqdm(settings, desc="batch sizes and loss scales"):
@@ -338,7 +339,7 @@ def robustness(seeds: int, epochs: int) -> list[dict[str, object]]:
 
 
 def times() -> list[dict[str, object]]:
-    """Milliseconds of one backward pass for a batch of 32."""
+    """Milliseconds of one forward and backward pass for a batch of 32."""
     rows = []
     for case in (shortest_path(4, 0.5, 42), knapsack(42), tsp(42)):
         with contextlib.redirect_stdout(io.StringIO()):
@@ -361,7 +362,7 @@ def times() -> list[dict[str, object]]:
 
 
 def _backward_seconds(loss: Callable, case: Case, best: torch.Tensor, repeats: int = 7) -> float:
-    """Of forward and backward together, the median: a loss of convex type does its solves in the forward pass."""
+    """Median of forward and backward together, since convex losses make their solves in the forward pass."""
     spent = []
     value = (case.c[:32] * best).sum(1, keepdim=True)
     for repeat in range(repeats + 1):
@@ -381,7 +382,10 @@ def main() -> None:
     parser.add_argument("--only", choices=["regret", "robustness", "times"], help="one of the three tables")
     options = parser.parse_args()
     if options.only in (None, "times"):
-        note = "Forward and backward for a batch of 32, median of 7. PyEPO's default solver is Gurobi, in one process."
+        note = (
+            "Forward and backward pass together for a batch of 32, median of 7 runs. "
+            "PyEPO's default solver is Gurobi, in one process."
+        )
         save("pyepo_times", "## PyEPO's problems: time", times(), options.out, note)
     if options.only in (None, "robustness"):
         note = f"Shortest path 5x5, degree 4, noise 0.5: regret in %, last epoch, mean ± sd of {options.seeds} seeds."
@@ -395,7 +399,7 @@ def main() -> None:
     if options.only in (None, "regret"):
         note = (
             f"Normalised test regret in %, mean ± sd of {options.seeds} seeds (data and initial weights), "
-            f"{options.epochs} epochs; the same exact solver for both."
+            f"{options.epochs} epochs. Both use the same exact solver."
         )
         rows = compare(lambda seed: shortest_path(4, 0.5, seed), options.seeds, options.epochs, METHODS)
         others = [lambda seed: shortest_path(2, 0.0, seed), lambda seed: shortest_path(6, 0.5, seed), knapsack, tsp]

@@ -1,4 +1,4 @@
-"""What all benchmarks share: timing, peak memory, the yardstick, and tables as JSON and Markdown."""
+"""Helpers of all benchmarks: timing, peak memory, the unit of time, and tables as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from diffcomb import Graph
 
 
 def seconds(function: Callable[[], Any], repeat: int = 3) -> float:
-    """Median wall time of `repeat` calls after one that is not counted."""
+    """Median wall time of `repeat` calls, after a first call that is not counted."""
     function()
     times = []
     for _ in range(repeat):
@@ -32,18 +32,18 @@ def seconds(function: Callable[[], Any], repeat: int = 3) -> float:
 
 
 def spanning_tree_seconds(graph: Graph, costs: np.ndarray) -> float:
-    """The yardstick: scipy's minimum spanning tree of the same graph, a sort and a union-find."""
-    shifted = np.abs(costs) + 1  # stored zeros would be no edges
+    """The unit of time: seconds of scipy's minimum spanning tree of the same graph (a sort and a union-find)."""
+    shifted = np.abs(costs) + 1  # scipy would take stored zeros for missing edges
     u, v = graph.edges.T
     matrix = sparse.coo_array((shifted, (u, v)), shape=(graph.num_nodes,) * 2).tocsr()
     return seconds(lambda: minimum_spanning_tree(matrix))
 
 
 def peak_megabytes(function: Callable[[], Any]) -> float | None:
-    """How far the resident set rises above where it stood during a call; None where /proc does not tell."""
+    """How far the resident set rises during a call; None if /proc cannot tell."""
     gc.collect()
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # else memory that an earlier call freed hides what this one needs
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise memory that an earlier call freed hides what this call needs
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     except (OSError, AttributeError):
         return None

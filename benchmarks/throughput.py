@@ -1,4 +1,4 @@
-"""Seconds a step of full training through the solver: threads, processes, and solves beside the network's work.
+"""Seconds for each step of training through the solver, with threads, processes, and solves during the network's work.
 
 python benchmarks/throughput.py
 """
@@ -31,11 +31,11 @@ from cops.runlog import RunLog  # noqa: E402
 from cops.stages import finetune  # noqa: E402
 from cops.training import Run  # noqa: E402
 
-SHORT, LONG = 4, 24  # steps: what both do besides is left out
+SHORT, LONG = 4, 24  # steps of two runs; their difference leaves out the work before and after the steps
 
 
 def modes(cores: int) -> dict[str, tuple[int, int, int, bool]]:
-    """Processes, threads of each, parts of a step, and whether these are solved beside the network's work."""
+    """Processes, threads of each, parts of a step, and whether a part is solved while the network computes the next."""
     return {
         "one process, one thread": (1, 1, 1, False),
         f"one process, {cores} threads": (1, cores, 1, False),
@@ -46,7 +46,7 @@ def modes(cores: int) -> dict[str, tuple[int, int, int, bool]]:
 
 
 def seconds_of(mode: tuple[int, int, int, bool], model: str, steps: int) -> float:
-    """What so many steps of the second stage take, from the checkpoint in the repository on."""
+    """Seconds that `steps` steps of the second stage take, from the baseline in the repository."""
     processes, *settings = mode
     with tempfile.TemporaryDirectory() as out:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
@@ -59,7 +59,7 @@ def seconds_of(mode: tuple[int, int, int, bool], model: str, steps: int) -> floa
 
 
 def work(out: str, model: str, *numbers: str) -> None:
-    """Train; this is what each process does."""
+    """Train in one process."""
     steps, threads, parts, beside = (int(n) for n in numbers)
     torch.set_num_threads(threads)
     parallel.start("cpu")

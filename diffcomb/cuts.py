@@ -14,8 +14,8 @@ from .graph import Graph, as_graph
 from .lifting import BoundLift, labels_of
 from .problem import Problem, Solution, checked_problem, class_mask
 from .solvers import budget_of, check_time_limit, get_solver, prepare, solve
-from .solvers._labels import from_labels
-from .solvers.revisit import Revisit
+from .solvers.levels.labels import from_labels
+from .warm_differences import WarmDifferences
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +80,9 @@ def _revisit(
     def again(grads: tuple[Array, ...], scales: Array, weights: Array) -> tuple[Array, ...]:
         node_grad = grads[0] if len(grads) == 2 else nodes
         start = from_labels(labels, clusters, problem.partitionable)
-        return Revisit(problem, start, classes, node_grad, grads[-1]).differences(scales, weights)[-len(costs) :]
+        return WarmDifferences(problem, start, classes, node_grad, grads[-1]).differences(scales, weights)[
+            -len(costs) :
+        ]
 
     return again
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from ._arrays import Array, float_array, to_numpy
 from ._numba import njit
+from ._union_find import flatten, numbers, unite
 from .graph import Graph, as_graph
 
 
@@ -312,34 +313,6 @@ def uncut_components(edges: Array, y: Array, x: Array, of_class: Array) -> Array
             unite(parent, u, v)
     flatten(parent)
     return parent
-
-
-@njit
-def numbers(n: int) -> Array:
-    """0..n-1 as int32; a loop, because `arange` and a conversion take longer to compile."""
-    out = np.empty(n, np.int32)
-    for i in range(n):
-        out[i] = i
-    return out
-
-
-@njit
-def unite(parent: Array, a: int, b: int) -> None:
-    """Join two trees of a union-find forest under the smaller root."""
-    while parent[a] != a:
-        parent[a] = parent[parent[a]]
-        a = parent[a]
-    while parent[b] != b:
-        parent[b] = parent[parent[b]]
-        b = parent[b]
-    parent[max(a, b)] = min(a, b)
-
-
-@njit
-def flatten(parent: Array) -> None:
-    """Let every node point at its root; roots have the smallest index, so parents are final before children."""
-    for i in range(len(parent)):
-        parent[i] = parent[parent[i]]
 
 
 @njit

@@ -1,10 +1,13 @@
 """Shared set-up: hypothesis draws the same examples in every run, and tests whose optional data are absent say so."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from diffcomb.solvers.limits import changed
 
 settings.register_profile(
     "suite", derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
@@ -21,3 +24,10 @@ def data_root():
     if not Path(value).is_dir():
         pytest.fail(f"DIFFCOMB_DATA={value} is not a folder")
     return Path(value)
+
+
+@pytest.fixture
+def limits():
+    """A function that changes limits of the solvers until the test ends: small instances then take the ways of large ones."""
+    with ExitStack() as stack:
+        yield lambda **values: stack.enter_context(changed(**values))

@@ -7,19 +7,21 @@ from hypothesis import strategies as st
 from strategies import noisy_grid, random_instance
 
 from diffcomb import Graph, amwc, make_problem
-from diffcomb.solvers._chains import Costs, eject
-from diffcomb.solvers._labels import from_labels
-from diffcomb.solvers._level import finest_level
+from diffcomb.solvers.level import finest_level
+from diffcomb.solvers.levels.labels import from_labels
+from diffcomb.solvers.levels.slack import new_slack
+from diffcomb.solvers.moves.ejection_chains import Chains, eject
+from diffcomb.solvers.moves.visit import places_of
 
 
 def settled(edges, node_costs, edge_costs, P, x, z):
-    """Return a level, a labelling of it that is a local optimum under single moves, its losses, and the moves made."""
+    """The level, and a labelling that is a local optimum under single moves, with its slack."""
     problem = make_problem(Graph(len(x), edges), node_costs, edge_costs, P)
     level = finest_level(problem)
     labels = from_labels(np.asarray(x), np.asarray(z), problem.partitionable)
-    losses = np.empty(len(x), np.float32)
-    moves = level.move(labels, losses=losses)
-    return level, labels, losses, moves
+    slack = new_slack(len(x))
+    moves = level.move(labels, slack=slack)
+    return level, labels, slack, moves
 
 
 def same_partition(a, b):
@@ -37,24 +39,24 @@ def same_partition(a, b):
 )
 def test_chains_move_two_nodes_that_must_move_together(edges, costs, before, after):
     n = len(before)
-    level, labels, losses, moves = settled(edges, np.zeros((n, 1)), np.array(costs), [0], np.zeros(n, int), before)
+    level, labels, slack, moves = settled(edges, np.zeros((n, 1)), np.array(costs), [0], np.zeros(n, int), before)
     assert moves == 0
-    assert level.chains(labels, losses, np.zeros(len(losses), np.float32)) > 0
+    assert level.chains(labels, slack) > 0
     assert same_partition(labels.z.tolist(), after)
 
 
 def test_chains_swap_two_nodes_that_must_change_places():
     node_costs = np.array([[0.0, 1.0], [1.0, 0.0]])
-    level, labels, losses, moves = settled([(0, 1)], node_costs, np.array([-2.0]), [], [1, 0], [0, 0])
+    level, labels, slack, moves = settled([(0, 1)], node_costs, np.array([-2.0]), [], [1, 0], [0, 0])
     assert moves == 0
     assert level.value(labels) == 0
-    assert level.chains(labels, losses, np.zeros(len(losses), np.float32)) == 1
+    assert level.chains(labels, slack) == 1
     assert labels.node_labels().tolist() == [0, 1]
     assert level.value(labels) == -2
 
 
-@given(seed=st.integers(0, 10_000), grid=st.booleans(), slack=st.floats(0, 3), apart=st.booleans())
-def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, slack, apart):
+@given(seed=st.integers(0, 10_000), grid=st.booleans(), allowance=st.floats(0, 3), apart=st.booleans())
+def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, allowance, apart):
     rng = np.random.default_rng(seed)
     if grid:
         graph, *rest = noisy_grid((6, 7), K=3, seed=seed, noise=2.0)
@@ -62,11 +64,11 @@ def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, slack, apart):
     else:
         _, edges, *rest = random_instance(rng, n=14, m=40)
     n = len(rest[0])
-    level, labels, losses, _ = settled(edges, *rest, rng.integers(0, len(rest[2]), n), rng.integers(0, n, n))
+    level, labels, slack, _ = settled(edges, *rest, rng.integers(0, len(rest[2]), n), rng.integers(0, n, n))
     before, value = labels.copy(), level.value(labels)
     changed = np.zeros(n, np.int8)
-    costs = Costs(level.adjacency, level.node_costs, level.best, level.partitionable)
-    found = eject(costs, *labels, np.arange(n, dtype=np.int32), losses, slack, apart, changed)
+    chains = Chains(np.arange(n, dtype=np.int32), slack.losses, allowance, apart, changed)
+    found = eject(level.costs, labels, places_of(labels, level.num_classes), chains)
     if found:
         assert level.value(labels) < value
         assert changed.any()
@@ -85,8 +87,8 @@ def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, slack, apart):
 def test_no_single_move_gains_after_chains(seed):
     _, edges, *rest = random_instance(np.random.default_rng(seed), n=14, m=40)
     n = len(rest[0])
-    level, labels, losses, _ = settled(edges, *rest, np.zeros(n, int), np.arange(n))
-    level.chains(labels, losses, np.zeros(len(losses), np.float32))
+    level, labels, slack, _ = settled(edges, *rest, np.zeros(n, int), np.arange(n))
+    level.chains(labels, slack)
     assert level.move(labels) == 0
 
 
@@ -96,9 +98,9 @@ def test_chains_reach_the_optimum_more_often_than_single_moves():
     for seed in range(40):
         n, edges, *rest = random_instance(np.random.default_rng(seed), n=12, m=30, K=3)
         best = amwc(Graph(n, edges), *rest, solver="exact").objective
-        level, labels, losses, _ = settled(edges, *rest, np.zeros(n, int), np.arange(n))
+        level, labels, slack, _ = settled(edges, *rest, np.zeros(n, int), np.arange(n))
         missed[0] += level.value(labels) > best + 1e-6
-        level.chains(labels, losses, np.zeros(len(losses), np.float32))
+        level.chains(labels, slack)
         missed[1] += level.value(labels) > best + 1e-6
         assert level.value(labels) >= best - 1e-6
     assert missed[1] < 0.8 * missed[0]

@@ -1,5 +1,6 @@
 """The code blocks of the README and of every page of the documentation run, in order, page by page."""
 
+import json
 import re
 from pathlib import Path
 
@@ -21,6 +22,22 @@ def test_code_blocks_run(page, tmp_path, monkeypatch):
 
 def test_there_are_code_blocks():
     assert sum(len(BLOCK.findall(page.read_text())) for page in PAGES) >= 8
+
+
+def test_solver_figures_of_readme_are_those_of_benchmark():
+    """Milliseconds and objectives of the README's table are copied from benchmarks/results/peers.json."""
+    measured = json.loads((ROOT / "benchmarks" / "results" / "peers.json").read_text())["rows"]
+    by_solver = {(row["instance"], row["solver"].split(" (")[0]): row for row in measured}
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| ([a-z_]+.*?) \| ([\d,]+) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) >= 6
+    for instance, edges, cells in rows:
+        assert edges == f"{by_solver[instance, 'multilevel']['edges']:,}"
+        figures = [cell.strip(" *") for cell in cells.split("|")]
+        for k, solver in enumerate(("multilevel", "GAEC + KL", "SCC")):
+            row = by_solver[instance, solver]
+            expected = f"{1000 * row['seconds']:,.0f}", f"{row['objective']:,.2f}"
+            assert tuple(figures[2 * k : 2 * k + 2]) == expected, (instance, solver)
 
 
 def test_links_and_pictures_exist():

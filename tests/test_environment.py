@@ -33,7 +33,7 @@ def test_import_without_a_writable_cache_folder_works_and_warns_once(tmp_path):
         "XDG_CACHE_HOME": nowhere,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    code = "import diffcomb._numba as n, diffcomb.solvers._tiny as t; n.announce_compilation(t._branch_and_bound)"
+    code = "import diffcomb._numba as n, diffcomb.solvers.enumeration as t; n.announce_compilation(t._branch_and_bound)"
     said = run(environment, f"{code}; n.announce_compilation(t._branch_and_bound); print('imported')", tmp_path)
     assert said.stdout == "imported\n"
     assert said.stderr.count("set NUMBA_CACHE_DIR") == 1
@@ -43,7 +43,7 @@ def test_import_without_a_writable_cache_folder_works_and_warns_once(tmp_path):
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
 def test_damaged_cache_files_are_replaced(tmp_path, suffix):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    code = "import numpy as np; from diffcomb.solvers._heap import heap_build; print(heap_build(np.array([1.0, 3.0]))[0][0])"
+    code = "import numpy as np; from diffcomb.solvers.structures.heap import heap_build; print(heap_build(np.array([1.0, 3.0]))[0][0])"
     run(environment, code)
     damaged = list(tmp_path.rglob(f"*heap_build*.{suffix}"))
     assert damaged

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
-from diffcomb.solvers._labels import from_labels
-from diffcomb.solvers._level import finest_level
-from diffcomb.solvers._local_moving import improvement
+from diffcomb.solvers.level import finest_level
+from diffcomb.solvers.levels.labels import from_labels
+from diffcomb.solvers.levels.objective import improvement
 
 INF = np.inf
 SOLVERS = ("multilevel", "kernighan_lin", "greedy", "exact")
@@ -199,12 +199,10 @@ def test_default_is_never_above_greedy_on_small_graphs(n):
             assert s.objective <= greedy.objective + 1e-9
 
 
-def test_enumeration_stops_at_its_limit_and_keeps_the_start(monkeypatch):
-    from diffcomb.solvers import _tiny
-
+def test_enumeration_stops_at_its_limit_and_keeps_the_start(limits):
     _, *instance = random_instance(np.random.default_rng(0), n=8, m=20, K=3)
     optimum = amwc(*instance).objective
-    monkeypatch.setattr(_tiny, "MAX_STEPS", 3)
+    limits(max_steps=3)
     assert optimum - 1e-9 <= amwc(*instance).objective < 0
 
 

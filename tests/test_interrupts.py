@@ -11,8 +11,8 @@ from strategies import noisy_grid
 
 from diffcomb import amwc, make_problem, multicut
 from diffcomb._interrupt import Interrupt
-from diffcomb.solvers._level import Level
-from diffcomb.solvers._search import Search
+from diffcomb.solvers.level import Level
+from diffcomb.solvers.search import Search
 
 multilevel_module = sys.modules["diffcomb.solvers.multilevel"]  # the package has a function of that name
 

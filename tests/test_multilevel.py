@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc, set_num_threads
-from diffcomb.solvers import _level as level_module
-from diffcomb.solvers._budget import Budget
-from diffcomb.solvers._labels import from_labels
-from diffcomb.solvers._level import finest_level
-from diffcomb.solvers._search import Search
+from diffcomb.solvers.budget import Budget
+from diffcomb.solvers.level import finest_level
+from diffcomb.solvers.levels.labels import from_labels
+from diffcomb.solvers.search import Search
 
 module = importlib.import_module("diffcomb.solvers.multilevel")  # the package's attribute is the function
 
@@ -54,9 +53,9 @@ def assert_local_optimum(graph, node_costs, edge_costs, P, s, clusters=True):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_solution_does_not_depend_on_the_threads_that_find_movers(monkeypatch, threads):
+def test_solution_does_not_depend_on_the_threads_that_find_movers(limits, threads):
     """If threads first find the nodes that gain, the result is a local optimum, the same for any number of threads."""
-    monkeypatch.setattr(level_module, "MIN_PARALLEL", 8)
+    limits(min_parallel=8)
     expected = []
     for number in (threads, 1):
         set_num_threads(number)
@@ -69,17 +68,14 @@ def test_solution_does_not_depend_on_the_threads_that_find_movers(monkeypatch, t
     assert expected[:4] == expected[4:]
 
 
-def shrink_kernels(monkeypatch):
-    """Shrink the limits, so that small graphs take the path of large ones."""
-    for name, value in (("KERNEL_NODES", 24), ("KERNEL_HALF_EDGES", 64), ("MAX_PIECES", 24), ("MAX_COARSE", 12)):
-        monkeypatch.setattr(module, name, value)
+SMALL_CORE = dict(core_nodes=24, core_half_edges=64, max_pieces=24, max_coarse=12)  # what large graphs have
 
 
 @pytest.mark.parametrize("effort", [0, 1, 2])
 @pytest.mark.parametrize("kernels", [False, True])
-def test_solution_is_a_local_optimum_under_moves_of_nodes_and_clusters(monkeypatch, effort, kernels):
+def test_solution_is_a_local_optimum_under_moves_of_nodes_and_clusters(limits, effort, kernels):
     if kernels:
-        shrink_kernels(monkeypatch)
+        limits(**SMALL_CORE)
     for seed in range(4):
         n, edges, *costs = random_instance(np.random.default_rng(seed), n=24, m=70)
         graph = Graph(n, edges)
@@ -89,9 +85,9 @@ def test_solution_is_a_local_optimum_under_moves_of_nodes_and_clusters(monkeypat
 
 
 @pytest.mark.parametrize("kernels", [False, True])
-def test_more_effort_never_gives_a_worse_solution(monkeypatch, kernels):
+def test_more_effort_never_gives_a_worse_solution(limits, kernels):
     if kernels:
-        shrink_kernels(monkeypatch)
+        limits(**SMALL_CORE)
     better = 0
     for seed in range(6):
         graph, node_costs, edge_costs, _ = noisy_grid(seed=seed, noise=2.0)
@@ -105,8 +101,8 @@ def test_more_effort_never_gives_a_worse_solution(monkeypatch, kernels):
     assert better > 0
 
 
-def test_rounds_give_feasible_solutions_and_improve_them(monkeypatch):
-    shrink_kernels(monkeypatch)
+def test_rounds_give_feasible_solutions_and_improve_them(limits):
+    limits(**SMALL_CORE)
     values = np.empty((4, 4))
     for seed in range(4):
         graph, *costs = noisy_grid((20, 24), noise=2.0, seed=seed)
@@ -233,8 +229,8 @@ def test_kernighan_lin_keeps_cluster_ids_consistent():
 
 
 @pytest.mark.parametrize("effort", [0, 1])
-def test_large_grids_need_no_adjacency_lists(monkeypatch, effort):
-    shrink_kernels(monkeypatch)
+def test_large_grids_need_no_adjacency_lists(limits, effort):
+    limits(**SMALL_CORE)
     graph = grid_graph((24, 30), [(0, 1), (1, 0), (2, 2)])
     multicut(graph, np.random.default_rng(0).normal(size=graph.num_edges), effort=effort)
     assert "csr" not in vars(graph)

@@ -18,16 +18,17 @@ ROOT = Path(__file__).parent.parent
 FUSED, SUMS = "diffcomb/gradients/_fused.py", "diffcomb/_sums.py"
 BLACKBOX, LIFTING = "diffcomb/gradients/blackbox.py", "diffcomb/lifting.py"
 GRADIENTS, LOSSES = "diffcomb/gradients/", "diffcomb/losses/"
-REVISIT = "diffcomb/solvers/revisit.py"
+WARM = "diffcomb/warm_differences.py"
 ESTIMATORS_TEST, LOSSES_TEST = "tests/test_estimators.py", "tests/test_losses.py"
-MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/_labels.py"
-CONTRACTION, SEARCH = "diffcomb/solvers/_contraction.py", "diffcomb/solvers/_search.py"
-MOVING, VISITS = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/_visits.py"
+MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/levels/labels.py"
+CONTRACTION, SEARCH = "diffcomb/solvers/levels/contraction.py", "diffcomb/solvers/search.py"
+MOVING, VISITS = "diffcomb/solvers/moves/local_moving.py", "diffcomb/solvers/moves/visit.py"
+OBJECTIVE, SLACK = "diffcomb/solvers/levels/objective.py", "diffcomb/solvers/levels/slack.py"
 GREEDY = "diffcomb/solvers/greedy.py"
-CHAINS, PAIRS = "diffcomb/solvers/_chains.py", "diffcomb/solvers/_pair_moves.py"
+CHAINS, PAIRS = "diffcomb/solvers/moves/ejection_chains.py", "diffcomb/solvers/moves/pair_moves.py"
 SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/segmenter.py", "tests/cops/test_parts.py"
 IMAGES = "examples/panoptic_cops/cops/images.py"
-TINY, REDUCTION = "diffcomb/solvers/_tiny.py", "diffcomb/solvers/_reduction.py"
+TINY, REDUCTION = "diffcomb/solvers/enumeration.py", "diffcomb/solvers/reduction.py"
 TILES, EXTREME_TEST = "examples/panoptic_cops/cops/tiles.py", "tests/test_extreme_costs.py"
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
 
@@ -64,23 +65,23 @@ MUTATIONS = [
     (GRADIENTS + "_run.py", "tuple(0 - part for part in result)", "tuple(0 + part for part in result)", "tests/test_maximize.py", "closed_form"),
     (LOSSES + "solver_loss.py", "pulled = [tuple(0 - part for part in g) for g in pulled]", "pass", "tests/test_maximize.py", "descent"),
     (GRADIENTS + "_parallel.py", 'return "threads" if own else None', 'return "threads"', "tests/test_parallel_solves.py", "calling_thread"),
-    (REVISIT, "max(here - second, 0.0) / slope", "max(here - second, 0.0) * 9 / slope", "tests/test_revisit.py", "left_out"),
-    (REVISIT, "- grad_low[i] + reach[i]", "- grad_low[i]", "tests/test_revisit.py", "left_out"),
-    (REVISIT, "if now else -weights[s]", "if now else weights[s]", "tests/test_revisit.py", "no_worse"),
+    (WARM, "max(here - second, 0.0) / slope", "max(here - second, 0.0) * 9 / slope", "tests/test_revisit.py", "left_out"),
+    (WARM, "- g.low[i] + g.reach[i]", "- g.low[i]", "tests/test_revisit.py", "left_out"),
+    (WARM, "if now else -weights[s]", "if now else weights[s]", "tests/test_revisit.py", "no_worse"),
     (SUMS, "total[i, classes[j]] += rows", "total[i, 0] += rows", "tests/test_lifting.py", "adjoint"),
     (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_lifting.py", "algorithm_1"),
     (MOVING, "else min(-w, 0.0)", "else 0.0", "tests/test_solver_parts.py", "nodes_that_gain"),
     (MOVING, "<= temperature * np.log(u)", "<= -np.inf", "tests/test_solver_parts.py", "annealing"),
-    (MOVING, "if not queued[j] and (z[j]", "if queued[j] and (z[j]", "tests/test_multilevel.py", "local_optimum"),
+    (MOVING, "if not queued[j] and (labels.z[j]", "if queued[j] and (labels.z[j]", "tests/test_multilevel.py", "local_optimum"),
     (VISITS, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_multilevel.py", "local_optimum"),
-    (MOVING, " or adjacency.weights[h] < 0)", ")", "tests/test_revisit.py", "left_out"),
-    (MULTILEVEL, "        moves = whole.move(after)", "        moves = 0", "tests/test_multilevel.py", "settling"),
+    (MOVING, " or costs.adjacency.weights[h] < 0)", ")", "tests/test_revisit.py", "left_out"),
+    (MULTILEVEL, "            moves = clusters.level.move(after)", "            moves = 0", "tests/test_multilevel.py", "settling"),
     (LABELS, "if image[new] != old:", "if False:", "tests/test_solver_parts.py", "changed"),
     (CONTRACTION, "] -= at - count", "] -= 0", "tests/test_solver_parts.py", "in_threads"),
     (CONTRACTION, "in sorted(parts):", "in parts:", "tests/test_solver_parts.py", "in_threads"),
-    (CONTRACTION, "if known else np.inf", "if known else 0.0", "tests/test_solver_parts.py", "frontier"),
+    (SLACK, "if known else np.inf", "if known else 0.0", "tests/test_solver_parts.py", "frontier"),
     (CHAINS, "if gain > most:", "if True:", "tests/test_chains.py", "trace"),
-    (CHAINS, "cluster_class[a] = old_class", "pass", "tests/test_chains.py", "trace"),
+    (CHAINS, "labels.cluster_class[a] = old_class", "pass", "tests/test_chains.py", "trace"),
     (PAIRS, "own[j] += w if z[j] == z[i] else -w", "own[j] += w", "tests/test_solver_parts.py", "pair_updates"),
     (PAIRS, "(1 if z[j] == old else -1)", "(-1 if z[j] == old else 1)", "tests/test_solver_parts.py", "pair_updates"),
     (LABELS, "left[i] = component[i] != first[c]", "left[i] = 0", "tests/test_multilevel.py", "taken_apart"),
@@ -101,7 +102,7 @@ MUTATIONS = [
     (TINY, "nodes -= nodes.min(axis=1, keepdims=True)", "pass", EXTREME_TEST, "tiny_instances"),
     (REDUCTION, "edge_costs[cannot] = -weight", "edge_costs[cannot] = weight", EXTREME_TEST, "infinite_costs_are_obeyed"),
     (REDUCTION, "bound - self.offset", "bound + self.offset", EXTREME_TEST, "infinite_costs_are_obeyed"),
-    (MOVING, "gain += w if was else -w", "gain -= w if was else -w", EXTREME_TEST, "improvement"),
+    (OBJECTIVE, "gain += w if was else -w", "gain -= w if was else -w", EXTREME_TEST, "improvement"),
     ("diffcomb/_implicit.py", "RowTable(-self.table", "RowTable(self.table", "tests/test_cut_output.py", "described"),
     ("diffcomb/_implicit.py", "self.table[self.index]", "self.table[self.index[::-1]]", "tests/test_cut_output.py", "described"),
     (SEGMENTER, "return -(unary", "return (unary", PARTS_TEST, "confidence"),

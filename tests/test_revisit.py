@@ -9,16 +9,15 @@ from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Blackbox, Graph, LiftedMWC, amwc, make_problem, multicut, mwc, perturbed_grad, set_num_threads
 from diffcomb.gradients import oracle
-from diffcomb.solvers import _level as level_module
-from diffcomb.solvers._labels import from_labels
-from diffcomb.solvers._level import finest_level
-from diffcomb.solvers.revisit import Revisit
+from diffcomb.solvers.level import finest_level
+from diffcomb.solvers.levels.labels import from_labels
+from diffcomb.warm_differences import WarmDifferences
 
 SCALES = (0.01, 0.3, 2.0, 100.0)
 
 
 def start_of(graph, node_costs, edge_costs, P, lifted):
-    """A forward solution as a warm start takes it: the problem, its labels, and the class of every label."""
+    """A forward solution as a `WarmDifferences` takes it: the problem, labels, classes of labels, partitionable labels."""
     s = amwc(graph, node_costs, edge_costs, P, effort=0)
     K = node_costs.shape[1]
     if not lifted:
@@ -41,17 +40,16 @@ def examples():
 @pytest.mark.parametrize("lifted", [False, True])
 @pytest.mark.parametrize("on_edges", [False, True])
 @pytest.mark.parametrize("many", [False, True])
-def test_no_node_left_out_of_a_warm_start_gains_by_moving(monkeypatch, lifted, on_edges, many):
+def test_no_node_left_out_of_a_warm_start_gains_by_moving(limits, lifted, on_edges, many):
     if many:  # take the path of large graphs: threads find the nodes that gain, with a bound that spares a closer look
-        monkeypatch.setattr(level_module, "MIN_PARALLEL", 4)
-        monkeypatch.setattr(level_module, "ENOUGH", 0.0)
+        limits(min_parallel=4, enough=0.0)
     rng = np.random.default_rng(0)
     left_out = 0
     for graph, *costs in examples():
         problem, start, classes = start_of(graph, *costs, lifted)
         gx = rng.normal(size=(graph.num_nodes, len(classes)))
         gy = on_edges * rng.normal(size=graph.num_edges)
-        again = Revisit(problem, start, classes, gx, gy)
+        again = WarmDifferences(problem, start, classes, gx, gy)
         for scale in SCALES:
             labels = again.at(scale)
             moved = problem.node_costs[:, classes] + scale * gx
@@ -125,7 +123,7 @@ def test_threads_do_not_change_the_gradient():
         set_num_threads(threads)
         problem, start, classes = start_of(graph, *costs, P, True)
         gx = np.random.default_rng(0).normal(size=(graph.num_nodes, len(classes)))
-        again = Revisit(problem, start, classes, gx, np.zeros(graph.num_edges))
+        again = WarmDifferences(problem, start, classes, gx, np.zeros(graph.num_edges))
         found.append(again.differences(np.array(SCALES), np.ones(4)))
     set_num_threads(None)
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))

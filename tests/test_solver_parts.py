@@ -11,16 +11,17 @@ from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, grid_graph, make_problem, set_num_threads
 from diffcomb import _threads as threads_module
-from diffcomb.solvers import _adjacency as adjacency_module
-from diffcomb.solvers import _contraction as contraction_module
-from diffcomb.solvers import _level as level_module
-from diffcomb.solvers._adjacency import Rows, Stencil, adjacency_of, end, span
-from diffcomb.solvers._blocks import block_groups
-from diffcomb.solvers._contraction import compact, connected_parts, contract, contract_in_threads, frontier, overlay
-from diffcomb.solvers._labels import Labels, changed_nodes, from_labels
-from diffcomb.solvers._level import finest_level
-from diffcomb.solvers._pair_moves import linked_clusters, new_scratch, update_pair
-from diffcomb.solvers._search import Search, combine, descend, natural, v_cycle
+from diffcomb.solvers.hierarchy import natural
+from diffcomb.solvers.level import finest_level
+from diffcomb.solvers.levels.contraction import contract
+from diffcomb.solvers.levels.costs import Rows, Stencil, adjacency_of, end, span
+from diffcomb.solvers.levels.grid_coarsening import block_groups
+from diffcomb.solvers.levels.labels import Labels, changed_nodes, from_labels
+from diffcomb.solvers.levels.partition import compact, connected_parts, overlay
+from diffcomb.solvers.levels.slack import NO_SLACK, Slack, frontier, new_slack
+from diffcomb.solvers.limits import KERNELS
+from diffcomb.solvers.moves.pair_moves import linked_clusters, new_scratch, update_pair
+from diffcomb.solvers.search import Search, combine, descend, v_cycle
 
 
 def dense(adjacency, n):
@@ -57,9 +58,8 @@ def dense_of_edges(graph, costs):
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_adjacency_of_a_grid_has_all_edges(monkeypatch, shape, offsets, dtype):
-    monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
-    monkeypatch.setattr(adjacency_module, "MIN_PART", 100)  # so that several threads fill it
+def test_adjacency_of_a_grid_has_all_edges(limits, shape, offsets, dtype):
+    limits(min_stencil_nodes=0, nodes_a_thread=100)  # so that several threads fill it
     graph = grid_graph(shape, offsets)
     costs = np.random.default_rng(0).normal(size=graph.num_edges).astype(dtype)
     problem = make_problem(graph, np.zeros((graph.num_nodes, 1), dtype), costs, [0])
@@ -71,8 +71,8 @@ def test_adjacency_of_a_grid_has_all_edges(monkeypatch, shape, offsets, dtype):
 
 @pytest.mark.parametrize(("n", "groups"), [(40, 7), (700, 400)])  # few groups take a matrix of pairs, many take lists
 @pytest.mark.parametrize("grid", [False, True])
-def test_contraction_adds_costs(monkeypatch, n, groups, grid):
-    monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
+def test_contraction_adds_costs(limits, n, groups, grid):
+    limits(min_stencil_nodes=0)
     rng = np.random.default_rng(n)
     graph = grid_graph((n // 10, 10), [(0, 1), (1, 0), (2, 1)]) if grid else Graph(n, rng.integers(0, n, (6 * n, 2)))
     node_costs, edge_costs = rng.normal(size=(n, 3)), rng.integers(-2, 3, graph.num_edges).astype(float)  # with zeros
@@ -106,10 +106,9 @@ def test_contraction_from_cut_edges_equals_contraction_from_all_edges(groups):
 
 @pytest.mark.parametrize("enough", [0.0, 2.0, np.inf])
 @pytest.mark.parametrize("grid", [True, False])
-def test_nodes_that_gain_are_found_and_loss_bounds_hold_for_all_others(monkeypatch, enough, grid):
+def test_nodes_that_gain_are_found_and_loss_bounds_hold_for_all_others(limits, enough, grid):
     """The oracle evaluates every labelling that one move makes, with and without the bound that spares a closer look."""
-    monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 0)
-    monkeypatch.setattr(level_module, "ENOUGH", enough)
+    limits(min_stencil_nodes=0, enough=enough)
     rng = np.random.default_rng(int(grid))
     for partitionable in ([True, True, False], [False, False, False]):
         graph = grid_graph((5, 4), [(0, 1), (1, 0), (2, 1)]) if grid else Graph(20, rng.integers(0, 20, (60, 2)))
@@ -119,13 +118,13 @@ def test_nodes_that_gain_are_found_and_loss_bounds_hold_for_all_others(monkeypat
         labels = level.singletons()
         level.move(labels)
         labels.z[rng.integers(0, 20, 3)] = labels.z[rng.integers(0, 20, 3)]
-        losses = np.empty(20, np.float32)
-        movers = level._movers(labels, np.arange(20, dtype=np.int32), losses)
+        slack = new_slack(20)
+        movers = level.movers(labels, np.arange(20, dtype=np.int32), slack)
         for i in range(20):
             loss = min(level.value(other) for other in single_moves(labels, i, P)) - level.value(labels)
             assert (i in movers) == (loss < -1e-9)
             if i not in movers:
-                assert losses[i] <= loss + 1e-5
+                assert slack.losses[i] <= loss + 1e-5
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
@@ -164,8 +163,8 @@ def single_moves(labels, i, partitionable):
 @pytest.mark.parametrize("isolated", [0, 3])
 @pytest.mark.parametrize("heavy", [0, 600])  # nodes of one group; 600 are more than a thread's share
 @pytest.mark.parametrize("backwards", [False, True])
-def test_contraction_in_threads_is_the_same_to_the_last_bit(monkeypatch, threads, isolated, heavy, backwards):
-    monkeypatch.setattr(contraction_module, "MIN_PART", 100)
+def test_contraction_in_threads_is_the_same_to_the_last_bit(limits, monkeypatch, threads, isolated, heavy, backwards):
+    limits(half_edges_a_thread=100)
     if backwards:  # threads may finish in any order
         monkeypatch.setattr(threads_module, "thread_map", lambda f, items: [f(i) for i in reversed(items)])
     rng = np.random.default_rng(threads)
@@ -176,20 +175,23 @@ def test_contraction_in_threads_is_the_same_to_the_last_bit(monkeypatch, threads
     ids = np.r_[rng.integers(0, 800, 250), 800, rng.integers(0, 800, n - 251)]
     ids[300 : 300 + heavy] = 7
     group, count = compact(ids.astype(np.int32), 801)
-    assert count > contraction_module.FEW
+    assert count > KERNELS.few_groups
     set_num_threads(threads)
     try:
-        found = contract_in_threads(level.adjacency, level.node_costs, group, count)
+        rows, sums = contract(level.adjacency, level.node_costs, group, count)
     finally:
         set_num_threads(None)
-    for a, b in zip(found, contract(level.adjacency, level.node_costs, group, count), strict=True):
+    limits(half_edges_a_thread=2**18)  # which is more than there are, so that it is written in one go
+    expected, expected_sums = contract(level.adjacency, level.node_costs, group, count)
+    for a, b in zip((*rows, sums), (*expected, expected_sums), strict=True):
         assert a.dtype == b.dtype
         assert a.tolist() == b.tolist()
 
 
 def test_contraction_to_no_groups_gives_empty_arrays():
     empty = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0))
-    assert [len(a) for a in contract(empty, np.empty((0, 2)), np.empty(0, np.int32), 0)] == [1, 0, 0, 0]
+    rows, sums = contract(empty, np.empty((0, 2)), np.empty(0, np.int32), 0)
+    assert [len(a) for a in (*rows, sums)] == [1, 0, 0, 0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=30))
@@ -219,27 +221,27 @@ def test_changed_nodes_ignore_new_numbers_of_unchanged_clusters(pairs, data):
 
 
 @pytest.mark.parametrize("rows", [False, True])
-def test_frontier_holds_changed_groups_and_the_neighbours_they_affect(monkeypatch, rows):
-    monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 513 if rows else 0)
+def test_frontier_holds_changed_groups_and_the_neighbours_they_affect(limits, rows):
+    limits(min_stencil_nodes=513 if rows else 0)
     graph, node_costs, edge_costs, P = noisy_grid()
     level = finest_level(make_problem(graph, node_costs, edge_costs, P))
     rng = np.random.default_rng(0)
     group = rng.integers(0, 50, graph.num_nodes).astype(np.int32)
     costs = np.abs(dense(level.adjacency, graph.num_nodes))
-    losses, none = rng.exponential(1, graph.num_nodes).astype(np.float32), np.empty(0, np.float32)
+    losses = rng.exponential(1, graph.num_nodes).astype(np.float32)
     for number in (1, 2):
         changed = np.int8(number) * (rng.random(50) < 0.1).astype(np.int8)
         inside = changed[group] > 0
         neighbours = (costs[:, inside] != 0).any(1)
         expected = np.flatnonzero(inside | neighbours)
-        assert frontier(level.adjacency, group, changed, none, none).tolist() == expected.tolist()
+        assert frontier(level.adjacency, group, changed, NO_SLACK).tolist() == expected.tolist()
         if number == 1:
             expected = np.flatnonzero(inside | (neighbours & (2 * costs[:, inside].sum(1) >= losses)))
         reached = np.zeros(graph.num_nodes, np.float32)
-        assert frontier(level.adjacency, group, changed, losses, reached).tolist() == expected.tolist()
+        assert frontier(level.adjacency, group, changed, Slack(losses, reached)).tolist() == expected.tolist()
         assert not reached[expected].any()
         for _ in range(20):  # nodes left out are listed once enough has changed
-            listed = frontier(level.adjacency, group, changed, losses, reached)
+            listed = frontier(level.adjacency, group, changed, Slack(losses, reached))
         if number == 1:
             assert np.isin(np.flatnonzero(reached > 0), listed, invert=True).all()
             assert (reached < losses).all()
@@ -315,14 +317,14 @@ def test_pair_updates_gain_and_keep_lists_and_sums_up_to_date():
         n, edges, node_costs, edge_costs, _ = random_instance(rng, n=40, m=160, K=2)
         level = finest_level(make_problem(Graph(n, edges), node_costs, edge_costs, np.array(P)))
         labels = from_labels(rng.integers(0, 2, n), rng.integers(0, 6, n), np.array(P))
-        clusters, scratch = linked_clusters(level.adjacency, *labels), new_scratch(n)
+        clusters, scratch = linked_clusters(level.adjacency, labels), new_scratch(n)
         costs = dense(level.adjacency, n)
         degree = np.diff(level.adjacency.indptr)
         for _ in range(60):
             used = np.unique(clusters.z)
             a, b = rng.choice(used, 2, replace=False)
             before = level.value(labels)
-            moved = update_pair(level.adjacency, node_costs, clusters, scratch, a, b, 20)
+            moved = update_pair(level.costs, clusters, scratch, a, b, 20)
             assert level.value(labels) < before if moved else level.value(labels) == before
             improved += moved
             same = labels.z[:, None] == labels.z[None]

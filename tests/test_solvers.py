@@ -12,7 +12,7 @@ from strategies import instances, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
 from diffcomb.solvers import SOLVERS
-from diffcomb.solvers._pairs import pair_delete, pair_find, pair_insert, pair_table
+from diffcomb.solvers.structures.edge_table import pair_delete, pair_find, pair_insert, pair_table
 
 HEURISTICS = ["multilevel", "kernighan_lin", "greedy"]
 

@@ -17,15 +17,14 @@ from .._interrupt import Interrupt
 from .._numba import announce_compilation
 from ..graph import Graph
 from ..problem import Problem, Solution, labelling_objective, make_solution
-from ._adjacency import takes_stencil
-from ._budget import Budget
-from ._local_moving import local_moving
-from ._reduction import reduce
+from .budget import Budget
 from .greedy import greedy
 from .kernighan_lin import kernighan_lin
+from .levels.costs import takes_stencil
+from .limits import LIMITS
+from .moves.local_moving import local_moving
 from .multilevel import is_searched_whole, multilevel
-
-SECOND_TRIES = (0, 4, 16)  # efforts, where a labelling leaves cannot-links uncut
+from .reduction import reduce
 
 
 class Solver(Protocol):
@@ -104,7 +103,7 @@ def solve(
     start = reduction.init(init)
     rng = np.random.default_rng(seed)
     found = get_solver(solver)(reduction.problem, init=start, rng=rng, budget=budget)
-    for more in SECOND_TRIES if solver != "exact" else ():
+    for more in LIMITS.second_tries if solver != "exact" else ():
         if not reduction.leaves_uncut(found):
             break
         start = None if more else (found.node_labels, found.clusters)  # first by moves alone, then by more search

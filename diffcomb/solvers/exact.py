@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from .._arrays import Array
 from ..problem import Problem, Solution, make_solution
-from ._budget import Budget
+from .budget import Budget
 from .multilevel import multilevel
 
 LARGEST_COST = 1e6  # costs are scaled to this for HiGHS

@@ -16,13 +16,13 @@ import numpy as np
 from .._arrays import Array
 from .._numba import njit
 from ..problem import Problem, Solution, make_solution
-from ._budget import Budget
-from ._contraction import compact
-from ._heap import heap_build, heap_remove, heap_update
-from ._labels import from_labels
-from ._level import finest_level
-from ._local_moving import cheapest_classes
-from ._pairs import pair_delete, pair_find, pair_insert, pair_table
+from .budget import Budget
+from .level import finest_level
+from .levels.labels import from_labels
+from .levels.objective import cheapest_classes
+from .levels.partition import compact
+from .structures.edge_table import pair_delete, pair_find, pair_insert, pair_table
+from .structures.heap import heap_build, heap_remove, heap_update
 
 
 def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget) -> Solution:

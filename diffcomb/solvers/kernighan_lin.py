@@ -7,24 +7,21 @@ does. Stated for the multicut; with node costs a move also changes what the clas
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._arrays import Array
 from .._numba import njit
 from ..problem import Problem, Solution, make_solution
-from ._adjacency import end, span
-from ._budget import Budget
-from ._labels import from_labels
-from ._level import finest_level
-from ._pair_moves import Clusters, Scratch, linked_clusters, new_scratch, update_pair
-from ._visits import free_ids
+from .budget import Budget
+from .level import finest_level
+from .levels.costs import Costs, end, span
+from .levels.labels import from_labels
+from .limits import LIMITS
+from .moves.pair_moves import Clusters, Scratch, linked_clusters, new_scratch, update_pair
+from .moves.visit import Places, places_of
 from .multilevel import multilevel
-
-PATIENCE = 20  # moves without a gain after which a chain ends, doubled with every unit of effort
-MAX_ROUNDS = 100
-CHUNK = 2**22  # half-edges that pairs look at between two looks at the clock
 
 
 def kernighan_lin(
@@ -57,16 +54,16 @@ def kernighan_lin(
             return start
     level = finest_level(problem)
     labels = from_labels(*init, problem.partitionable)
-    clusters, scratch = linked_clusters(level.adjacency, *labels), new_scratch(n)
+    clusters, scratch = linked_clusters(level.adjacency, labels), new_scratch(n)
+    patience = LIMITS.patience << min(budget.effort, 20)
     active = clusters.size > 0
-    for _ in range(MAX_ROUNDS):
+    for _ in range(LIMITS.max_rounds):
         changed = np.zeros_like(active)
+        round_ = Round(active, changed, patience, LIMITS.chunk)
         begin = 0
         while begin < len(active) and not budget.spent():
-            begin = _round(
-                level.adjacency, level.node_costs, level.partitionable, clusters, scratch, active, changed, begin,
-                PATIENCE << min(budget.effort, 20),
-            )  # fmt: skip
+            places = places_of(labels, level.num_classes)
+            begin = _update_pairs(level.costs, clusters, scratch, places, round_, begin)
         active = changed & (clusters.size > 0)
         if budget.spent() or not active.any():
             break
@@ -92,33 +89,35 @@ def _neighbouring(adjacency: Any, clusters: Clusters, a: int, seen: Array, found
     return count
 
 
-@njit
-def _round(
-    adjacency: Any,
-    node_costs: Array,
-    partitionable: Array,
-    clusters: Clusters,
-    scratch: Scratch,
-    active: Array,
-    changed: Array,
-    begin: int,
-    patience: int,
-) -> int:
-    """Update all pairs with an active cluster from `begin` on; notes in `changed` which clusters did.
+class Round(NamedTuple):
+    """Which clusters are paired, which changed, and how long chains and a round go on."""
 
-    Returns where to go on: the number of ids, or less where enough work was done to look at the clock.
+    active: Array
+    changed: Array
+    patience: int
+    chunk: int
+
+
+@njit
+def _update_pairs(costs: Costs, clusters: Clusters, scratch: Scratch, places: Places, round_: Round, begin: int) -> int:
+    """Update all pairs with an active cluster from `begin` on; notes in ``changed`` which clusters did.
+
+    Returns where to continue: the number of ids, or less where enough work was done to look at the clock.
     """
+    active, changed, patience, chunk = round_
+    partitionable = costs.partitionable
     num_ids = len(clusters.size)
     work = 0
     seen = np.full(num_ids, -1, np.int32)
     found = np.empty(num_ids + 1, np.int32)
-    _, free, height = free_ids(clusters.z, len(partitionable))
+    free = places.free
+    height = places.height[0]
     for a in range(begin, num_ids):
-        if work > CHUNK:
+        if work > chunk:
             return a
         if not active[a] or clusters.size[a] == 0:
             continue
-        count = _neighbouring(adjacency, clusters, a, seen, found)
+        count = _neighbouring(costs.adjacency, clusters, a, seen, found)
         empty = -1
         if partitionable[clusters.cluster_class[a]] and clusters.size[a] > 1:
             height -= 1
@@ -136,7 +135,7 @@ def _round(
             work += min(clusters.volume[a], clusters.volume[b]) + 16
             if b == empty:
                 work += clusters.size[a]
-            if update_pair(adjacency, node_costs, clusters, scratch, a, b, patience):
+            if update_pair(costs, clusters, scratch, a, b, patience):
                 changed[a] = changed[b] = True
                 for c in range(2):
                     gone = a if c == 0 else b

@@ -1,77 +1,42 @@
-"""Multilevel search: the default solver.
+"""Multilevel search: the default solver, told in the order in which it runs.
 
 1. *Descent.* Coarsen in the relaxed problem in which every class may be partitioned (as Algorithm 2 does until
    its last lines): a grid first by blocks, then one pass of local moving a level. The coarsest nodes take labels
    of the true problem, and local moving at every level on the way back down repairs what coarsening decided wrongly.
+   A warm start skips this and begins with local moving from the given labelling, hence is never worse than it.
 2. *Rounds.* Most nodes are settled by then. Those that would lose least by moving stay single nodes, all others
-   contract to pieces of their clusters; on that small kernel a :class:`Search` runs, and what it changes is
-   refined in the full graph. Graphs below ``KERNEL_NODES`` nodes are their own kernel.
-3. *Settling.* Ejection chains; then whole connected clusters are the nodes of a last level. Joins and changes of
-   class of whole clusters alternate with chains and moves of single nodes until nothing gains.
-
-A warm start skips the descent and begins with local moving from the given labelling, hence is never worse than it.
+   contract to pieces of their clusters; on that small *core graph* a :class:`Search` runs, and what it changes is
+   refined in the full graph. Small graphs are their own core graph.
+3. *Settling*, after each round. Ejection chains; then whole connected clusters are the nodes of a last level. Joins and
+   changes of class of whole clusters alternate with chains and moves of single nodes until nothing gains.
+4. *The multiway cut* of the same costs, where to have one cluster a class would cost little: it is feasible here as
+well.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .._arrays import Array
 from ..graph import Graph, GridGraph
 from ..problem import Problem, Solution, cut_components, make_solution, solution_of_components
-from ._blocks import block_groups
-from ._budget import Budget
-from ._contraction import compact, overlay
-from ._labels import Labels, changed_nodes, from_labels, labels_of_groups, project, split
-from ._level import Level, finest_level
-from ._search import Search, coarsen, move_clusters, natural, refine
-from ._tiny import MAX_NODES, enumerated
+from .budget import Budget
+from .enumeration import enumerated
 from .greedy import greedy
+from .hierarchy import Hierarchy, natural
+from .level import Level, finest_level
+from .levels.grid_coarsening import block_groups
+from .levels.labels import Labels, changed_nodes, from_labels, labels_of_groups, project, split
+from .levels.partition import compact, overlay
+from .levels.slack import Slack, new_slack
+from .limits import LIMITS
+from .search import Search, move_clusters
 
-KERNEL_SHARE = 1 / 16  # of the nodes, the least decided ones, are searched in the first round
-KERNEL_NODES = 4096  # but always so many nodes
-KERNEL_HALF_EDGES = 3 * 2**16  # and as many as have so many half-edges
-MAX_PIECES = 2048  # of the first kernel: the first level of the descent with at most so many nodes
-MAX_COARSE = 512  # the first level of the descent with at most so many nodes is searched whole
 ROUND = ("anneal", "cycle", "melt", "restart")
-KERNEL_ROUND = ("restart",)  # what annealing and V-cycles find among these nodes, chains find for less
-NEAR = 0.002  # of the sum of all absolute edge costs: how near a multiway cut makes it worth a search
-NEAR_IF_UNCERTAIN = 0.05  # the same for graphs that are searched whole, and where many nodes are undecided:
-UNCERTAIN = 1 / 20  # of the nodes would lose no more than a typical edge cost by moving
-SMALL_NODES = 64  # up to so many, greedy contraction is tried as well
-MAX_REPEATS = 16  # of a round, on small graphs and as long as it finds something
-CLEAR = 1e-9  # of the objective: a larger difference of two objectives is no rounding
-MAX_SPLITS = 64  # times that clusters come apart; one or two are usual
-TINY_HALF_EDGES = 2**14  # below, it may also find nothing a few times, and a multiway cut is always tried
-
-
-@dataclass
-class Incumbent:
-    """A labelling of the finest level.
-
-    Attributes
-    ----------
-    losses : float32 array, shape (n,)
-        As local moving leaves them: what each node loses at least by a move, small where the labelling is undecided.
-    pieces : int32 array, shape (n,), optional
-        A partition of the nodes that is finer than clusters need to be.
-    reached : float32 array, shape (n,)
-        How much of the losses changes since then may have taken.
-    """
-
-    level: Level
-    labels: Labels
-    losses: Array
-    pieces: Array | None = None
-    reached: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Nothing has changed yet."""
-        self.reached = np.zeros(len(self.losses), np.float32)
+CORE_ROUND = ("restart",)  # what annealing and V-cycles find in a core graph, chains find for less
 
 
 def multilevel(
@@ -87,7 +52,7 @@ def multilevel(
     rng : numpy.random.Generator
         Draws visiting orders and the moves of annealing.
     budget : Budget
-        ``effort`` rounds, or as many as the time allows. Round r searches a kernel 2^r times as large.
+        ``effort`` rounds, or as many as the time allows. Round r searches a core graph 2^r times as large.
 
     Returns
     -------
@@ -95,235 +60,257 @@ def multilevel(
         A local optimum under moves of single nodes; with any effort but 0 also under joins of two clusters and
         changes of class of a whole connected cluster. Each pass takes O(n K + m), and there are few.
     """
-    n = problem.graph.num_nodes
-    if n == 0:
+    if problem.graph.num_nodes == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
-    level = finest_level(problem)
+    run = _Run(problem, finest_level(problem), rng, budget)
+    if init is not None:
+        run.begin_at(*init)
+        return run.improve(budget)
     again = copy.deepcopy(rng)
-    if init is None:
-        state = _descend(problem, level, rng, budget)
-        if n <= SMALL_NODES and _is_solved_small(problem, state, rng, budget):
-            return _improve(problem, state, rng, Budget(0))[0]
-    else:
-        state = Incumbent(level, from_labels(*init, problem.partitionable), np.empty(n, np.float32))
-        level.move(state.labels, losses=state.losses)
-    solution, whole = _improve(problem, state, rng, budget)
-    if init is None and not budget.spent() and _multiway_cut_is_worth_a_try(problem, state, whole, budget):
-        multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
-        other = multilevel(multiway, init=None, rng=again, budget=budget)
-        if other.objective < solution.objective:
-            labels = from_labels(other.node_labels, other.clusters, problem.partitionable)
-            state = Incumbent(level, labels, np.empty(n, np.float32))
-            level.move(labels, losses=state.losses)
-            return _improve(problem, state, rng, budget)[0]
-    return solution
-
-
-def _improve(
-    problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget
-) -> tuple[Solution, Callable[[], Incumbent]]:
-    """All rounds of the budget; each ends settled, so that one more never makes it worse.
-
-    Returns the solution, and how to get it as a labelling of the level whose nodes are its clusters.
-    """
-    if not budget.searches:
-        y, component = _connect(problem, state)
-        solution = solution_of_components(problem, state.labels.node_labels(), y, component)
-        return solution, lambda: _whole_clusters(problem, state, y, component)[0]
-    settled = None
-    for round_ in budget.rounds():
-        _search_kernel(problem, state, round_, rng, budget)
-        settled = _settle(problem, state, rng, budget)
-    solution, whole = settled or _settle(problem, state, rng, budget)
-    return solution, lambda: whole
-
-
-def _is_solved_small(problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget) -> bool:
-    """Improve the first labelling of a small graph by other means than moves; returns whether it is an optimum now.
-
-    What greedy contraction finds is never missed: it can bring two clusters into a class that neither of them has.
-    """
-    level = state.level
-    if level.num_nodes <= MAX_NODES:
-        state.labels, complete = enumerated(level, state.labels)
-        if complete:
-            return True
-    contracted = greedy(problem, init=None, rng=rng, budget=budget)
-    labels = from_labels(contracted.node_labels, contracted.clusters, problem.partitionable)
-    if level.improvement(state.labels, labels) > 0:
-        state.labels = labels
-    level.move(state.labels, losses=state.losses)
-    state.reached[:] = 0
-    return False
-
-
-def _multiway_cut_is_worth_a_try(
-    problem: Problem, state: Incumbent, whole: Callable[[], Incumbent], budget: Budget
-) -> bool:
-    """Whether to have one cluster a class would cost little; of tiny graphs, always.
-
-    A multiway cut is feasible here, and where class costs are weak the search for it sometimes ends lower. After a
-    first pass alone it is only tried where many nodes are undecided.
-    """
-    if state.level.num_classes == 1 or not state.level.partitionable.any():
-        return False
-    half_edges = 2 * problem.graph.num_edges
-    if half_edges <= TINY_HALF_EDGES:
-        return True
-    uncertain = np.mean(np.abs(state.losses) <= state.level.typical_cost) > UNCERTAIN
-    if not uncertain and not budget.searches:
-        return False
-    clusters = whole()
-    level, labels = clusters.level, clusters.labels
-    undivided = Labels(labels.cluster_class[labels.z], labels.cluster_class)
-    multiway = replace(level, partitionable=np.zeros_like(level.partitionable))
-    multiway.move(undivided)
-    cost = multiway.value(undivided) - level.value(labels)
-    near = NEAR_IF_UNCERTAIN if uncertain or half_edges <= KERNEL_HALF_EDGES else NEAR
-    return cost < near * float(np.abs(problem.edge_costs).sum(dtype=np.float64))
-
-
-def _descend(problem: Problem, level: Level, rng: np.random.Generator, budget: Budget) -> Incumbent:
-    """Coarsen, label the coarsest nodes, refine; remember a middle level as pieces."""
-    group, count = np.empty(0, np.int32), level.num_nodes
-    if isinstance(problem.graph, GridGraph):
-        group, count = block_groups(problem, level.best)
-    if count < level.num_nodes:
-        levels, groups = coarsen(level.contract(group, count), natural, budget.spent)
-        levels, groups = [level, *levels], [group, *groups]
-    else:
-        levels, groups = coarsen(level, natural, budget.spent)
-    pieces = natural(level.num_nodes)
-    coarse = 0
-    while levels[coarse].num_nodes > MAX_COARSE and coarse < len(groups):
-        if levels[coarse].num_nodes > MAX_PIECES:
-            pieces = groups[coarse][pieces]
-        coarse += 1
-    search = Search(levels[coarse], refine(levels[coarse:], groups[coarse:], levels[-1].singletons()), rng)
-    budget.interrupt.labelled = True  # from here on there is something to keep
-    if level.num_classes > 1 and level.partitionable.any():
-        undivided = levels[-1].singletons(np.zeros_like(level.partitionable))  # as the multiway cut begins
-        search.offer(refine(levels[coarse:], groups[coarse:], undivided))
-    if coarse > 0:
-        few = levels[coarse].num_nodes <= MAX_COARSE  # where nothing attracts, coarsening ends with many
-        budget.run(search, ROUND, MAX_REPEATS if few else _repeats(levels[coarse]))
-    labels = search.labels
-    losses = np.empty(level.num_nodes, np.float32)
-    return Incumbent(level, refine(levels[: coarse + 1], groups[:coarse], labels, losses), losses, pieces)
-
-
-def _kernel_size(num_nodes: int, half_edges: int) -> float:
-    return max(num_nodes * KERNEL_SHARE, KERNEL_NODES, num_nodes * KERNEL_HALF_EDGES / max(half_edges, 1))
-
-
-def _repeats(level: Level) -> int:
-    """How often a level may be searched in the time that a kernel takes once; 0 where that is too long."""
-    return min(KERNEL_HALF_EDGES // max(len(level.adjacency.weights), 1), MAX_REPEATS)
+    run.descend()
+    if problem.graph.num_nodes <= LIMITS.max_greedy and run.solve_small():
+        return run.improve(Budget(0))
+    solution = run.improve(budget)
+    if budget.spent() or not run.multiway_cut_may_be_better():
+        return solution
+    multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
+    other = multilevel(multiway, init=None, rng=again, budget=budget)
+    if other.objective >= solution.objective:
+        return solution
+    run.begin_at(other.node_labels, other.clusters)
+    return run.improve(budget)
 
 
 def is_searched_whole(graph: Graph) -> bool:
     """Whether the first round searches all nodes; kernels that search are compiled for adjacency lists only."""
-    return _kernel_size(graph.num_nodes, 2 * graph.num_edges) >= graph.num_nodes
+    return _core_size(graph.num_nodes, 2 * graph.num_edges) >= graph.num_nodes
 
 
-def _search_kernel(problem: Problem, state: Incumbent, round_: int, rng: np.random.Generator, budget: Budget) -> None:
-    """One round: search among the undecided nodes and the pieces of the others, refine the whole graph."""
-    level, labels = state.level, state.labels
-    n = level.num_nodes
-    half_edges = len(level.adjacency.weights)
-    size = int(_kernel_size(n, half_edges) * 2 ** min(round_, 40))
-    if size >= n:
-        repeats = max(_repeats(level), 1)
-        search = Search(level.in_rows(problem), labels, rng)
-        budget.run(search, ROUND, repeats, patience=min(max(TINY_HALF_EDGES // max(half_edges, 1), 1), 4))
-        state.labels = search.labels
-        level.move(state.labels, losses=state.losses)
-        state.reached[:] = 0
-        return
-    group, count = _kernel_groups(state, size)
-    kernel = level.contract(group, count)
-    before = labels_of_groups(labels, group, count, level.num_classes)
-    search = Search(kernel, before.copy(), rng)
-    budget.run(search, KERNEL_ROUND)
-    after = move_clusters(kernel, search.labels)  # here it is cheaper than in the full graph
-    changed = _changed(before, after, group, level.num_classes)
-    state.labels = project(after, group, level.num_classes)
-    level.move(state.labels, level.frontier(group, changed, state.losses, state.reached), state.losses)
+@dataclass
+class _Clusters:
+    """The connected clusters of a labelling: cut edges, a root and a number for each node's, and the level of them.
 
-
-def _kernel_groups(state: Incumbent, size: int) -> tuple[Array, int]:
-    """The `size` least decided nodes stay alone; all others go with those of the same cluster and piece."""
-    labels = state.labels
-    losses = np.abs(state.losses)
-    undecided = np.flatnonzero(losses <= np.partition(losses, size)[size])[:size]
-    if state.pieces is None:
-        ids, count = labels.z.copy(), labels.num_ids
-    else:
-        ids, count = overlay(labels.z, labels.num_ids, state.pieces, int(state.pieces.max()) + 1)
-    ids[undecided] = count + np.arange(len(undecided))
-    return compact(ids, count + len(undecided))
-
-
-def _connect(problem: Problem, state: Incumbent) -> tuple[Array, Array]:
-    """Take clusters that are not connected apart, and let nodes move that gain by that; returns y and components.
-
-    Where a cluster attracts a node with one part and repels it with another, it may join the one without the other.
+    The labelling of the level whose nodes are the clusters is `labels`.
     """
-    level = state.level
-    everything = np.arange(level.num_nodes, dtype=np.int32)
-    for _ in range(MAX_SPLITS):
-        y, component = cut_components(problem.graph.edges, state.labels.z)
-        *labels, left = split(state.labels, component, level.partitionable)
-        if not left.any():
-            return y, component
-        state.labels = Labels(*labels)
-        nodes = level.frontier(everything, left, state.losses, state.reached)
-        if level.move(state.labels, nodes, state.losses) == 0:
-            return y, component
-    return cut_components(problem.graph.edges, state.labels.z)
+
+    y: Array
+    component: Array
+    group: Array
+    level: Level
+    labels: Labels
 
 
-def _whole_clusters(problem: Problem, state: Incumbent, y: Array, component: Array) -> tuple[Incumbent, Array]:
-    """The labelling of the level whose nodes are the connected clusters; and the number of each node's cluster."""
-    group, count = compact(component, state.level.num_nodes)
-    level = state.level.contract_cut(problem, y, group, count)
-    labels = labels_of_groups(state.labels, group, count, level.num_classes)
-    return Incumbent(level, labels, np.empty(0, np.float32)), group
+class _Run:
+    """The state of a search: the best labelling of the finest level, and how sure each of its nodes is.
 
-
-def _settle(problem: Problem, state: Incumbent, rng: np.random.Generator, budget: Budget) -> tuple[Solution, Incumbent]:
-    """Alternate moves of whole connected clusters and of single nodes until neither gains.
-
-    Returns the solution, and the same as a labelling of the level whose nodes are the clusters.
+    Attributes
+    ----------
+    labels : Labels
+    slack : Slack
+        As local moving leaves it: small losses where the labelling is undecided.
+    pieces : int32 array, shape (n,), optional
+        A partition of the nodes that is finer than clusters need to be.
     """
-    level, K = state.level, state.level.num_classes
-    best = None
-    best_labels = state.labels
-    while True:
-        level.chains(state.labels, state.losses, state.reached, budget.spent)
-        y, component = _connect(problem, state)
-        clusters, group = _whole_clusters(problem, state, y, component)
-        whole, before = clusters.level, clusters.labels
-        solution = solution_of_components(problem, state.labels.node_labels(), y, component)
-        if best is not None:
-            gain = best[0].objective - solution.objective
-            plain = gain > CLEAR * abs(solution.objective)  # beside huge costs it may be lost in the objectives
-            if not plain and not level.improvement(best_labels, state.labels) > 0:
-                return best  # what the last moves gained was rounding
-        best, best_labels = (solution, clusters), state.labels
-        after = before.copy()
-        moves = whole.move(after)
-        if whole.num_nodes <= MAX_COARSE:
-            search = Search(whole, after, rng)
-            moves += budget.run(search, ROUND, MAX_REPEATS)
-            after = search.labels
-        if moves == 0 or budget.spent():
-            return best
-        state.labels = project(after, group, K)
-        changed = _changed(before, after, group, K)
-        level.move(state.labels, level.frontier(group, changed, state.losses, state.reached), state.losses)
+
+    def __init__(self, problem: Problem, level: Level, rng: np.random.Generator, budget: Budget) -> None:
+        self.problem, self.level, self.rng, self.budget = problem, level, rng, budget
+        self.labels: Labels
+        self.slack: Slack
+        self.pieces: Array | None = None
+        self._connected: tuple[Array, Array] | None = None
+        self._settled: _Clusters | None = None
+
+    # 1. Descent
+
+    def begin_at(self, node_labels: Array, clusters: Array) -> None:
+        """Take a labelling, and move single nodes until none gains."""
+        self.labels, self.pieces = from_labels(node_labels, clusters, self.problem.partitionable), None
+        self.slack = new_slack(self.level.num_nodes)
+        self.level.move(self.labels, slack=self.slack)
+
+    def descend(self) -> None:
+        """Coarsen, label the coarsest nodes, search the first level that is small, refine."""
+        hierarchy = Hierarchy(self.level)
+        if isinstance(self.problem.graph, GridGraph):
+            group, count = block_groups(self.problem, self.level.best)
+            if count < self.level.num_nodes:
+                hierarchy.contract(group, count)
+        hierarchy.coarsen(natural, self.budget.spent)
+        middle = self._divide(hierarchy)
+        coarsest = hierarchy.coarsest
+        search = Search(hierarchy.levels[middle], hierarchy.refine(coarsest.singletons(), middle), self.rng)
+        self.budget.interrupt.labelled = True  # from here on there is something to keep
+        if coarsest.num_classes > 1 and coarsest.partitionable.any():
+            undivided = coarsest.singletons(np.zeros_like(coarsest.partitionable))  # as the multiway cut begins
+            search.offer(hierarchy.refine(undivided, middle))
+        if middle > 0:
+            few = search.level.num_nodes <= LIMITS.max_coarse  # where nothing attracts, coarsening ends with many
+            self.budget.run(search, ROUND, LIMITS.max_repeats if few else _repeats(search.level))
+        self.slack = new_slack(self.level.num_nodes)
+        self.labels = hierarchy.part(middle).refine(search.labels, slack=self.slack)
+
+    def _divide(self, hierarchy: Hierarchy) -> int:
+        """Remember a middle level as pieces; returns the first level that is small enough to be searched whole."""
+        pieces = natural(self.level.num_nodes)
+        at = 0
+        while hierarchy.levels[at].num_nodes > LIMITS.max_coarse and at < len(hierarchy.groups):
+            if hierarchy.levels[at].num_nodes > LIMITS.max_pieces:
+                pieces = hierarchy.groups[at][pieces]
+            at += 1
+        self.pieces = pieces
+        return at
+
+    def solve_small(self) -> bool:
+        """Improve the first labelling of a small graph by other means than moves; returns whether it is an optimum now.
+
+        What greedy contraction finds is never missed: it can bring two clusters into a class that neither of them has.
+        """
+        if self.level.num_nodes <= LIMITS.max_enumerated:
+            self.labels, complete = enumerated(self.level, self.labels)
+            if complete:
+                return True
+        contracted = greedy(self.problem, init=None, rng=self.rng, budget=self.budget)
+        labels = from_labels(contracted.node_labels, contracted.clusters, self.problem.partitionable)
+        if self.level.improvement(self.labels, labels) > 0:
+            self.labels = labels
+        self.level.move(self.labels, slack=self.slack)
+        self.slack.forget_changes()
+        return False
+
+    # 2. Rounds
+
+    def improve(self, budget: Budget) -> Solution:
+        """All rounds of the budget; each ends settled, so that one more never makes it worse."""
+        if not budget.searches:
+            y, component = self._connected = self._connect()
+            return solution_of_components(self.problem, self.labels.node_labels(), y, component)
+        solution = None
+        for round_ in budget.rounds():
+            self._search_core(round_, budget)
+            solution = self._settle(budget)
+        return solution or self._settle(budget)
+
+    def _search_core(self, round_: int, budget: Budget) -> None:
+        """Search among the undecided nodes and the pieces of the others, and refine the whole graph."""
+        level, half_edges = self.level, len(self.level.adjacency.weights)
+        size = int(_core_size(level.num_nodes, half_edges) * 2 ** min(round_, 40))
+        if size >= level.num_nodes:
+            search = Search(level.in_rows(self.problem), self.labels, self.rng)
+            patience = min(max(LIMITS.tiny_half_edges // max(half_edges, 1), 1), 4)
+            budget.run(search, ROUND, max(_repeats(level), 1), patience=patience)
+            self.labels = search.labels
+            level.move(self.labels, slack=self.slack)
+            self.slack.forget_changes()
+            return
+        group, count = self._core_groups(size)
+        core = level.contract(group, count)
+        before = labels_of_groups(self.labels, group, count, level.num_classes)
+        search = Search(core, before.copy(), self.rng)
+        budget.run(search, CORE_ROUND)
+        after = move_clusters(core, search.labels)  # here it is cheaper than in the full graph
+        self._take(before, after, group)
+
+    def _core_groups(self, size: int) -> tuple[Array, int]:
+        """The `size` least decided nodes stay alone; all others go with those of the same cluster and piece."""
+        undecided = self.slack.undecided(size)
+        if self.pieces is None:
+            ids, count = self.labels.z.copy(), self.labels.num_ids
+        else:
+            ids, count = overlay(self.labels.z, self.labels.num_ids, self.pieces, int(self.pieces.max()) + 1)
+        ids[undecided] = count + np.arange(len(undecided))
+        return compact(ids, count + len(undecided))
+
+    def _take(self, before: Labels, after: Labels, group: Array) -> None:
+        """Carry what changed among groups of nodes to the nodes, and let those move that may want to because of it."""
+        heaviest_first = np.argsort(-np.bincount(group), kind="stable")
+        changed = changed_nodes(before, after, heaviest_first, self.level.num_classes)
+        self.labels = project(after, group, self.level.num_classes)
+        self.level.move(self.labels, self.level.frontier(group, changed, self.slack), self.slack)
+
+    # 3. Settling
+
+    def _settle(self, budget: Budget) -> Solution:
+        """Alternate moves of whole connected clusters and of single nodes until neither gains."""
+        best, best_labels = None, self.labels
+        while True:
+            self.level.chains(self.labels, self.slack, budget.spent)
+            clusters = self._whole_clusters(*self._connect())
+            node_labels = self.labels.node_labels()
+            solution = solution_of_components(self.problem, node_labels, clusters.y, clusters.component)
+            if best is not None:
+                gain = best.objective - solution.objective
+                plain = gain > LIMITS.clear * abs(solution.objective)  # huge costs may hide it
+                if not plain and not self.level.improvement(best_labels, self.labels) > 0:
+                    return best  # what the last moves gained was rounding
+            best, best_labels, self._settled = solution, self.labels, clusters
+            after = clusters.labels.copy()
+            moves = clusters.level.move(after)
+            if clusters.level.num_nodes <= LIMITS.max_coarse:
+                search = Search(clusters.level, after, self.rng)
+                moves += budget.run(search, ROUND, LIMITS.max_repeats)
+                after = search.labels
+            if moves == 0 or budget.spent():
+                return best
+            self._take(clusters.labels, after, clusters.group)
+
+    def _connect(self) -> tuple[Array, Array]:
+        """Take clusters that are not connected apart, and let nodes move that gain by that; returns y and components.
+
+        Where a cluster attracts a node with one part and repels it with another, it may join the one without the other.
+        """
+        edges = self.problem.graph.edges
+        everything = natural(self.level.num_nodes)
+        for _ in range(LIMITS.max_splits):
+            y, component = cut_components(edges, self.labels.z)
+            *labels, left = split(self.labels, component, self.level.partitionable)
+            if not left.any():
+                return y, component
+            self.labels = Labels(*labels)
+            nodes = self.level.frontier(everything, left, self.slack)
+            if self.level.move(self.labels, nodes, self.slack) == 0:
+                return y, component
+        return cut_components(edges, self.labels.z)
+
+    def _whole_clusters(self, y: Array, component: Array) -> _Clusters:
+        """The level whose nodes are the connected clusters, with its labelling."""
+        group, count = compact(component, self.level.num_nodes)
+        level = self.level.contract_cut(self.problem, y, group, count)
+        labels = labels_of_groups(self.labels, group, count, level.num_classes)
+        return _Clusters(y, component, group, level, labels)
+
+    # 4. The multiway cut
+
+    def multiway_cut_may_be_better(self) -> bool:
+        """Whether to have one cluster a class would cost little; of tiny graphs, always.
+
+        Where class costs are weak the search for the multiway cut sometimes ends lower. After a first pass alone it is
+        only tried where many nodes are undecided.
+        """
+        if self.level.num_classes == 1 or not self.level.partitionable.any():
+            return False
+        half_edges = 2 * self.problem.graph.num_edges
+        if half_edges <= LIMITS.tiny_half_edges:
+            return True
+        uncertain = np.mean(self.slack.within(self.level.typical_cost)) > LIMITS.uncertain
+        if not uncertain and not self.budget.searches:
+            return False
+        clusters = self._settled if self._connected is None else self._whole_clusters(*self._connected)
+        assert clusters is not None  # the labelling has been improved
+        level, labels = clusters.level, clusters.labels
+        undivided = Labels(labels.cluster_class[labels.z], labels.cluster_class)
+        multiway = level.with_partitionable(np.zeros_like(level.partitionable))
+        multiway.move(undivided)
+        cost = multiway.value(undivided) - level.value(labels)
+        near = LIMITS.near_if_uncertain if uncertain or half_edges <= LIMITS.core_half_edges else LIMITS.near
+        return cost < near * float(np.abs(self.problem.edge_costs).sum(dtype=np.float64))
 
 
-def _changed(before: Labels, after: Labels, group: Array, num_classes: int) -> Array:
-    heaviest_first = np.argsort(-np.bincount(group), kind="stable")
-    return changed_nodes(before, after, heaviest_first, num_classes)
+def _core_size(num_nodes: int, half_edges: int) -> float:
+    """How many nodes the first round searches."""
+    as_many_half_edges = num_nodes * LIMITS.core_half_edges / max(half_edges, 1)
+    return max(num_nodes * LIMITS.core_share, LIMITS.core_nodes, as_many_half_edges)
+
+
+def _repeats(level: Level) -> int:
+    """How often a level may be searched in the time that a core graph takes once; 0 where that is too long."""
+    return min(LIMITS.core_half_edges // max(len(level.adjacency.weights), 1), LIMITS.max_repeats)

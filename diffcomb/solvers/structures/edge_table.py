@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import Array
-from .._numba import njit
+from ..._arrays import Array
+from ..._numba import njit
 
 _EMPTY = np.int64(-1)
 

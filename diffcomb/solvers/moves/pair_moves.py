@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import Array
-from .._numba import njit
-from ._adjacency import end, span
-from ._heap import heap_insert, heap_remove, heap_update
-from ._visits import RELATIVE_TOLERANCE
+from ..._arrays import Array
+from ..._numba import njit
+from ..levels.costs import Costs, end, span
+from ..levels.labels import Labels
+from ..limits import KERNELS
+from ..structures.heap import heap_insert, heap_remove, heap_update
 
 OUTSIDE, FREE, MOVED = 0, 1, 2
-MIN_DEGREE = 4096  # nodes of a larger degree only move in pairs with a quarter as many edges
-MAX_UNLIKE = 64  # times as large: a cluster that does not take the class of the other one
 
 
 class Clusters(NamedTuple):
@@ -52,8 +51,9 @@ class Scratch(NamedTuple):
     state: Array
 
 
-def linked_clusters(adjacency: Any, z: Array, cluster_class: Array) -> Clusters:
-    """List the members of every cluster."""
+def linked_clusters(adjacency: Any, labels: Labels) -> Clusters:
+    """List the members of every cluster; the labelling is that of the clusters from now on."""
+    z, cluster_class = labels
     n, num_ids = len(z), len(cluster_class)
     # Made here and not in a kernel: numba 0.68 frees arrays of a named tuple that is built and used in one function.
     clusters = Clusters(
@@ -158,15 +158,13 @@ def _enter(node_costs: Array, clusters: Clusters, scratch: Scratch, count: int, 
 
 
 @njit
-def _collect(
-    adjacency: Any, node_costs: Array, clusters: Clusters, scratch: Scratch, large: int, small: int
-) -> tuple[int, int, float]:
+def _collect(costs: Costs, clusters: Clusters, scratch: Scratch, large: int, small: int) -> tuple[int, int, float]:
     """List the nodes of the small cluster and their neighbours in the large one; those at the border enter the heap.
 
     Of an empty cluster everything in the other one is a neighbour. Returns the number of nodes, the size of the heap,
     and the costs of all edges between the two, less what rounding may make of them.
     """
-    z, keys = clusters.z, scratch.keys
+    adjacency, node_costs, z, keys = costs.adjacency, costs.node_costs, clusters.z, scratch.keys
     to_large, to_small = clusters.cluster_class[large], clusters.cluster_class[small]
     count = 0
     size = 0
@@ -189,7 +187,7 @@ def _collect(
                 w = np.float64(adjacency.weights[h])
                 keys[j] += w
                 keys[i] += w
-                between += w - RELATIVE_TOLERANCE * abs(w)
+                between += w - KERNELS.relative_tolerance * abs(w)
                 border = True
         if border:
             size = heap_insert(scratch.heap, scratch.place, keys, size, i)
@@ -203,23 +201,16 @@ def _collect(
 
 @njit
 def _chain_of_moves(
-    adjacency: Any,
-    node_costs: Array,
-    clusters: Clusters,
-    scratch: Scratch,
-    count: int,
-    size: int,
-    a: int,
-    b: int,
-    patience: int,
+    costs: Costs, clusters: Clusters, scratch: Scratch, count: int, size: int, a: int, b: int, patience: int
 ) -> tuple[int, int, float]:
     """Move the best free node again and again, also at a loss; undo all after the best point.
 
     Stops `patience` moves after the last best point. Returns how many nodes take part now, how many moves stand, and
     what they gain.
     """
+    adjacency, node_costs = costs.adjacency, costs.node_costs
     z, keys, state, chain = clusters.z, scratch.keys, scratch.state, scratch.chain
-    limit = MIN_DEGREE + 4 * min(clusters.volume[a], clusters.volume[b])
+    limit = KERNELS.min_degree + 4 * min(clusters.volume[a], clusters.volume[b])
     gain = 0.0
     noise = 0.0  # what rounding may make of the gain
     best = 0.0
@@ -237,10 +228,10 @@ def _chain_of_moves(
         z[i] = b if old == a else a
         chain[length] = i
         length += 1
-        noise += RELATIVE_TOLERANCE * abs(keys[i])
+        noise += KERNELS.relative_tolerance * abs(keys[i])
         for h in range(low, high):
             j = end(adjacency, i, h)
-            noise += RELATIVE_TOLERANCE * abs(np.float64(adjacency.weights[h]))
+            noise += KERNELS.relative_tolerance * abs(np.float64(adjacency.weights[h]))
             if state[j] == MOVED or (z[j] != a and z[j] != b):
                 continue
             if state[j] == OUTSIDE:
@@ -271,33 +262,25 @@ def _class_change(node_costs: Array, clusters: Clusters, c: int, to: int) -> flo
         i = clusters.first[c]
         while i >= 0:
             difference = np.float64(node_costs[i, here]) - np.float64(node_costs[i, to])
-            gain += difference - RELATIVE_TOLERANCE * abs(difference)
+            gain += difference - KERNELS.relative_tolerance * abs(difference)
             i = clusters.following[i]
     return gain
 
 
 @njit
-def update_pair(
-    adjacency: Any,
-    node_costs: Array,
-    clusters: Clusters,
-    scratch: Scratch,
-    a: int,
-    b: int,
-    patience: int,
-) -> bool:
+def update_pair(costs: Costs, clusters: Clusters, scratch: Scratch, a: int, b: int, patience: int) -> bool:
     """Do to clusters a and b whatever gains most: a chain of moves between them, or a join; one may be empty."""
     z, size, cluster_class = clusters.z, clusters.size, clusters.cluster_class
     small = b if size[b] == 0 or clusters.volume[b] <= clusters.volume[a] else a
     large = a if small == b else b
-    count, heap_size, between = _collect(adjacency, node_costs, clusters, scratch, large, small)
-    into_large = between + _class_change(node_costs, clusters, small, cluster_class[large])
+    count, heap_size, between = _collect(costs, clusters, scratch, large, small)
+    into_large = between + _class_change(costs.node_costs, clusters, small, cluster_class[large])
     into_small = into_large
     if cluster_class[small] != cluster_class[large]:
         into_small = -np.inf
-        if size[large] <= MAX_UNLIKE * size[small]:
-            into_small = between + _class_change(node_costs, clusters, large, cluster_class[small])
-    count, length, gain = _chain_of_moves(adjacency, node_costs, clusters, scratch, count, heap_size, a, b, patience)
+        if size[large] <= KERNELS.max_unlike * size[small]:
+            into_small = between + _class_change(costs.node_costs, clusters, large, cluster_class[small])
+    count, length, gain = _chain_of_moves(costs, clusters, scratch, count, heap_size, a, b, patience)
     for t in range(count):
         scratch.state[scratch.nodes[t]] = OUTSIDE
     if size[small] > 0 and max(into_large, into_small) > gain:
@@ -312,5 +295,5 @@ def update_pair(
             length += 1
             z[i] = target
             i = clusters.following[i]
-    _commit(adjacency, clusters, scratch, length, a, b)
+    _commit(costs.adjacency, clusters, scratch, length, a, b)
     return length > 0

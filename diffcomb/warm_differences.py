@@ -13,25 +13,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from .._arrays import Array, float_array
-from .._implicit import RowTable
-from .._numba import njit
-from .._threads import thread_map, thread_ranges
-from ..problem import Problem
-from ._adjacency import adjacency_of
-from ._label_costs import LabelCosts
-from ._labels import Labels
-from ._level import Level, finest_level
-from ._visits import gather, max_degree
-
-MIN_PART = 2**13  # nodes: a thread's share of the one pass over the graph
+from ._arrays import Array, float_array
+from ._implicit import RowTable
+from ._numba import njit
+from ._threads import thread_map, thread_ranges
+from .problem import Problem
+from .solvers.level import Level, finest_level
+from .solvers.levels.costs import Costs, LiftedCosts, PerturbedCosts, adjacency_of
+from .solvers.levels.labels import Labels
+from .solvers.limits import LIMITS
+from .solvers.moves.visit import best_neighbour, clear, gather, max_degree
 
 
-class Revisit:
+class WarmDifferences:
     """Local moving from one labelling of a problem, at costs c + λ g for any λ > 0.
 
     Parameters
@@ -63,29 +61,42 @@ class Revisit:
         n = self.level.num_nodes
         if not isinstance(node_grad, RowTable):
             node_grad = RowTable(node_grad, np.arange(n, dtype=np.int32))
-        self.node_grad, self.rows = np.ascontiguousarray(node_grad.table), node_grad.index
-        self.base_low = self.level.node_costs[np.arange(n), self.level.best]
-        self.reach = np.zeros(n) if self.edge_grad is None else _edge_reach(problem.graph.edges, edge_grad, n)
-        self.least, self.grad_low = _least_scales(self)
+        table, rows = np.ascontiguousarray(node_grad.table), node_grad.index
+        reach = np.zeros(n) if self.edge_grad is None else _edge_reach(problem.graph.edges, edge_grad, n)
+        base_low = self.level.node_costs[np.arange(n), self.level.best]
+        self.gradient = _Gradient(table, rows, _row_minima(table)[rows], reach, base_low)
+        self.least = self._least_scales()
+
+    def _least_scales(self) -> Array:
+        """For every node the smallest scale that may move it; in threads."""
+        least = np.empty(self.level.num_nodes, np.float64)
+        costs = self.level.costs._replace(node_costs=LiftedCosts(self.level.node_costs, self.classes))
+
+        def part(first: int, last: int) -> None:
+            _least_scales_of(costs, self.start, self.gradient, first, last, least)
+
+        thread_ranges(part, len(least), LIMITS.look_nodes_a_thread)
+        return least
 
     def at(self, scale: float) -> Labels:
         """The labelling for c + scale * g."""
-        labels, level = self.start.copy(), self.level
+        labels = self.start.copy()
         nodes = np.flatnonzero(self.least <= scale)
         if not len(nodes):
             return labels
-        if not math.isfinite(scale * float(self.grad_low.min())):
+        if not math.isfinite(scale * float(self.gradient.low.min())):
             raise ValueError("node_costs must be finite, got infinite values: a scale λ times the gradient overflows")
-        adjacency = level.adjacency
+        Level(self._costs_at(float(scale))).move(labels, nodes)
+        return labels
+
+    def _costs_at(self, scale: float) -> Costs:
+        adjacency, base, g = self.level.adjacency, self.level.node_costs, self.gradient
         if self.edge_grad is not None:
             costs = _perturbed(self.problem.edge_costs, self.edge_grad, scale)
             adjacency = adjacency_of(replace(self.problem, edge_costs=costs))
-        lifted: Any = LabelCosts(
-            level.node_costs, self.base_low, self.classes, self.node_grad, self.rows, self.grad_low, float(scale)
-        )
-        unknown = np.full(level.num_nodes, -1, np.int32)
-        Level(adjacency, lifted, unknown, self.problem.partitionable).move(labels, nodes)
-        return labels
+        lifted = PerturbedCosts(base, g.base_low, self.classes, g.table, g.rows, g.low, scale)
+        unknown = np.full(self.level.num_nodes, -1, np.int32)
+        return Costs(adjacency, lifted, unknown, self.problem.partitionable)
 
     def differences(self, scales: Array, weights: Array) -> tuple[Array, Array]:
         """Sum over scales of weight * [W(c + scale * g) - W(c)], in class space; the scales in threads.
@@ -113,61 +124,47 @@ class Revisit:
         return self.classes[labels.cluster_class[labels.z]]
 
 
-def _least_scales(r: Revisit) -> tuple[Array, Array]:
-    """For every node the smallest scale that may move it, and its smallest gradient; in threads."""
-    n = r.level.num_nodes
-    least, row_low = np.empty(n, np.float64), np.empty(len(r.node_grad), r.node_grad.dtype)
+class _Gradient(NamedTuple):
+    """The gradient g at every node i: row ``rows[i]`` of a table, its smallest entry, the sum of |g_E| over its edges.
 
-    def lowest(first: int, last: int) -> None:
-        r.node_grad[first:last].min(axis=1, out=row_low[first:last], initial=np.inf)
+    ``base_low`` is the smallest of the node costs of i, which bounds what it may gain.
+    """
 
-    thread_ranges(lowest, len(row_low), MIN_PART)
-    grad_low = row_low[r.rows]
+    table: Array
+    rows: Array
+    low: Array
+    reach: Array
+    base_low: Array
+
+
+def _row_minima(table: Array) -> Array:
+    """The smallest entry of every row, in threads."""
+    low = np.empty(len(table), table.dtype)
 
     def part(first: int, last: int) -> None:
-        _least_scales_of(
-            r.level.adjacency, r.level.node_costs, r.base_low, r.classes, *r.start, r.node_grad, r.rows, grad_low,
-            r.reach,
-            first, last, least,
-        )  # fmt: skip
+        table[first:last].min(axis=1, out=low[first:last], initial=np.inf)
 
-    thread_ranges(part, n, MIN_PART)
-    return least, grad_low
+    thread_ranges(part, len(low), LIMITS.look_nodes_a_thread)
+    return low
 
 
 @njit
-def _least_scales_of(
-    adjacency: Any,
-    base: Array,
-    base_low: Array,
-    classes: Array,
-    z: Array,
-    cluster_class: Array,
-    grad: Array,
-    rows: Array,
-    grad_low: Array,
-    reach: Array,
-    first: int,
-    last: int,
-    least: Array,
-) -> None:
-    sums = np.zeros(len(cluster_class), np.float64)
-    touched = np.empty(max_degree(adjacency, len(z)) + 1, np.int32)
+def _least_scales_of(costs: Costs, labels: Labels, g: _Gradient, first: int, last: int, least: Array) -> None:
+    """The formula of the module's docstring, for the nodes first..last-1; costs are those of labels, at λ = 0."""
+    sums = np.zeros(len(labels.cluster_class), np.float64)
+    touched = np.empty(max_degree(costs.adjacency, len(labels.z)) + 1, np.int32)
+    base, classes = costs.node_costs
     for i in range(first, last):
-        label = cluster_class[z[i]]
-        slope = np.float64(grad[rows[i], label]) - grad_low[i] + reach[i]
+        label = labels.cluster_class[labels.z[i]]
+        slope = np.float64(g.table[g.rows[i], label]) - g.low[i] + g.reach[i]
         if slope <= 0:
             least[i] = np.inf
             continue
-        count = gather(adjacency, i, z, sums, touched)
-        here = sums[z[i]] - base[i, classes[label]]
-        second = -np.float64(base_low[i])  # at least as much as any cluster without edges to i has to offer
-        for t in range(count):
-            c = touched[t]
-            if c != z[i]:
-                second = max(second, sums[c] - base[i, classes[cluster_class[c]]])
-        for t in range(count):
-            sums[touched[t]] = 0.0
+        count = gather(costs, labels, i, sums, touched)
+        here = sums[labels.z[i]] - base[i, classes[label]]
+        neighbour, _ = best_neighbour(costs.node_costs, labels, i, sums, touched, count)
+        second = max(-np.float64(g.base_low[i]), neighbour)  # the first is a bound for all clusters without edges to i
+        clear(sums, touched, count)
         least[i] = max(here - second, 0.0) / slope
 
 

@@ -9,61 +9,17 @@ and local moving on that small graph takes the better of the two everywhere that
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from .._arrays import Array
-from ._contraction import compact, connected_parts, overlay
-from ._labels import Labels, labels_of_groups, project
-from ._level import Level
+from .hierarchy import Hierarchy, Order
+from .level import Level
+from .levels.labels import Labels, labels_of_groups, project
+from .levels.partition import compact, connected_parts, overlay
+from .levels.slack import new_slack
+from .limits import LIMITS
 
-MIN_SHRINK = 0.95  # a level that keeps more than this share of its nodes is not worth having
 COOLING = {"anneal": np.linspace(0.1, 0.005, 6), "melt": np.linspace(0.5, 0.02, 16)}  # in units of a typical loss
-
-Order = Callable[[int], Array]
-Check = Callable[[], object]
-
-
-def _nothing() -> None:
-    """What is checked where nothing can interrupt."""
-
-
-def natural(n: int) -> Array:
-    """Nodes in the order of their numbers, which in a grid is the order of memory."""
-    return np.arange(n, dtype=np.int32)
-
-
-def coarsen(level: Level, order: Order, check: Check = _nothing) -> tuple[list[Level], list[Array]]:
-    """Coarsen in the relaxed problem (every class partitionable) from singletons, one pass a level.
-
-    Returns the levels, finest first, and the group of every node of each level but the last. `check` is called at every
-    level, and may raise.
-    """
-    relaxed = np.ones_like(level.partitionable)
-    levels: list[Level] = [level]
-    groups: list[Array] = []
-    while True:
-        check()
-        level = levels[-1]
-        labels = level.singletons(relaxed)
-        level.sweep(labels, relaxed, order(level.num_nodes))
-        group, count = compact(labels.z, labels.num_ids)
-        if count == level.num_nodes:
-            return levels, groups
-        groups.append(group)
-        levels.append(level.contract(group, count))
-        if count > MIN_SHRINK * level.num_nodes:
-            return levels, groups
-
-
-def refine(levels: list[Level], groups: list[Array], labels: Labels, losses: Array | None = None) -> Labels:
-    """Local moving from the coarsest level down to the finest, where `losses` are kept."""
-    levels[-1].move(labels, losses=losses if len(levels) == 1 else None)
-    for level, group in zip(levels[-2::-1], groups[::-1], strict=True):
-        labels = project(labels, group, level.num_classes)
-        level.move(labels, losses=losses if level is levels[0] else None)
-    return labels
 
 
 def descend(level: Level, order: Order, together: bool = False) -> Labels:
@@ -71,27 +27,25 @@ def descend(level: Level, order: Order, together: bool = False) -> Labels:
 
     Coarsest nodes of one partitionable class begin as a cluster each, or all `together` as in the multiway cut.
     """
-    levels, groups = coarsen(level, order)
-    partitionable = level.partitionable & (not together)
-    return refine(levels, groups, levels[-1].singletons(partitionable))
+    hierarchy = Hierarchy(level)
+    hierarchy.coarsen(order)
+    return hierarchy.refine(hierarchy.coarsest.singletons(level.partitionable & (not together)))
 
 
 def v_cycle(level: Level, labels: Labels, order: Order) -> Labels:
     """Coarsen within the clusters, moving the pieces at every level, up to whole clusters; refine back down."""
-    levels: list[Level] = [level]
-    groups: list[Array] = []
+    hierarchy = Hierarchy(level)
     while True:
-        level = levels[-1]
+        level = hierarchy.coarsest
         group, count = compact(level.pieces(labels.z, order(level.num_nodes)), level.num_nodes)
-        whole = count > MIN_SHRINK * level.num_nodes
+        whole = count > LIMITS.min_shrink * level.num_nodes
         if whole:
             group, count = compact(labels.z, labels.num_ids)
         labels = labels_of_groups(labels, group, count, level.num_classes)
-        groups.append(group)
-        levels.append(level.contract(group, count))
+        hierarchy.contract(group, count)
         if whole:
-            return refine(levels, groups, labels)
-        levels[-1].move(labels)
+            return hierarchy.refine(labels)
+        hierarchy.coarsest.move(labels)
 
 
 def combine(level: Level, better: Labels, other: Labels) -> Labels:
@@ -130,9 +84,9 @@ class Search:
 
     def __init__(self, level: Level, labels: Labels, rng: np.random.Generator) -> None:
         self.level, self.labels, self.rng = level, labels, rng
-        losses = np.empty(level.num_nodes, np.float32)
-        level.move(labels, losses=losses)
-        self.losses = np.sort(np.abs(losses))
+        slack = new_slack(level.num_nodes)
+        level.move(labels, slack=slack)
+        self.losses = np.sort(np.abs(slack.losses))
 
     def step(self, operator: str) -> bool:
         """Apply the operator "anneal", "melt", "cycle" or "restart"; returns whether the incumbent got better."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._arrays import Array
-from .._numba import njit
+from ..._arrays import Array
+from ..._numba import njit
 
 
 class Labels(NamedTuple):

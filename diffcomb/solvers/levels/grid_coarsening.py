@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._arrays import Array
-from .._numba import njit
-from ..graph import GridGraph
-from ..problem import Problem
-from ._contraction import compact
+from ..._arrays import Array
+from ..._numba import njit
+from ...graph import GridGraph
+from ...problem import Problem
+from ..limits import LIMITS
+from .partition import compact
 
 SIDE = 2
-MIN_LONG_SHARE = 2 / 3  # of all edges must be longer than a block
 
 
 def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
@@ -30,7 +30,7 @@ def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
     n = graph.num_nodes
     short = [all(abs(d) < SIDE for d in offset) for offset in graph.offsets]
     inner = sum(part.stop - part.start for part, near in zip(graph.edge_slices, short, strict=True) if near)
-    if not 0 < inner <= (1 - MIN_LONG_SHARE) * graph.num_edges:
+    if not 0 < inner <= (1 - LIMITS.min_long_share) * graph.num_edges:
         return np.arange(n, dtype=np.int32), n
     counts = [-(-length // SIDE) for length in graph.shape]
     block = np.zeros(graph.shape, np.int32)

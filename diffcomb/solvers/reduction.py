@@ -16,8 +16,7 @@ import numpy as np
 from .._arrays import Array
 from ..graph import Graph
 from ..problem import Problem, Solution, make_solution, uncut_components
-
-MAX_EXPONENT = 64  # costs up to 2^64 and down to 2^-64 are solved as they are
+from .limits import LIMITS
 
 Labelling = tuple[Array, Array]  # node labels and clusters
 
@@ -103,7 +102,7 @@ def reduce(problem: Problem) -> Reduction:
         largest = max(_largest(problem.node_costs), _largest(finite))
     power = math.frexp(largest)[1]
     # No further than needed: the smallest costs may be as far from the largest as float64 allows.
-    exponent = power - max(-MAX_EXPONENT, min(MAX_EXPONENT, power))
+    exponent = power - max(-LIMITS.max_exponent, min(LIMITS.max_exponent, power))
     if exponent:
         nodes, edges = (_times_power(c.astype(np.float64), -exponent) for c in (problem.node_costs, problem.edge_costs))
         reduced = replace(problem, node_costs=nodes, edge_costs=edges)

@@ -12,16 +12,14 @@ import numpy as np
 
 from .._arrays import Array
 from .._numba import njit
-from ._contraction import between
-from ._labels import Labels
-from ._level import Level
-
-MAX_NODES = 8
-MAX_STEPS = 2**17  # placements of a node: about a millisecond
+from .level import Level
+from .levels.contraction import between
+from .levels.labels import Labels
+from .limits import LIMITS
 
 
 def enumerated(level: Level, labels: Labels) -> tuple[Labels, bool]:
-    """The best labelling of a level of up to MAX_NODES nodes, and whether it is proved to be the optimum.
+    """The best labelling of a level of a handful of nodes, and whether it is proved to be the optimum.
 
     `labels` is a first one, which stands where the enumeration finds nothing better or takes too many steps.
     """
@@ -29,7 +27,7 @@ def enumerated(level: Level, labels: Labels) -> tuple[Labels, bool]:
     costs = between(level.adjacency, np.arange(n, dtype=np.int32), n).T  # of a node and those before it
     nodes = level.node_costs.astype(np.float64)
     nodes -= nodes.min(axis=1, keepdims=True)
-    z, classes, complete = _branch_and_bound(costs, nodes, level.partitionable, MAX_STEPS)
+    z, classes, complete = _branch_and_bound(costs, nodes, level.partitionable, LIMITS.max_steps)
     if z[0] < 0:
         return labels, complete
     ids = np.where(level.partitionable[classes], K + np.arange(n), classes)

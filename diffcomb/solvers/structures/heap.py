@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._arrays import Array
-from .._numba import njit
+from ..._arrays import Array
+from ..._numba import njit
 
 
 @njit

@@ -1,0 +1,204 @@
+"""A level: one graph of the hierarchy with its costs, and what can be done to a labelling of it.
+
+The methods hand their work to kernels, which take named bundles: :class:`Costs` and :class:`Labels`, and what a kernel
+needs beside them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._arrays import Array
+from .._threads import thread_ranges
+from ..problem import Problem
+from .levels.contraction import contract, contract_cut
+from .levels.costs import Costs, Rows, Stencil, adjacency_of, rows_of
+from .levels.labels import Labels
+from .levels.objective import cheapest_classes_of, improvement, labelling_value, singletons
+from .levels.slack import NO_SLACK, Slack, frontier
+from .limits import KERNELS, LIMITS
+from .moves.ejection_chains import Chains, eject
+from .moves.local_moving import FROZEN, Cooling, Survey, Visits, find_movers, local_moving, pieces
+from .moves.visit import places_of
+
+
+@dataclass(frozen=True)
+class Level:
+    """A (contracted) graph with costs, in the form that the kernels take."""
+
+    costs: Costs
+
+    @property
+    def adjacency(self) -> Any:
+        """Rows or Stencil."""
+        return self.costs.adjacency
+
+    @property
+    def node_costs(self) -> Array:
+        """Node costs, shape (n, K)."""
+        node_costs: Array = self.costs.node_costs
+        return node_costs
+
+    @property
+    def best(self) -> Array:
+        """The cheapest class of every node, shape (n,)."""
+        return self.costs.best
+
+    @property
+    def partitionable(self) -> Array:
+        """The partitionable classes, a mask (K,)."""
+        return self.costs.partitionable
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes n."""
+        return len(self.costs.best)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.costs.partitionable)
+
+    @cached_property
+    def typical_cost(self) -> float:
+        """The median absolute cost of an edge that is not 0, from a sample."""
+        weights = self.adjacency.weights
+        step = -(-len(weights) // LIMITS.sample) or 1
+        while isinstance(self.adjacency, Stencil) and math.gcd(step, len(self.adjacency.shifts)) > 1:
+            step += 1  # else only some of the offsets are seen
+        sample = np.abs(weights[::step].astype(np.float64))
+        sample = sample[sample > 0]
+        return float(np.partition(sample, len(sample) // 2)[len(sample) // 2]) if len(sample) else 0.0
+
+    # Other levels
+
+    def contract(self, group: Array, count: int) -> Level:
+        """Return the level in which every group 0..count-1 is one node."""
+        return self._coarser(*contract(self.adjacency, self.node_costs, group, count))
+
+    def contract_cut(self, problem: Problem, y: Array, group: Array, count: int) -> Level:
+        """The same for the level of the problem itself, where `y` cuts all edges between groups."""
+        if count > KERNELS.few_groups:
+            return self.contract(group, count)
+        return self._coarser(*contract_cut(problem, y, self.node_costs, group, count))
+
+    def _coarser(self, rows: Rows, node_costs: Array) -> Level:
+        return Level(Costs(rows, node_costs, _cheapest_classes(node_costs), self.partitionable))
+
+    def in_rows(self, problem: Problem) -> Level:
+        """The level of the problem itself with adjacency lists: the kernels that search are compiled for those only."""
+        if isinstance(self.adjacency, Rows):
+            return self
+        return replace(self, costs=self.costs._replace(adjacency=rows_of(problem)))
+
+    def with_partitionable(self, partitionable: Array) -> Level:
+        """The level with other partitionable classes."""
+        return replace(self, costs=self.costs._replace(partitionable=partitionable))
+
+    # Labellings
+
+    def singletons(self, partitionable: Array | None = None) -> Labels:
+        """The labelling in which every node is alone, in its cheapest class."""
+        return Labels(*singletons(self.best, self.partitionable if partitionable is None else partitionable))
+
+    def value(self, labels: Labels) -> float:
+        """The objective of a labelling."""
+        return float(labelling_value(self.costs, labels))
+
+    def improvement(self, labels: Labels, other: Labels) -> float:
+        """By how much at least the other labelling is better."""
+        return float(improvement(self.costs, labels, other))
+
+    def pieces(self, fence: Array, order: Array) -> Array:
+        """Cluster the nodes within the fences by their edge costs alone; returns an id < n for each node."""
+        return pieces(self.adjacency, fence, order)
+
+    def frontier(self, group: Array, changed: Array, slack: Slack) -> Array:
+        """The members of the changed groups, and those of their neighbours that may want to move because of them."""
+        return frontier(self.adjacency, group, changed, slack)
+
+    # Moves, which change a labelling in place
+
+    def move(self, labels: Labels, nodes: Array | None = None, slack: Slack = NO_SLACK) -> int:
+        """Local moving to a local optimum; returns the number of moves.
+
+        It visits `nodes` (all by default) and whatever moves make it visit again; `slack` takes their losses.
+        """
+        queue = np.empty(self.num_nodes, np.int32)
+        if nodes is None:
+            nodes = np.arange(self.num_nodes, dtype=np.int32)
+        if len(nodes) > LIMITS.min_parallel:
+            nodes = self.movers(labels, nodes, slack)
+        queue[: len(nodes)] = nodes
+        return self._visit(labels, Visits(queue, len(nodes), False), slack)
+
+    def movers(self, labels: Labels, nodes: Array, slack: Slack = NO_SLACK) -> Array:
+        """Those of the nodes that gain by moving: of many nodes few do, and threads find them without moving any.
+
+        It is done with one thread as well, so that the number of threads does not change a solution.
+        """
+        size = np.bincount(labels.z, minlength=labels.num_ids)
+        survey = Survey(nodes, size, LIMITS.enough * self.typical_cost, np.empty(len(nodes), np.bool_))
+
+        def look(first: int, last: int) -> None:
+            find_movers(self.costs, labels, slack, survey, first, last)
+
+        thread_ranges(look, len(nodes), LIMITS.min_parallel // 4)
+        return nodes[survey.moves]
+
+    def sweep(self, labels: Labels, order: Array) -> int:
+        """One pass of local moving in the given order."""
+        return self._visit(labels, Visits(order.copy(), len(order), True))
+
+    def anneal(self, labels: Labels, temperatures: Array, seed: int) -> None:
+        """One sweep for each temperature."""
+        order = np.arange(self.num_nodes, dtype=np.int32)
+        self._visit(labels, Visits(order, len(order), True), cooling=Cooling(temperatures, seed))
+
+    def _visit(self, labels: Labels, visits: Visits, slack: Slack = NO_SLACK, cooling: Cooling = FROZEN) -> int:
+        places = places_of(labels, self.num_classes)
+        return local_moving(self.costs, labels, places, visits, slack, cooling)
+
+    def chains(self, labels: Labels, slack: Slack, spent: Callable[[], bool] = lambda: False) -> int:
+        """Ejection chains of either kind until none gains; returns how many did.
+
+        `slack`, as local moving left it, is kept up to date. No pass begins once `spent` says so.
+        """
+        unit = self.typical_cost
+        limit = min(LIMITS.chain_starts * unit, KERNELS.most)
+        everything = np.arange(self.num_nodes, dtype=np.int32)
+        total = 0
+        for apart in (False, True):
+            near = everything
+            for _ in range(LIMITS.max_passes):
+                if spent():
+                    return total
+                starts = near[slack.within(limit, near)]
+                changed = np.zeros(self.num_nodes, np.int8)
+                chains = Chains(starts, slack.losses, LIMITS.chain_slack * unit, apart, changed)
+                found = eject(self.costs, labels, places_of(labels, self.num_classes), chains)
+                if not found:
+                    break
+                total += found
+                near = self.frontier(everything, changed, slack)
+                self.move(labels, near, slack)
+        return total
+
+
+def finest_level(problem: Problem) -> Level:
+    """Make the level of a problem itself; costs keep their dtype."""
+    best = _cheapest_classes(problem.node_costs)
+    return Level(Costs(adjacency_of(problem), problem.node_costs, best, problem.partitionable))
+
+
+def _cheapest_classes(node_costs: Array) -> Array:
+    best = np.empty(len(node_costs), np.int32)
+    worth_a_thread = LIMITS.min_parallel // 4
+    thread_ranges(lambda first, last: cheapest_classes_of(node_costs, first, last, best), len(best), worth_a_thread)
+    return best

@@ -1,0 +1,194 @@
+"""Contraction: every group of nodes becomes one node; parallel edge costs and node costs add up."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..._arrays import Array
+from ..._numba import njit
+from ..._threads import thread_ranges
+from ...problem import Problem
+from ..limits import KERNELS, LIMITS
+from .costs import Rows, end, span
+from .partition import members_of
+
+
+def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -> tuple[Rows, Array]:
+    """Contract the groups 0..M-1 of nodes, in O(n K + m) and without sorting or hashing; sums are float64.
+
+    Returns
+    -------
+    rows, node_costs
+        Adjacency and node costs of the contracted graph. Edges whose costs cancel to 0 are dropped.
+    """
+    if num_groups <= KERNELS.few_groups:
+        indptr, neighbours, weights, sums = _contract_few(adjacency, node_costs, group, num_groups)
+        return Rows(indptr, neighbours, weights), sums
+    return _contract_many(adjacency, group, num_groups), _sums_of_groups(node_costs, group, num_groups)
+
+
+def contract_cut(problem: Problem, y: Array, node_costs: Array, group: Array, num_groups: int) -> tuple[Rows, Array]:
+    """What `contract` does, for few groups of a problem's nodes, where `y` cuts all edges between groups.
+
+    Edges that are not cut are not looked at.
+    """
+    edges, edge_costs = problem.graph.edges, problem.edge_costs
+    indptr, neighbours, weights, sums = _contract_few_cut(edges, edge_costs, y, node_costs, group, num_groups)
+    return Rows(indptr, neighbours, weights), sums
+
+
+class Groups(NamedTuple):
+    """Groups of nodes as lists: those of group g are ``members[start[g]:start[g + 1]]``.
+
+    ``before[g]`` counts the half-edges of the members of all groups before g.
+    """
+
+    group: Array
+    start: Array
+    members: Array
+    before: Array
+
+
+def _contract_many(adjacency: Any, group: Array, num_groups: int) -> Rows:
+    """The adjacency of many groups, in threads where there are enough edges; their number does not change a bit of it.
+
+    Each thread takes as many groups as begin in its share of the half-edges, and begins to write where those before
+    might end. What is written is moved together then; pages that were touched before that, up to as much again, remain
+    resident.
+    """
+    start, members = members_of(group, num_groups)
+    groups = Groups(group, start, members, _half_edges_before(adjacency, start, members))
+    half_edges, before = len(adjacency.weights), groups.before
+    rows = Rows(np.zeros(num_groups + 1, np.int64), np.empty(half_edges, np.int32), np.empty(half_edges, np.float64))
+    parts: list[tuple[int, int, int]] = []
+
+    def write(low: int, high: int) -> None:
+        first, last = (int(g) for g in np.searchsorted(before[:-1], (low, high)))
+        parts.append((first, last, _write_rows(adjacency, groups, first, last, rows)))
+
+    thread_ranges(
+        write, int(before[-1]) + 1, LIMITS.half_edges_a_thread
+    )  # + 1 for groups without edges behind all others
+    count = 0
+    for first, last, stop in sorted(parts):
+        at = int(before[first])
+        if at > count:
+            for array in (rows.neighbours, rows.weights):
+                array[count : count + stop - at] = array[at:stop]
+            rows.indptr[first + 1 : last + 1] -= at - count
+        count += stop - at
+    # No copy: the rest of the arrays was never touched, so it takes no memory.
+    return Rows(rows.indptr, rows.neighbours[:count], rows.weights[:count])
+
+
+@njit
+def _write_rows(adjacency: Any, groups: Groups, first: int, last: int, out: Rows) -> int:
+    """Write the adjacency lists of the groups first..last-1 from ``before[first]`` on; returns the position after them.
+
+    They take at most as many places as their members have half-edges.
+    """
+    group, start, members, before = groups
+    indptr, neighbours, weights = out
+    most = 0
+    for g in range(first, last):
+        most = max(most, before[g + 1] - before[g])
+    at: int = before[first]
+    total = np.zeros(len(start), np.float64)
+    # A group is listed twice if its sum passed through 0 on the way; the second loop takes it once.
+    listed = np.empty(most + 1, np.int32)
+    for g in range(first, last):
+        num_listed = 0
+        for t in range(start[g], start[g + 1]):
+            i = members[t]
+            low, high = span(adjacency, i)
+            for h in range(low, high):
+                other = group[end(adjacency, i, h)]
+                sum_before = total[other]
+                listed[num_listed] = other
+                num_listed += sum_before == 0
+                total[other] = sum_before + adjacency.weights[h]
+        total[g] = 0.0
+        for t in range(num_listed):
+            other = listed[t]
+            neighbours[at] = other
+            weights[at] = total[other]
+            at += total[other] != 0
+            total[other] = 0.0
+        indptr[g + 1] = at
+    return at
+
+
+@njit
+def _half_edges_before(adjacency: Any, start: Array, members: Array) -> Array:
+    """How many half-edges the members of all groups before each one have; the last entry is the sum of all."""
+    before = np.zeros(len(start), np.int64)
+    for g in range(len(start) - 1):
+        before[g + 1] = before[g]
+        for t in range(start[g], start[g + 1]):
+            low, high = span(adjacency, members[t])
+            before[g + 1] += high - low
+    return before
+
+
+@njit
+def _contract_few(
+    adjacency: Any, node_costs: Array, group: Array, num_groups: int
+) -> tuple[Array, Array, Array, Array]:
+    total = between(adjacency, group, num_groups)
+    return (*_rows_of_matrix(total), _sums_of_groups(node_costs, group, num_groups))
+
+
+@njit
+def _contract_few_cut(
+    edges: Array, edge_costs: Array, y: Array, node_costs: Array, group: Array, num_groups: int
+) -> tuple[Array, Array, Array, Array]:
+    total = np.zeros((num_groups, num_groups), np.float64)
+    for e in range(len(y)):
+        if y[e]:
+            total[group[edges[e, 0]], group[edges[e, 1]]] += edge_costs[e]
+    return (*_rows_of_matrix(total), _sums_of_groups(node_costs, group, num_groups))
+
+
+@njit
+def between(adjacency: Any, group: Array, num_groups: int) -> Array:
+    """The sum of the costs between any two groups, in one half of a matrix or the other; edges are read once."""
+    total = np.zeros((num_groups, num_groups), np.float64)
+    for i in range(len(group)):
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            if j > i:
+                total[group[i], group[j]] += adjacency.weights[h]
+    return total
+
+
+@njit
+def _rows_of_matrix(total: Array) -> tuple[Array, Array, Array]:
+    """Adjacency lists of a matrix plus its transpose."""
+    num_groups = len(total)
+    indptr = np.zeros(num_groups + 1, np.int64)
+    neighbours = np.empty(num_groups * num_groups, np.int32)
+    weights = np.empty(num_groups * num_groups, np.float64)
+    count = 0
+    for a in range(num_groups):
+        for b in range(num_groups):
+            cost = total[a, b] + total[b, a]
+            if a != b and cost != 0:
+                neighbours[count] = b
+                weights[count] = cost
+                count += 1
+        indptr[a + 1] = count
+    return indptr, neighbours[:count], weights[:count]
+
+
+@njit
+def _sums_of_groups(node_costs: Array, group: Array, num_groups: int) -> Array:
+    n, num_classes = node_costs.shape
+    sums = np.zeros((num_groups, num_classes), np.float64)
+    for i in range(n):
+        g = group[i]
+        for k in range(num_classes):
+            sums[g, k] += node_costs[i, k]
+    return sums

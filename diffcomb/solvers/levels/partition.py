@@ -1,0 +1,76 @@
+"""Partitions of the nodes: groups that are numbered, listed, overlaid, or taken apart into what is connected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..._arrays import Array
+from ..._numba import njit
+from ..._union_find import flatten, numbers, unite
+from .costs import end, span
+
+
+@njit
+def compact(ids: Array, num_ids: int) -> tuple[Array, int]:
+    """Renumber ids 0..num_ids-1 to 0..M-1 by first appearance; returns the new ids and M."""
+    new_id = np.full(num_ids, -1, np.int32)
+    group = np.empty(len(ids), np.int32)
+    count = 0
+    for i in range(len(ids)):
+        c = ids[i]
+        if new_id[c] < 0:
+            new_id[c] = count
+            count += 1
+        group[i] = new_id[c]
+    return group, count
+
+
+@njit
+def members_of(group: Array, num_groups: int) -> tuple[Array, Array]:
+    """The nodes of group g are ``members[start[g]:start[g + 1]]``, by counting."""
+    start = np.zeros(num_groups + 1, np.int64)
+    for i in range(len(group)):
+        start[group[i] + 1] += 1
+    for g in range(num_groups):
+        start[g + 1] += start[g]
+    fill = start[:-1].copy()
+    members = np.empty(len(group), np.int32)
+    for i in range(len(group)):
+        members[fill[group[i]]] = i
+        fill[group[i]] += 1
+    return start, members
+
+
+@njit
+def overlay(first: Array, num_first: int, second: Array, num_second: int) -> tuple[Array, int]:
+    """Groups of the nodes that agree in both labellings, numbered 0..M-1; in O(n), without hashing."""
+    start, members = members_of(first, num_first)
+    owner = np.full(num_second, -1, np.int32)
+    number = np.empty(num_second, np.int32)
+    group = np.empty(len(first), np.int32)
+    count = 0
+    for a in range(num_first):
+        for t in range(start[a], start[a + 1]):
+            b = second[members[t]]
+            if owner[b] != a:
+                owner[b] = a
+                number[b] = count
+                count += 1
+            group[members[t]] = number[b]
+    return group, count
+
+
+@njit
+def connected_parts(adjacency: Any, z: Array) -> Array:
+    """A root, the smallest node, for the connected part of its cluster that every node lies in."""
+    parent = numbers(len(z))
+    for i in range(len(z)):
+        low, high = span(adjacency, i)
+        for h in range(low, high):
+            j = end(adjacency, i, h)
+            if j < i and z[j] == z[i]:
+                unite(parent, i, j)
+    flatten(parent)
+    return parent

@@ -1,0 +1,131 @@
+"""Slack: what each node would lose at least by moving, so that most nodes need not be looked at again.
+
+Local moving leaves a loss for every node that it visits. A loss is known if it is not negative: then no move of the
+node gains before its surroundings have changed by as much. Where it is negative nothing is known, and its absolute
+value says what the last move gained, or might: a small one tells an undecided node in either case. This convention
+lives in this file only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..._arrays import Array
+from ..._numba import inlined, njit
+from ..limits import KERNELS
+from .costs import end, span
+
+_ROUNDING = 1 - 1e-5  # losses are float32
+
+
+class Slack(NamedTuple):
+    """What a labelling allows its nodes.
+
+    Attributes
+    ----------
+    losses : float32 array, shape (n,) or (0,)
+        At least what each node would have lost by any move at its last visit; negative where nothing is known. Empty if
+        nobody asks for it.
+    reached : float32 array, shape (n,) or (0,)
+        How much of the losses changes around the nodes may have taken since then.
+    """
+
+    losses: Array
+    reached: Array
+
+    def undecided(self, count: int) -> Array:
+        """The `count` nodes that would lose least, whether that is known or not, in the order of their numbers."""
+        losses = np.abs(self.losses)
+        chosen: Array = np.flatnonzero(losses <= np.partition(losses, count)[count])[:count]
+        return chosen
+
+    def within(self, limit: float, nodes: Array | None = None) -> Array:
+        """Which nodes, all by default, would lose no more than that, whether that is known or not; a mask."""
+        mask: Array = np.abs(self.losses if nodes is None else self.losses[nodes]) <= limit
+        return mask
+
+    def forget_changes(self) -> None:
+        """All nodes have just been visited."""
+        self.reached[:] = 0
+
+
+NO_SLACK = Slack(np.empty(0, np.float32), np.empty(0, np.float32))
+
+
+def new_slack(num_nodes: int) -> Slack:
+    """Slack that local moving over all nodes is to fill."""
+    return Slack(np.empty(num_nodes, np.float32), np.zeros(num_nodes, np.float32))
+
+
+@inlined
+def record_at_least(slack: Slack, i: int, loss: float) -> None:
+    """Node i loses at least so much by any move, which is known."""
+    if len(slack.losses) > 0:
+        slack.losses[i] = min(loss, KERNELS.most)
+
+
+@inlined
+def record(costs: Any, labels: Any, slack: Slack, i: int, gain: float, alone: bool, own: float) -> None:
+    """Node i looked at its second choice, which gains `gain`; `own` is the sum of its edges within its cluster a.
+
+    The second choice leaves out all classes but the cheapest. Where the node is in its cheapest class, another one is
+    open to it at the price of those edges and of the difference in class costs. Of a node alone the edges say nothing:
+    then it is unknown.
+    """
+    if len(slack.losses) > 0:
+        slack.losses[i] = min(-gain, KERNELS.most)
+        cheapest = costs.best[i]
+        if len(costs.partitionable) > 1 and cheapest == labels.cluster_class[labels.z[i]]:
+            loss = slack.losses[i]
+            if alone:
+                slack.losses[i] = -abs(loss)
+            elif not costs.partitionable[cheapest]:
+                slack.losses[i] = min(loss, own)
+
+
+@njit
+def frontier(adjacency: Any, group: Array, changed: Array, slack: Slack) -> Array:
+    """The members of the changed groups and those of their neighbours that may want to move because of them.
+
+    Parameters
+    ----------
+    adjacency : Rows or Stencil
+    group : int32 array, shape (n,)
+    changed : int8 array
+        Of every group: 0 if it is where it was, 1 if it went to another cluster, 2 if the class of its cluster changed.
+    slack : Slack
+        ``reached`` is brought up to date. Without losses all neighbours are listed.
+
+    Returns
+    -------
+    int32 array
+        Nodes in the order of their numbers. If a neighbour changes its cluster, the difference of two places of a node
+        changes by no more than twice the cost of their edge.
+    """
+    n = len(group)
+    losses, reached = slack.losses, slack.reached
+    reach = np.zeros(n, np.float64)
+    for i in range(n):
+        how = changed[group[i]]
+        if how > 0:
+            reach[i] = np.inf
+            low, high = span(adjacency, i)
+            for h in range(low, high):
+                known = how == 1 and len(losses) > 0
+                reach[end(adjacency, i, h)] += 2 * abs(np.float64(adjacency.weights[h])) if known else np.inf
+    found = np.empty(n, np.int32)
+    count = 0
+    for i in range(n):
+        if reach[i] > 0:
+            if len(losses) == 0:
+                found[count] = i
+                count += 1
+            elif reach[i] + reached[i] >= losses[i] * _ROUNDING:
+                reached[i] = 0.0
+                found[count] = i
+                count += 1
+            else:
+                reached[i] += reach[i]
+    return found[:count].copy()

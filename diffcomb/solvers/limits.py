@@ -1,0 +1,152 @@
+"""Every threshold of the solvers: its value, its unit, and the reason for it.
+
+``LIMITS`` is one frozen object. Tests shrink it for a while with :func:`changed`, documents quote it
+(``docs/hooks.py``). What kernels read is a constant of their compiled code, stands in a class of its own, and cannot
+be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What decides how long and how closely solvers look; sizes in nodes unless another unit is named."""
+
+    # Which form a graph takes
+    min_stencil_nodes: int = 513
+    """A grid of fewer nodes takes adjacency lists: it is nothing but searched, and searches need lists."""
+    min_stencil_use: float = 0.5
+    """Share of its slots that a grid must fill: offsets nearly as long as the grid leave most of them empty."""
+    min_long_share: float = 2 / 3
+    """Share of the edges of a grid that must be longer than a block for blocks to be the first coarse level."""
+
+    # Descent
+    min_shrink: float = 0.95
+    """A coarser level that keeps more than this share of the nodes is not worth having."""
+    max_coarse: int = 512
+    """The first level of the descent with at most so many nodes is searched whole; so are that many clusters."""
+    max_pieces: int = 2048
+    """The first level of the descent with at most so many nodes divides the core graph into pieces."""
+    max_enumerated: int = 8
+    """Graphs of at most so many nodes are solved by branch and bound."""
+    max_steps: int = 2**17
+    """Placements of a node in a branch and bound: about a millisecond."""
+    max_greedy: int = 64
+    """Up to so many nodes, greedy contraction is tried as a second start: it takes less than a millisecond."""
+
+    # Rounds of search
+    core_share: float = 1 / 16
+    """Share of the nodes, the least decided ones, that the core graph of the first round keeps as they are."""
+    core_nodes: int = 4096
+    """The core graph keeps at least so many nodes,"""
+    core_half_edges: int = 3 * 2**16
+    """and at least as many as have this many half-edges: a search of it takes some milliseconds."""
+    max_repeats: int = 16
+    """Times that a round repeats on a small graph, as long as it finds something."""
+    tiny_half_edges: int = 2**14
+    """Half-edges below which a round may also find nothing a few times, and a multiway cut is always tried."""
+
+    # Settling
+    chain_starts: float = 3.0
+    """Typical edge costs: nodes that lose no more by moving begin an ejection chain."""
+    chain_slack: float = 1.0
+    """Typical edge costs: how much more than the move before it helps it a node of a chain may lose."""
+    max_passes: int = 64
+    """Passes of ejection chains; a few are usual."""
+    max_splits: int = 64
+    """Times that clusters that are not connected come apart; one or two are usual."""
+    clear: float = 1e-9
+    """Share of the objective: a larger difference of two objectives is no rounding."""
+
+    # The multiway cut of the same costs
+    near: float = 0.002
+    """Share of all absolute edge costs: if a multiway cut costs less than this more, it is searched as well."""
+    near_if_uncertain: float = 0.05
+    """The same for graphs that are searched whole, and where many nodes are undecided."""
+    uncertain: float = 1 / 20
+    """Share of the nodes that would lose no more than a typical edge cost by moving: more are many."""
+
+    # Local moving
+    min_parallel: int = 2**15
+    """Of more nodes to visit, all threads look for those that gain first."""
+    enough: float = 6.0
+    """Typical edge costs: of a node that loses more by any move it does not matter how much."""
+    sample: int = 4096
+    """Edge costs from which the typical one is taken."""
+
+    # Threads
+    nodes_a_thread: int = 2**12
+    """Nodes whose slots are worth a thread to fill."""
+    look_nodes_a_thread: int = 2**13
+    """Nodes that are worth a thread to look at."""
+    half_edges_a_thread: int = 2**18
+    """Half-edges that are worth a thread to contract."""
+
+    # Warm starts with infinite costs
+    second_tries: tuple[int, ...] = (0, 4, 16)
+    """Efforts of further searches where a labelling leaves cannot-links uncut."""
+    max_exponent: int = 64
+    """Costs up to 2^64 and down to 2^-64 are solved as they are, others scaled: kernels keep losses in float32."""
+
+    # Kernighan-Lin
+    patience: int = 20
+    """Moves without a gain after which a chain between two clusters ends, doubled with every unit of effort."""
+    max_rounds: int = 100
+    """Rounds over all pairs of clusters."""
+    chunk: int = 2**22
+    """Half-edges that pairs look at between two looks at the clock: some milliseconds."""
+
+
+class KernelLimits(NamedTuple):
+    """Constants of compiled code."""
+
+    few_groups: int = 256
+    """Up to so many groups, a dense matrix of their pairs fits a cache."""
+    nodes_at_once: int = 512
+    """Nodes whose slots stay in a cache while they are filled."""
+    max_visits: int = 64
+    """Visits of a node by local moving, on average; a few are usual. Huge costs that cancel may leave sums of which
+    nothing is true, and then nothing else would end the loop."""
+    never: float = 16.0
+    """A loss of this many temperatures is accepted once in 9 million visits: annealing does not draw for it."""
+    max_chain: int = 24
+    """Moves of an ejection chain."""
+    max_waiting: int = 16
+    """Neighbours that may follow in an ejection chain."""
+    max_work: int = 16
+    """Passes over the graph that all ejection chains may take: hubs could follow every leaf."""
+    chain_patience: int = 3
+    """Moves after its best prefix with which an ejection chain ends."""
+    min_degree: int = 4096
+    """In Kernighan-Lin, nodes of a larger degree only move in pairs with a quarter as many edges."""
+    max_unlike: int = 64
+    """In Kernighan-Lin, a cluster this many times as large does not take the class of the other one."""
+    relative_tolerance: float = 1e-12
+    """Of sums over many edges: what rounding may make of them."""
+    few_roundings: float = 4e-15
+    """Relative: what some additions make of a single cost."""
+    most: float = 3e38
+    """Losses are float32: larger ones are as good as this."""
+
+
+LIMITS = Limits()
+KERNELS = KernelLimits()
+
+
+@contextmanager
+def changed(**values: Any) -> Iterator[None]:
+    """Other limits for the length of a ``with`` block, for tests: small instances then take the ways of large ones."""
+    before = vars(LIMITS).copy()
+    after = vars(replace(LIMITS, **values)).copy()  # which refuses unknown names
+    for name, value in after.items():
+        object.__setattr__(LIMITS, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            object.__setattr__(LIMITS, name, value)

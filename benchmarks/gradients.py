@@ -79,10 +79,10 @@ def time_backward() -> list[dict[str, object]]:
         def forward(solve=solve, nodes=nodes, edges=edges, graph=graph, P=P):
             return solve(nodes, edges, graph=graph, partitionable=P)
 
-        upstream = _upstream(forward(), parts, loss)
+        gradient = upstream(forward(), parts, loss)
 
-        def both(forward=forward, upstream=upstream):
-            forward()[0].backward(upstream)
+        def both(forward=forward, gradient=gradient):
+            forward()[0].backward(gradient)
 
         cores = get_num_threads()
         set_num_threads(1)
@@ -107,12 +107,20 @@ def time_backward() -> list[dict[str, object]]:
     return rows
 
 
-def _upstream(outputs: tuple[torch.Tensor, ...], parts: list[Instance], loss: str) -> torch.Tensor:
+def upstream(
+    outputs: tuple[torch.Tensor, ...],
+    parts: list[Instance],
+    loss: str,
+    thresholds: torch.Tensor | None = None,
+    pixel_area: float = 4.0,
+) -> torch.Tensor:
     """dL/dz of the panoptic-quality surrogate, or noise that gives every label of every node a reason to change."""
     z, _, _, label_classes = outputs
     if loss == "white noise":
         return 0.01 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
-    surrogate = PanopticQualitySurrogate(torch.full((parts[0].node_costs.shape[1],), 20.0), 4.0)
+    if thresholds is None:
+        thresholds = torch.full((parts[0].node_costs.shape[1],), 20.0)
+    surrogate = PanopticQualitySurrogate(thresholds, pixel_area)
     z = z.detach().requires_grad_()
     masks = z.transpose(1, 2)[..., None]
     segments = torch.stack([torch.from_numpy(p.truth) for p in parts])[..., None]

@@ -1,4 +1,4 @@
-"""Shared set-up: hypothesis is deterministic, and data beyond the suite's own are announced when absent."""
+"""Shared set-up: hypothesis draws the same examples in every run, and tests whose optional data are absent say so."""
 
 import os
 from contextlib import ExitStack

@@ -39,7 +39,7 @@ def objective(node_costs, edge_costs, x, y):
 
 
 def brute_force(n, edges, node_costs, edge_costs, partitionable):
-    """The optimum of eq. 2 over all x and all y, with one minimiser."""
+    """The optimum of eq. 2 over all x and all y, and one solution that attains it."""
     best = (math.inf, None, None)
     for y in itertools.product((0, 1), repeat=len(edges)):
         for x in itertools.product(range(len(partitionable)), repeat=n):
@@ -51,7 +51,7 @@ def brute_force(n, edges, node_costs, edge_costs, partitionable):
 
 
 def algorithm_2(n, edges, node_costs, edge_costs, partitionable):
-    """COPS Algorithm 2 to the letter: every similarity is computed anew in every round."""
+    """COPS Algorithm 2 to the letter: every round recomputes every similarity."""
     node_costs = {i: np.array(node_costs[i], float) for i in range(n)}
     between = {}
     for (i, j), c in zip(edges, edge_costs, strict=True):

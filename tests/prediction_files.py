@@ -1,4 +1,4 @@
-"""Small predictions and images, and what a folder of predictions lists, for the tests of the example."""
+"""Helpers for the tests of the example: small images and predictions, and the contents of a folder of predictions."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ def picture(path, seed=0, size=(16, 16)):
 
 
 def listed(out):
-    """Annotations of panoptic.json by PNG, checked against the other list and the PNGs."""
+    """Annotations of panoptic.json by the name of their PNG, after a check that list, annotations and PNGs agree."""
     content = json.loads((out / "panoptic.json").read_text())
     images = {image["id"]: image for image in content["images"]}
     assert len(images) == len(content["images"]) == len(content["annotations"])

@@ -1,4 +1,4 @@
-"""What the tests of gradients share: a small graph, a solver with a closed form, and how to get a gradient."""
+"""Helpers of the gradient tests: a small graph, a solver with a closed form, and a function that takes the gradient."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Solvers at the top level of a module, as other processes need them."""
+"""Solvers at the top level of a module, where other processes can import them."""
 
 import os
 
@@ -25,7 +25,7 @@ class Group:
 
 
 def plain(costs, *, shift=0.0):
-    """The arg-min, the process that found it, and what the data were."""
+    """Return the arg-min, the id of the process that found it, and the keyword data."""
     return np.eye(len(costs), dtype=costs.dtype)[(costs + shift).argmin()], os.getpid(), shift
 
 

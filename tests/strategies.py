@@ -7,14 +7,14 @@ from diffcomb import grid_graph
 
 
 def numbers(integral):
-    if integral:  # many ties
+    if integral:  # integers give many ties
         return st.integers(-3, 3).map(float)
     return st.floats(-100, 100, allow_subnormal=False, width=32)
 
 
 @st.composite
 def instances(draw, max_nodes=8, max_edges=20, max_classes=4, min_nodes=0):
-    """(n, edges, node costs, edge costs, partitionable)."""
+    """Draw an instance: (n, edges, node costs, edge costs, partitionable)."""
     n = draw(st.integers(min_nodes, max_nodes))
     m = draw(st.integers(0, max_edges)) if n else 0
     K = draw(st.integers(1, max_classes))
@@ -29,14 +29,14 @@ def instances(draw, max_nodes=8, max_edges=20, max_classes=4, min_nodes=0):
 
 
 def random_instance(rng, n=30, m=80, K=4, noise=1.0):
-    """A tie-free random instance as a tuple, as `instances` draws it."""
+    """A random instance without ties, a tuple as `instances` draws it."""
     edges = rng.integers(0, n, size=(m, 2))
     edges = edges[edges[:, 0] != edges[:, 1]]
     return n, edges, noise * rng.normal(size=(n, K)), rng.normal(size=len(edges)), rng.random(K) < 0.5
 
 
 def noisy_grid(shape=(12, 16), K=4, noise=1.5, seed=0, offsets=((0, 1), (1, 0), (0, 4), (4, 0))):
-    """A grid of square regions with noisy costs, as (problem arguments of amwc)."""
+    """A grid of square regions with noisy costs: the four arguments of `amwc`."""
     rng = np.random.default_rng(seed)
     graph = grid_graph(shape, offsets)
     region = (np.arange(shape[0])[:, None] // 4 * 8 + np.arange(shape[1]) // 4).ravel()

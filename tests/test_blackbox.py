@@ -1,4 +1,4 @@
-"""Black-box gradients against closed forms, the value function, and a second route by brute force."""
+"""Black-box gradients agree with closed forms, with the derivative of the value function, and with brute force."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from diffcomb import perturbed_grad as pg
 
 
 class TestEquation3:
-    def test_closed_form(self):
+    def test_gradient_matches_the_closed_form(self):
         # w* = e_i, w*(c + λ g) = e_j: the gradient is (e_j - e_i) / λ.
         f = pg(argmin_one_hot, estimator=Blackbox(lambdas=4.0), cost_ndims=1)
         (grad,) = cost_gradient(f, [torch.tensor([0.0, 1.0, 5.0])], [torch.tensor([1.0, 0.0, 0.0])])
@@ -22,7 +22,7 @@ class TestEquation3:
         assert grad.tolist() == [0.0, 0.0, 0.0]
 
     @pytest.mark.parametrize("seed", TRIALS)
-    def test_value_function_of_an_exact_solver(self, seed):
+    def test_gradient_is_the_derivative_of_the_interpolated_loss(self, seed):
         """For L = <g, w> the interpolated loss is (V(c + λ g) - V(c)) / λ; its derivative is the gradient."""
         P, lam, h = [1], 3.0, 1e-6
         nodes, edges, gx, gy = costs_and_gradient(seed, (6, 2), (7,), (6, 2), (7,))
@@ -42,7 +42,7 @@ class TestEquation3:
             assert slope == pytest.approx(float((gn * dv).sum() + (ge * de).sum()), abs=1e-6)
 
     @pytest.mark.parametrize("seed", TRIALS)
-    def test_second_route_by_brute_force(self, seed):
+    def test_gradient_agrees_with_brute_force(self, seed):
         nodes, edges, gx, gy = costs_and_gradient(seed, (4, 2), (4,), (4, 2), (4,))
         square = [(0, 1), (0, 2), (1, 3), (2, 3)]
         gn, ge = cost_gradient(
@@ -58,9 +58,9 @@ class TestEquation3:
 
 
 class TestEquation4:
-    def test_mean_over_scales_is_the_mean_of_equation_3(self):
+    def test_gradient_of_several_scales_is_the_mean_over_scales(self):
         c, g = costs_and_gradient(0, (6,), (6,))
-        g[c.argmin()] = 2.0  # so that the solution moves at some scale
+        g[c.argmin()] = 2.0  # so that the solution changes at some scale
         scales = (0.3, 1.0, 5.0, 50.0)
         (grad,) = cost_gradient(pg(argmin_one_hot, estimator=Blackbox(lambdas=scales)), [c], [g])
         single = [cost_gradient(pg(argmin_one_hot, estimator=Blackbox(lambdas=s)), [c], [g])[0] for s in scales]
@@ -79,7 +79,7 @@ class TestEquation4:
             )
             assert float(grad[b, i]) == pytest.approx(expected, abs=1e-12)
 
-    def test_the_default_generator_is_torchs(self):
+    def test_default_generator_is_the_global_one_of_torch(self):
         c, g = costs_and_gradient(2, (5, 9), (5, 9))
         f = pg(argmin_one_hot, estimator=Blackbox(lambdas=Uniform(0.1, 5, 2)), cost_ndims=1)
         grads = []
@@ -96,7 +96,7 @@ class TestStarts:
         nodes, edges = costs_and_gradient(seed, (64, 3), (graph.num_edges,))
         return graph, 0.3 * nodes, edges
 
-    def test_repair_gives_exactly_zero_as_lambda_vanishes_where_a_cold_start_need_not(self):
+    def test_repaired_gradient_is_exactly_zero_for_tiny_lambda(self):
         found = {}
         for seed in TRIALS:
             graph, nodes, edges = self.instance(seed)
@@ -108,10 +108,10 @@ class TestStarts:
                 gn, ge = cost_gradient(f, [nodes, edges], [gz], graph=graph, partitionable=[1, 2])
                 found[start, repair] = found.get((start, repair), 0) + int((gn != 0).sum() + (ge != 0).sum())
         assert [found[start, True] for start in ("warm", "cold", "best")] == [0, 0, 0]
-        assert found["cold", False] > found["warm", False]  # the restlessness of a heuristic
+        assert found["cold", False] > found["warm", False]  # a heuristic is unstable
 
     @pytest.mark.parametrize("start", ["cold", "warm", "best"])
-    def test_a_repaired_gradient_never_points_uphill(self, start):
+    def test_repaired_gradient_never_points_uphill(self, start):
         uphill = 0
         for seed in range(20):
             graph, nodes, edges = self.instance(seed)
@@ -123,7 +123,7 @@ class TestStarts:
                 if repair:
                     assert slope <= 1e-9
                 uphill += slope > 1e-9
-        assert uphill > 0 or start != "cold"  # without the repair it does
+        assert uphill > 0 or start != "cold"  # without the repair, some gradients do point uphill
 
     def test_repair_changes_nothing_for_an_exact_solver(self):
         nodes, edges, gx, gy = costs_and_gradient(3, (6, 2), (7,), (6, 2), (7,))
@@ -141,7 +141,7 @@ class TestStarts:
             assert torch.allclose(pairs[0][0], pairs[1][0])
             assert torch.allclose(pairs[0][1], pairs[1][1])
 
-    def test_best_is_never_worse_for_the_perturbed_costs(self):
+    def test_start_best_keeps_the_better_of_cold_and_warm(self):
         lam = 4.0
         for seed in TRIALS:
             graph, nodes, edges = self.instance(seed)
@@ -158,7 +158,7 @@ class TestStarts:
 
     @pytest.mark.parametrize("lift", [None, LiftedMWC()])
     @pytest.mark.parametrize("start", ["cold", "warm"])
-    def test_an_init_of_the_forward_solve_does_not_reach_the_perturbed_ones(self, start, lift):
+    def test_init_of_the_forward_solve_is_not_used_by_perturbed_solves(self, start, lift):
         graph = grid_graph((4, 4))
         nodes, edges = costs_and_gradient(0, (16, 6), (graph.num_edges,))
         init = (np.full(16, 5), np.zeros(16, int))
@@ -170,6 +170,6 @@ class TestStarts:
         with_init = cost_gradient(f, [nodes, edges], [gz], init=init, **data)
         assert all(torch.equal(a, b) for a, b in zip(plain, with_init, strict=True))
 
-    def test_unknown_start(self):
+    def test_unknown_start_is_refused(self):
         with pytest.raises(ValueError, match="'cold', 'warm', 'best', got 'hot'"):
             Blackbox(start="hot")

@@ -1,4 +1,4 @@
-"""Ejection chains: what they find, that they never harm, and that what does not stand leaves no trace."""
+"""Ejection chains find better labellings, never a worse one, and undo moves that they do not keep without a trace."""
 
 import numpy as np
 import pytest
@@ -31,13 +31,13 @@ def same_partition(a, b):
 @pytest.mark.parametrize(
     ("edges", "costs", "before", "after"),
     [
-        # two nodes in two clusters gain by a cluster of their own, neither by leaving alone
+        # two nodes of two clusters gain by moving to a new cluster together; neither gains by leaving alone
         ([(0, 1), (1, 2), (2, 3), (0, 3), (0, 2), (1, 3)], [1.0, 2.5, 1.0, -9, -9, -9], [0, 0, 1, 1], [0, 1, 1, 2]),
-        # a pair that holds together has to change its cluster as one
+        # two nodes that attract each other have to change their cluster together
         ([(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)], [5.0, 1.0, 1.0, 1.5, 1.5, -9.0], [0, 0, 0, 1], [0, 0, 1, 0]),
     ],
 )
-def test_two_nodes_that_must_move_together(edges, costs, before, after):
+def test_chains_move_two_nodes_that_must_move_together(edges, costs, before, after):
     n = len(before)
     level, labels, slack, moves = settled(edges, np.zeros((n, 1)), np.array(costs), [0], np.zeros(n, int), before)
     assert moves == 0
@@ -45,7 +45,7 @@ def test_two_nodes_that_must_move_together(edges, costs, before, after):
     assert same_partition(labels.z.tolist(), after)
 
 
-def test_two_nodes_that_must_change_places():
+def test_chains_swap_two_nodes_that_must_change_places():
     node_costs = np.array([[0.0, 1.0], [1.0, 0.0]])
     level, labels, slack, moves = settled([(0, 1)], node_costs, np.array([-2.0]), [], [1, 0], [0, 0])
     assert moves == 0
@@ -56,7 +56,7 @@ def test_two_nodes_that_must_change_places():
 
 
 @given(seed=st.integers(0, 10_000), grid=st.booleans(), allowance=st.floats(0, 3), apart=st.booleans())
-def test_chains_improve_by_what_stands_and_leave_no_trace_of_what_does_not(seed, grid, allowance, apart):
+def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, allowance, apart):
     rng = np.random.default_rng(seed)
     if grid:
         graph, *rest = noisy_grid((6, 7), K=3, seed=seed, noise=2.0)
@@ -84,7 +84,7 @@ def test_chains_improve_by_what_stands_and_leave_no_trace_of_what_does_not(seed,
 
 
 @given(seed=st.integers(0, 10_000))
-def test_after_chains_no_single_move_gains(seed):
+def test_no_single_move_gains_after_chains(seed):
     _, edges, *rest = random_instance(np.random.default_rng(seed), n=14, m=40)
     n = len(rest[0])
     level, labels, slack, _ = settled(edges, *rest, np.zeros(n, int), np.arange(n))
@@ -92,8 +92,8 @@ def test_after_chains_no_single_move_gains(seed):
     assert level.move(labels) == 0
 
 
-def test_chains_find_what_single_moves_miss():
-    """On small instances, local moving ends above the optimum more often than local moving with chains does."""
+def test_chains_reach_the_optimum_more_often_than_single_moves():
+    """On small instances, local moving alone misses the optimum more often than local moving with chains."""
     missed = np.zeros(2, int)
     for seed in range(40):
         n, edges, *rest = random_instance(np.random.default_rng(seed), n=12, m=30, K=3)
@@ -106,7 +106,7 @@ def test_chains_find_what_single_moves_miss():
     assert missed[1] < 0.8 * missed[0]
 
 
-def test_costs_of_all_magnitudes_end():
+def test_search_terminates_for_costs_of_all_magnitudes():
     rng = np.random.default_rng(0)
     for scale in (1e-30, 1e-3, 1e3, 1e30):
         n, edges, node_costs, edge_costs, P = random_instance(rng, n=30, m=120)

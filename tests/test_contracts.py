@@ -51,7 +51,7 @@ RANDOM = {name for name in REGISTRY if "random" in name or "optimiser" in name o
 everyone = pytest.mark.parametrize("name", REGISTRY)
 
 
-def test_the_registry_knows_every_estimator():
+def test_registry_lists_every_estimator():
     assert {type(make()) for make in REGISTRY.values()} == set(ESTIMATORS)
 
 
@@ -68,7 +68,7 @@ def rows(costs):
 
 @everyone
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_dtypes_and_shapes(name, dtype):
+def test_solutions_and_gradients_keep_dtype_and_shape(name, dtype):
     c, g = costs_and_gradient(0, (4, 6), (4, 6))
     c = c.to(dtype).requires_grad_()
     w = wrap(name)(c)
@@ -80,7 +80,7 @@ def test_dtypes_and_shapes(name, dtype):
 
 
 @everyone
-def test_non_contiguous_costs_and_gradients(name):
+def test_non_contiguous_costs_and_gradients_are_accepted(name):
     c, g = costs_and_gradient(0, (6, 4), (6, 4))
     (expected,) = cost_gradient(wrap(name), [c.T.contiguous()], [g.T.contiguous()])
     leaf = c.clone().requires_grad_()
@@ -89,7 +89,7 @@ def test_non_contiguous_costs_and_gradients(name):
 
 
 @everyone
-def test_an_empty_batch(name):
+def test_empty_batch_is_accepted(name):
     c = torch.zeros(0, 5, requires_grad=True)
     w = wrap(name)(c)
     assert w.shape == (0, 5)
@@ -99,20 +99,20 @@ def test_an_empty_batch(name):
 
 @everyone
 @pytest.mark.parametrize("lift", [None, LiftedMWC(spare=1)])
-def test_several_costs_partial_requires_grad_and_unused_outputs(name, lift):
+def test_only_costs_that_require_grad_get_a_gradient(name, lift):
     nodes, edges = costs_and_gradient(0, (6, 2), (7,))
     f = wrap(name, amwc, lift=lift)
     for which in ((True, False), (False, True), (True, True)):
         leaves = [c.clone().requires_grad_(r) for c, r in zip((nodes, edges), which, strict=True)]
         out = f(*leaves, graph=GRAPH, partitionable=[1])
-        (out[0] ** 2).sum().backward()  # the edges are not used
+        (out[0] ** 2).sum().backward()  # the loss does not use the edges
         for leaf, r in zip(leaves, which, strict=True):
             assert (leaf.grad is not None) == r
             assert not r or leaf.grad.shape == leaf.shape
 
 
 @everyone
-def test_seeds_reproduce_and_threads_change_nothing(name):
+def test_same_seed_gives_same_gradient_with_any_number_of_threads(name):
     c, g = costs_and_gradient(1, (7, 6), (7, 6))
     found = []
     for threads in (1, 3, 1):
@@ -127,7 +127,7 @@ def test_seeds_reproduce_and_threads_change_nothing(name):
 
 
 @everyone
-def test_vectorized_and_batched_solves_agree_with_single_ones(name):
+def test_vectorized_and_batched_solves_agree_with_single_solves(name):
     c, g = costs_and_gradient(1, (5, 6), (5, 6))
     (batched,) = cost_gradient(wrap(name), [c], [g])
     (stacked,) = cost_gradient(wrap(name, rows, cost_ndims=1, vectorized=True), [c], [g])
@@ -139,7 +139,7 @@ def test_vectorized_and_batched_solves_agree_with_single_ones(name):
 
 
 @everyone
-def test_vmap(name):
+def test_vmap_agrees_with_a_batch(name):
     c, g = costs_and_gradient(1, (5, 6), (5, 6))
 
     def loss(c, g):
@@ -156,7 +156,7 @@ def test_vmap(name):
     assert jacobian.shape == (6, 6)
 
 
-def test_vmap_repeats_what_belongs_to_instances():
+def test_vmap_repeats_per_instance_data():
     (c,) = costs_and_gradient(0, (3, 2, 5))
     f = pg(lambda c, *, shift: rows(c[None] + shift)[0], cost_ndims=1, per_instance=["shift"])
     shift = [np.zeros(5), np.eye(5)[0] * 100]
@@ -165,7 +165,7 @@ def test_vmap_repeats_what_belongs_to_instances():
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
-def test_every_nesting_of_maps_and_jacobians(batch):
+def test_all_nestings_of_vmap_and_jacrev_agree(batch):
     c, _ = costs_and_gradient(0, (batch, 3), (1,))
     c = c * 3
     f = pg(argmin_one_hot, estimator=Blackbox(4.0), cost_ndims=1)
@@ -179,13 +179,13 @@ def test_every_nesting_of_maps_and_jacobians(batch):
     assert torch.equal(twice[1], torch.func.vmap(torch.func.jacrev(f))(-c))
 
 
-def test_an_item_of_a_single_instance_is_that_of_all_mapped_ones():
+def test_vmap_shares_the_data_of_a_single_instance():
     f = pg(lambda c, *, w: np.eye(3)[(c * w).argmin()], cost_ndims=1, per_instance=["w"])
     w, c = np.array([50.0, 1.0, 1.0]), torch.tensor([[-1.0, -2.0, -3.0]] * 3)
     assert torch.equal(torch.func.vmap(lambda c: f(c, w=w))(c), torch.eye(3)[[0, 0, 0]])
 
 
-def test_costs_without_axes():
+def test_costs_may_be_scalars():
     f = pg(lambda c: (c < 0) * 1.0, estimator=Blackbox(4.0), cost_ndims=0)
     c = torch.tensor([1.0, -1.0, -9.0], requires_grad=True)
     f(c).sum().backward()
@@ -212,7 +212,7 @@ def test_wrong_options_are_refused_when_wrapping():
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [[0.0]], [[np.nan]]])
-def test_schedules_that_draw_nonsense(values):
+def test_schedule_that_draws_invalid_scales_is_refused(values):
     class Odd:
         def sample(self, cost_norms, grad_norms, generator):
             return np.array(values)
@@ -222,7 +222,7 @@ def test_schedules_that_draw_nonsense(values):
         pg(argmin_one_hot, estimator=Blackbox(Odd()))(c)[0].backward()
 
 
-def test_noise_of_another_shape():
+def test_noise_of_wrong_shape_is_refused():
     class Odd:
         def sample(self, rng, shape):
             return np.zeros(7)
@@ -232,7 +232,7 @@ def test_noise_of_another_shape():
 
 
 @everyone
-def test_copies_and_pickles(name):
+def test_copies_and_pickles_give_the_same_gradient(name):
     f = copy.deepcopy(REGISTRY[name]())
     again = pickle.loads(pickle.dumps(f)) if name != "straight-through" else f
     c, g = costs_and_gradient(0, (4, 6), (4, 6))
@@ -247,7 +247,7 @@ def test_copies_and_pickles(name):
 
 @pytest.mark.parametrize("start", ["cold", "warm", "best"])
 @pytest.mark.parametrize("lift", [None, LiftedMWC()])
-def test_empty_graphs(start, lift):
+def test_empty_graphs_get_empty_gradients(start, lift):
     for K, P in ((3, [0, 1, 2]), (3, []), (0, [])):
         n, e = torch.zeros(0, K, requires_grad=True), torch.zeros(0, requires_grad=True)
         f = pg(amwc, estimator=Blackbox((1.0, 3.0), start=start), lift=lift)
@@ -256,7 +256,7 @@ def test_empty_graphs(start, lift):
         assert n.grad.shape == (0, K)
 
 
-def test_vmap_over_lifted_solvers_and_shared_costs():
+def test_vmap_supports_lifted_solvers_and_shared_costs():
     nodes, edges, g = costs_and_gradient(0, (3, 6, 2), (7,), (3, 7))
     f = pg(amwc, estimator=Blackbox(2.0))
 
@@ -269,12 +269,12 @@ def test_vmap_over_lifted_solvers_and_shared_costs():
         assert all(torch.allclose(x[b], y) for x, y in zip(found, expected, strict=True))
     z = torch.func.vmap(lambda n: pg(amwc, lift=LiftedMWC())(n, edges, graph=GRAPH, partitionable=[1])[0])(
         nodes
-    )  # ragged labels are padded
+    )  # numbers of labels differ, hence padding
     assert z.shape[:2] == (3, 6)
 
 
 @everyone
-def test_torch_compile(name):
+def test_torch_compile_gives_the_same_gradient(name):
     c, g = costs_and_gradient(1, (5, 6), (5, 6))
     f = wrap(name)
 
@@ -283,7 +283,7 @@ def test_torch_compile(name):
 
     (expected,) = torch.autograd.grad(loss(leaf := c.clone().requires_grad_()), leaf)
     f = wrap(name)
-    with warnings.catch_warnings(record=True) as seen:  # torch's compiler has warnings of its own
+    with warnings.catch_warnings(record=True) as seen:  # torch's compiler issues warnings of its own
         warnings.simplefilter("always")
         compiled = torch.compile(loss, backend="aot_eager")
         (found,) = torch.autograd.grad(compiled(leaf := c.clone().requires_grad_()), leaf)
@@ -292,7 +292,7 @@ def test_torch_compile(name):
 
 
 @everyone
-def test_no_grad_leaves_nothing_and_there_is_no_second_derivative(name):
+def test_no_grad_records_no_graph_and_second_derivatives_are_refused(name):
     c = torch.tensor([1.0, 2.0, 4.0], requires_grad=True)
     with torch.no_grad():
         assert not wrap(name)(c).requires_grad
@@ -302,7 +302,7 @@ def test_no_grad_leaves_nothing_and_there_is_no_second_derivative(name):
 
 
 @everyone
-def test_automatic_mixed_precision(name):
+def test_automatic_mixed_precision_gives_finite_gradients(name):
     layer, x = torch.nn.Linear(6, 6), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         c = layer(x)
@@ -315,7 +315,7 @@ def test_automatic_mixed_precision(name):
 
 
 @everyone
-def test_a_zero_gradient_gives_zero(name):
+def test_zero_upstream_gradient_gives_zero_gradient(name):
     (c,) = costs_and_gradient(1, (5, 6))
     (grad,) = cost_gradient(wrap(name), [c], [torch.zeros(5, 6)])
     assert not grad.any()
@@ -323,7 +323,7 @@ def test_a_zero_gradient_gives_zero(name):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 @everyone
-def test_cuda(name):
+def test_cuda_gives_the_same_gradient_as_the_cpu(name):
     c, g = costs_and_gradient(1, (5, 6), (5, 6))
     leaf = c.cuda().requires_grad_()
     w = wrap(name)(leaf)
@@ -332,8 +332,8 @@ def test_cuda(name):
     assert torch.allclose(grad.cpu(), cost_gradient(wrap(name), [c], [g])[0])
 
 
-def _work(rank, folder):
-    """One of two processes: its half of the batch, gradients averaged by DDP."""
+def _train_half_of_the_batch(rank, folder):
+    """One of two processes: it computes the gradient of its half of the batch; DDP averages both."""
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     model = torch.nn.parallel.DistributedDataParallel(_model())
     loss = _loss(model, slice(3 * rank, 3 * rank + 3))
@@ -355,8 +355,8 @@ def _loss(model, part):
     return (w * torch.arange(12.0).view(6, 2)).sum() / len(w)
 
 
-def test_distributed_data_parallel(tmp_path):
-    torch.multiprocessing.spawn(_work, (str(tmp_path),), nprocs=2)
+def test_distributed_data_parallel_averages_the_gradients(tmp_path):
+    torch.multiprocessing.spawn(_train_half_of_the_batch, (str(tmp_path),), nprocs=2)
     model = _model()
     _loss(model, slice(0, 6)).backward()
     assert torch.allclose(torch.load(tmp_path / "grad.pt"), model.weight.grad, atol=1e-5)

@@ -1,4 +1,4 @@
-"""A layer's output keeps labels: one-hot maps and their gradients are made when asked for, and are the same either way."""
+"""A layer's output keeps labels, makes one-hot maps only on request, and gives the same gradients with or without."""
 
 import copy
 
@@ -50,7 +50,7 @@ def layer_of(name):
 
 
 def gradients(name, overlaps, dtype=torch.float32, more=lambda out: 0.0):
-    """Gradients of a loss on overlaps, which the given function takes from a layer's output."""
+    """Gradients of a loss on overlaps; the function `overlaps` computes them from a layer's output."""
     nodes, edges, truth, weights = costs(dtype=dtype)
     leaves = [nodes.requires_grad_(), edges.requires_grad_()]
     out = layer_of(name)(*leaves)
@@ -59,48 +59,53 @@ def gradients(name, overlaps, dtype=torch.float32, more=lambda out: 0.0):
     return torch.autograd.grad(loss, leaves)
 
 
-def by_labels(out, truth):
+def overlaps_of_labels(out, truth):
     return out.overlaps(truth, 4)
 
 
-def by_masks(out, truth):
+def overlaps_of_masks(out, truth):
     return out.panoptic.flatten(2) @ torch.nn.functional.one_hot(truth.flatten(1), 4).to(out.panoptic.dtype)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_gradient_of_overlaps_is_that_of_the_masks_to_the_last_bit(name, dtype):
-    for found, expected in zip(gradients(name, by_labels, dtype), gradients(name, by_masks, dtype), strict=True):
+def test_overlaps_of_labels_and_of_masks_give_identical_gradients(name, dtype):
+    for found, expected in zip(
+        gradients(name, overlaps_of_labels, dtype), gradients(name, overlaps_of_masks, dtype), strict=True
+    ):
         assert torch.equal(found, expected)
-    assert gradients(name, by_labels, dtype)[0].any()
+    assert gradients(name, overlaps_of_labels, dtype)[0].any()
 
 
-def test_gradients_of_all_readings_add_up():
+def test_gradients_through_all_outputs_add_up():
     def more(out):
         return (out.classes[:, 1] * 0.3).sum() + (out.edges**2).sum() + (out.panoptic[:, 0] * 0.7).sum()
 
-    found, expected = gradients("uniform", by_labels, more=more), gradients("uniform", by_masks, more=more)
+    found, expected = (
+        gradients("uniform", overlaps_of_labels, more=more),
+        gradients("uniform", overlaps_of_masks, more=more),
+    )
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    alone = gradients("uniform", by_labels)
+    alone = gradients("uniform", overlaps_of_labels)
     assert not torch.equal(found[0], alone[0])
 
 
-def test_masks_are_not_made_where_only_labels_are_looked_at(monkeypatch):
+def test_masks_are_not_made_if_only_labels_are_used(monkeypatch):
     def refuse(*_):
         raise AssertionError("a one-hot matrix was made")
 
     monkeypatch.setattr(OneHot, "__array__", refuse)
     monkeypatch.setattr(RowTable, "__array__", refuse)
-    assert all(g.any() for g in gradients("relative", by_labels))
+    assert all(g.any() for g in gradients("relative", overlaps_of_labels))
     nodes, edges, *_ = costs()
     out = layer_of("uniform")(nodes, edges)
     assert out.labels.shape == out.clusters.shape == out.class_labels.shape
     assert "panoptic" not in vars(out)
     with pytest.raises(AssertionError, match="one-hot"):
-        gradients("cold", by_labels)
+        gradients("cold", overlaps_of_labels)
 
 
-def test_backward_passes_do_not_mix():
+def test_repeated_backward_passes_do_not_affect_each_other():
     nodes, edges, truth, _ = costs()
     leaves = [nodes.requires_grad_(), edges.requires_grad_()]
     out = layer_of("relative")(*leaves)
@@ -114,7 +119,7 @@ def test_backward_passes_do_not_mix():
     assert not torch.equal(first[1], other[1])
 
 
-def test_labels_and_maps_agree_and_unpack_in_order():
+def test_labels_agree_with_maps_and_the_output_unpacks_in_order():
     nodes, edges, truth, _ = costs()
     out = layer_of("uniform")(nodes, edges)
     classes, cut, panoptic, clusters, label_classes = out
@@ -125,16 +130,16 @@ def test_labels_and_maps_agree_and_unpack_in_order():
     assert torch.equal(classes.argmax(1), out.class_labels)
     assert torch.equal(panoptic.sum(1), torch.ones_like(panoptic[:, 0]))
     assert torch.equal(label_classes.gather(1, out.labels.flatten(1)).view(clusters.shape), out.class_labels)
-    assert torch.equal(by_labels(out, truth), by_masks(out, truth))
+    assert torch.equal(overlaps_of_labels(out, truth), overlaps_of_masks(out, truth))
     assert "2 images of (7, 8)" in repr(out)
 
 
-def test_overlaps_of_solutions_that_are_not_one_hot():
+def test_overlaps_are_right_for_solutions_that_are_not_one_hot():
     nodes, edges, truth, _ = costs()
     layer = AsymmetricMultiwayCutLayer(OFFSETS, [1, 2], estimator=PerturbedOptimizer(0.5, 3), spare=1)
     out = layer(nodes.requires_grad_(), edges)
     assert out.panoptic.max() > out.panoptic.min()
-    assert torch.allclose(out.overlaps(truth, 4), by_masks(out, truth))
+    assert torch.allclose(out.overlaps(truth, 4), overlaps_of_masks(out, truth))
     out.overlaps(truth, 4).pow(2).sum().backward()
     assert nodes.grad.any()
     multicut = MulticutLayer(OFFSETS)(edges)
@@ -151,7 +156,7 @@ def test_wrong_segments_are_refused():
             out.overlaps(bad, 4)
 
 
-def test_half_precision_and_infinite_gradients_pass():
+def test_half_precision_and_infinite_gradients_are_supported():
     nodes, edges, truth, _ = costs()
     nodes = nodes.bfloat16().requires_grad_()
     out = layer_of("uniform")(nodes, edges.bfloat16())
@@ -165,7 +170,7 @@ def test_half_precision_and_infinite_gradients_pass():
     assert not nodes.grad[1].any()
 
 
-def test_described_matrices_are_what_they_describe():
+def test_implicit_matrices_equal_the_described_arrays():
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
         table, index = rng.normal(size=(5, 7)).astype(dtype), rng.integers(0, 4, 50).astype(np.int32)
@@ -184,7 +189,7 @@ def test_described_matrices_are_what_they_describe():
     assert copy.copy(hot).shape == (3, 4)
 
 
-def test_maps_seen_without_a_graph_do_not_lose_the_gradient():
+def test_maps_read_under_no_grad_still_get_gradients_later():
     nodes, edges, *_ = costs()
     leaves = [nodes.requires_grad_(), edges.requires_grad_()]
     found = []
@@ -209,7 +214,7 @@ def test_output_can_be_saved_and_copied(tmp_path):
         assert torch.equal(again.overlaps(truth, 4), out.overlaps(truth, 4))
 
 
-def test_transforms_of_torch_func_pass_through_the_layer():
+def test_torch_func_transforms_work_through_the_layer():
     nodes, edges, *_ = costs()
     layer = AsymmetricMultiwayCutLayer(OFFSETS, [1, 2], estimator=Blackbox(300.0, start="warm"))
 
@@ -233,7 +238,7 @@ def test_segments_must_be_integers():
             out.overlaps(wrong, 4)
 
 
-def test_gradients_that_are_zero_or_infinite_make_no_matrix(monkeypatch):
+def test_zero_or_infinite_gradients_make_no_one_hot_matrix(monkeypatch):
     def refuse(*_):
         raise AssertionError("a one-hot matrix was made")
 

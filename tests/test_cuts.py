@@ -1,4 +1,4 @@
-"""The public verbs: kinds of arrays, batches, threads, and bad input."""
+"""The public functions: kinds of arrays, batches, threads, and bad input."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ EDGES = RNG.normal(size=(3, GRAPH.num_edges))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-def test_tensors_in_tensors_out(dtype):
+def test_tensor_costs_give_tensor_solutions(dtype):
     s = amwc(GRAPH, torch.tensor(NODES, dtype=dtype), torch.tensor(EDGES, dtype=dtype, requires_grad=True), [2])
     assert all(isinstance(a, torch.Tensor) for a in (s.node_labels, s.edge_labels, s.clusters, s.objective))
     assert s.node_labels.dtype == torch.int64
@@ -26,13 +26,13 @@ def test_tensors_in_tensors_out(dtype):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-def test_cuda_tensors_in_cuda_tensors_out():
+def test_cuda_costs_give_cuda_solutions():
     s = amwc(GRAPH, torch.tensor(NODES).cuda(), torch.tensor(EDGES).cuda(), [2])
     assert s.node_labels.is_cuda
     assert s.objective.is_cuda
 
 
-def test_float32_and_float64_agree_and_are_not_changed():
+def test_float32_and_float64_costs_agree_and_stay_unchanged():
     nodes, edges = NODES[0].astype(np.float32), EDGES[0].astype(np.float32)
     before = nodes.copy(), edges.copy()
     a = amwc(GRAPH, nodes, edges, [0, 2])
@@ -42,7 +42,7 @@ def test_float32_and_float64_agree_and_are_not_changed():
     assert (edges == before[1]).all()
 
 
-def test_a_batch_is_its_instances():
+def test_batch_gives_the_solutions_of_its_instances():
     batch = amwc(GRAPH, NODES, EDGES, [2])
     for b in range(3):
         one = amwc(GRAPH, NODES[b], EDGES[b], [2])
@@ -61,7 +61,7 @@ def test_costs_without_a_batch_axis_are_shared():
     assert a.tolist() == [amwc(GRAPH, n, EDGES[0], [2]).objective for n in NODES]
 
 
-def test_an_empty_batch():
+def test_empty_batch_gives_empty_solutions():
     s = amwc(GRAPH, NODES[:0], EDGES[:0], [2])
     assert s.node_labels.shape == (0, 20)
     assert s.edge_labels.shape == (0, GRAPH.num_edges)
@@ -70,7 +70,7 @@ def test_an_empty_batch():
         amwc(GRAPH, NODES[:0], EDGES[:0], [7])
 
 
-def test_the_number_of_threads_does_not_change_the_result():
+def test_number_of_threads_does_not_change_the_result():
     results = []
     for threads in (1, 2, 5):
         set_num_threads(threads)
@@ -82,7 +82,7 @@ def test_the_number_of_threads_does_not_change_the_result():
         set_num_threads(0)
 
 
-def test_a_range_is_divided_among_threads_but_not_within_a_task():
+def test_range_is_divided_among_threads_but_not_within_a_task():
     def parts(count):
         found = []
         thread_ranges(lambda first, last: found.append((first, last)), count, 10)
@@ -96,11 +96,11 @@ def test_a_range_is_divided_among_threads_but_not_within_a_task():
         thread_map(lambda _: (time.sleep(0.05), inner.append(parts(30))), range(8))
     finally:
         set_num_threads(None)
-    assert [(0, 30)] in inner  # whoever waits for the tasks takes some of them, and is no task
+    assert [(0, 30)] in inner  # the calling thread runs some of the tasks, and may divide their ranges
     assert all(sorted(p) in ([(0, 30)], [(0, 15), (15, 30)]) for p in inner)
 
 
-def test_torchs_number_of_threads_is_respected():
+def test_number_of_threads_of_torch_is_respected():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -109,19 +109,19 @@ def test_torchs_number_of_threads_is_respected():
         torch.set_num_threads(before)
 
 
-def test_non_contiguous_costs():
+def test_non_contiguous_costs_are_accepted():
     nodes = np.asfortranarray(NODES[0])
     edges = np.repeat(EDGES[0], 2)[::2]
     assert amwc(GRAPH, nodes, edges, [2]).objective == amwc(GRAPH, NODES[0], EDGES[0], [2]).objective
 
 
-def test_mask_and_indices_say_the_same():
+def test_partitionable_may_be_a_mask_or_indices():
     for P, mask in (([0, 2], [True, False, True]), ([], [False] * 3), (torch.tensor([1]), [False, True, False])):
         a = amwc(GRAPH, NODES[0], EDGES[0], P)
         assert a.objective == amwc(GRAPH, NODES[0], EDGES[0], np.array(mask)).objective
 
 
-def test_every_form_of_init():
+def test_every_form_of_init_is_accepted():
     s = amwc(GRAPH, NODES, EDGES, [2])
     for init in (s, (s.node_labels, s.clusters), [(s.node_labels[b], s.clusters[b]) for b in range(3)]):
         assert (amwc(GRAPH, NODES, EDGES, [2], init=init, effort=0).objective <= s.objective + 1e-9).all()
@@ -134,7 +134,7 @@ def test_every_form_of_init():
 
 
 @pytest.mark.parametrize("init", [np.zeros((5, 20), int), [(np.zeros(20, int), np.zeros(20, int))] * 5])
-def test_an_init_of_another_batch_size_is_refused(init):
+def test_init_of_another_batch_size_is_refused(init):
     with pytest.raises(ValueError, match="one labelling for each of 3 instances, got"):
         amwc(GRAPH, NODES, EDGES, [2], init=init)
 
@@ -180,7 +180,7 @@ def call(**changes):
         ({"edge_costs": np.float64(1.0)}, ValueError, "edge_costs must have shape"),
     ],
 )
-def test_bad_input_is_named(changes, error, message):
+def test_error_names_the_bad_argument(changes, error, message):
     with pytest.raises(error, match=message):
         call(**changes)
 
@@ -190,7 +190,7 @@ def test_huge_finite_costs_are_not_called_infinite():
     assert s.clusters.tolist() == [0, 0, 0]
 
 
-def test_violations_say_what_is_wrong():
+def test_violations_name_the_broken_constraint():
     from diffcomb import make_problem
 
     problem = make_problem(Graph(3, [(0, 1), (1, 2), (0, 2)]), np.zeros((3, 2)), np.zeros(3), [1])
@@ -215,7 +215,7 @@ def test_importing_diffcomb_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_unknown_attributes_are_unknown():
+def test_unknown_attribute_of_the_package_is_an_error():
     import diffcomb
 
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
@@ -224,7 +224,7 @@ def test_unknown_attributes_are_unknown():
     assert all(getattr(diffcomb, name) is not None for name in diffcomb.__all__)
 
 
-def test_a_forked_child_can_solve():
+def test_forked_child_can_solve():
     code = (
         "import os, numpy as np; from diffcomb import multicut, grid_graph\n"
         "g = grid_graph((4, 4)); c = np.ones((4, g.num_edges)); multicut(g, c)\n"

@@ -1,4 +1,4 @@
-"""Where the package runs: folders that cannot be written, and caches that a killed job has damaged."""
+"""The package runs where folders cannot be written and where a killed job has left a damaged cache."""
 
 import os
 import shutil
@@ -21,11 +21,11 @@ def run(environment, code, folder=None):
     return done
 
 
-def test_import_and_solve_where_no_folder_for_a_cache_is_writable(tmp_path):
+def test_import_without_a_writable_cache_folder_works_and_warns_once(tmp_path):
     source = Path(diffcomb.__file__).parent
     shutil.copytree(source, tmp_path / "diffcomb", ignore=shutil.ignore_patterns("__pycache__"))
     for folder in [p for p in tmp_path.rglob("*") if p.is_dir()]:
-        (folder / "__pycache__").touch()  # a file where a folder would be: root cannot write there either
+        (folder / "__pycache__").touch()  # a file in place of the folder, so that even root cannot write there
     nowhere = str(tmp_path / "diffcomb" / "__pycache__" / "none")
     environment = {
         "PYTHONPATH": str(tmp_path),
@@ -41,7 +41,7 @@ def test_import_and_solve_where_no_folder_for_a_cache_is_writable(tmp_path):
 
 @pytest.mark.skipif(bool(os.environ.get("NUMBA_DISABLE_JIT")), reason="nothing is compiled, hence nothing is cached")
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
-def test_damaged_cache_files_are_compiled_anew(tmp_path, suffix):
+def test_damaged_cache_files_are_replaced(tmp_path, suffix):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     code = "import numpy as np; from diffcomb.solvers.structures.heap import heap_build; print(heap_build(np.array([1.0, 3.0]))[0][0])"
     run(environment, code)
@@ -53,15 +53,15 @@ def test_damaged_cache_files_are_compiled_anew(tmp_path, suffix):
     assert done.stdout == "1\n"
     assert "heap_build in" in done.stderr
     assert "compiling it anew" in done.stderr
-    assert run(environment, code).stderr == ""  # and written anew
+    assert run(environment, code).stderr == ""  # the cache has been written again
 
 
-def test_cache_that_cannot_be_written_is_said_and_survived(tmp_path, caplog):
+def test_unwritable_cache_is_reported_and_the_function_still_runs(tmp_path, caplog):
     def function(x):
         return x + 1
 
     cache = _numba._Cache(function)
-    cache._impl = None  # whatever fails in numba's own code
+    cache._impl = None  # makes numba's own code fail
 
     for error in (OSError(28, "No space left on device"), EOFError("a damaged index")):
 

@@ -1,4 +1,4 @@
-"""Every estimator against a closed form and against a second, independent route."""
+"""Every estimator agrees with a closed form and with a second, independent computation."""
 
 import itertools
 import math
@@ -35,14 +35,14 @@ def gen(seed=0):
 
 
 def argmin_rows(costs):
-    """The arg-min of every row of a batch: a vectorized solver."""
+    """A vectorized solver: the arg-min of every row of a batch."""
     out = np.zeros_like(costs)
     out[np.arange(len(costs)), costs.argmin(1)] = 1
     return out
 
 
 def identity(costs):
-    """No arg-min at all, but what a missing factor shows on: its Jacobian is I."""
+    """Not an arg-min, but a function whose Jacobian is known to be I: a missing factor shows."""
     return costs
 
 
@@ -51,13 +51,13 @@ def softmin(c, sigma=1.0):
 
 
 class TestCentralDifference:
-    def test_closed_form(self):
+    def test_gradient_matches_the_closed_form(self):
         f = pg(argmin_one_hot, estimator=CentralDifference(4.0), cost_ndims=1)
         (grad,) = cost_gradient(f, [torch.tensor([0.0, 1.0, 5.0])], [torch.tensor([1.0, 0.0, 0.0])])
         assert grad.tolist() == [-0.125, 0.125, 0.0]  # c + 4g: item 1; c - 4g: item 0
 
     @pytest.mark.parametrize("seed", TRIALS)
-    def test_mean_of_black_box_on_both_sides(self, seed):
+    def test_gradient_is_the_mean_of_black_box_on_both_sides(self, seed):
         c, g = costs_and_gradient(seed, (6, 7), (6, 7))
         scales = (0.3, 2.0)
 
@@ -71,7 +71,7 @@ class TestCentralDifference:
 class TestLPGD:
     @pytest.mark.parametrize("envelope", ["lower", "upper", "average"])
     @pytest.mark.parametrize("rho", [None, 0.3, 1.0, 3.0])
-    def test_brute_force(self, envelope, rho):
+    def test_gradient_agrees_with_brute_force(self, envelope, rho):
         tau, changed = 1.5, 0
         candidates = torch.eye(5, dtype=torch.float64)
         for seed in range(40):
@@ -92,13 +92,13 @@ class TestLPGD:
             changed += bool(grad.any())
         assert changed > 0
 
-    def test_without_rho_it_is_the_others(self):
+    def test_without_rho_it_equals_black_box_and_central_difference(self):
         c, g = costs_and_gradient(0, (6, 7), (6, 7))
         for mine, theirs in ((LPGD(2.0, envelope="lower"), Blackbox(2.0)), (LPGD(2.0), CentralDifference(2.0))):
             grads = [cost_gradient(pg(argmin_one_hot, estimator=e, cost_ndims=1), [c], [g])[0] for e in (mine, theirs)]
             assert torch.equal(*grads)
 
-    def test_bad_input(self):
+    def test_bad_input_is_refused(self):
         f = pg(identity, estimator=LPGD(1.0, rho=1.0))
         c = torch.tensor([0.5], requires_grad=True)
         with pytest.raises(ValueError, match="zeros and ones"):
@@ -126,22 +126,22 @@ class TestIMLE:
         assert expected.abs().max() > 0.1
 
     @pytest.mark.parametrize("forward", ["noisy", "clean"])
-    def test_without_noise_it_is_black_box(self, forward):
+    def test_without_noise_it_equals_black_box(self, forward):
         c, g = costs_and_gradient(1, (6, 5), (6, 5))
         estimator = IMLE((0.5, 3.0), sigma=1e-9, samples=3, forward=forward)
         (grad,) = cost_gradient(pg(argmin_one_hot, estimator=estimator, cost_ndims=1), [c], [g])
         (expected,) = cost_gradient(pg(argmin_one_hot, estimator=Blackbox((0.5, 3.0)), cost_ndims=1), [c], [g])
         assert torch.allclose(grad, expected)
 
-    def test_the_same_noise_on_both_sides(self):
-        """A vanishing λ changes no solution, so nothing is left; with two draws of the noise much would be."""
+    def test_same_noise_is_used_on_both_sides(self):
+        """A tiny λ changes no solution, so the gradient is 0 unless the two solves use different draws of the noise."""
         c, g = costs_and_gradient(1, (50, 5), (50, 5))
         for forward in ("noisy", "clean"):
             f = pg(argmin_one_hot, estimator=IMLE(1e-9, samples=4, forward=forward), cost_ndims=1)
             assert not cost_gradient(f, [c], [g])[0].any()
 
     @pytest.mark.parametrize("k", [1, 3, 10])
-    def test_sum_of_gamma(self, k):
+    def test_sum_of_gamma_has_the_moments_of_gumbel(self, k):
         draws = -SumOfGamma(k, terms=100).sample(np.random.default_rng(0), (k, 20_000)).sum(0)
         assert draws.mean() == pytest.approx(np.euler_gamma, abs=0.05)
         assert draws.var() == pytest.approx(math.pi**2 / 6, abs=0.08)
@@ -164,19 +164,19 @@ class TestPerturbedOptimizer:
 
     @pytest.mark.parametrize("multiplicative", [False, True])
     @pytest.mark.parametrize("sigma", [0.25, 0.5])
-    def test_the_jacobian_of_the_identity_is_the_identity(self, sigma, multiplicative):
+    def test_jacobian_of_the_identity_is_the_identity(self, sigma, multiplicative):
         c = torch.tensor([1.0, 2.0, -1.5], dtype=torch.float64)
         estimator = PerturbedOptimizer(sigma, MANY, multiplicative=multiplicative)
         f = pg(identity, estimator=estimator, cost_ndims=1, vectorized=True, generator=gen())
         assert torch.allclose(torch.func.jacrev(f)(c), torch.eye(3).double(), atol=0.08)
 
-    def test_a_control_variate_lowers_the_variance_and_keeps_the_mean(self):
+    def test_control_variate_lowers_the_variance_and_keeps_the_mean(self):
         c, g = costs_and_gradient(3, (5,), (5,))
         found = {}
         for baseline in ("none", "leave-one-out", "solution"):
             estimator = PerturbedOptimizer(1.0, 8, baseline=baseline)
             f = pg(argmin_rows, estimator=estimator, cost_ndims=1, vectorized=True, generator=gen())
-            # A shift of g changes the loss by a constant only, since every solution has one 1.
+            # Every solution has a single 1, so adding a constant to g changes the loss by a constant only.
             grads = torch.stack([cost_gradient(f, [c], [g + 3])[0] for _ in range(600)])
             found[baseline] = grads.mean(0), float(grads.var(0).sum())
         assert found["leave-one-out"][1] < 0.5 * found["none"][1]
@@ -188,7 +188,7 @@ class TestPerturbedOptimizer:
         w = pg(argmin_one_hot, estimator=PerturbedOptimizer(1e-9, 2), cost_ndims=1)(c)
         assert torch.equal(w, pg(argmin_one_hot, cost_ndims=1)(c))
 
-    def test_bad_options(self):
+    def test_bad_options_are_refused(self):
         for bad, message in (
             (dict(sigma=0), "sigma must be positive"),
             (dict(samples=0), "samples must be a positive integer"),
@@ -225,20 +225,20 @@ class TestWithoutSolves:
         expected = torch.autograd.functional.vjp(P, c, g)[1]
         assert torch.allclose(grad, -expected)
 
-    def test_constant_costs_have_no_direction(self):
+    def test_constant_costs_get_a_centred_gradient(self):
         f = pg(argmin_one_hot, estimator=NegativeIdentity("std"))
         (grad,) = cost_gradient(f, [torch.ones(3)], [torch.tensor([3.0, 0.0, 0.0])])
         assert grad.tolist() == [-2.0, 1.0, 1.0]
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    def test_constant_rows_are_not_blown_up_by_rounding(self, dtype):
+    def test_rounding_does_not_blow_up_gradients_of_constant_rows(self, dtype):
         for K in range(2, 20):
             c = torch.full((4, K), 0.1, dtype=dtype)
             f = pg(argmin_rows, estimator=NegativeIdentity("std", axis=-1))
             (grad,) = cost_gradient(f, [c], [torch.arange(float(K), dtype=dtype).expand(4, K).contiguous()])
             assert grad.abs().max() < K
 
-    def test_straight_through(self):
+    def test_gradient_is_the_derivative_of_the_relaxation(self):
         c, g = costs_and_gradient(0, (4, 5), (4, 5))
         expected = torch.autograd.functional.vjp(lambda c: softmin(c, 0.5), c, g)[1]
         (grad,) = cost_gradient(pg(argmin_rows, estimator=StraightThrough(temperature=0.5)), [c], [g])
@@ -251,10 +251,11 @@ class TestWithoutSolves:
 
 
 class TestAdaptive:
-    def test_it_moves_both_ways_and_reaches_its_target(self):
+    def test_alpha_moves_both_ways_and_reaches_its_target(self):
         c, g = costs_and_gradient(0, (64, 20), (64, 20))
         for initial in (1e-6, 1e4):
-            schedule = Adaptive(target=1.0, initial=initial, rate=0.3)  # on average half the instances change
+            # A solution that changes has two nonzero entries: at this target, half of the instances change.
+            schedule = Adaptive(target=1.0, initial=initial, rate=0.3)
             f = pg(argmin_one_hot, estimator=Blackbox(schedule), cost_ndims=1)
             for _ in range(120):
                 (grad,) = cost_gradient(f, [c], [g])
@@ -271,16 +272,16 @@ class TestAdaptive:
             for _ in range(40):
                 cost_gradient(f, [c], [g])
             alphas.append(schedule.alpha)
-        assert 1 / 4 < alphas[1] / alphas[0] < 4  # the mean of ten has more entries that are not 0
+        assert 1 / 4 < alphas[1] / alphas[0] < 4  # although the mean of ten samples has more nonzero entries
 
-    def test_what_has_no_gradient_does_not_count(self):
+    def test_instances_without_gradient_do_not_count(self):
         schedule = Adaptive(target=2.0, initial=1.0)
         f = pg(argmin_one_hot, estimator=Blackbox(schedule), cost_ndims=1)
         c, g = costs_and_gradient(0, (10, 5), (10, 5))
         cost_gradient(f, [c], [0 * g])
         assert schedule.alpha == 1.0
 
-    def test_state(self):
+    def test_state_can_be_saved_and_loaded(self):
         schedule = Adaptive(initial=0.5)
         schedule.observe(3.0)
         assert schedule.alpha < 0.5
@@ -296,10 +297,10 @@ class TestAdaptive:
 
 
 class TestRelativeScales:
-    """A loss scaled, or averaged over a larger batch, must not change the direction."""
+    """Scaling the loss, or averaging it over a larger batch, must not change the direction of the gradient."""
 
     @pytest.mark.parametrize("estimator", [Blackbox(Relative(LogGrid(0.01, 10, 4))), CentralDifference(Relative(1.0))])
-    def test_invariance(self, estimator):
+    def test_gradient_is_proportional_to_the_loss(self, estimator):
         c, g = costs_and_gradient(0, (8, 6), (8, 6))
         f = pg(argmin_one_hot, estimator=estimator, cost_ndims=1)
         (one,) = cost_gradient(f, [c], [g])
@@ -309,7 +310,7 @@ class TestRelativeScales:
         assert torch.allclose(twice, torch.cat([one, one]) / 2)
         assert one.any()
 
-    def test_an_absolute_scale_does_change(self):
+    def test_gradient_of_an_absolute_scale_is_not(self):
         c, g = costs_and_gradient(0, (8, 6), (8, 6))
         f = pg(argmin_one_hot, estimator=Blackbox(1.0), cost_ndims=1)
         one, scaled = (cost_gradient(f, [c], [s * g])[0] for s in (1, 1000))
@@ -321,7 +322,7 @@ class TestNormalisation:
         "estimator",
         [Blackbox((0.3, 2.0)), CentralDifference(1.0), Blackbox(1.0, start="warm"), NegativeIdentity("none")],
     )
-    def test_the_same_as_normalising_in_torch(self, estimator):
+    def test_normalize_equals_normalising_in_torch(self, estimator):
         nodes, edges, gx, gy = costs_and_gradient(2, (6, 2), (7,), (6, 2), (7,))
         data = dict(graph=GRAPH, partitionable=[1])
         own = cost_gradient(pg(amwc, estimator=estimator, normalize=True), [nodes, edges], [gx, gy], **data)
@@ -336,7 +337,7 @@ class TestNormalisation:
 
     @pytest.mark.parametrize("lift", [None, LiftedMWC()])
     @pytest.mark.parametrize("options", [dict(radial=False), dict(normalize=True)])
-    def test_nothing_is_left_along_the_costs(self, options, lift):
+    def test_gradient_has_no_component_along_the_costs(self, options, lift):
         nodes, edges = costs_and_gradient(2, (6, 2), (7,))
         data = dict(graph=GRAPH, partitionable=[1])
         slopes = []
@@ -371,8 +372,8 @@ def test_starts_and_repair_change_nothing_for_an_exact_solver(estimator):
     assert all(torch.allclose(a, b) for a, b in zip(with_options, expected, strict=True))
 
 
-def test_scores_of_noise():
+def test_scores_of_noise_have_the_expected_moments():
     for noise, seed in itertools.product((Normal(), Gumbel()), range(3)):
         xi = noise.sample(np.random.default_rng(seed), (200_000,))
-        assert noise.score(xi).mean() == pytest.approx(0, abs=0.02)  # E of a score is 0
-        assert (noise.score(xi) * xi).mean() == pytest.approx(1, abs=0.05)  # and E <score, ξ> is 1, by parts
+        assert noise.score(xi).mean() == pytest.approx(0, abs=0.02)  # the expectation of a score is 0
+        assert (noise.score(xi) * xi).mean() == pytest.approx(1, abs=0.05)  # by parts, that of <score, ξ> is 1

@@ -1,4 +1,4 @@
-"""The examples of wrapping one's own solver: right on small instances, and worth training through."""
+"""The example solvers are right on small instances, and training through them lowers the regret."""
 
 import itertools
 
@@ -19,7 +19,7 @@ from diffcomb import gradcheck, perturbed_grad
 RNG = np.random.default_rng(0)
 
 
-def test_shortest_paths_by_bellman_ford():
+def test_shortest_paths_agree_with_bellman_ford():
     for _ in range(10):
         costs = RNG.random((4, 5))
         value = np.full((4, 5), np.inf)
@@ -31,7 +31,7 @@ def test_shortest_paths_by_bellman_ford():
         assert (dijkstra(costs[None])[0] * costs).sum() == pytest.approx(value[-1, -1])
 
 
-def test_the_others_by_brute_force():
+def test_all_other_solvers_agree_with_brute_force():
     for _ in range(10):
         c = RNG.random((4, 4))
         assert (assign(c) * c).sum() == pytest.approx(
@@ -57,7 +57,7 @@ def test_the_others_by_brute_force():
         assert spanning_tree(costs, edges=square) @ costs == pytest.approx(min(x @ costs for x in trees))
 
 
-def test_a_tour_visits_every_node_once():
+def test_tour_visits_every_node_once():
     edges, order = tsp(RNG.random((9, 9)))
     assert sorted(order) == list(range(9))
     assert edges.sum() == 9
@@ -75,7 +75,7 @@ def test_a_tour_visits_every_node_once():
         (perturbed_grad(cover, cost_ndims=1), (1, 12), {"sets": SETS}),
     ],
 )
-def test_they_pass_the_gradient_check(solver, shape, data):
+def test_solvers_pass_gradcheck(solver, shape, data):
     from diffcomb import Blackbox
 
     costs = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

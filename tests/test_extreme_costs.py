@@ -1,4 +1,4 @@
-"""Costs of all sizes: infinite ones are constraints, huge ones hide nothing, and a power of two changes nothing."""
+"""Infinite costs are constraints, huge costs do not hide ordinary ones, and powers of two change no solution."""
 
 import itertools
 
@@ -18,7 +18,7 @@ SOLVERS = ("multilevel", "kernighan_lin", "greedy", "exact")
 
 
 def tracks(seed, count=40):
-    """Tracks of must-linked nodes, pairs of tracks that must be apart, and soft integer costs between tracks."""
+    """Tracks of must-linked nodes, cannot-links between some tracks, and finite integer costs between others."""
     rng = np.random.default_rng(seed)
     length = int(rng.integers(2, 6))
     edges = [(t * length + k, t * length + k + 1) for t in range(count) for k in range(length - 1)]
@@ -41,7 +41,7 @@ def soft_cost(graph, hard, soft, clusters):
 
 @pytest.mark.parametrize("solver", ["multilevel", "kernighan_lin"])
 @pytest.mark.parametrize("seed", range(3))
-def test_huge_constants_give_the_solution_of_infinite_ones(solver, seed):
+def test_huge_costs_give_solutions_as_good_as_infinite_costs(solver, seed):
     graph, hard, soft = tracks(seed)
 
     def costs_of(size):
@@ -53,18 +53,18 @@ def test_huge_constants_give_the_solution_of_infinite_ones(solver, seed):
 
     values = [value(size) for size in (1e6, 1e9, 1e12, 1e15)]
     assert len(set(values)) == 1
-    assert value(INF) <= values[0] + 3  # other draws of the same search
+    assert value(INF) <= values[0] + 3  # the search draws other random numbers
     assert multicut(graph, costs_of(INF), solver=solver).objective == value(INF)
 
 
-def test_decisions_among_ordinary_costs_are_made_beside_huge_ones():
+def test_ordinary_costs_still_decide_beside_huge_costs():
     assert multicut(Graph(4, [(0, 1), (2, 3)]), np.array([1e12, 1.0])).objective == 0
     s = mwc([(0, 1), (2, 3)], np.array([[0, 1e12], [1e12, 0], [0, 1.0], [1.0, 0]]), np.array([1e15, 0.5]))
     assert s.edge_labels.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_infinite_costs_are_kept_and_cost_nothing(solver):
+def test_infinite_costs_are_obeyed_and_do_not_count(solver):
     for seed in range(6):
         rng = np.random.default_rng(seed)
         n, pairs, nodes, edges, _ = random_instance(rng, n=6, m=9, K=2)
@@ -106,19 +106,19 @@ def test_objective_of_a_labelling_that_breaks_a_constraint_is_infinite():
         ([(1, 1)], [-INF], "edge 0 between nodes 1 and 1 .* self-loop"),
     ],
 )
-def test_contradictions_name_an_edge(edges, costs, message):
+def test_error_names_an_edge_of_contradicting_constraints(edges, costs, message):
     with pytest.raises(ValueError, match=message):
         multicut(edges, np.array(costs))
 
 
-def test_cannot_links_that_too_few_classes_forbid_are_an_error():
+def test_too_few_classes_for_the_cannot_links_is_an_error():
     triangle, costs = [(0, 1), (1, 2), (0, 2)], np.full(3, -INF)
     with pytest.raises(ValueError, match="no labelling was found that cuts edge"):
         mwc(triangle, np.zeros((3, 2)), costs)
     assert mwc(triangle, np.zeros((3, 3)), costs).objective == 0
 
 
-def test_init_of_must_linked_nodes_and_batches_with_constraints():
+def test_init_and_batches_work_with_must_links_and_cannot_links():
     costs = np.array([[INF, 1.0, -2.0], [1.0, -INF, 5.0]])
     s = multicut([(0, 1), (1, 2), (2, 3)], costs, init=np.array([0, 1, 2, 3]))
     assert s.edge_labels.tolist() == [[0, 0, 1], [0, 1, 0]]
@@ -127,7 +127,7 @@ def test_init_of_must_linked_nodes_and_batches_with_constraints():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("exponent", [-1000, -200, -65, 60, 130, 200, 1000])
-def test_a_power_of_two_changes_nothing(solver, exponent):
+def test_power_of_two_does_not_change_the_solution(solver, exponent):
     graph, nodes, edges, P = noisy_grid((4, 4) if solver == "exact" else (12, 12))
     expected = amwc(graph, nodes, edges, P, solver=solver)
     s = amwc(graph, np.ldexp(nodes, exponent), np.ldexp(edges, exponent), P, solver=solver)
@@ -135,7 +135,7 @@ def test_a_power_of_two_changes_nothing(solver, exponent):
     assert s.objective == np.ldexp(expected.objective, exponent)
 
 
-def test_a_power_of_two_of_float32_costs_changes_nothing():
+def test_power_of_two_does_not_change_the_solution_of_float32_costs():
     graph, nodes, edges, P = noisy_grid((12, 12))
     nodes, edges = nodes.astype(np.float32), edges.astype(np.float32)
     expected = amwc(graph, nodes, edges, P).clusters
@@ -156,7 +156,7 @@ def test_improvement_is_the_difference_of_the_objectives(instance, seed):
 
 
 def enumeration(graph, nodes, edges, P):
-    """The optimum by trying every pair of a class and a cluster for every node."""
+    """The optimum, found by trying all classes and clusters of all nodes."""
     n, K = nodes.shape
     best = INF
     problem = make_problem(graph, nodes, edges, P)
@@ -182,7 +182,7 @@ def test_tiny_instances_are_solved_to_the_optimum(effort):
         assert found == pytest.approx(enumeration(graph, nodes, edges, P), abs=1e-9)
 
 
-def test_two_nodes_go_together_to_a_class_that_neither_prefers():
+def test_two_nodes_move_together_to_a_class_that_neither_prefers():
     nodes = np.array([[0.0, 3.0, 1.0], [3.0, 0.0, 1.0]])
     assert mwc([(0, 1)], nodes, np.array([2.5])).node_labels.tolist() == [2, 2]
 
@@ -199,7 +199,7 @@ def test_default_is_never_above_greedy_on_small_graphs(n):
             assert s.objective <= greedy.objective + 1e-9
 
 
-def test_enumeration_gives_up_after_its_steps_and_keeps_what_it_was_given(limits):
+def test_enumeration_stops_at_its_limit_and_keeps_the_start(limits):
     _, *instance = random_instance(np.random.default_rng(0), n=8, m=20, K=3)
     optimum = amwc(*instance).objective
     limits(max_steps=3)
@@ -212,10 +212,10 @@ def test_grid_keeps_its_stencil_with_cannot_links():
     costs[0] = -INF
     s = multicut(graph, costs)
     assert s.edge_labels[0] == 1
-    assert s.objective == 1  # a corner is cut off
+    assert s.objective == 1  # the cut separates one corner
 
 
-def test_huge_costs_hide_nothing_from_the_enumeration_of_tiny_graphs():
+def test_enumeration_of_tiny_graphs_is_optimal_beside_huge_costs():
     nodes = np.array([[0, 9, 3], [9, 0, 3], [0, 1e13, 0]])
     assert mwc([(0, 1)], nodes, np.array([8.0])).objective == 6
     nodes = np.array([[0, 9, 3], [9, 0, 3], [0, 0, 0], [0, 0, 0.0]])
@@ -228,14 +228,14 @@ def test_huge_costs_hide_nothing_from_the_enumeration_of_tiny_graphs():
         nodes[rng.integers(n), rng.integers(K)] = 1e12
         found, expected = amwc(graph, nodes, edges, P).objective, enumeration(graph, nodes, edges, P)
         assert found == pytest.approx(expected, abs=1e-9 if abs(expected) < 1e9 else 1)
-        offset = nodes + np.where(np.arange(n) == 0, 2.0**40, 0)[:, None]  # changes no labelling
+        offset = nodes + np.where(np.arange(n) == 0, 2.0**40, 0)[:, None]  # the best labelling stays the same
         s = amwc(graph, offset, edges, P)
         assert make_problem(graph, nodes, edges, P).objective(s.node_labels, s.edge_labels) == pytest.approx(
             expected, abs=1e-3 if abs(expected) < 1e9 else 1
         )
 
 
-def test_costs_near_the_largest_float_and_far_apart():
+def test_costs_near_the_largest_float_or_far_apart_are_supported():
     s = multicut([(0, 1), (1, 2)], np.array([-INF, 1.7e308]))
     assert s.edge_labels.tolist() == [1, 0]
     s = amwc([(0, 1)], np.full((2, 2), 1e308), np.array([INF]), [0])
@@ -245,8 +245,8 @@ def test_costs_near_the_largest_float_and_far_apart():
 
 
 @pytest.mark.parametrize("solver", ["multilevel", "greedy"])
-def test_cannot_links_between_classes_are_searched_for(solver):
-    """Planted colourings: classes that are not partitionable leave few labellings."""
+def test_labelling_that_obeys_cannot_links_between_classes_is_found(solver):
+    """Graphs with a known colouring: no class is partitionable, so few labellings obey all cannot-links."""
     for seed in range(6):
         rng = np.random.default_rng(seed)
         colour = rng.integers(0, 3, 12)
@@ -257,7 +257,7 @@ def test_cannot_links_between_classes_are_searched_for(solver):
         assert s.edge_labels.all()
 
 
-def test_instance_of_a_batch_that_fails_is_named():
+def test_error_names_the_failing_instance_of_a_batch():
     with pytest.raises(ValueError, match="cannot-link") as found:
         multicut([(0, 1), (1, 0)], np.array([[1.0, 1.0], [INF, -INF]]))
     assert found.value.__notes__ == ["in instance 1 of a batch of 2"]

@@ -95,7 +95,7 @@ def test_bad_grids_are_refused(shape, offsets, message):
         grid_graph(shape, offsets)
 
 
-def test_three_dimensional_and_empty_grids():
+def test_three_dimensional_and_empty_grids_have_the_right_size():
     assert grid_graph((2, 3, 4), [(0, 0, 1), (1, 1, 0)]).num_edges == 2 * 3 * 3 + 1 * 2 * 4
     empty = grid_graph((0, 5), [(1, 0)])
     assert empty.num_nodes == empty.num_edges == 0
@@ -119,7 +119,7 @@ def test_networkx_round_trip_keeps_order_and_costs():
         Graph.from_networkx([(0, 1)])
 
 
-def test_from_scipy_takes_symmetric_and_triangular_matrices():
+def test_from_scipy_accepts_symmetric_and_triangular_matrices():
     dense = np.array([[0, 2.0, 0], [2.0, 0, -1.0], [0, -1.0, 0]])
     for matrix in (sp.csr_array(dense), sp.csr_array(np.triu(dense)), sp.coo_matrix(np.tril(dense))):
         graph, costs = Graph.from_scipy(matrix)
@@ -134,17 +134,17 @@ def test_from_scipy_takes_symmetric_and_triangular_matrices():
         Graph.from_scipy(sp.csr_array(np.zeros((2, 3))))
 
 
-def test_a_plain_edge_array_is_a_graph():
+def test_plain_edge_array_is_accepted_as_a_graph():
     edges = np.array([[0, 1], [1, 3]])
     assert multicut(edges, np.array([1.0, 1.0])).clusters.tolist() == [0, 0, 1, 0]
     assert amwc(edges, np.zeros((5, 1)), np.zeros(2), [0]).node_labels.shape == (5,)
 
 
-def test_from_scipy_takes_matrices_that_are_symmetric_but_for_rounding():
+def test_from_scipy_accepts_matrices_that_are_symmetric_up_to_rounding():
     for seed in range(20):
         matrix = np.corrcoef(np.random.default_rng(seed).normal(size=(20, 50)))
         graph, costs = Graph.from_scipy(matrix)
-        assert (graph.num_nodes, graph.num_edges) == (20, 210)  # with the diagonal
+        assert (graph.num_nodes, graph.num_edges) == (20, 210)  # the diagonal gives 20 self-loops
         assert np.array_equal(costs, matrix[tuple(graph.edges.T)])
     assert Graph.from_scipy(np.array([[0, INF], [INF, 0]]))[1].tolist() == [INF]
 
@@ -162,7 +162,7 @@ def test_from_scipy_takes_matrices_that_are_symmetric_but_for_rounding():
         (np.ones((2, 2)) * 1j, TypeError, "real numbers, got dtype complex128"),
     ],
 )
-def test_matrices_that_are_no_graphs_are_refused(matrix, error, message):
+def test_matrices_that_are_not_graphs_are_refused(matrix, error, message):
     with pytest.raises(error, match=message):
         Graph.from_scipy(matrix)
     if matrix.ndim == 2:
@@ -180,7 +180,7 @@ def test_from_networkx_says_how_to_keep_the_costs_of_a_directed_graph():
 
 
 @pytest.mark.parametrize("big", [10**8, 2**31, 10**12])
-def test_sparse_ids_are_refused_with_a_way_to_number_them(big):
+def test_error_for_sparse_ids_says_how_to_renumber_them(big):
     edges = np.array([(5, big), (big, 7)])
     with pytest.raises(ValueError, match=r"numpy.unique\(edges, return_inverse=True\)"):
         as_graph(edges)
@@ -191,7 +191,7 @@ def test_sparse_ids_are_refused_with_a_way_to_number_them(big):
 
 
 @pytest.mark.parametrize("wrong", ["abc", None, 5, [[0, "a"]]])
-def test_what_is_no_edge_array_is_refused(wrong):
+def test_invalid_edge_arrays_are_refused(wrong):
     with pytest.raises(TypeError, match="edges must"):
         as_graph(wrong)
     for graph, name in ((nx.Graph([(0, 1)]), "from_networkx"), (sp.eye_array(2), "from_scipy")):
@@ -199,7 +199,7 @@ def test_what_is_no_edge_array_is_refused(wrong):
             as_graph(graph)
 
 
-def test_objective_refuses_labels_that_do_not_fit():
+def test_objective_refuses_labels_of_wrong_shape_or_range():
     problem = make_problem(Graph(2, [(0, 1)]), np.zeros((2, 1)), np.ones(1), [0])
     assert problem.objective([0, 0], [True]) == 1
     for x, y, error, message in (
@@ -215,7 +215,7 @@ def test_objective_refuses_labels_that_do_not_fit():
             problem.objective(np.array(x), np.array(y))
 
 
-def test_a_problem_of_arrays_that_do_not_fit_is_refused():
+def test_problem_refuses_arrays_that_do_not_fit():
     graph, nodes, edges, P = Graph(3, [(0, 1)]), np.zeros((3, 2)), np.zeros(1), np.zeros(2, bool)
     assert Problem(graph, nodes, edges, P).num_classes == 2
     for wrong, message in (
@@ -236,7 +236,7 @@ def test_one_huge_entry_does_not_hide_asymmetry():
     assert Graph.from_scipy(np.cov(scales[:, None] * rng.normal(size=(3, 50))))[0].num_edges == 6
 
 
-def test_labels_of_every_integer_kind_are_taken_and_others_are_named():
+def test_labels_of_every_integer_dtype_are_accepted_and_others_refused():
     problem = make_problem(Graph(2, [(0, 1)]), np.arange(6.0).reshape(2, 3), np.ones(1), [0])
     for x in ([True, False], np.array([1, 0], ">i8"), np.array([1, 0], np.uint8)):
         assert problem.objective(x, [1]) == 5

@@ -1,4 +1,4 @@
-"""Ctrl-C and the end of the process: a search keeps its best, everything else ends cleanly."""
+"""After Ctrl-C a search returns its best solution or raises; the end of the main thread does no harm."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ PROBLEM = noisy_grid((10, 10))
 
 @pytest.fixture
 def ctrl_c_in_step(monkeypatch):
-    """Press Ctrl-C in the given steps of a search; returns the list of all steps."""
+    """A function that presses Ctrl-C in the given steps of a search, and returns the list of all steps."""
 
     def press(*numbers):
         steps = []
@@ -49,7 +49,7 @@ def test_ctrl_c_with_a_time_limit_returns_the_best_solution(ctrl_c_in_step):
     assert len(steps) == 2
 
 
-def test_ctrl_c_without_a_time_limit_raises_and_leaves_the_handler_as_it_was(ctrl_c_in_step):
+def test_ctrl_c_without_a_time_limit_raises_and_restores_the_handler(ctrl_c_in_step):
     ctrl_c_in_step(2)
     with pytest.raises(KeyboardInterrupt):
         amwc(*PROBLEM)
@@ -91,7 +91,7 @@ def test_ctrl_c_in_a_batch_returns_the_best_solution_of_every_instance(ctrl_c_in
     assert s.objective.max() <= amwc(graph, nodes, edges, P, effort=0).objective
 
 
-def test_handler_of_the_user_stays_in_charge():
+def test_signal_handler_of_the_user_is_kept():
     seen = []
     before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
     try:
@@ -157,7 +157,7 @@ def test_no_signal_handler_is_touched_outside_the_main_thread():
     assert found == [0.0]
 
 
-def test_ctrl_c_is_not_lost_where_the_call_fails_as_well(monkeypatch):
+def test_ctrl_c_is_not_lost_if_the_call_also_fails(monkeypatch):
     def fails(problem):
         signal.raise_signal(signal.SIGINT)
         raise ValueError("something else")

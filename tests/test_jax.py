@@ -1,4 +1,4 @@
-"""JAX gives what torch gives."""
+"""The JAX interface gives the same values and gradients as the torch interface."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def arrays(seed, *shapes):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("jit", [False, True])
-def test_values_and_gradients(estimator, jit):
+def test_values_and_gradients_agree_with_torch(estimator, jit):
     c, g = arrays(0, (4, 6), (4, 6))
     f = perturbed_grad(argmin_one_hot, estimator=estimator, cost_ndims=1)
 
@@ -62,7 +62,7 @@ def test_values_and_gradients(estimator, jit):
     assert expected.any()
 
 
-def test_vmap():
+def test_vmap_agrees_with_torch():
     c, g = arrays(0, (3, 4, 6), (3, 4, 6))
     f = perturbed_grad(argmin_one_hot, estimator=Blackbox(2.0), cost_ndims=1)
     torch_f = in_torch(argmin_one_hot, estimator=Blackbox(2.0), cost_ndims=1)
@@ -78,7 +78,7 @@ def test_vmap():
 
 
 @pytest.mark.parametrize("lift", [None, LiftedMWC([0, 1, 1, 1, 1, 1, 1], 2)])
-def test_several_costs_and_a_lift(lift):
+def test_several_costs_and_a_lift_agree_with_torch(lift):
     nodes, edges = arrays(0, (2, 6, 2), (2, 7))
     f = perturbed_grad(amwc, estimator=Blackbox(2.0), lift=lift)
     torch_f = in_torch(amwc, estimator=Blackbox(2.0), lift=lift)
@@ -97,7 +97,7 @@ def test_several_costs_and_a_lift(lift):
     assert np.allclose(shared[1], torch_f(nodes[1], edges[0], **data)[1])
 
 
-def test_costs_and_gradients_that_are_mapped_differently():
+def test_costs_and_gradients_may_be_mapped_over_different_axes():
     c, _ = arrays(0, (3, 6), (1,))
     f = perturbed_grad(argmin_one_hot, estimator=Blackbox(2.0), cost_ndims=1)
     torch_f = in_torch(argmin_one_hot, estimator=Blackbox(2.0), cost_ndims=1)
@@ -111,7 +111,7 @@ def test_costs_and_gradients_that_are_mapped_differently():
     assert half.dtype == jax.numpy.bfloat16
 
 
-def test_mapped_seeds_and_items_of_instances():
+def test_seeds_and_per_instance_data_can_be_mapped():
     c, _ = arrays(0, (2, 6), (1,))
     smooth = perturbed_grad(argmin_one_hot, estimator=PerturbedOptimizer(1.0, 3), cost_ndims=1)
     seeds = np.arange(2)
@@ -128,7 +128,7 @@ def test_mapped_seeds_and_items_of_instances():
     assert np.allclose(jax.vmap(lambda c: f(c, w=[w, w * 0 + 1, w]))(batch)[1], np.eye(3)[[0, 2, 0]])
 
 
-def test_seeds_and_bad_input():
+def test_same_seed_gives_same_solution_and_bad_input_is_refused():
     c, _ = arrays(0, (6,), (6,))
     f = perturbed_grad(argmin_one_hot, estimator=PerturbedOptimizer(1.0, 3), cost_ndims=1)
     draws = [np.asarray(jax.jit(f)(c.numpy(), seed=s)) for s in (0, 0, 1)]
@@ -156,7 +156,7 @@ def test_estimators_that_draw_need_a_key_or_a_seed(estimator):
 
 
 @pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
-def test_keys_are_seeds(make):
+def test_random_keys_work_as_seeds(make):
     c, _ = arrays(0, (6,), (6,))
     f = jax.jit(perturbed_grad(argmin_one_hot, estimator=PerturbedOptimizer(1.0, 50), cost_ndims=1))
     draws = [np.asarray(f(c.numpy(), key=make(s))) for s in (0, 0, 1)]
@@ -203,8 +203,8 @@ assert float(total) > 0
 
 @pytest.mark.parametrize("solver", ["returns", "calls"])
 @pytest.mark.parametrize("started", [False, True])
-def test_a_solver_that_calls_jax_ends_or_is_refused(solver, started):
-    """It ends where diffcomb.jax was imported before JAX has started, and is refused where it would hang."""
+def test_solver_that_calls_jax_finishes_or_is_refused(solver, started):
+    """It finishes if diffcomb.jax was imported before JAX started; otherwise it could hang, and is refused."""
     code = SCRIPT.format(first="jnp.zeros(3).block_until_ready()" if started else "", solver=solver)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""A part of the objective that the solver knows itself, named: repair, gradcheck, diagnose and losses take it in."""
+"""A solver may add costs of its own; once they are named, repair, gradcheck, diagnose and losses include them."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def with_data(costs, *, extra):
 
 
 def with_setup(costs, *, price):
-    """Choose any items, but pay a price for the square of their number, which is not linear."""
+    """Choose any set of items; the price of a set grows with the square of its size, so the objective is not linear."""
     sets = np.array([[(i >> k) & 1 for k in range(len(costs))] for i in range(2 ** len(costs))], float)
     return sets[(sets @ costs + price * sets.sum(1) ** 2).argmin()]
 
@@ -55,7 +55,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("estimator", [Blackbox((0.5, 3.0)), Blackbox((0.5, 3.0), repair=True), CentralDifference(2.0)])
-def test_what_is_known_inside_gives_what_it_gives_outside(way, estimator):
+def test_known_costs_inside_the_solver_equal_costs_added_outside(way, estimator):
     c, g = costs_and_gradient(0, (8, 5), (8, 5))
     f, data = WAYS[way]
     f = type(f)(f.options.solver.function, f.options, estimator)
@@ -66,7 +66,7 @@ def test_what_is_known_inside_gives_what_it_gives_outside(way, estimator):
     assert expected.any()
 
 
-def test_relative_scales_are_those_of_all_costs():
+def test_relative_scales_include_known_costs():
     c, g = costs_and_gradient(0, (8, 5), (8, 5))
     (found,) = cost_gradient(pg(with_known, cost_ndims=1, known_costs=D), [c], [g])
     outside = pg(argmin_one_hot, cost_ndims=1)
@@ -74,7 +74,7 @@ def test_relative_scales_are_those_of_all_costs():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_gradcheck_and_diagnose_take_it_in(way):
+def test_gradcheck_and_diagnose_include_known_costs(way):
     c, g = costs_and_gradient(0, (8, 5), (8, 5))
     f, data = WAYS[way]
     estimator = Blackbox((0.1, 1.0, 10.0))
@@ -87,7 +87,7 @@ def test_gradcheck_and_diagnose_take_it_in(way):
         gradcheck(unnamed, c, estimator=estimator)
 
 
-def test_a_part_that_is_not_linear():
+def test_value_may_have_a_part_that_is_not_linear():
     c, g = costs_and_gradient(1, (6, 4), (6, 4))
     f = pg(with_setup, cost_ndims=1, value=setup_value)
     assert gradcheck(f, 2 * c, estimator=Blackbox((0.1, 1.0, 10.0)), price=0.3)
@@ -97,7 +97,7 @@ def test_a_part_that_is_not_linear():
         cost_gradient(pg(with_setup, estimator=Blackbox((0.5, 2.0), repair=r), cost_ndims=1, value=setup_value), [c], [g], price=0.3)
         for r in (False, True)
     )  # fmt: skip
-    assert torch.allclose(plain[0], repaired[0])  # an exact solver's is not affected
+    assert torch.allclose(plain[0], repaired[0])  # repair does not affect an exact solver
     (wrong,) = cost_gradient(
         pg(with_setup, estimator=Blackbox((0.5, 2.0), repair=True), cost_ndims=1), [c], [g], price=0.3
     )
@@ -106,7 +106,7 @@ def test_a_part_that_is_not_linear():
 
 @pytest.mark.parametrize("kind", ["array", "value"])
 @pytest.mark.parametrize("loss", [FenchelYoung(0.5, 3), SPOPlus(), StructuredSVM(), Contrastive("nce"), Contrastive("map"), Ranking(), Ranking("pointwise")])  # fmt: skip
-def test_losses_are_those_of_all_costs(loss, kind):
+def test_losses_include_known_costs(loss, kind):
     c, true = costs_and_gradient(0, (6, 5), (6, 5))
     known = dict(known_costs=D) if kind == "array" else dict(value=lambda c, w: (c + D) @ w)
     fresh = type(loss)(**{k: v for k, v in vars(loss).items() if k != "pool"})
@@ -122,7 +122,7 @@ def test_losses_are_those_of_all_costs(loss, kind):
     assert torch.allclose(leaves[0].grad, leaves[1].grad)
 
 
-def test_it_follows_a_solver_that_maximises():
+def test_known_costs_work_with_a_solver_that_maximises():
     c, g = costs_and_gradient(0, (8, 5), (8, 5))
 
     def most(scores):
@@ -136,7 +136,7 @@ def test_it_follows_a_solver_that_maximises():
         assert gradcheck(f, c, estimator=Blackbox((0.1, 1.0, 10.0)))
 
 
-def test_what_cannot_be_combined_is_refused():
+def test_options_that_exclude_each_other_are_refused():
     for options, message in (
         (dict(known_costs=D, value=setup_value), "not both"),
         (dict(known_costs=D, normalize=True), "assume that solutions do not depend on the scale"),

@@ -29,7 +29,7 @@ def maps(seed=0, requires_grad=False):
 
 
 @pytest.mark.parametrize("anchor", ["start", "center"])
-def test_outputs_are_the_solution_of_the_graph_problem(anchor):
+def test_layer_returns_the_solution_of_the_graph_problem(anchor):
     layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], anchor=anchor)
     costs, affinities = maps()
     out = layer(costs, affinities)
@@ -42,7 +42,7 @@ def test_outputs_are_the_solution_of_the_graph_problem(anchor):
         assert torch.equal(out.classes[b].argmax(0).flatten(), s.node_labels)
         assert torch.equal(out.clusters[b].flatten(), s.clusters)
         assert torch.equal(y, s.edge_labels.to(y.dtype))
-        assert out.edges[b].sum() == y.sum()  # nothing where the map has no edge
+        assert out.edges[b].sum() == y.sum()  # zero at places of the map without an edge
         z = out.panoptic[b].argmax(0).flatten()
         assert torch.equal(out.label_classes[b][z], s.node_labels)
         problem = make_problem(graph, nodes, edges, [2, 3])
@@ -51,7 +51,7 @@ def test_outputs_are_the_solution_of_the_graph_problem(anchor):
     assert (out.classes.sum(1) == 1).all()
 
 
-def test_gradients_reach_costs_through_each_output_and_not_the_unused_places():
+def test_each_output_passes_gradients_to_used_costs_only():
     layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], estimator=Blackbox(lambdas=20.0))
     for name in ("classes", "edges", "panoptic"):
         costs, affinities = maps(requires_grad=True)
@@ -64,8 +64,8 @@ def test_gradients_reach_costs_through_each_output_and_not_the_unused_places():
         assert affinities.grad[:, 2, :, W - 3 :].abs().sum() == 0
 
 
-def test_a_loss_on_classes_is_a_loss_on_all_their_labels():
-    """The gradient through x = M^T z equals that of putting M g_x on z."""
+def test_loss_on_classes_equals_the_same_loss_on_their_labels():
+    """The gradient of a loss with upstream gradient g_x on x = M^T z equals that with M g_x on z."""
     layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], estimator=Blackbox(lambdas=20.0))
     weights = torch.randn(B, K, H, W, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     costs, affinities = maps(requires_grad=True)
@@ -78,13 +78,13 @@ def test_a_loss_on_classes_is_a_loss_on_all_their_labels():
     assert torch.equal(affinities.grad, affinities2.grad)
 
 
-def test_a_list_of_maps_is_a_stack_of_maps():
+def test_list_of_maps_equals_a_stack_of_maps():
     layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3])
     costs, affinities = maps()
     assert torch.equal(layer(costs, affinities).edges, layer(costs, list(affinities.unbind(1))).edges)
 
 
-def test_multiway_cut_layer():
+def test_multiway_cut_layer_has_one_label_for_each_class():
     costs, affinities = maps(requires_grad=True)
     out = MultiwayCutLayer(OFFSETS, estimator=Blackbox(lambdas=20.0))(costs, affinities)
     assert torch.equal(out.classes, out.panoptic)
@@ -93,7 +93,7 @@ def test_multiway_cut_layer():
     assert costs.grad.abs().sum() > 0
 
 
-def test_multicut_layer():
+def test_multicut_layer_has_one_label_for_each_cluster():
     _, affinities = maps(requires_grad=True)
     out = MulticutLayer(OFFSETS, estimator=Blackbox(lambdas=20.0))(affinities)
     assert torch.equal(out.panoptic.argmax(1), out.clusters)
@@ -105,7 +105,7 @@ def test_multicut_layer():
 
 
 @pytest.mark.parametrize("size", [(0, H, W), (2, 1, 1), (2, 0, 3)])
-def test_empty_batches_and_tiny_images(size):
+def test_empty_batches_and_tiny_images_are_accepted(size):
     b, h, w = size
     costs = torch.randn(b, K, h, w, requires_grad=True)
     affinities = torch.randn(b, len(OFFSETS), h, w, requires_grad=True)
@@ -134,7 +134,7 @@ def test_empty_batches_and_tiny_images(size):
         (lambda c, a: AsymmetricMultiwayCutLayer(OFFSETS, [0], effort=-1), "effort"),
     ],
 )
-def test_bad_input_is_named(make, message):
+def test_error_names_the_bad_argument(make, message):
     with pytest.raises(ValueError, match=message):
         make(*maps())
 
@@ -168,8 +168,8 @@ def test_generators_make_layers_reproducible():
     assert grads[0].isfinite().all()
 
 
-def test_threads_that_use_one_layer_get_the_graphs_of_their_sizes():
-    """More sizes than a layer keeps, so that every call drops a graph that another thread may be about to use."""
+def test_threads_sharing_a_layer_get_graphs_of_the_right_size():
+    """There are more sizes than a layer keeps: every call drops a graph that another thread may be about to use."""
     layer = MulticutLayer([(0, 1), (1, 0)])
     sizes = [(1 + i % 5, 1 + i % 7) for i in range(400)]
 
@@ -196,7 +196,7 @@ def test_layer_keeps_few_graphs_and_few_edges(monkeypatch):
         layer.graph(*size)
     assert list(layer._graphs) == sizes[-MAX_GRAPHS:]
     monkeypatch.setattr(layers, "MAX_EDGES", 50)
-    layer.graph(3, 5)  # 22 edges, and 37 of 2x13
+    layer.graph(3, 5)  # its 22 edges and the 37 of the 2x13 grid exceed the limit
     assert list(layer._graphs) == [(3, 5)]
     layer.graph(3, 4)
     assert list(layer._graphs) == [(3, 5), (3, 4)]

@@ -1,4 +1,4 @@
-"""The lift: the adjoint identity, Algorithm 1 line by line, labels and padding."""
+"""The lift: its adjoint, Algorithm 1 line by line, labels and padding."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from diffcomb._sums import norm
 
 
 class TestLift:
-    def test_adjoint_identity(self):
+    def test_lift_and_project_are_adjoint(self):
         rng = np.random.default_rng(0)
         for classes in ([0, 1, 1, 2, 1], [2, 0], [], [1, -1, 0]):
             lift = LiftedMWC(classes, 3)
@@ -20,7 +20,7 @@ class TestLift:
             assert torch.allclose(lift.lift(torch.tensor(c)), torch.tensor(lift.lift(c)))
             assert torch.allclose(lift.project(torch.tensor(z)), torch.tensor(lift.project(z)))
 
-    def test_the_norm_of_lifted_costs(self):
+    def test_cost_norm_is_the_norm_of_the_lifted_costs(self):
         rng = np.random.default_rng(0)
         nodes, edges = rng.normal(size=(7, 3)), rng.normal(size=4)
         outputs = np.eye(3)[[0, 1, 1, 2, 0, 1, 1]], np.zeros(4), np.array([0, 1, 2, 3, 0, 1, 2])
@@ -32,8 +32,8 @@ class TestLift:
             assert norm((np.full(9, scale, np.float32),)) == pytest.approx(3 * scale)
 
     @pytest.mark.parametrize("seed", TRIALS)
-    def test_is_algorithm_1(self, seed):
-        """Lines 1-5 written down for one λ, with fixed labels, against the wrapped solver."""
+    def test_gradient_follows_algorithm_1(self, seed):
+        """The wrapped solver agrees with lines 1-5 written down for one λ and fixed labels."""
         P, lam = [1], 2.5
         nodes, edges = costs_and_gradient(seed, (6, 2), (7,))
         s = amwc(GRAPH, nodes, edges, P, solver="exact")
@@ -52,7 +52,7 @@ class TestLift:
         assert torch.allclose(gn, (xp - x) / lam)
         assert torch.allclose(ge, (p.edge_labels.double() - s.edge_labels.double()) / lam)
 
-    def test_a_fixed_map_gives_clusters_the_labels_of_their_class_in_order(self):
+    def test_fixed_map_gives_clusters_the_labels_of_their_class_in_order(self):
         nodes = torch.tensor([[0.0, 9], [9, 0], [9, 0], [0, 9]], dtype=torch.float64)
         edges = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
         path = [(0, 1), (1, 2), (2, 3)]
@@ -63,7 +63,7 @@ class TestLift:
             pg(amwc, lift=LiftedMWC([0, 1], 2))(nodes, edges, graph=path, partitionable=[1])
 
     def test_spare_labels_let_a_new_cluster_open(self):
-        # Both nodes lie in one cluster; the gradient wants node 1 out of it, and only a spare label can take it.
+        # Both nodes lie in one cluster. The gradient drives node 1 out of it, which needs a spare label.
         nodes, edges = torch.tensor([[0.0], [0.0]]), torch.tensor([1.0])
         data = dict(graph=[(0, 1)], partitionable=[0])
         for spare, expected in ((0, 0.0), (1, 0.1)):
@@ -74,7 +74,7 @@ class TestLift:
             _, ge = cost_gradient(f, [nodes, edges], [gz], **data)
             assert float(ge[0]) == pytest.approx(expected)
 
-    def test_a_batch_is_padded_and_padding_gets_no_gradient(self):
+    def test_batch_is_padded_and_padding_gets_no_gradient(self):
         nodes, edges = costs_and_gradient(0, (5, 6, 3), (5, 7))
         f = pg(amwc, estimator=Blackbox(lambdas=3.0), lift=LiftedMWC())
         data = dict(graph=GRAPH, partitionable=[1, 2])
@@ -89,18 +89,18 @@ class TestLift:
             assert torch.equal(gn[b], one[0])
             assert torch.equal(ge[b], one[1])
 
-    def test_a_fixed_map_of_a_lift_has_no_padding(self):
+    def test_fixed_map_with_padding_is_refused(self):
         with pytest.raises(ValueError, match=r"must not hold padding \(-1\), got \[0, -1, 1\]"):
             pg(mwc, lift=LiftedMWC([0, -1, 1], 2))(torch.zeros(6, 2), torch.zeros(7), graph=GRAPH)
 
     @pytest.mark.parametrize(
         "bad", [dict(label_classes=[0, 5], num_classes=2), dict(label_classes=[0.5]), dict(spare=-1)]
     )
-    def test_bad_maps(self, bad):
+    def test_bad_maps_are_refused(self, bad):
         with pytest.raises(ValueError, match=r"label_classes|spare"):
             LiftedMWC(**bad)
 
-    def test_wrong_axes(self):
+    def test_wrong_axes_are_refused(self):
         with pytest.raises(ValueError, match="2 classes on the last axis"):
             LiftedMWC([0, 1]).lift(np.zeros((4, 3)))
         with pytest.raises(ValueError, match="2 labels on the last axis"):

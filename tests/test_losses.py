@@ -1,4 +1,4 @@
-"""Losses against brute force, closed forms, finite differences, and torch's own derivatives."""
+"""Losses agree with brute force, closed forms, finite differences, and torch's own derivatives."""
 
 import dataclasses
 import math
@@ -41,7 +41,7 @@ def gen(seed=0):
 
 
 def fresh(loss):
-    """The same loss with a pool of its own, filled with all solutions of the arg-min over five items."""
+    """The same loss with a new pool, which holds all solutions of the arg-min over five items."""
     if not hasattr(loss, "pool"):
         return loss
     pool = SolutionPool()
@@ -58,7 +58,7 @@ def argmin_loss(loss, c, true, **options):
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("seed", TRIALS)
-def test_gradients_are_those_of_the_value(name, seed):
+def test_gradient_matches_finite_differences_of_the_value(name, seed):
     c, true, v = costs_and_gradient(seed, (4, 5), (4, 5), (4, 5))
     leaf = c.clone().requires_grad_()
     (grad,) = torch.autograd.grad(argmin_loss(CASES[name], leaf, true), leaf)
@@ -81,7 +81,7 @@ def test_descent_finds_the_target(name):
 
 
 class TestClosedForms:
-    def test_fenchel_young_with_gumbel_noise(self):
+    def test_fenchel_young_with_gumbel_noise_matches_the_closed_form(self):
         (c,) = costs_and_gradient(0, (4,))
         sigma, leaf = 0.7, c.clone().requires_grad_()
         target = torch.tensor([0.0, 1.0, 0.0, 0.0])
@@ -102,8 +102,8 @@ class TestClosedForms:
 
     @pytest.mark.parametrize("seed", TRIALS)
     @pytest.mark.parametrize("lifted", [False, True])
-    def test_structured_svm_by_brute_force(self, seed, lifted):
-        """Over all labellings of a square; lifted, over those in the labels of the target."""
+    def test_structured_svm_agrees_with_brute_force(self, seed, lifted):
+        """Brute force tries all labellings of a square; with a lift, all labellings with the labels of the target."""
         square, P, margin = [(0, 1), (0, 2), (1, 3), (2, 3)], [True, True], 0.9
         nodes, edges, *truth = costs_and_gradient(seed, (4, 2), (4,), (4, 2), (4,))
         _, x, y = brute_force(4, square, truth[0].numpy(), truth[1].numpy(), P)
@@ -113,7 +113,7 @@ class TestClosedForms:
         f = solver_loss(amwc, StructuredSVM(margin), lift=LiftedMWC() if lifted else None)
         leaves = [t.clone().requires_grad_() for t in (nodes, edges)]
         value = f(*leaves, target=target, graph=square, partitionable=P, solver="exact")
-        if lifted:  # every cluster of the target is a label of its own, and there are no others
+        if lifted:  # each cluster of the target is one label, and there are no other labels
             lift = LiftedMWC().bind(target, {"partitionable": P})
             costs, best, P = nodes[:, lift.classes].numpy(), np.eye(len(lift.classes))[lift.labels], [False] * 4
             P = [False] * len(lift.classes)
@@ -132,7 +132,7 @@ class TestClosedForms:
         assert float(value.detach() - after) == pytest.approx(step * steep, abs=1e-9)
 
     @pytest.mark.parametrize("kind", ["nce", "map"])
-    def test_contrastive_by_torch(self, kind):
+    def test_contrastive_agrees_with_torch(self, kind):
         c, true = costs_and_gradient(1, (3, 5), (3, 5))
         leaf = c.clone().requires_grad_()
         target = torch.nn.functional.one_hot(true.argmin(-1), 5).double()
@@ -145,7 +145,7 @@ class TestClosedForms:
         assert float(value.detach()) == pytest.approx(float(expected.detach()))
         assert torch.allclose(other.grad, expected_grad)
 
-    def test_ranking_by_torch(self):
+    def test_ranking_agrees_with_torch(self):
         c, true = costs_and_gradient(1, (3, 5), (3, 5))
         expected = {
             "pointwise": ((c - true) ** 2).mean(),
@@ -164,7 +164,7 @@ class TestClosedForms:
 class TestInterface:
     @pytest.mark.parametrize("name", CASES)
     @pytest.mark.parametrize("vectorized", [False, True])
-    def test_batch_dtype_reduction_and_threads(self, name, vectorized):
+    def test_batch_keeps_the_dtype_and_gives_the_gradients_of_its_instances(self, name, vectorized):
         def rows(costs):
             return np.eye(5)[costs.argmin(1)]
 
@@ -189,7 +189,7 @@ class TestInterface:
         empty = f(c[:0].requires_grad_(), target=true[:0], true_costs=true[:0])
         assert empty.shape == (0,)
 
-    def test_several_costs_and_a_heuristic(self):
+    def test_several_costs_and_a_heuristic_solver_are_supported(self):
         nodes, edges, tn, te = costs_and_gradient(3, (2, 6, 3), (2, 7), (2, 6, 3), (2, 7))
         for loss in (FenchelYoung(0.5, 4), SPOPlus(), StructuredSVM(), Contrastive(), Ranking()):
             for lift in (None, LiftedMWC()):
@@ -204,7 +204,7 @@ class TestInterface:
                 assert leaves[1].grad.any()
 
     @pytest.mark.parametrize("name", CASES)
-    def test_a_solver_that_works_in_place_does_no_harm(self, name):
+    def test_solver_that_changes_its_input_does_no_harm(self, name):
         def in_place(costs):
             k = costs.argmin()
             costs[:] = 0
@@ -220,14 +220,14 @@ class TestInterface:
             assert torch.equal(c, before)
         assert found[0] == found[1]
 
-    def test_torch_func(self):
+    def test_torch_func_gives_the_same_gradient(self):
         c, true = costs_and_gradient(2, (6, 5), (6, 5))
         f = solver_loss(argmin_one_hot, SPOPlus(), cost_ndims=1)
         leaf = c.clone().requires_grad_()
         f(leaf, true_costs=true).backward()
         assert torch.equal(torch.func.grad(lambda c: f(c, true_costs=true))(c), leaf.grad)
 
-    def test_pools_of_different_feasible_sets(self):
+    def test_pools_of_different_feasible_sets_are_kept_apart_by_key(self):
         def choose(costs, *, group):
             return np.eye(len(costs))[costs.argmin()]
 
@@ -254,13 +254,13 @@ class TestInterface:
         c, true = costs_and_gradient(0, (4, 5), (4, 5))
         allowed = np.ones((4, 5), bool)
         f = solver_loss(among, make(), cost_ndims=1, per_instance=["allowed"])
-        f(c, true_costs=true, allowed=allowed)  # the same for all
+        f(c, true_costs=true, allowed=allowed)  # all instances share their feasible set
         allowed[2, 0] = False
         for data in (allowed, torch.tensor(allowed), allowed.tolist()):
             fresh = solver_loss(among, make(), cost_ndims=1, per_instance=["allowed"])
             with pytest.raises(ValueError, match=r"different allowed= may have different feasible sets.*key="):
                 fresh(c, true_costs=true, allowed=data)
-        with pytest.raises(ValueError, match="different feasible sets"):  # of an earlier call
+        with pytest.raises(ValueError, match="different feasible sets"):  # different from those of an earlier call
             f(c[:1], true_costs=true[:1], allowed=allowed[2:3])
         with pytest.raises(ValueError, match="different feasible sets"):
             solver_loss(among, f.loss)(c[0], true_costs=true[0], allowed=allowed[2])
@@ -273,7 +273,7 @@ class TestInterface:
         keyed(c, true_costs=true, allowed=allowed, key=names)
         assert all(not s[0][0] for s in keyed.loss.pool.solutions(names[2]))
 
-    def test_a_pool_forgets_the_oldest(self):
+    def test_pool_forgets_the_oldest_solution(self):
         pool = SolutionPool(2)
         for row in np.eye(3):
             pool.add((row,))
@@ -281,7 +281,7 @@ class TestInterface:
         assert [int(s[0].argmax()) for s in pool.solutions()] == [2, 1]
         assert len(pool) == 2
 
-    def test_bad_input(self):
+    def test_bad_input_is_refused(self):
         c = torch.rand(3)
         with pytest.raises(TypeError, match="SPOPlus needs true_costs="):
             solver_loss(argmin_one_hot, SPOPlus())(c, target=c)

@@ -1,4 +1,4 @@
-"""Forbidden entries: by name or by a large constant, gradients do not depend on how large it is."""
+"""Entries may be forbidden by a mask or by a large constant; gradients do not depend on the constant's size."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def assignment_problem(seed=0, size=6, share=0.3):
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6])
 @pytest.mark.parametrize("added", [False, True])
-def test_the_default_gradient_does_not_fade_with_a_large_constant(share, added):
+def test_default_gradient_does_not_fade_with_a_large_constant(share, added):
     costs, allowed, g = assignment_problem(share=share)
     f = pg(assign, cost_ndims=2)
     norms = []
@@ -51,7 +51,7 @@ def test_the_default_gradient_does_not_fade_with_a_large_constant(share, added):
 
 
 @pytest.mark.parametrize("estimator", [Blackbox(), CentralDifference(1.0), NegativeIdentity(), PerturbedOptimizer()])
-def test_with_a_mask_the_gradient_does_not_depend_on_the_constant_and_is_zero_where_forbidden(estimator):
+def test_masked_gradient_ignores_the_constant_and_is_zero_at_forbidden_entries(estimator):
     costs, allowed, g = assignment_problem()
     found = []
     for M in MS:
@@ -66,8 +66,8 @@ def test_with_a_mask_the_gradient_does_not_depend_on_the_constant_and_is_zero_wh
     assert torch.allclose(found[0], found[2], atol=1e-9)
 
 
-def test_a_mask_gives_what_the_smaller_problem_gives():
-    """The arg-min over three of five items, masked, and of the three alone."""
+def test_masked_problem_equals_the_smaller_problem():
+    """The arg-min over five items with two of them masked equals the arg-min over the other three."""
     c, g = costs_and_gradient(0, (4, 5), (4, 5))
     allowed = torch.tensor([True, False, True, True, False])
     large = torch.where(allowed, c, torch.tensor(7.0).double())
@@ -85,7 +85,7 @@ def test_a_mask_gives_what_the_smaller_problem_gives():
     assert torch.allclose(cost_gradient(normalised, [large], [g])[0][:, allowed], alone)
 
 
-def test_a_mask_is_named_keyword_data_that_the_solver_may_take():
+def test_mask_may_name_keyword_data_of_the_solver():
     costs, allowed, g = assignment_problem()
 
     def masked(costs, *, allowed):
@@ -99,7 +99,7 @@ def test_a_mask_is_named_keyword_data_that_the_solver_may_take():
     assert torch.allclose(leaves[0].grad, leaves[1].grad)
 
 
-def test_a_solver_that_takes_a_mask_itself_gets_it():
+def test_solver_with_a_mask_argument_receives_it():
     seen = []
 
     def solver(c, *, mask):
@@ -111,7 +111,7 @@ def test_a_solver_that_takes_a_mask_itself_gets_it():
     assert seen == ["mine", "mine too"]
 
 
-def test_masks_of_several_costs_lifts_vmap_and_losses():
+def test_masks_work_with_several_costs_lifts_vmap_and_losses():
     graph = grid_graph((2, 3))
     nodes, edges = costs_and_gradient(0, (2, 6, 2), (2, 7))
     mask = np.ones((6, 2), bool)
@@ -138,7 +138,7 @@ def test_masks_of_several_costs_lifts_vmap_and_losses():
 
 
 @pytest.mark.parametrize("vectorized", [False, True])
-def test_an_empty_batch(vectorized):
+def test_empty_batch_is_accepted(vectorized):
     def rows(c):
         return np.eye(c.shape[-1])[c.argmin(-1)]
 
@@ -149,7 +149,7 @@ def test_an_empty_batch(vectorized):
 
 
 @pytest.mark.parametrize("estimator", [Blackbox(), CentralDifference(Relative(1.0))])
-def test_masks_of_a_vectorized_solver(estimator):
+def test_masks_work_with_a_vectorized_solver(estimator):
     def rows(c):
         return np.eye(c.shape[-1])[c.argmin(-1)]
 
@@ -183,7 +183,7 @@ def test_wrong_masks_are_refused():
 
 
 class TestDominatingEntries:
-    def test_ordinary_costs_have_none(self):
+    def test_ordinary_costs_have_no_dominating_entries(self):
         rng = np.random.default_rng(0)
         draws = [rng.normal, rng.uniform, rng.exponential, rng.laplace]
         for draw in draws:
@@ -195,7 +195,7 @@ class TestDominatingEntries:
 
     @pytest.mark.parametrize("scale", [1e-200, 1e-3, 1.0, 7.0, 1e200])
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-    def test_constants_for_what_is_forbidden_do_at_any_scale(self, scale, dtype):
+    def test_constants_for_forbidden_entries_dominate_at_any_scale(self, scale, dtype):
         if dtype == np.float32 and not 1e-30 < scale < 1e30:
             scale = float(np.sqrt(scale)) ** 0.3
         rng = np.random.default_rng(0)
@@ -215,7 +215,7 @@ class TestDominatingEntries:
         assert dominating(np.append(many, 10.0)) == np.inf
         assert dominating(np.append(many, 1e4)) == 1e4
 
-    def test_noise_does_not_open_what_is_forbidden(self):
+    def test_noise_does_not_allow_forbidden_entries(self):
         costs, allowed, _ = assignment_problem()
         f = pg(assign, estimator=IMLE(1.0, samples=3), cost_ndims=2, generator=torch.Generator().manual_seed(0))
         assert not f(costs + 1e3 * ~allowed, mask=allowed)[~allowed].any()

@@ -1,4 +1,4 @@
-"""Solvers that maximise: gradients and losses by a closed form, and by negating the costs of a minimiser outside."""
+"""Gradients and losses of solvers that maximise agree with closed forms and with minimisers of negated costs."""
 
 import numpy as np
 import pytest
@@ -76,11 +76,11 @@ def test_losses_agree_with_negated_costs_of_a_minimiser(loss):
     assert leaves[0].grad.any()
 
 
-def test_closed_form():
+def test_gradient_matches_the_closed_form():
     f = pg(largest, estimator=Blackbox(lambdas=4.0), maximize=True)
     c = torch.tensor([0.0, -1.0, -5.0], requires_grad=True)
-    f(c)[0].backward()  # the loss is: was item 0 taken?
-    assert c.grad.tolist() == [0.25, -0.25, 0.0]  # descent makes item 0 score less
+    f(c)[0].backward()  # the loss is 1 if item 0 is chosen, else 0
+    assert c.grad.tolist() == [0.25, -0.25, 0.0]  # descent lowers the score of item 0
 
 
 def test_gumbel_noise_gives_the_softmax_and_its_jacobian():
@@ -114,7 +114,7 @@ def test_descent_finds_the_target(loss):
     assert torch.equal(leaf.argmax(1), true.argmax(1))
 
 
-def test_gradcheck_and_diagnose_know_it():
+def test_gradcheck_and_diagnose_support_maximisation():
     c, g = costs_and_gradient(0, (8, 5), (8, 5))
     f = pg(largest, cost_ndims=1, maximize=True)
     for estimator in (Blackbox((0.1, 1.0, 10.0)), CentralDifference((0.5, 3.0)), LPGD(2.0, envelope="upper")):
@@ -128,7 +128,7 @@ def test_gradcheck_and_diagnose_know_it():
     assert (found.radial[1:] > 0).all()
 
 
-def test_a_relaxation_sees_the_users_costs():
+def test_relaxation_receives_the_costs_of_the_user():
     seen = []
 
     def relaxation(c):
@@ -144,6 +144,6 @@ def test_a_relaxation_sees_the_users_costs():
     assert torch.allclose(c.grad, expected)
 
 
-def test_this_packages_solvers_minimise():
+def test_maximize_is_refused_for_solvers_of_this_package():
     with pytest.raises(ValueError, match="amwc minimises"):
         pg(amwc, maximize=True)

@@ -1,4 +1,4 @@
-"""What users are told when a solver returns the wrong thing, or fails, or was wrapped for another kind of array."""
+"""Errors and warnings about solvers that return something wrong, fail, or expect another kind of array."""
 
 import warnings
 
@@ -23,12 +23,12 @@ from diffcomb import perturbed_grad as pg
         ("optimal", "got a str"),
     ],
 )
-def test_what_a_solver_must_not_return(returned, message):
+def test_invalid_return_values_of_a_solver_are_refused(returned, message):
     with pytest.raises(TypeError, match="must return an array for each of its costs, " + message):
         pg(lambda c: returned)(torch.zeros(3))
 
 
-def test_a_list_of_arrays_is_a_tuple_of_arrays():
+def test_solver_may_return_a_list_of_arrays():
     x, y = pg(lambda a, b: [a * 0, b * 0])(torch.ones(2), torch.ones(3))
     assert (x.shape, y.shape) == ((2,), (3,))
 
@@ -39,7 +39,7 @@ def notes_of(call, error=Exception):
     return "\n".join(caught.value.__notes__)
 
 
-def test_an_error_says_whether_the_costs_were_the_users_or_perturbed():
+def test_error_says_whether_the_costs_were_perturbed():
     def fails_on_negative(c):
         if c.min() < 0:
             raise ValueError("negative costs")
@@ -55,12 +55,12 @@ def test_an_error_says_whether_the_costs_were_the_users_or_perturbed():
     assert "at perturbed costs" in notes_of(lambda: loss(torch.ones(3), target=torch.tensor([1.0, 0, 0])))
 
 
-def test_a_wrong_shape_names_the_instance_too():
+def test_error_for_a_wrong_shape_names_the_instance():
     f = pg(lambda c: np.zeros(2) if c[0] > 0 else np.zeros(3), cost_ndims=1)
     assert "instance 1 of 2" in notes_of(lambda: f(torch.tensor([[-1.0, 0, 0], [1.0, 0, 0]])), ValueError)
 
 
-def test_a_forgotten_cost_ndims_is_guessed():
+def test_error_suggests_a_forgotten_cost_ndims():
     batch = torch.rand(4, 5)
     for f in (pg(argmin_one_hot), pg(lambda c: np.zeros(5)), pg(lambda c: c.tolist()[3][7])):
         notes = notes_of(lambda f=f: f(batch))
@@ -93,13 +93,13 @@ class Module(torch.nn.Module):
 
 
 @pytest.mark.parametrize("solver", [annotated, optional, Callable(), Callable().method, Module()])
-def test_an_annotation_chooses_tensors(solver):
+def test_solver_annotated_with_tensors_gets_tensors(solver):
     assert pg(solver)(torch.tensor([3.0, 1.0])).tolist() == [0, 1]
     with pytest.raises(AssertionError):
         pg(solver, arrays="numpy")(torch.tensor([3.0, 1.0]))
 
 
-def test_other_annotations_mean_numpy():
+def test_solver_with_other_annotations_gets_numpy_arrays():
     def solver(costs: np.ndarray, *, weights: torch.Tensor) -> torch.Tensor:
         assert isinstance(costs, np.ndarray)
         return costs * 0
@@ -116,7 +116,7 @@ def test_other_annotations_mean_numpy():
     assert pg(prose)(torch.ones(2)).tolist() == [0, 0]
 
 
-def test_a_solver_that_returns_tensors_for_arrays_is_warned_of_once():
+def test_returning_tensors_for_arrays_warns_once():
     def solver(costs):
         return torch.eye(len(costs))[int(costs.argmin())]
 

@@ -1,4 +1,4 @@
-"""What the multilevel solver promises of its result."""
+"""Guarantees of the multilevel solver: local optima, effort, time limits, hard graphs."""
 
 import importlib
 import itertools
@@ -39,7 +39,7 @@ def components(graph, edge_labels):
 
 
 def assert_local_optimum(graph, node_costs, edge_costs, P, s, clusters=True):
-    """No node (and no connected cluster) gains by going to another cluster, or to a new one of any class."""
+    """Check that no node and no connected cluster gains by moving to another cluster or to a new one of any class."""
     places = sorted(set(zip(s.node_labels.tolist(), s.clusters.tolist(), strict=True)))
     places += [(k, graph.num_nodes + 1) for k in range(len(P))]
     component = components(graph, s.edge_labels)
@@ -53,8 +53,8 @@ def assert_local_optimum(graph, node_costs, edge_costs, P, s, clusters=True):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_looking_for_movers_in_threads_first(limits, threads):
-    """Every pass first finds who gains by moving; that is a local optimum too, the same for any number of threads."""
+def test_solution_does_not_depend_on_the_threads_that_find_movers(limits, threads):
+    """If threads first find the nodes that gain, the result is a local optimum, the same for any number of threads."""
     limits(min_parallel=8)
     expected = []
     for number in (threads, 1):
@@ -73,7 +73,7 @@ SMALL_CORE = dict(core_nodes=24, core_half_edges=64, max_pieces=24, max_coarse=1
 
 @pytest.mark.parametrize("effort", [0, 1, 2])
 @pytest.mark.parametrize("kernels", [False, True])
-def test_a_local_optimum_under_moves_of_nodes_and_of_clusters(limits, effort, kernels):
+def test_solution_is_a_local_optimum_under_moves_of_nodes_and_clusters(limits, effort, kernels):
     if kernels:
         limits(**SMALL_CORE)
     for seed in range(4):
@@ -85,7 +85,7 @@ def test_a_local_optimum_under_moves_of_nodes_and_of_clusters(limits, effort, ke
 
 
 @pytest.mark.parametrize("kernels", [False, True])
-def test_more_effort_is_no_worse(limits, kernels):
+def test_more_effort_never_gives_a_worse_solution(limits, kernels):
     if kernels:
         limits(**SMALL_CORE)
     better = 0
@@ -101,7 +101,7 @@ def test_more_effort_is_no_worse(limits, kernels):
     assert better > 0
 
 
-def test_kernels_give_feasible_solutions_and_improve_them(limits):
+def test_rounds_give_feasible_solutions_and_improve_them(limits):
     limits(**SMALL_CORE)
     values = np.empty((4, 4))
     for seed in range(4):
@@ -131,7 +131,7 @@ def test_mean_gap_to_exact_is_below_a_tenth_of_a_percent():
     assert min(gaps) >= -1e-6
 
 
-def test_settling_joins_clusters_that_no_node_and_no_chain_would_leave():
+def test_settling_joins_clusters_that_single_moves_and_chains_keep_apart():
     pairs = [(i, j) for i in range(6) for j in range(i)]
     edges = [*pairs, *((i + 6, j + 6) for i, j in pairs), *((i, i + 6) for i in range(6))]
     costs = np.array([30.0] * 30 + [1.0] * 6)
@@ -146,22 +146,22 @@ def test_settling_joins_clusters_that_no_node_and_no_chain_would_leave():
     assert whole.level.num_nodes == 1
 
 
-def test_a_chain_of_two_class_changes_is_found_although_the_first_one_loses():
+def test_chain_of_two_class_changes_is_found_although_the_first_loses():
     graph = grid_graph((8, 16), [(0, 1), (1, 0)])
     left = np.arange(128) % 16 < 8
     node_costs = np.where(left[:, None], [0.0, 9.0, 1.0], [0.0, 5.0, 9.0])
     u, v = graph.edges.T
     edge_costs = np.where(left[u] == left[v], 100.0, -100.0)
-    trap = np.where(left, 0, 1)  # the right half would rather be 0, where the left half is
+    trap = np.where(left, 0, 1)  # the right half prefers class 0, which the left half has
     stuck = mwc(graph, node_costs, edge_costs, init=trap)
     assert stuck.node_labels.tolist() == trap.tolist()
     s = mwc(graph, node_costs, edge_costs, init=trap, effort=1)
     assert s.objective == mwc(graph, node_costs, edge_costs).objective == 64 - 800
 
 
-def test_a_time_limit_ends_the_search():
+def test_time_limit_ends_the_search():
     graph, *costs = noisy_grid((40, 40), noise=2.0)
-    amwc(graph, *costs)  # compiled
+    amwc(graph, *costs)  # so that compilation does not count
     began = time.perf_counter()
     s = amwc(graph, *costs, time_limit=0.3)
     assert time.perf_counter() - began < 5
@@ -195,7 +195,7 @@ def test_one_huge_cost_does_not_end_the_search_elsewhere(solver):
     assert huge == pytest.approx(usual, rel=0.02)
 
 
-def test_huge_costs_that_cancel_end():
+def test_search_terminates_for_huge_costs_that_cancel():
     rng = np.random.default_rng(0)
     edges = np.stack(np.triu_indices(40, 1), axis=1)
     costs = rng.normal(size=len(edges)) + 1e17 * rng.integers(-1, 2, len(edges))
@@ -206,13 +206,13 @@ def test_huge_costs_that_cancel_end():
         )
 
 
-def test_many_rounds_and_long_limits_are_no_harm():
+def test_many_rounds_do_no_harm():
     edges, costs = [(0, 1), (1, 2), (0, 2)], np.array([1.0, 3.0, -2.0])
     assert multicut(edges, costs, effort=2000).objective == -1
     assert multicut(edges, costs, effort=np.uint8(7), solver="kernighan_lin").objective == -1
 
 
-def test_kernighan_lin_keeps_account_of_its_ids():
+def test_kernighan_lin_keeps_cluster_ids_consistent():
     edges = [(0, 1), (0, 2), (0, 3), (1, 2), (2, 3)]
     costs = np.array([0.23043, -1.79671, 0.13050, 0.31824, -0.68028])
     best = multicut(edges, costs, solver="exact").objective
@@ -237,8 +237,8 @@ def test_large_grids_need_no_adjacency_lists(limits, effort):
 
 
 @pytest.mark.parametrize("init", [None, "alone"])
-def test_stars_with_more_leaves_than_a_pair_may_look_at(init):
-    """Every leaf is a cluster beside the centre's; the optimum cuts what is repulsive."""
+def test_stars_with_very_many_leaves_are_solved_exactly(init):
+    """At the optimum exactly the repulsive edges are cut."""
     n = 9000
     edges = np.stack([np.zeros(n - 1, np.int64), np.arange(1, n)], axis=1)
     costs = np.random.default_rng(0).normal(size=n - 1)
@@ -249,8 +249,8 @@ def test_stars_with_more_leaves_than_a_pair_may_look_at(init):
         assert s.edge_labels.tolist() == (costs < 0).astype(int).tolist()
 
 
-def test_kernighan_lin_changes_classes_with_pairs():
-    """From bad starts it ends no worse, feasible, and close to the optimum."""
+def test_kernighan_lin_improves_bad_starts_with_several_classes():
+    """From bad starts its solutions are feasible and close to the optimum, never below it."""
     gaps = []
     for seed in range(30):
         rng = np.random.default_rng(seed)
@@ -267,16 +267,16 @@ def test_kernighan_lin_changes_classes_with_pairs():
 
 
 @pytest.mark.parametrize("effort", [0, 1])
-def test_a_cluster_that_attracts_with_one_part_and_repels_with_another_is_taken_apart(effort):
-    """Found by search among 6,000 instances: a node that gains by joining one component of a cluster, not all of it."""
+def test_disconnected_cluster_is_taken_apart_where_a_node_gains(effort):
+    """These two of 6,000 instances have a node that gains by joining one component of a cluster, but not the whole."""
     for seed in (5126, 5794):
         graph, node_costs, edge_costs, _ = noisy_grid((8, 9), K=4, seed=seed)
         costs = node_costs, edge_costs, np.array([True, True, True, False])
         assert_local_optimum(graph, *costs, amwc(graph, *costs, effort=effort, seed=seed), effort > 0)
 
 
-def test_losses_bound_what_nodes_lose_whatever_the_class_they_are_in():
-    """Weak edges and class costs: nodes whose cheapest class is their own, next to nodes that change theirs."""
+def test_loss_bounds_hold_for_nodes_of_every_class():
+    """Edges and class costs are weak, so nodes in their cheapest class have neighbours that change their class."""
     for seed in range(60):
         rng = np.random.default_rng(seed)
         side = int(rng.integers(6, 16))
@@ -290,7 +290,7 @@ def test_losses_bound_what_nodes_lose_whatever_the_class_they_are_in():
 
 @settings(max_examples=60)
 @given(instances(max_nodes=12, max_edges=40), st.integers(0, 2), st.integers(0, 2))
-def test_of_tiny_graphs_an_asymmetric_multiway_cut_is_never_above_the_multiway_cut(instance, seed, effort):
+def test_amwc_of_tiny_graphs_is_never_above_mwc(instance, seed, effort):
     n, edges, node_costs, edge_costs, partitionable = instance
     costs = Graph(n, edges), node_costs, edge_costs
     other = mwc(*costs, seed=seed, effort=effort).objective
@@ -298,8 +298,8 @@ def test_of_tiny_graphs_an_asymmetric_multiway_cut_is_never_above_the_multiway_c
 
 
 @pytest.mark.parametrize(("seed", "effort"), [(0, 1), (13, 1), (2, 0), (3, 0)])
-def test_where_most_nodes_are_undecided_the_multiway_cut_is_tried(seed, effort):
-    """These grids are too large for it to be tried always; without a look at the nodes' losses they ended above."""
+def test_amwc_is_not_above_mwc_where_most_nodes_are_undecided(seed, effort):
+    """On grids of this size amwc tries the multiway cut only if many nodes are undecided; otherwise it ended above."""
     rng = np.random.default_rng(seed)
     offsets = [(0, 1), (1, 0), (0, 4), (4, 0), (0, 16), (16, 0), (0, 32), (32, 0), (8, 8), (8, 0), (0, 8), (2, 2)]
     graph = grid_graph((100, 110), offsets)
@@ -311,8 +311,8 @@ def test_where_most_nodes_are_undecided_the_multiway_cut_is_tried(seed, effort):
     assert a <= mwc(graph, node_costs, edge_costs, effort=effort).objective
 
 
-def test_a_descent_that_hardly_shrinks_is_not_searched(monkeypatch):
-    """Where nothing attracts, coarsening ends with many nodes; searching those would take most of the time."""
+def test_search_is_skipped_if_coarsening_hardly_shrinks_the_graph(monkeypatch):
+    """Without attractive edges, coarsening ends with many nodes; searching them would take most of the time."""
     steps = []
     step = Search.step
     monkeypatch.setattr(Search, "step", lambda self, o: steps.append(self.level.num_nodes) or step(self, o))
@@ -323,8 +323,8 @@ def test_a_descent_that_hardly_shrinks_is_not_searched(monkeypatch):
     assert steps == []
 
 
-def test_a_hub_that_every_leaf_could_take_along():
-    """Chains from all leaves must not look at the hub's edges again and again: 10,000 leaves are 10^8 of those."""
+def test_chains_from_many_leaves_do_not_rescan_their_hub():
+    """If a chain from every one of 10,000 leaves looked at all edges of the hub, that would be 10^8 looks."""
     n = 10_000
     edges = np.array([(0, i) for i in range(1, n)])
     node_costs = np.zeros((n, 2))
@@ -336,7 +336,7 @@ def test_a_hub_that_every_leaf_could_take_along():
     assert s.objective == pytest.approx(20 + node_costs[3:, 0].sum())
 
 
-def test_costs_near_the_largest_float32_are_no_overflow():
+def test_costs_near_the_largest_float32_do_not_overflow():
     s = multicut([(0, 1), (1, 2), (2, 3)], np.array([2e38, -2e38, 2e38], np.float32))
     assert s.edge_labels.tolist() == [0, 1, 0]
-    assert multicut([(0, 1), (0, 1), (1, 2)], np.array([1e308, 1e308, -1.0])).objective == -1  # their sum is infinite
+    assert multicut([(0, 1), (0, 1), (1, 2)], np.array([1e308, 1e308, -1.0])).objective == -1  # 2e308 overflows

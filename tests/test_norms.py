@@ -1,4 +1,4 @@
-"""Norms and products: exact, the same bits for any memory layout, at any magnitude of the costs."""
+"""Norms and products are accurate at any magnitude, and the same to the last bit for any memory layout."""
 
 import math
 import os
@@ -27,7 +27,7 @@ FLOAT32, FLOAT64 = (1e-38, 1e-25, 1e19, 1e20, 1e37), (1e-300, 1e-200, 1e200, 1e3
 
 
 def layouts(array):
-    """The same values, differently laid out in memory."""
+    """The same values in four memory layouts."""
     wide = np.zeros((array.shape[0], 2 * array.shape[1]), array.dtype)
     wide[:, ::2] = array
     return [array, np.asfortranarray(array), wide[:, ::2], array[::-1].copy()[::-1]]
@@ -58,7 +58,7 @@ def test_products_of_different_shapes_are_refused():
 
 @pytest.mark.parametrize("kernel", ["Haswell", "Nehalem", "Prescott"])
 def test_norms_do_not_depend_on_the_processor(kernel):
-    """OpenBLAS sums in another order on every processor; ours are compared with those of this one."""
+    """OpenBLAS sums in another order on each kind of processor; our sums must not."""
     code = (
         "import numpy as np; from diffcomb._sums import *; a, b = np.random.default_rng(0).normal(size=(2, 1001))\n"
         "print(norm([a]).hex(), inner([a], [b]).hex(), products(a.reshape(7, 143), b[:143])[3].hex())"
@@ -96,7 +96,7 @@ ESTIMATES = {
 @pytest.mark.parametrize("options", ESTIMATES.values(), ids=ESTIMATES)
 @pytest.mark.parametrize(("dtype", "scales"), [(torch.float32, (1e-25, 1e19, 1e20)), (torch.float64, (1e-200, 1e200))])
 def test_gradients_scale_with_the_costs_at_any_magnitude(options, dtype, scales):
-    """All of these know no units: from costs s c they give the gradient from c, divided by s."""
+    """None of these depends on units: costs s c give the gradient of costs c divided by s."""
     c, g = (t.to(dtype) for t in costs_and_gradient(0, (4, 6), (4, 6)))
     f = pg(argmin_one_hot, cost_ndims=1, **options)
     (expected,) = cost_gradient(f, [c], [g])
@@ -107,7 +107,7 @@ def test_gradients_scale_with_the_costs_at_any_magnitude(options, dtype, scales)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-20, 1e15, 1e19, 1e20])
-def test_the_norm_of_lifted_costs_neither_overflows_nor_vanishes(scale):
+def test_norm_of_lifted_costs_neither_overflows_nor_vanishes(scale):
     def gradient(scale):
         g = torch.Generator().manual_seed(1)
         layer = AsymmetricMultiwayCutLayer([(0, 1), (1, 0)], [1])
@@ -119,14 +119,14 @@ def test_the_norm_of_lifted_costs_neither_overflows_nor_vanishes(scale):
     assert torch.allclose(gradient(scale), gradient(1.0), rtol=1e-4)
 
 
-def test_the_norm_of_lifted_costs_is_that_of_the_lifted_array():
+def test_norm_of_lifted_costs_equals_the_norm_of_the_lifted_array():
     nodes, edges = (t.numpy() for t in costs_and_gradient(0, (6, 2), (7,)))
     bound = LiftedMWC([0, 1, 1, 1], 2).bind((np.eye(2)[[0, 0, 0, 1, 1, 1]], None, np.array([0, 0, 0, 1, 1, 1])), {})
     assert bound.cost_norm((nodes, edges)) == pytest.approx(norm(bound.costs((nodes, edges))))
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_diagnose_and_gradcheck_at_any_magnitude(scale):
+def test_diagnose_and_gradcheck_work_at_any_magnitude(scale):
     c, g = costs_and_gradient(0, (8, 6), (8, 6))
     f = pg(argmin_one_hot, cost_ndims=1)
     found = [diagnose(f, x, grads=g, scales=[0.3, 3.0], verbose=False) for x in (c, scale * c)]

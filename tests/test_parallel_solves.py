@@ -1,4 +1,4 @@
-"""Where solves run: never in several threads unasked, the same results everywhere, errors where they belong."""
+"""Solves run in several threads or processes only on request, with the same results and with errors that say where."""
 
 import copy
 import multiprocessing
@@ -42,7 +42,7 @@ def two_threads():
 
 
 class Model:
-    """Set the objective, optimise, read the solution: right only if one thread does so at a time."""
+    """A solver with state (set costs, optimise, read the solution), correct only in one thread at a time."""
 
     def __init__(self):
         self.threads = set()
@@ -56,14 +56,14 @@ class Model:
             self.x = np.zeros(self.costs.shape)
         self.x[:] = 0
         self.x[self.costs.argmin()] = 1
-        return self.x  # the model's own memory
+        return self.x  # memory that the next solve overwrites
 
 
 ESTIMATORS = [Blackbox((0.1, 1.0, 10.0)), CentralDifference(2.0), IMLE(1.0, samples=3), PerturbedOptimizer(0.5, 4)]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_a_solver_with_a_state_is_called_from_the_calling_thread_only(estimator):
+def test_solver_with_state_is_called_from_the_calling_thread_only(estimator):
     c, g = costs_and_gradient(0, (8, 5), (8, 5))
     model = Model()
     found, expected = (
@@ -95,11 +95,11 @@ def test_two_threads_that_use_one_wrapper_take_turns():
     assert len(model.threads) > 1
 
 
-def test_threads_are_used_where_asked_for_and_by_own_solvers():
+def test_threads_are_used_on_request_and_by_own_solvers():
     barrier = threading.Barrier(2)
 
     def solver(c):
-        barrier.wait(timeout=30)  # passes only if two threads are here
+        barrier.wait(timeout=30)  # passes only if two threads wait here at once
         return argmin_one_hot(c)
 
     assert pg(solver, cost_ndims=1, parallel="threads")(torch.rand(2, 3)).shape == (2, 3)
@@ -108,7 +108,7 @@ def test_threads_are_used_where_asked_for_and_by_own_solvers():
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_processes_and_executors_give_the_same(estimator):
+def test_processes_and_executors_give_the_same_gradient(estimator):
     c, g = costs_and_gradient(0, (6, 5), (6, 5))
     shift = np.random.default_rng(0).normal(size=(6, 5))
 
@@ -126,7 +126,7 @@ def test_processes_and_executors_give_the_same(estimator):
             assert torch.equal(gradient(parallel), expected)
 
 
-def test_processes_are_others_and_results_come_in_order():
+def test_worker_processes_return_results_in_order():
     f = pg(solvers_to_pickle.plain, cost_ndims=1, parallel="processes")
     c = torch.rand(200, 4)
     w, pids, _ = f(c)
@@ -135,20 +135,20 @@ def test_processes_are_others_and_results_come_in_order():
     assert len(set(pids)) <= 2
 
 
-def test_an_executor_of_the_users_is_used():
-    context = multiprocessing.get_context("forkserver")  # a process with threads, as of JAX, cannot be forked
+def test_executor_of_the_user_is_used():
+    context = multiprocessing.get_context("forkserver")  # forking a process with threads is unsafe
     with ProcessPoolExecutor(1, context) as processes:
         _, pids, _ = pg(solvers_to_pickle.plain, cost_ndims=1, parallel=processes)(torch.rand(3, 4))
     assert len(set(pids)) == 1
     assert os.getpid() not in pids
 
 
-def test_a_torch_solver_in_processes():
+def test_torch_solver_runs_in_processes():
     f = pg(solvers_to_pickle.written_in_torch, cost_ndims=1, parallel="processes")
     assert torch.equal(f(torch.eye(3)), torch.eye(3)[[1, 0, 0]])
 
 
-def test_a_decorated_solver_runs_in_processes():
+def test_decorated_solver_runs_in_processes():
     c, g = costs_and_gradient(0, (4, 5), (4, 5))
     (found,) = cost_gradient(solvers_to_pickle.decorated_in_processes, [c], [g])
     (expected,) = cost_gradient(pg(argmin_one_hot, estimator=Blackbox((0.5, 3.0)), cost_ndims=1), [c], [g])
@@ -156,7 +156,7 @@ def test_a_decorated_solver_runs_in_processes():
 
 
 @pytest.mark.parametrize("parallel", [None, "threads", "processes"])
-def test_an_error_is_raised_with_the_instance_it_belongs_to(parallel):
+def test_solver_error_names_its_instance(parallel):
     f = pg(solvers_to_pickle.fails, estimator=Blackbox(0.05), cost_ndims=1, parallel=parallel)
     c = torch.rand(5, 3)
     c[3, 0] = 11
@@ -171,12 +171,12 @@ def test_an_error_is_raised_with_the_instance_it_belongs_to(parallel):
     assert "instance 2 of 5, at perturbed costs" in "\n".join(caught.value.__notes__)
 
 
-def test_an_error_that_cannot_be_pickled_arrives_as_text():
+def test_error_that_cannot_be_pickled_arrives_as_text():
     with pytest.raises(RuntimeError, match="Unpicklable: this and that"):
         pg(solvers_to_pickle.fails, cost_ndims=1, parallel="processes")(torch.full((2, 3), 101.0))
 
 
-def test_what_waits_behind_an_error_is_cancelled():
+def test_solves_waiting_behind_an_error_are_cancelled():
     class Slow(ThreadPoolExecutor):
         def submit(self, *args):
             self.futures = [*getattr(self, "futures", []), super().submit(*args)]
@@ -192,22 +192,22 @@ def test_what_waits_behind_an_error_is_cancelled():
         assert sum(f.cancelled() for f in pool.futures) >= 17
 
 
-def test_a_solver_that_cannot_be_pickled_is_refused_for_processes():
+def test_solver_that_cannot_be_pickled_is_refused_for_processes():
     with pytest.raises(TypeError, match=r"<lambda> cannot be sent to another process.*at the top level of a module"):
         pg(lambda c: c, cost_ndims=1, parallel="processes")(torch.rand(2, 3))
     with pytest.raises(TypeError, match="keyword data of plain cannot be sent"):
         pg(solvers_to_pickle.plain, cost_ndims=1, parallel="processes")(torch.rand(2, 3), shift=lambda: 0)
 
 
-def test_a_worker_that_dies_is_an_error_and_the_next_call_works():
+def test_dead_worker_process_is_an_error_and_the_next_call_works():
     with pytest.raises(RuntimeError) as caught:
         pg(solvers_to_pickle.dies, cost_ndims=1, parallel="processes")(torch.rand(2, 3))
     assert "a worker process ended" in "\n".join(caught.value.__notes__)
     assert pg(solvers_to_pickle.fails, cost_ndims=1, parallel="processes")(torch.rand(2, 3)).shape == (2, 3)
 
 
-def test_a_script_without_a_guard_ends(tmp_path):
-    """Workers import the main module; what it solves at its top level must not start workers of workers."""
+def test_script_without_a_main_guard_finishes(tmp_path):
+    """Workers import the main module; solves at its top level must not start further workers."""
     script = tmp_path / "script.py"
     script.write_text(
         "import numpy as np, torch\nfrom diffcomb import perturbed_grad, set_num_threads\nset_num_threads(2)\n"
@@ -238,19 +238,19 @@ class TestPickles:
             else:
                 assert again(c, true_costs=g) == f(c, true_costs=g)
 
-    def test_decorated_solvers(self):
+    def test_decorated_solvers_can_be_copied_and_pickled(self):
         self.check(solvers_to_pickle.decorated)
         self.check(solvers_to_pickle.Group.nested)
 
-    def test_a_loss_that_has_the_name_of_its_solver(self):
+    def test_loss_with_the_name_of_its_solver_can_be_pickled(self):
         self.check(solvers_to_pickle.margin_solver)
 
-    def test_settings_are_kept_rather_than_those_of_the_decorator(self):
+    def test_changed_settings_survive_pickling(self):
         f = copy.copy(solvers_to_pickle.decorated)
         f.estimator = Blackbox(Adaptive(initial=0.25))
         assert "alpha=0.25" in repr(pickle.loads(pickle.dumps(f)))
 
-    def test_a_network_is_saved_and_loaded(self, tmp_path):
+    def test_network_with_a_solver_can_be_saved_and_loaded(self, tmp_path):
         class Net(torch.nn.Module):
             pass
 
@@ -261,7 +261,7 @@ class TestPickles:
         x = torch.randn(4, 3)
         assert torch.equal(again.solve(again(x)), net.solve(net(x)))
 
-    def test_another_function_of_the_same_name_is_not_taken_for_it(self):
+    def test_other_function_of_the_same_name_cannot_be_pickled(self):
         def decorated(costs):
             return costs
 
@@ -269,13 +269,13 @@ class TestPickles:
         with pytest.raises(pickle.PicklingError, match="not the same object"):
             pickle.dumps(pg(decorated))
 
-    def test_an_executor_stays_behind(self):
+    def test_executor_is_not_pickled(self):
         with ThreadPoolExecutor(1) as pool:
             f = pg(solvers_to_pickle.plain, parallel=pool)
             assert pickle.loads(pickle.dumps(f)).options.solver.parallel is None
             assert copy.deepcopy(f).options.solver.parallel is None
 
-    def test_a_name_that_has_lost_its_wrapper_is_an_error(self, monkeypatch):
+    def test_unpickling_fails_if_the_decorated_solver_is_gone(self, monkeypatch):
         data = pickle.dumps(solvers_to_pickle.decorated)
         monkeypatch.setattr(solvers_to_pickle, "decorated", None)
         with pytest.raises(pickle.UnpicklingError, match="no longer a decorated solver"):
@@ -283,10 +283,10 @@ class TestPickles:
 
 
 class TestGradientsThatAreNotFinite:
-    """A gradient scaler looks for infinity and NaN behind the solver, and skips the step where it finds them."""
+    """A gradient scaler looks for infinity and NaN in the gradients behind the solver, and skips such steps."""
 
     @pytest.mark.parametrize("estimator", [Blackbox(0.5), Blackbox(), *ESTIMATORS])
-    def test_they_reach_the_costs_of_their_instance_and_of_no_other(self, estimator):
+    def test_they_reach_the_costs_of_their_instance_only(self, estimator):
         c, g = costs_and_gradient(0, (4, 5), (4, 5))
         bad = g.clone()
         bad[1, 2], bad[3, 0], bad[3, 1] = -np.inf, np.inf, np.nan
@@ -297,7 +297,7 @@ class TestGradientsThatAreNotFinite:
         assert found[1].isinf().all()
         assert found[3].isnan().all()
 
-    def test_nothing_is_solved_for_them(self):
+    def test_no_solve_is_made_for_them(self):
         calls = []
         f = pg(lambda c: calls.append(1) or argmin_one_hot(c))
         c = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -312,7 +312,7 @@ class TestGradientsThatAreNotFinite:
         with pytest.raises(ValueError, match="grads must be finite"):
             diagnose(argmin_one_hot, c, grads=c * np.inf)
 
-    def test_a_gradient_scaler_skips_the_step_and_training_goes_on(self):
+    def test_gradient_scaler_skips_the_step_and_training_continues(self):
         torch.manual_seed(0)
         layer = torch.nn.Linear(4, 3)
         before = layer.weight.detach().clone()

@@ -1,4 +1,4 @@
-"""`perturbed_grad` around any callable, and its errors."""
+"""`perturbed_grad` wraps any callable, and its errors say what is wrong."""
 
 import copy
 import pickle
@@ -13,9 +13,9 @@ from diffcomb import perturbed_grad as pg
 
 
 class TestCallables:
-    """Any callable: several costs, auxiliary outputs, keyword data, batches, kinds of arrays."""
+    """Callables with several costs, auxiliary outputs, keyword data, batches, and all kinds of arrays."""
 
-    def test_decorator_bare_and_with_options(self):
+    def test_decorator_works_with_and_without_options(self):
         @pg
         def bare(costs):
             return argmin_one_hot(costs)
@@ -30,7 +30,7 @@ class TestCallables:
         c = torch.tensor([3.0, 1.0])
         assert bare(c).tolist() == with_options(c).tolist() == [0.0, 1.0]
 
-    def test_two_costs_auxiliary_outputs_and_data(self):
+    def test_solver_may_take_several_costs_and_data_and_return_auxiliary_outputs(self):
         def solver(a, b, *, scale, name):
             return (a < 0) * 1.0, (b < 0) * 1.0, np.array([scale]), {"name": name}
 
@@ -44,7 +44,7 @@ class TestCallables:
         assert a.grad.tolist() == [-1.0, 0.0]
         assert b.grad.tolist() == [[1.0]]
 
-    def test_partial_requires_grad_and_unused_outputs(self):
+    def test_only_costs_that_require_grad_get_a_gradient(self):
         def solver(a, b):
             return (a < 0) * 1.0, (b < 0) * 1.0
 
@@ -59,7 +59,7 @@ class TestCallables:
         y.sum().backward()
         assert a.grad.tolist() == [0.0]
 
-    def test_a_zero_gradient_is_not_solved(self):
+    def test_no_solve_is_made_for_a_zero_gradient(self):
         calls = []
 
         def solver(c):
@@ -89,7 +89,7 @@ class TestCallables:
         assert torch.allclose(loop, stacked)
         assert torch.allclose(loop[0], alone)
 
-    def test_torch_solvers_and_per_instance_data(self):
+    def test_torch_solvers_get_tensors_and_per_instance_data(self):
         def solver(c, *, offset):
             assert isinstance(c, torch.Tensor)
             assert not c.requires_grad
@@ -103,7 +103,7 @@ class TestCallables:
         assert named(torch.zeros(2, 3), offset=[-1.0, 1.0]).tolist() == [[1, 1, 1], [0, 0, 0]]
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-    def test_dtypes_and_non_contiguous_costs(self, dtype):
+    def test_dtypes_are_kept_and_non_contiguous_costs_are_accepted(self, dtype):
         c = torch.tensor([[-1.0, 2.0], [1.0, -2.0]], dtype=dtype).T.requires_grad_()
         w = pg(lambda c: (c < 0) * 1.0, estimator=Blackbox(lambdas=4.0))(c)
         assert w.dtype == dtype
@@ -112,24 +112,24 @@ class TestCallables:
         assert c.grad.tolist() == [[-0.25, 0.0], [0.0, -0.25]]
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
-    def test_cuda(self):
+    def test_cuda_costs_get_cuda_gradients(self):
         c = torch.tensor([-1.0, 2.0], device="cuda", requires_grad=True)
         pg(lambda c: (c < 0) * 1.0, estimator=Blackbox(lambdas=4.0))(c).sum().backward()
         assert c.grad.is_cuda
         assert c.grad.tolist() == [-0.25, 0.0]
 
-    def test_numpy_in_numpy_out(self):
+    def test_numpy_costs_give_numpy_solutions(self):
         w = pg(argmin_one_hot)(np.array([2.0, 1.0]))
         assert isinstance(w, np.ndarray)
         assert w.tolist() == [0.0, 1.0]
 
-    def test_an_empty_batch(self):
+    def test_empty_batch_is_accepted(self):
         c = torch.zeros(0, 4, requires_grad=True)
         w = pg(argmin_one_hot, cost_ndims=1)(c)
         w.sum().backward()
         assert w.shape == c.grad.shape == (0, 4)
 
-    def test_no_grad_costs_no_extra_solve_and_there_is_no_second_derivative(self):
+    def test_no_grad_records_no_graph_and_second_derivatives_are_refused(self):
         c = torch.tensor([1.0, 2.0], requires_grad=True)
         f = pg(argmin_one_hot)
         with torch.no_grad():
@@ -138,7 +138,7 @@ class TestCallables:
         with pytest.raises(RuntimeError, match="once_differentiable"):
             grad.sum().backward()
 
-    def test_solvers_of_this_package(self):
+    def test_solvers_of_this_package_can_be_wrapped(self):
         edges = torch.randn(4, GRAPH.num_edges, requires_grad=True)
         y, clusters = pg(multicut)(edges, graph=GRAPH)
         assert (y.shape, clusters.shape) == ((4, 7), (4, 6))
@@ -147,7 +147,7 @@ class TestCallables:
         assert (x.sum(1) == 1).all()
 
     @pytest.mark.parametrize("shape", [(3,), (2, 3)])
-    def test_a_solver_that_works_in_place_does_no_harm(self, shape):
+    def test_solver_that_changes_its_input_does_no_harm(self, shape):
         def rude(costs):
             costs -= 5
             return (costs < 0) * 1.0
@@ -166,7 +166,7 @@ class TestCallables:
             (w * torch.tensor([1.0, -1.0, 1.0])).sum().backward()
             assert c.grad.tolist() == pytest.approx([-0.1, 0.1, 0.0])
 
-    def test_changing_the_costs_before_backward_is_noticed(self):
+    def test_changing_the_costs_before_backward_is_an_error(self):
         p = torch.tensor([-1.0, 2.0], requires_grad=True)
         c = p * 1
         w = pg(lambda c: (c < 0) * 1.0)(c)
@@ -175,7 +175,7 @@ class TestCallables:
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             w.sum().backward()
 
-    def test_a_solver_with_threads_of_its_own_does_not_deadlock(self):
+    def test_solver_with_threads_of_its_own_does_not_deadlock(self):
         from concurrent.futures import ThreadPoolExecutor
 
         def solver(c):
@@ -185,7 +185,7 @@ class TestCallables:
 
         assert pg(solver, cost_ndims=1)(torch.randn(12, 3)).shape == (12, 3)
 
-    def test_odd_arrays(self):
+    def test_unusual_arrays_are_accepted_and_text_is_refused(self):
         reverse = pg(lambda c: ((c < 0) * 1.0, np.arange(len(c))[::-1]))
         assert reverse(torch.ones(3))[1].tolist() == [2, 1, 0]
         mixed = pg(lambda c: (c * 0, np.array([1]) if c[0] > 0 else np.array([1.5])), cost_ndims=1)
@@ -209,7 +209,7 @@ class TestBadInput:
             Blackbox(lambdas=value)
 
     @pytest.mark.parametrize("schedule", [Uniform, LogUniform, LogGrid])
-    def test_ranges(self, schedule):
+    def test_bad_ranges_of_schedules_are_refused(self, schedule):
         with pytest.raises(ValueError, match="low <= high"):
             schedule(5, 1, 3)
         with pytest.raises(ValueError, match="positive integer"):
@@ -221,7 +221,7 @@ class TestBadInput:
         with pytest.raises(TypeError, match="lambdas must be a schedule"):
             Blackbox(lambdas="many")
 
-    def test_wrong_shapes_and_values_from_the_solver(self):
+    def test_wrong_shapes_and_values_from_the_solver_are_refused(self):
         c = torch.zeros(3)
         with pytest.raises(ValueError, match=r"shapes of its costs: expected \(3,\) for output 0, got \(2,\)"):
             pg(lambda c: c[:2])(c)
@@ -230,7 +230,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match="returned NaN"):
             pg(lambda c: c * np.nan)(c)
 
-    def test_an_error_of_the_solver_tells_how_it_was_called(self):
+    def test_solver_error_says_how_the_solver_was_called(self):
         with pytest.raises(TypeError) as caught:
             pg(torch.sort)(torch.zeros(3))
         assert "numpy arrays of shape (3,)" in caught.value.__notes__[0]
@@ -248,7 +248,7 @@ class TestBadInput:
             ([torch.zeros(2), np.zeros(2)], {}, ValueError, "one kind and on one device"),
         ],
     )
-    def test_bad_costs(self, costs, options, error, message):
+    def test_bad_costs_are_refused(self, costs, options, error, message):
         with pytest.raises(error, match=message):
             pg(lambda *c: c, **options)(*costs)
 
@@ -263,7 +263,7 @@ class TestBadInput:
             ({"solver": 3}, "callable"),
         ],
     )
-    def test_bad_options(self, options, message):
+    def test_bad_options_are_refused(self, options, message):
         with pytest.raises((TypeError, ValueError), match=message):
             pg(options.pop("solver", argmin_one_hot), **options)
 

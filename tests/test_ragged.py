@@ -1,4 +1,4 @@
-"""Instances of different sizes: lists of costs and concatenated costs give what single calls give."""
+"""Instances of different sizes, in lists or concatenated, give the results of single calls."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def leaves_of(costs):
 @pytest.mark.parametrize(
     "options", [{}, dict(cost_ndims=1), dict(cost_ndims=1, parallel="threads"), dict(radial=False)]
 )
-def test_lists_and_offsets_give_what_single_calls_give(estimator, options):
+def test_lists_and_offsets_give_the_results_of_single_calls(estimator, options):
     costs, grads = problems()
     shifts = [np.arange(n, dtype=float)[::-1] for n in SIZES]
     single, batch = (pg(shifted, estimator=estimator, per_instance=p, **options) for p in ((), ["shift"]))
@@ -63,7 +63,7 @@ def test_lists_and_offsets_give_what_single_calls_give(estimator, options):
     assert any(e.grad.any() for e in expected)
 
 
-def test_gradients_reach_only_what_is_asked_for():
+def test_only_instances_that_require_grad_get_a_gradient():
     costs, _ = problems()
     leaves = leaves_of(costs)
     leaves[1].requires_grad_(False)
@@ -75,7 +75,7 @@ def test_gradients_reach_only_what_is_asked_for():
 
 
 @pytest.mark.parametrize("lift", [None, LiftedMWC(spare=1)])
-def test_several_costs_graphs_and_a_lift(lift):
+def test_several_costs_and_graphs_may_be_lists_with_and_without_a_lift(lift):
     graphs = [[(0, 1), (1, 2)], [(0, 1), (1, 2), (2, 3), (0, 3)]]
     nodes, edges = costs_and_gradient(0, (3, 2), (4, 2)), costs_and_gradient(1, (2,), (4,))
     f = pg(amwc, lift=lift, per_instance=["graph"])
@@ -100,7 +100,7 @@ def test_several_costs_graphs_and_a_lift(lift):
             f(torch.cat(nodes), torch.cat(edges), ptr=([0, 3, 7], [0, 2, 6]), graph=graphs, partitionable=[1])
 
 
-def test_dtypes_numpy_empty_lists_noise_and_masks():
+def test_lists_work_with_other_dtypes_numpy_noise_and_masks():
     costs, _ = problems(torch.float16)
     assert {w.dtype for w in pg(argmin_one_hot)(costs)} == {torch.float16}
     arrays = [c.double().numpy() for c in costs]
@@ -118,7 +118,7 @@ def test_dtypes_numpy_empty_lists_noise_and_masks():
     assert all(not leaf.grad[~torch.tensor(m)].any() for leaf, m in zip(leaves, allowed, strict=True))
 
 
-def test_infinite_gradients_reach_their_instance_only():
+def test_infinite_gradients_reach_only_their_instance():
     costs, grads = problems()
     grads[1][0] = np.inf
     leaves = leaves_of(costs)
@@ -126,7 +126,7 @@ def test_infinite_gradients_reach_their_instance_only():
     assert [bool(leaf.grad.isfinite().all()) for leaf in leaves] == [True, False, True, True]
 
 
-def test_the_instance_of_an_error_is_named():
+def test_error_names_its_instance():
     def fails(c):
         if len(c) == 6:
             raise OSError("no licence")
@@ -139,13 +139,13 @@ def test_the_instance_of_an_error_is_named():
         pg(argmin_one_hot)([torch.ones(2), torch.ones(3), torch.full((1,), np.nan)])
 
 
-def test_a_solver_that_takes_ptr_itself_gets_it():
+def test_solver_with_a_ptr_argument_receives_it():
     seen = []
     pg(lambda c, *, ptr: seen.append(ptr) or argmin_one_hot(c))(torch.rand(3), ptr=[0, 3])
     assert seen == [[0, 3]]
 
 
-def test_bad_input():
+def test_bad_input_is_refused():
     costs, _ = problems()
     f = pg(argmin_one_hot, cost_ndims=1)
     for ptr, message in (
@@ -177,7 +177,7 @@ def test_bad_input():
 
 @pytest.mark.parametrize("loss", [FenchelYoung(0.5, 3), SPOPlus(), StructuredSVM()])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_losses_take_lists(loss, reduction):
+def test_losses_accept_lists(loss, reduction):
     costs, true = problems()
     shifts = [np.arange(n, dtype=float)[::-1] for n in SIZES]
 
@@ -200,7 +200,7 @@ def test_losses_take_lists(loss, reduction):
     assert any(leaf.grad.any() for leaf in leaves)
 
 
-def test_a_loss_of_several_costs_and_a_lift_takes_lists():
+def test_loss_of_several_costs_and_a_lift_accepts_lists():
     graphs = [[(0, 1), (1, 2)], [(0, 1), (1, 2), (2, 3), (0, 3)]]
     nodes, edges = costs_and_gradient(0, (3, 2), (4, 2)), costs_and_gradient(1, (2,), (4,))
     true = costs_and_gradient(2, (3, 2), (4, 2)), costs_and_gradient(3, (2,), (4,))

@@ -1,4 +1,4 @@
-"""Warm solves that visit only what a perturbation touched, against solves that visit everything."""
+"""Warm starts that visit only the nodes affected by a perturbation agree with solves that visit all nodes."""
 
 import numpy as np
 import pytest
@@ -40,8 +40,8 @@ def examples():
 @pytest.mark.parametrize("lifted", [False, True])
 @pytest.mark.parametrize("on_edges", [False, True])
 @pytest.mark.parametrize("many", [False, True])
-def test_no_node_that_was_left_out_wants_to_move(limits, lifted, on_edges, many):
-    if many:  # so many nodes that all threads look first, and most of them with the bound that spares a closer look
+def test_no_node_left_out_of_a_warm_start_gains_by_moving(limits, lifted, on_edges, many):
+    if many:  # take the path of large graphs: threads find the nodes that gain, with a bound that spares a closer look
         limits(min_parallel=4, enough=0.0)
     rng = np.random.default_rng(0)
     left_out = 0
@@ -63,7 +63,7 @@ def test_no_node_that_was_left_out_wants_to_move(limits, lifted, on_edges, many)
 
 @settings(max_examples=60)
 @given(instances(max_nodes=7), st.integers(0, 5), st.sampled_from(["amwc", "mwc", "multicut"]))
-def test_differences_lead_to_feasible_solutions_that_are_no_worse(instance, seed, kind):
+def test_warm_started_solutions_are_feasible_and_no_worse(instance, seed, kind):
     n, edges, node_costs, edge_costs, P = instance
     graph = Graph(n, edges)
     scale, rng = 3.0, torch.Generator().manual_seed(seed)
@@ -89,8 +89,8 @@ def test_differences_lead_to_feasible_solutions_that_are_no_worse(instance, seed
 
 
 @pytest.mark.parametrize("lift", [None, LiftedMWC(), LiftedMWC(spare=1)])
-def test_the_same_gradient_as_through_arrays_where_solutions_agree(monkeypatch, lift):
-    """One edge-free node decides alone, so both ways must find the same; hence the gradients are equal."""
+def test_warm_gradient_equals_the_gradient_through_arrays(monkeypatch, lift):
+    """Without edges every node decides alone, so both computations find the same solutions and gradients."""
     rng = np.random.default_rng(1)
     graph = Graph(40, [])
     costs = [torch.from_numpy(rng.normal(size=(40, 3))), torch.zeros(0, dtype=torch.float64)]
@@ -108,7 +108,7 @@ def test_the_same_gradient_as_through_arrays_where_solutions_agree(monkeypatch, 
     assert torch.allclose(own, gradient())
 
 
-def test_what_overflows_is_refused():
+def test_perturbed_costs_that_overflow_are_refused():
     f = perturbed_grad(amwc, estimator=Blackbox(1e300, start="warm"))
     costs = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     x = f(costs, torch.zeros(0, dtype=torch.float64), graph=Graph(5, []), partitionable=[])[0]

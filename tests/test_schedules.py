@@ -1,4 +1,4 @@
-"""Schedules of λ: ranges, distributions, invariance."""
+"""Schedules draw λ from the right range and distribution, and relative ones are invariant to scale."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ class TestSchedules:
         costs = self.ONES if costs is None else costs
         return schedule.sample(costs, self.ONES if grads is None else grads, torch.Generator().manual_seed(seed))
 
-    def test_shapes_ranges_and_distributions(self):
+    def test_scales_have_the_expected_shape_range_and_distribution(self):
         for schedule in (Uniform(2, 200, 4), LogUniform(2, 200, 4), LogGrid(2, 200, 4)):
             s = self.sample(schedule)
             assert s.shape == (2000, 4)
@@ -48,13 +48,13 @@ class TestSchedules:
         assert expected.abs().sum() > 0
         assert torch.allclose(grad / scale, expected, rtol=1e-4)
 
-    def test_a_scale_that_the_dtype_cannot_hold_is_refused(self):
+    def test_scale_that_the_dtype_cannot_hold_is_refused(self):
         with pytest.raises(ValueError, match="not finite: the scales λ are too small"):
             cost_gradient(
                 pg(lambda c: (c < 1) * 1.0, estimator=Blackbox(1e-40)), [torch.ones(1)], [-1e34 * torch.ones(1)]
             )
 
-    def test_numbers_of_numpy_are_numbers(self):
+    def test_numpy_numbers_are_accepted(self):
         assert Blackbox(np.float32(2)).lambdas == Fixed(2.0)
         assert Blackbox(np.array([1.0, 2.0])).lambdas == Fixed([1.0, 2.0])
         assert Uniform(np.float64(1), 2, np.int64(3)).n == 3

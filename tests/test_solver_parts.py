@@ -1,4 +1,4 @@
-"""The parts of the multilevel solver, each against a dense or plain oracle."""
+"""The parts of the multilevel solver agree with oracles on dense matrices or in plain Python."""
 
 import itertools
 
@@ -25,7 +25,7 @@ from diffcomb.solvers.search import Search, combine, descend, v_cycle
 
 
 def dense(adjacency, n):
-    """The matrix of all edge costs, read through the two functions that kernels use."""
+    """The matrix of all edge costs, read through the two functions that kernels read adjacency with."""
     matrix = np.zeros((n, n))
     for i in range(n):
         low, high = span(adjacency, i)
@@ -54,12 +54,12 @@ def dense_of_edges(graph, costs):
         ((3, 3), [(0, 1), (5, 0)]),  # an offset without edges
         ((2, 9), [(0, 8), (1, 8)]),  # too few edges for a stencil
         ((0, 3), [(0, 1)]),
-        ((41, 30), [(0, 1), (-1, 3), (17, -2)]),  # more nodes than are filled at once
+        ((41, 30), [(0, 1), (-1, 3), (17, -2)]),  # so many nodes that they are filled in parts
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_adjacency_of_a_grid_has_all_edges(limits, shape, offsets, dtype):
-    limits(min_stencil_nodes=0, nodes_a_thread=100)  # and more than one thread takes
+    limits(min_stencil_nodes=0, nodes_a_thread=100)  # so that several threads fill it
     graph = grid_graph(shape, offsets)
     costs = np.random.default_rng(0).normal(size=graph.num_edges).astype(dtype)
     problem = make_problem(graph, np.zeros((graph.num_nodes, 1), dtype), costs, [0])
@@ -69,13 +69,13 @@ def test_adjacency_of_a_grid_has_all_edges(limits, shape, offsets, dtype):
     assert np.allclose(dense(adjacency, graph.num_nodes), dense_of_edges(graph, costs), atol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "groups"), [(40, 7), (700, 400)])  # a matrix of the pairs, and lists
+@pytest.mark.parametrize(("n", "groups"), [(40, 7), (700, 400)])  # few groups take a matrix of pairs, many take lists
 @pytest.mark.parametrize("grid", [False, True])
 def test_contraction_adds_costs(limits, n, groups, grid):
     limits(min_stencil_nodes=0)
     rng = np.random.default_rng(n)
     graph = grid_graph((n // 10, 10), [(0, 1), (1, 0), (2, 1)]) if grid else Graph(n, rng.integers(0, n, (6 * n, 2)))
-    node_costs, edge_costs = rng.normal(size=(n, 3)), rng.integers(-2, 3, graph.num_edges).astype(float)  # many zeros
+    node_costs, edge_costs = rng.normal(size=(n, 3)), rng.integers(-2, 3, graph.num_edges).astype(float)  # with zeros
     level = finest_level(make_problem(graph, node_costs, edge_costs, [0]))
     group, count = compact(rng.integers(0, groups, n).astype(np.int32), groups)
     coarse = level.contract(group, count)
@@ -90,7 +90,7 @@ def test_contraction_adds_costs(limits, n, groups, grid):
 
 
 @pytest.mark.parametrize("groups", [9, 300])
-def test_contraction_of_clusters_by_the_edges_between_them(groups):
+def test_contraction_from_cut_edges_equals_contraction_from_all_edges(groups):
     rng = np.random.default_rng(groups)
     graph = grid_graph((30, 20), [(0, 1), (1, 0), (3, 2)])
     problem = make_problem(graph, rng.normal(size=(600, 3)), rng.normal(size=graph.num_edges), [0])
@@ -106,8 +106,8 @@ def test_contraction_of_clusters_by_the_edges_between_them(groups):
 
 @pytest.mark.parametrize("enough", [0.0, 2.0, np.inf])
 @pytest.mark.parametrize("grid", [True, False])
-def test_nodes_that_gain_are_found_and_losses_bound_all_others(limits, enough, grid):
-    """Against the value of every labelling that one move makes; with and without the bound that spares a look."""
+def test_nodes_that_gain_are_found_and_loss_bounds_hold_for_all_others(limits, enough, grid):
+    """The oracle evaluates every labelling that one move makes, with and without the bound that spares a closer look."""
     limits(min_stencil_nodes=0, enough=enough)
     rng = np.random.default_rng(int(grid))
     for partitionable in ([True, True, False], [False, False, False]):
@@ -129,7 +129,7 @@ def test_nodes_that_gain_are_found_and_losses_bound_all_others(limits, enough, g
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 3.0])
 def test_annealing_makes_a_losing_move_with_its_probability(temperature):
-    """Pairs with an edge of cost 1: the first end leaves with probability p; the second follows, or else leaves with p."""
+    """Of two nodes joined by an edge of cost 1, one leaves with probability p; the other follows, or else leaves with p."""
     pairs = 2000
     graph = Graph(2 * pairs, np.arange(2 * pairs).reshape(pairs, 2))
     level = finest_level(make_problem(graph, np.zeros((2 * pairs, 1)), np.ones(pairs), [0]))
@@ -145,7 +145,7 @@ def test_annealing_makes_a_losing_move_with_its_probability(temperature):
 
 
 def single_moves(labels, i, partitionable):
-    """All labellings in which node i is elsewhere."""
+    """All labellings in which node i has another place."""
     used = set(labels.z.tolist())
     unused = next(c for c in range(len(partitionable), labels.num_ids) if c not in used)
     for c in used | set(range(len(partitionable))):
@@ -161,14 +161,14 @@ def single_moves(labels, i, partitionable):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("isolated", [0, 3])
-@pytest.mark.parametrize("heavy", [0, 600])  # nodes of one group, which is more than a thread's share
+@pytest.mark.parametrize("heavy", [0, 600])  # nodes of one group; 600 are more than a thread's share
 @pytest.mark.parametrize("backwards", [False, True])
 def test_contraction_in_threads_is_the_same_to_the_last_bit(limits, monkeypatch, threads, isolated, heavy, backwards):
     limits(half_edges_a_thread=100)
-    if backwards:  # the parts may end in any order
+    if backwards:  # threads may finish in any order
         monkeypatch.setattr(threads_module, "thread_map", lambda f, items: [f(i) for i in reversed(items)])
     rng = np.random.default_rng(threads)
-    n = 1200 + isolated  # groups without any edge come last, and one in the middle
+    n = 1200 + isolated  # groups without edges: isolated nodes at the end, and node 250
     graph = Graph(n, rng.integers(0, 1200, (6000, 2)))
     costs = rng.normal(size=graph.num_edges) * (graph.edges != 250).all(axis=1)
     level = finest_level(make_problem(graph, rng.normal(size=(n, 2)), costs, [0]))
@@ -188,7 +188,7 @@ def test_contraction_in_threads_is_the_same_to_the_last_bit(limits, monkeypatch,
         assert a.tolist() == b.tolist()
 
 
-def test_contraction_to_no_groups():
+def test_contraction_to_no_groups_gives_empty_arrays():
     empty = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0))
     rows, sums = contract(empty, np.empty((0, 2)), np.empty(0, np.int32), 0)
     assert [len(a) for a in (*rows, sums)] == [1, 0, 0, 0]
@@ -203,7 +203,7 @@ def test_overlay_is_the_common_refinement(pairs):
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20), st.data())
-def test_changed_nodes_are_those_that_another_numbering_cannot_explain(pairs, data):
+def test_changed_nodes_ignore_new_numbers_of_unchanged_clusters(pairs, data):
     P = np.array([False, False, True, True])
     x, z = np.array(pairs, np.int64).reshape(-1, 2).T
     before = from_labels(x, z, P)
@@ -212,7 +212,7 @@ def test_changed_nodes_are_those_that_another_numbering_cannot_explain(pairs, da
     assert not changed_nodes(before, from_labels(x, renumbering[z], P), order, 4).any()
     moved = data.draw(st.integers(0, len(x) - 1))
     x2, z2 = x.copy(), renumbering[z]
-    z2[moved], x2[moved] = 9, 3  # a cluster of its own
+    z2[moved], x2[moved] = 9, 3  # the node moves to a new cluster
     together = (x == x[moved]) & (z == z[moved]) if P[x[moved]] else np.ones(1)
     changed = changed_nodes(before, from_labels(x2, z2, P), order, 4)
     if together.sum() > 1 or x[moved] != 3:
@@ -221,7 +221,7 @@ def test_changed_nodes_are_those_that_another_numbering_cannot_explain(pairs, da
 
 
 @pytest.mark.parametrize("rows", [False, True])
-def test_frontier_is_the_changed_groups_and_the_neighbours_that_they_reach(limits, rows):
+def test_frontier_holds_changed_groups_and_the_neighbours_they_affect(limits, rows):
     limits(min_stencil_nodes=513 if rows else 0)
     graph, node_costs, edge_costs, P = noisy_grid()
     level = finest_level(make_problem(graph, node_costs, edge_costs, P))
@@ -240,14 +240,14 @@ def test_frontier_is_the_changed_groups_and_the_neighbours_that_they_reach(limit
         reached = np.zeros(graph.num_nodes, np.float32)
         assert frontier(level.adjacency, group, changed, Slack(losses, reached)).tolist() == expected.tolist()
         assert not reached[expected].any()
-        for _ in range(20):  # what is left out comes back once enough has changed
+        for _ in range(20):  # nodes left out are listed once enough has changed
             listed = frontier(level.adjacency, group, changed, Slack(losses, reached))
         if number == 1:
             assert np.isin(np.flatnonzero(reached > 0), listed, invert=True).all()
             assert (reached < losses).all()
 
 
-def test_changed_nodes_tell_a_class_from_a_cluster():
+def test_changed_nodes_distinguish_a_class_from_a_cluster():
     P = np.array([True, True])
     before = from_labels(np.zeros(3, np.int64), np.array([0, 0, 1]), P)
     after = from_labels(np.array([0, 0, 1]), np.array([0, 0, 1]), P)
@@ -262,26 +262,26 @@ def test_connected_parts_are_components_within_clusters():
     assert connected_parts(level.adjacency, z).tolist() == naive.components(60, edges.tolist(), cut)
 
 
-def test_blocks_join_where_that_gains():
+def test_blocks_are_joined_where_joining_gains():
     graph = grid_graph((4, 6), [(0, 1), (1, 0), *[(0, 2), (0, 3)] * 3])
     u, v = graph.edges.T
     column = np.arange(24) % 6
     costs = np.where(np.maximum(column[u], column[v]) < 4, 1.0, -1.0)
     problem = make_problem(graph, np.zeros((24, 1)), costs, [0])
     group, count = block_groups(problem, np.zeros(24, np.int32))
-    assert count == 4 + 8  # four attractive blocks; two repulsive ones fall into cells
+    assert count == 4 + 8  # four attractive blocks are joined; two repulsive ones stay single cells
     assert group.reshape(4, 6)[:2, :2].tolist() == [[0, 0], [0, 0]]
-    node_costs = np.where(np.arange(2) == (np.arange(24) // 6 % 2)[:, None], 0.0, 9.0)  # rows differ in class
+    node_costs = np.where(np.arange(2) == (np.arange(24) // 6 % 2)[:, None], 0.0, 9.0)  # rows prefer different classes
     problem = make_problem(graph, node_costs, costs, [0])
     assert block_groups(problem, finest_level(problem).best)[1] == 24
-    graph = grid_graph((4, 6), [(0, 1), (1, 0), (0, 2)])  # most edges are inside blocks: they say all there is to know
+    graph = grid_graph((4, 6), [(0, 1), (1, 0), (0, 2)])  # most edges lie inside blocks, hence no block is joined
     problem = make_problem(graph, np.zeros((24, 1)), np.ones(graph.num_edges), [0])
     assert block_groups(problem, np.zeros(24, np.int32))[1] == 24
 
 
 @given(instance=instances(max_nodes=14, max_edges=40), seed=st.integers(0, 9))
 @settings(max_examples=40)
-def test_operators_of_the_search_never_lose_the_incumbent(instance, seed):
+def test_search_operators_never_return_a_worse_labelling(instance, seed):
     n, edges, *costs = instance
     if n == 0:
         return
@@ -300,7 +300,7 @@ def test_operators_of_the_search_never_lose_the_incumbent(instance, seed):
         assert level.improvement(labels, search.labels) == pytest.approx(before - level.value(search.labels), abs=1e-9)
 
 
-def test_ids_of_clusters_may_be_any_integers():
+def test_cluster_ids_may_be_any_integers():
     x, P = np.array([0, 1, 1, 0]), np.array([True, False])
     for z in ([5, 5, 5, 5], [-7, 0, 1, -7], [2**62, -(2**62) - 9, 0, 2**62], [-(2**63), 2**63 - 1, 0, -(2**63)]):
         labels = from_labels(x, np.array(z), P)

@@ -1,4 +1,4 @@
-"""Every solver against the definitions: feasibility, objective, optimality, parity with Algorithm 2."""
+"""Every solver is checked against the definitions: feasibility, objective, optimality, Algorithm 2."""
 
 import time
 
@@ -18,14 +18,14 @@ HEURISTICS = ["multilevel", "kernighan_lin", "greedy"]
 
 
 def check(instance, s):
-    """x, y and z are feasible by the library's check and by the oracle's; the objective is what it says."""
+    """Check that x, y and z are feasible for the library and for the oracle, and that the objective is right."""
     n, edges, node_costs, edge_costs, partitionable = instance
     problem = make_problem(Graph(n, edges), node_costs, edge_costs, partitionable)
     assert problem.violations(s.node_labels, s.edge_labels, s.clusters) == []
     assert naive.is_feasible(n, edges.tolist(), s.node_labels, s.edge_labels, partitionable)
     expected = naive.objective(node_costs.tolist(), edge_costs.tolist(), s.node_labels, s.edge_labels)
     assert s.objective == pytest.approx(expected, rel=1e-9, abs=1e-6)
-    for k in np.flatnonzero(~partitionable):  # one cluster for each class that is not partitionable
+    for k in np.flatnonzero(~partitionable):  # a class that is not partitionable has one cluster
         assert len(set(s.clusters[s.node_labels == k].tolist())) <= 1
 
 
@@ -71,7 +71,7 @@ def test_exact_is_invariant_to_renumbering_nodes(instance, data):
 @pytest.mark.parametrize("solver", list(SOLVERS))
 @given(instance=instances(max_nodes=6, max_edges=12))
 @settings(max_examples=30)
-def test_multiway_cut_and_multicut_are_faces_of_the_asymmetric_one(solver, instance):
+def test_multiway_cut_and_multicut_are_faces_of_the_asymmetric_multiway_cut(solver, instance):
     n, edges, node_costs, edge_costs, _ = instance
     graph = Graph(n, edges)
     a = amwc(graph, node_costs, edge_costs, [], solver=solver)
@@ -86,7 +86,7 @@ def test_multiway_cut_and_multicut_are_faces_of_the_asymmetric_one(solver, insta
 
 @pytest.mark.parametrize("solver", HEURISTICS)
 @given(instance=instances(max_nodes=10, max_edges=30), data=st.data())
-def test_never_worse_than_init(solver, instance, data):
+def test_solution_is_never_worse_than_init(solver, instance, data):
     n, edges, node_costs, edge_costs, partitionable = instance
     K = node_costs.shape[1]
     x = np.array(data.draw(st.lists(st.integers(0, K - 1), min_size=n, max_size=n)), np.int64)
@@ -101,13 +101,13 @@ def test_never_worse_than_init(solver, instance, data):
 @pytest.mark.parametrize("solver", HEURISTICS)
 @given(instance=instances(max_nodes=12, max_edges=30))
 @settings(max_examples=30)
-def test_restarting_from_a_solution_keeps_it_or_improves_it(solver, instance):
+def test_warm_start_keeps_or_improves_the_solution(solver, instance):
     graph = Graph(instance[0], instance[1])
     s = amwc(graph, *instance[2:], solver=solver)
     assert amwc(graph, *instance[2:], solver=solver, init=s).objective <= s.objective + 1e-6 * (1 + abs(s.objective))
 
 
-def test_seeds_reproduce_and_matter():
+def test_same_seed_gives_same_solution_and_other_seeds_differ():
     rng = np.random.default_rng(0)
     instance = random_instance(rng, n=400, m=2000, K=3, noise=0.3)
     graph = Graph(instance[0], instance[1])
@@ -117,7 +117,7 @@ def test_seeds_reproduce_and_matter():
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_greedy_multicut_is_algorithm_2_to_the_letter(seed):
+def test_greedy_multicut_follows_algorithm_2_to_the_letter(seed):
     rng = np.random.default_rng(seed)
     n, edges, _, edge_costs, _ = random_instance(rng, n=int(rng.integers(2, 40)), m=int(rng.integers(1, 200)))
     s = multicut(Graph(n, edges), edge_costs, solver="greedy")
@@ -135,8 +135,8 @@ def test_greedy_amwc_is_as_good_as_algorithm_2_on_average():
     assert np.mean(ours) <= np.mean(letter) + 0.01 * abs(np.mean(letter))
 
 
-def test_greedy_evaluates_a_key_again_when_it_is_popped():
-    # After 0 joins 1 the edge 1-2 is worth less than its key: joining 2 would change the class of all three.
+def test_greedy_recomputes_a_key_when_it_is_popped():
+    # After 0 joins 1, the key of edge 1-2 is too high: joining 2 would change the class of all three nodes.
     node_costs = np.array([[0.0, 4.0], [0.0, 4.0], [5.0, 0.0]])
     edges, edge_costs = [(0, 1), (1, 2)], np.array([9.0, 4.5])
     s = amwc(edges, node_costs, edge_costs, [0, 1], solver="greedy")
@@ -144,7 +144,7 @@ def test_greedy_evaluates_a_key_again_when_it_is_popped():
     assert s.objective == 4.5
 
 
-def test_multilevel_beats_greedy_where_unaries_are_weak():
+def test_multilevel_beats_greedy_where_node_costs_are_weak():
     rng = np.random.default_rng(1)
     graph = grid_graph((24, 32), [(0, 1), (1, 0), (0, 4), (4, 0)])
     gt = (np.arange(24)[:, None] // 8 * 4 + np.arange(32) // 8).ravel()
@@ -159,7 +159,7 @@ def test_multilevel_beats_greedy_where_unaries_are_weak():
 
 
 def test_exact_separates_cycles():
-    # A 5-cycle with one repulsive edge: only a cycle inequality forbids cutting that edge alone.
+    # In a 5-cycle with one repulsive edge, only a cycle inequality forbids cutting that edge alone.
     edges = [(i, (i + 1) % 5) for i in range(5)]
     s = multicut(edges, np.array([1.0, 1.0, 1.0, 1.0, -0.5]), solver="exact")
     assert s.edge_labels.tolist() == [0, 0, 0, 0, 0]
@@ -170,7 +170,7 @@ def test_exact_separates_cycles():
 
 @pytest.mark.parametrize("solver", list(SOLVERS))
 class TestOddGraphs:
-    def test_no_nodes(self, solver):
+    def test_graph_without_nodes_has_an_empty_solution(self, solver):
         s = amwc(Graph(0, []), np.zeros((0, 3)), np.zeros(0), [0], solver=solver)
         assert (s.node_labels.shape, s.edge_labels.shape, s.objective, s.num_clusters) == ((0,), (0,), 0.0, 0)
         assert multicut([], np.zeros(0), solver=solver).clusters.shape == (0,)
@@ -179,7 +179,7 @@ class TestOddGraphs:
         assert amwc(Graph(1, []), np.array([[2.0, -1.0]]), np.zeros(0), [0], solver=solver).node_labels.tolist() == [1]
         s = amwc(Graph(3, []), np.array([[0, 1.0], [1.0, 0], [0, 1.0]]), np.zeros(0), [1], solver=solver)
         assert s.node_labels.tolist() == [0, 1, 0]
-        assert s.clusters.tolist() == [0, 1, 0]  # class 0 is one cluster though not connected
+        assert s.clusters.tolist() == [0, 1, 0]  # class 0 is one cluster, although it is not connected
 
     def test_parallel_edges_add_up(self, solver):
         s = multicut([(0, 1), (1, 0), (0, 1)], np.array([2.0, -3.0, 0.5]), solver=solver)
@@ -191,7 +191,7 @@ class TestOddGraphs:
         assert s.edge_labels.tolist() == [0, 0]
         assert s.objective == 0
 
-    def test_complete_graph_star_and_path(self, solver):
+    def test_complete_graph_star_and_path_are_solved(self, solver):
         rng = np.random.default_rng(0)
         n = 8 if solver == "exact" else 200
         complete = np.stack(np.triu_indices(n, 1), axis=1)
@@ -201,7 +201,7 @@ class TestOddGraphs:
             costs = rng.normal(size=len(edges))
             s = multicut(edges, costs, solver=solver)
             check((n, edges, np.zeros((n, 1)), costs, np.array([True])), s)
-            if edges is not complete:  # on a tree every negative edge is cut and nothing else
+            if edges is not complete:  # on a tree exactly the negative edges are cut
                 assert s.objective == pytest.approx(costs[costs < 0].sum())
 
 
@@ -238,11 +238,11 @@ def test_pair_table_behaves_like_a_dict():
 
 
 def test_kernighan_lin_chains_moves_through_a_loss():
-    """Two nodes change sides together: either alone would lose."""
+    """Two nodes must change sides together: either one alone would lose."""
     edges = [(0, 1), (2, 3), (0, 2), (1, 2), (0, 3), (1, 3), (0, 4), (1, 4), (0, 5), (1, 5), (4, 5)]
     costs = np.array([5.0, 5.0, -1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 5.0])
     start = np.array([0, 0, 0, 0, 1, 1])
-    assert multicut(edges, costs, init=start, effort=0).objective == 4  # stuck under moves of one node
+    assert multicut(edges, costs, init=start, effort=0).objective == 4  # a local optimum under moves of single nodes
     s = multicut(edges, costs, init=start, solver="kernighan_lin", effort=0)
     assert s.objective == -4
     assert s.clusters.tolist() == [0, 0, 1, 1, 0, 0]
@@ -250,7 +250,7 @@ def test_kernighan_lin_chains_moves_through_a_loss():
 
 @given(instance=instances(max_nodes=10, max_edges=30, max_classes=3))
 @settings(max_examples=40)
-def test_kernighan_lin_leaves_no_two_clusters_that_gain_by_a_join(instance):
+def test_kernighan_lin_leaves_no_pair_of_clusters_that_gains_by_joining(instance):
     n, edges, _, _, partitionable = instance
     s = amwc(Graph(n, edges), *instance[2:], solver="kernighan_lin")
     problem = make_problem(Graph(n, edges), *instance[2:])
@@ -263,8 +263,8 @@ def test_kernighan_lin_leaves_no_two_clusters_that_gain_by_a_join(instance):
         assert problem.objective(x, y.astype(np.uint8)) >= s.objective - 1e-6 * (1 + abs(s.objective))
 
 
-def test_reference_objectives_of_public_peers(data_root):
-    """GAEC and GAEC + KL to the digit, and at or below the best published figure otherwise, on public signed graphs."""
+def test_objectives_agree_with_public_references(data_root):
+    """On public signed graphs, GAEC and GAEC + KL agree with published figures; multilevel is at or below the best."""
     best = {"bitcoin_otc": -20425, "ppi_signed": -4318.4, "stockcorr_2010": -5174.41}
     for name, reference in best.items():
         with np.load(data_root / "signed_graphs" / f"{name}.npz") as f:
@@ -280,7 +280,7 @@ def test_reference_objectives_of_public_peers(data_root):
 def test_exact_stops_at_its_time_limit_with_a_solution_and_a_bound():
     edges = np.stack(np.triu_indices(26, 1), axis=1)
     costs = np.random.default_rng(0).normal(size=len(edges))
-    multicut(edges, costs, solver="exact", time_limit=0.1)  # compiled
+    multicut(edges, costs, solver="exact", time_limit=0.1)  # so that compilation does not count
     began = time.perf_counter()
     s = multicut(edges, costs, solver="exact", time_limit=1.0)
     assert time.perf_counter() - began < 10
@@ -300,12 +300,12 @@ def test_exact_bound_of_clipped_costs_holds():
     assert s.lower_bound <= s.objective == pytest.approx(multicut(edges, costs).objective)
 
 
-def test_greedy_takes_no_time_limit():
+def test_greedy_refuses_a_time_limit():
     with pytest.raises(ValueError, match="time_limit must be None for solver='greedy'"):
         multicut([(0, 1)], np.ones(1), solver="greedy", time_limit=1.0)
 
 
-def test_costs_without_values_are_a_type_error():
+def test_tensors_without_values_are_refused():
     meta = torch.ones(1, device="meta")
     with pytest.raises(TypeError, match="device 'meta' has no values"):
         multicut([(0, 1)], meta)

@@ -1,4 +1,4 @@
-"""`gradcheck` accepts what is right and finds what is wrong; `diagnose` counts what a naive count counts."""
+"""`gradcheck` accepts right solvers and estimators and rejects wrong ones; `diagnose` agrees with a naive count."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ class TestGradcheck:
         lifted = perturbed_grad(amwc, estimator=estimator, lift=LiftedMWC())
         assert gradcheck(lifted, nodes, edges, partitionable=[1], **data)
 
-    def test_a_batch(self):
+    def test_exact_solver_passes_on_a_batch(self):
         (c,) = costs_and_gradient(0, (5, 6))
         assert gradcheck(perturbed_grad(argmin_one_hot, cost_ndims=1), c, estimator=Blackbox(2.0))
 
@@ -55,7 +55,7 @@ class TestGradcheck:
 
         g = torch.zeros(8).double()
         g[int(c.argmin())] = 1
-        assert gradcheck(ignores_a_cost, c, estimator=estimator)  # a smaller feasible set, but exact on it
+        assert gradcheck(ignores_a_cost, c, estimator=estimator)  # exact on a smaller feasible set
         for wrong in (maximises, not_linear):
             with pytest.raises(GradcheckError, match=r"not exact|slope"):
                 gradcheck(wrong, c, estimator=estimator)
@@ -71,7 +71,7 @@ class TestGradcheck:
         with pytest.raises(GradcheckError, match="slope"):
             gradcheck(argmin_one_hot, c, estimator=Halved(10.0))
 
-    def test_a_heuristic_is_found_out(self):
+    def test_heuristic_fails(self):
         graph, nodes, edges, P = noisy_grid((5, 5), K=3)
         with pytest.raises(GradcheckError, match="solver is not exact"):
             gradcheck(
@@ -91,7 +91,7 @@ class TestGradcheck:
 
 
 class TestDiagnose:
-    def test_counts(self, capsys):
+    def test_counts_agree_with_a_naive_count(self, capsys):
         c, g = costs_and_gradient(0, (50, 6), (50, 6))
         alphas = (1e-4, 0.3, 3.0, 1e3)
         f = perturbed_grad(argmin_one_hot, cost_ndims=1)
@@ -110,7 +110,7 @@ class TestDiagnose:
         assert np.isnan(found.radial[0])
         assert found.count == 50
 
-    def test_a_heuristic_shows_its_noise(self):
+    def test_heuristic_shows_its_instability(self):
         rng = np.random.default_rng(0)
         nodes, edges = (torch.from_numpy(rng.normal(size=(30, *shape))) for shape in ((6, 2), (7,)))
         found = {
@@ -124,8 +124,8 @@ class TestDiagnose:
         assert not found["exact"].uphill.any()
         assert found["greedy"].inversions.any()
 
-    def test_inversions_and_uphill_steps_of_a_bad_solver(self):
-        """A solver that takes the worst item unless the first cost is large: its perturbed solutions are better."""
+    def test_inversions_and_uphill_steps_of_a_bad_solver_are_counted(self):
+        """The solver chooses the worst item unless the first cost is large, so its perturbed solutions are better."""
 
         def lazy(costs):
             return np.eye(3)[costs.argmax() if costs[0] < 5 else costs.argmin()]
@@ -133,12 +133,12 @@ class TestDiagnose:
         c, g = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 0.0, 2.0]])
         found = diagnose(perturbed_grad(lazy, cost_ndims=1), c, grads=g, scales=[1e-3, 3.0], verbose=False)
         assert found.inversions.tolist() == [0, 1]  # from item 2, cost 3, to item 1, cost 2
-        uphill = torch.tensor([[2.0, 0.5, 0.4]])  # at c + 2.5 g item 1 is the cheapest, and its g is above item 2's
+        uphill = torch.tensor([[2.0, 0.5, 0.4]])  # at c + 2.5 g item 1 is cheapest, though its g exceeds item 2's
         alpha = 2.5 * float(uphill.norm() / c.norm())
         worse = diagnose(perturbed_grad(lazy, cost_ndims=1), c, grads=uphill, scales=[alpha], verbose=False)
         assert worse.uphill.tolist() == [1]
 
-    def test_plot_and_bad_input(self):
+    def test_plot_is_drawn_and_bad_input_is_refused(self):
         pytest.importorskip("matplotlib")
         c, g = costs_and_gradient(0, (6,), (6,))
         found = diagnose(argmin_one_hot, c, grads=g, verbose=False)

@@ -1,4 +1,4 @@
-"""Linear assignment with scipy: SPO+ on the costs of all pairs.
+"""Linear assignment with scipy, trained with the SPO+ loss on the costs of all pairs.
 
 python examples/solvers/assignment.py
 """

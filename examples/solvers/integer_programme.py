@@ -1,4 +1,4 @@
-"""Any integer programme that HiGHS solves (through scipy): here covering, with a structured SVM loss.
+"""Set covering with HiGHS (through scipy), trained with a structured SVM loss; other integer programmes work alike.
 
 python examples/solvers/integer_programme.py
 """

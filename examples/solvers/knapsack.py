@@ -1,4 +1,4 @@
-"""Knapsack by dynamic programming: rewards are negative costs, learnt by ranking the solutions of a pool.
+"""Knapsack by dynamic programming: rewards are negative costs, and the loss ranks a pool of solutions.
 
 python examples/solvers/knapsack.py
 """
@@ -14,7 +14,7 @@ from diffcomb import CentralDifference, Ranking, Relative, perturbed_grad, solve
 
 @numba.njit(nogil=True)
 def pack(costs: np.ndarray, weights: np.ndarray, capacity: int) -> np.ndarray:
-    """The items to take, one time at most, at the lowest total cost; O(n * capacity)."""
+    """1 for the items to take, each at most once, so that their total cost is lowest; in O(n * capacity)."""
     n = len(costs)
     value = np.zeros(capacity + 1)
     take = np.zeros((n, capacity + 1), np.bool_)

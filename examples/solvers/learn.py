@@ -1,7 +1,7 @@
-"""What the examples of this folder share: learn to predict costs whose solutions are good.
+"""Shared by the examples of this folder: train a linear model to predict costs from features, through a solver.
 
-Features x are given, costs are not; the true costs are a fixed nonlinear function of x. A linear model is trained
-through the solver, and judged by its regret: how much more its decisions cost than the best ones, in percent.
+The true costs are a fixed nonlinear function of the features, with noise. The model is judged by its regret: how much
+more its decisions cost than the best decisions, in percent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def make_data(size: int, shape: tuple[int, ...], seed: int) -> tuple[torch.Tenso
 
 
 def regret(solver: Callable[..., Any], predicted: torch.Tensor, true: torch.Tensor, **data: Any) -> float:
-    """Mean excess of the true cost of decisions for predicted costs, in percent of the best decisions'."""
+    """How much more decisions for predicted costs truly cost than the best decisions, in percent of the best."""
     with torch.no_grad():
         decisions, best = (first(solver(c, **data)) for c in (predicted, true))
     value = (true * best).sum()
@@ -44,9 +44,9 @@ def learn(
     size: int = 256,
     **data: Any,
 ) -> tuple[float, float]:
-    """Train with ``loss(costs, true_costs=...)``, or on the cost of the decisions; returns the regret before and after.
+    """Train on ``loss(costs, true_costs=...)``, or else on the true cost of decisions; return regret before and after.
 
-    With a sign of -1 the costs are negative: rewards, of which the most are to be had.
+    With a sign of -1 all costs are negative: they are rewards, and the solver collects as much as it can.
     """
     (x, c), (x_test, c_test) = make_data(size, shape, 0), make_data(256, shape, 1)
     c, c_test = sign * c, sign * c_test

@@ -2,8 +2,8 @@
 
     python examples/solvers/ranking.py
 
-The best k items are the minimiser of a linear objective over 0/1 vectors with k ones. Ranks are one as well, over
-permutations of 1..n: the dearest item gets rank 1 (rearrangement inequality).
+The k cheapest items minimise a linear objective over 0/1 vectors with k ones. Ranks minimise a linear objective over
+permutations of 1..n: the most expensive item gets rank 1 (rearrangement inequality).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def smallest(costs: np.ndarray, *, k: int) -> np.ndarray:
 
 
 def ranks(costs: np.ndarray) -> np.ndarray:
-    """Ranks 1..n of the items of every row: 1 is the dearest, so that <costs, ranks> is smallest."""
+    """Ranks 1..n of the items of every row; the most expensive item has rank 1, which makes <costs, ranks> smallest."""
     order = np.argsort(-costs, axis=-1, kind="stable")
     found = np.empty_like(costs)
     np.put_along_axis(found, order, np.arange(1, costs.shape[-1] + 1, dtype=costs.dtype), axis=-1)

@@ -16,7 +16,7 @@ from diffcomb import Blackbox, LogGrid, Relative, perturbed_grad
 
 @numba.njit(nogil=True)
 def dijkstra(costs: np.ndarray) -> np.ndarray:
-    """Cells of the cheapest path from corner to corner of every grid (B, H, W), to any of 8 neighbours, costs >= 0."""
+    """1 for the cells of the cheapest path between opposite corners of each grid (B, H, W); 8 neighbours."""
     paths = np.zeros_like(costs)
     B, H, W = costs.shape
     for b in range(B):
@@ -46,7 +46,7 @@ def dijkstra(costs: np.ndarray) -> np.ndarray:
 
 
 def nonnegative(costs: np.ndarray) -> np.ndarray:
-    """Dijkstra needs costs >= 0: here it is said aloud that perturbed and predicted ones are cut off."""
+    """Dijkstra needs costs >= 0, hence negative costs, predicted or perturbed, are set to 0."""
     return dijkstra(np.maximum(costs, 0))
 
 

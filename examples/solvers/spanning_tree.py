@@ -1,4 +1,4 @@
-"""Minimum spanning tree with scipy, through an I-MLE gradient with sum-of-Gamma noise.
+"""Minimum spanning tree with scipy, trained with an I-MLE gradient with sum-of-Gamma noise.
 
 python examples/solvers/spanning_tree.py
 """
@@ -15,9 +15,9 @@ from diffcomb import IMLE, Adaptive, SumOfGamma, perturbed_grad
 
 
 def spanning_tree(costs: np.ndarray, *, edges: np.ndarray) -> np.ndarray:
-    """1 for the edges of the cheapest spanning tree of a connected graph with edges (m, 2), u < v, none twice."""
+    """1 for the edges of the cheapest spanning tree of a connected graph with distinct edges u < v, shape (m, 2)."""
     n = int(edges.max()) + 1
-    lift = 1 - costs.min()  # scipy takes 0 for "no edge"; all trees have n - 1 edges, so a shift changes nothing
+    lift = 1 - costs.min()  # scipy reads 0 as "no edge"; a shift keeps the best tree, as all have n - 1 edges
     graph = csr_array((costs + lift, edges.T), shape=(n, n))
     u, v = minimum_spanning_tree(graph).nonzero()
     return np.isin(edges @ [n, 1], np.minimum(u, v) * n + np.maximum(u, v)).astype(costs.dtype)

@@ -1,9 +1,9 @@
-"""A travelling-salesman heuristic, nearest neighbour and 2-opt: gradients through a solver that is not exact.
+"""Travelling salesman with nearest neighbour and 2-opt: gradients through a heuristic.
 
     python examples/solvers/tsp.py
 
-Costs of all pairs (n, n) in, edges of the tour out; only the upper triangle counts. Warm starts take the tour of the
-forward pass, and the repair keeps the gradient from pointing uphill.
+The solver takes costs of all pairs (n, n) and returns the edges of the tour; only the upper triangle of both counts.
+Warm starts begin with the tour of the forward pass, and the repair keeps the gradient from pointing uphill.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from diffcomb import Blackbox, LogGrid, Relative, perturbed_grad
 
 @numba.njit(nogil=True)
 def two_opt(costs: np.ndarray, tour: np.ndarray) -> np.ndarray:
-    """Reverse parts of the tour as long as that makes it shorter."""
+    """Reverse parts of the tour until no reversal shortens it."""
     n = len(tour)
     improved = True
     while improved:

@@ -14,6 +14,7 @@ from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc, set_n
 from diffcomb.solvers.budget import Budget
 from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.labels import from_labels
+from diffcomb.solvers.levels.slack import new_slack
 from diffcomb.solvers.search import Search
 
 module = importlib.import_module("diffcomb.solvers.multilevel")  # the package's attribute is the function
@@ -72,9 +73,9 @@ SMALL_CORE = dict(core_nodes=24, core_half_edges=64, max_pieces=24, max_coarse=1
 
 
 @pytest.mark.parametrize("effort", [0, 1, 2])
-@pytest.mark.parametrize("kernels", [False, True])
-def test_solution_is_a_local_optimum_under_moves_of_nodes_and_clusters(limits, effort, kernels):
-    if kernels:
+@pytest.mark.parametrize("small_core", [False, True])
+def test_solution_is_a_local_optimum_under_moves_of_nodes_and_clusters(limits, effort, small_core):
+    if small_core:
         limits(**SMALL_CORE)
     for seed in range(4):
         n, edges, *costs = random_instance(np.random.default_rng(seed), n=24, m=70)
@@ -84,9 +85,9 @@ def test_solution_is_a_local_optimum_under_moves_of_nodes_and_clusters(limits, e
         assert_local_optimum(graph, *costs, amwc(graph, *costs, effort=effort), effort > 0)
 
 
-@pytest.mark.parametrize("kernels", [False, True])
-def test_more_effort_never_gives_a_worse_solution(limits, kernels):
-    if kernels:
+@pytest.mark.parametrize("small_core", [False, True])
+def test_more_effort_never_gives_a_worse_solution(limits, small_core):
+    if small_core:
         limits(**SMALL_CORE)
     better = 0
     for seed in range(6):
@@ -138,12 +139,12 @@ def test_settling_joins_clusters_that_single_moves_and_chains_keep_apart():
     problem = make_problem(Graph(12, edges), np.zeros((12, 1)), costs, [0])
     level = finest_level(problem)
     labels = from_labels(np.zeros(12, np.int64), np.arange(12) // 6, problem.partitionable)
-    losses = np.empty(12, np.float32)
-    assert level.move(labels, losses=losses) == level.chains(labels, losses, np.zeros(len(losses), np.float32)) == 0
-    state = module.Incumbent(level, labels, losses)
-    solution, whole = module._settle(problem, state, np.random.default_rng(0), Budget(1))
+    run = module._Run(problem, level, np.random.default_rng(0), Budget(1))
+    run.labels, run.slack = labels, new_slack(12)
+    assert level.move(labels, slack=run.slack) == level.chains(labels, run.slack) == 0
+    solution = run._settle(Budget(1))
     assert not solution.edge_labels.any()
-    assert whole.level.num_nodes == 1
+    assert run._settled.level.num_nodes == 1
 
 
 def test_chain_of_two_class_changes_is_found_although_the_first_loses():

@@ -25,11 +25,11 @@ CONTRACTION, SEARCH = "diffcomb/solvers/_contraction.py", "diffcomb/solvers/_sea
 MOVING, VISITS = "diffcomb/solvers/_local_moving.py", "diffcomb/solvers/_visits.py"
 GREEDY = "diffcomb/solvers/greedy.py"
 CHAINS, PAIRS = "diffcomb/solvers/_chains.py", "diffcomb/solvers/_pair_moves.py"
-SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/segmenter.py", "tests/cops/test_parts.py"
-IMAGES = "examples/panoptic_cops/cops/images.py"
+SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/model/segmenter.py", "tests/cops/test_parts.py"
+IMAGES = "examples/panoptic_cops/cops/data/images.py"
 TINY, REDUCTION = "diffcomb/solvers/_tiny.py", "diffcomb/solvers/_reduction.py"
-TILES, EXTREME_TEST = "examples/panoptic_cops/cops/tiles.py", "tests/test_extreme_costs.py"
-SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
+TILES, EXTREME_TEST = "examples/panoptic_cops/cops/model/tiles.py", "tests/test_extreme_costs.py"
+SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/scores/quality.py"
 
 MUTATIONS = [
     (SEGMENTER, "(middle - stride // 2) / stride", "middle / stride", PARTS_TEST, "interpolated"),

@@ -13,15 +13,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from cops.categories import category_differences
-from cops.checkpoints import CheckpointError, write_json
-from cops.data import Category, DataError, Sample
-from cops.datasets import load_split
-from cops.evaluation import predictions
-from cops.export import PanopticWriter
-from cops.measure import Scores
-from cops.models import find_device, load_model
-from cops.quality import NOTHING_SCORED
+from cops.data.samples import Category, DataError, Sample, category_differences
+from cops.data.splits import load_split
+from cops.data.writer import PanopticWriter
+from cops.files import write_json
+from cops.model.checkpoints import CheckpointError, find_device, load_model
+from cops.scores.measure import Scores, predictions
+from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
 

@@ -22,17 +22,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-from cops.checkpoints import CheckpointError
-from cops.data import DataError
-from cops.export import PanopticWriter
-from cops.frames import files_of, frames_of
-from cops.models import find_device, load_model
-from cops.names import Name, absolute, output_names
-from cops.pictures import class_colors, view
-from cops.pngs import is_foreign
-from cops.segmenter import Prediction, Segmenter
+from cops.data.frames import files_of, frames_of
+from cops.data.output_files import Name, absolute, is_foreign, output_names
+from cops.data.pictures import class_colors, view
+from cops.data.samples import DataError, Prediction
+from cops.data.writer import PanopticWriter
+from cops.model.checkpoints import CheckpointError, find_device, load_model
+from cops.model.segmenter import Segmenter
+from cops.model.tiles import TILE, WHOLE, predict_large
 from cops.stopping import Stopped, StopSignals
-from cops.tiles import TILE, WHOLE, predict_large
 from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 from PIL import Image

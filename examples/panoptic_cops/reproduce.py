@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
-from cops.coco import DataError
 from cops.config import Config
-from cops.data import Subset
-from cops.evaluation import panoptic_quality, predictions
-from cops.experiments import Experiment, logged
-from cops.models import load_model
-from cops.pictures import comparison
-from cops.report import curves, save
-from cops.stages import MODELS
-from cops.tables import TABLES, THROUGH, two_digits
+from cops.data.coco import DataError
+from cops.data.pictures import comparison
+from cops.data.samples import Subset
+from cops.files import save_atomically
+from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
+from cops.scores.measure import panoptic_quality, predictions
+from cops.study.experiments import Experiment, logged
+from cops.study.report import curves, save
+from cops.study.stages import MODELS
+from cops.study.tables import TABLES, THROUGH, two_digits
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads

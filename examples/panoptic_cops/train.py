@@ -23,19 +23,17 @@ from typing import Any
 
 import torch
 from cops import parallel
-from cops.categories import category_differences
-from cops.checkpoints import CheckpointError, read_scores, write_json, writing
 from cops.config import Config, config_from_dict, differences
-from cops.data import Category, DataError, Subset
-from cops.datasets import load_splits
-from cops.evaluation import panoptic_quality, predictions
-from cops.models import categories_of, check_settings, find_device
-from cops.pictures import comparison
-from cops.quality import NOTHING_SCORED
-from cops.runlog import RunLog, write_environment
-from cops.stages import MODELS, ONE_STAGE, run_stages
+from cops.data.pictures import comparison
+from cops.data.samples import Category, DataError, Subset, category_differences
+from cops.data.splits import load_splits
+from cops.files import read_scores, write_json, writing
+from cops.model.checkpoints import CheckpointError, categories_of, check_settings, find_device
+from cops.scores.measure import panoptic_quality, predictions
+from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
-from cops.training import OTHER_OUT, Run
+from cops.study.run import OTHER_OUT, Run, RunLog, write_environment
+from cops.study.stages import MODELS, ONE_STAGE, run_stages
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads

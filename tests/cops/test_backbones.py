@@ -5,12 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from cops.backbones import ResNet50
-from cops.efficientnet import EfficientNetLite0, _SameConv
-from cops.network import CopsNetwork, parameter_counts
-from cops.scenes import Scenes
-from cops.targets import to_input
-from cops.weights import load_backbone_weights
+from cops.data.scenes import Scenes
+from cops.data.targets import to_input
+from cops.model.backbones import EfficientNetLite0, ResNet50, _SameConv
+from cops.model.network import CopsNetwork, parameter_counts
+from cops.model.weights import load_backbone_weights
 
 DISTANCES = [1, 4, 16, 32, 64, 128]
 

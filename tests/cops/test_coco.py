@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from cops.coco import CocoPanoptic, DataError, read_image
 from cops.config import Config, Dataset
-from cops.data import Segment
-from cops.datasets import load_splits
+from cops.data.coco import CocoPanoptic, DataError, read_image
+from cops.data.samples import Segment
+from cops.data.splits import load_splits
 from PIL import Image
 
 

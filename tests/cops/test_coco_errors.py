@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from cops.categories import category_differences
-from cops.cityscapes import Cityscapes
-from cops.coco import CocoPanoptic, read_ids
 from cops.config import Config, Dataset
-from cops.data import Category, DataError
-from cops.datasets import load_split, load_splits
-from cops.folder import Folder, folder_splits
-from cops.quality import PanopticQuality
+from cops.data.cityscapes import Cityscapes
+from cops.data.coco import CocoPanoptic, read_ids
+from cops.data.folder import Folder, folder_splits
+from cops.data.samples import Category, DataError, category_differences
+from cops.data.splits import load_split, load_splits
+from cops.scores.quality import PanopticQuality
 from PIL import Image
 
 RGB = np.zeros((4, 6, 3), np.uint8)

@@ -10,17 +10,15 @@ import prepare_nuclei
 import pytest
 import train
 import yaml
-from cops.cityscapes import CATEGORIES, Cityscapes
-from cops.coco import CocoPanoptic, DataError
 from cops.config import Config, config_from_dict
-from cops.data import Category, Segment
-from cops.datasets import load_splits
-from cops.export import PanopticWriter
-from cops.folder import Folder, folder_splits
-from cops.labels import decode, read_labels
-from cops.quality import PanopticQuality
-from cops.segmenter import Prediction
-from cops.stages import MODELS
+from cops.data.cityscapes import CATEGORIES, Cityscapes
+from cops.data.coco import CocoPanoptic, DataError
+from cops.data.folder import Folder, decode, folder_splits, read_labels
+from cops.data.samples import Category, Prediction, Segment
+from cops.data.splits import load_splits
+from cops.data.writer import PanopticWriter
+from cops.scores.quality import PanopticQuality
+from cops.study.stages import MODELS
 from PIL import Image
 
 PAIR = (Category(7, "road", False, (0, 0, 0)), Category(26, "car", True, (0, 0, 0)))

@@ -5,12 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
-from cops import images
-from cops.coco import read_ids
-from cops.data import DataError
-from cops.frames import files_of, frames_of
-from cops.images import read_image
-from cops.labels import read_labels
+from cops.data import images
+from cops.data.coco import read_ids
+from cops.data.folder import read_labels
+from cops.data.frames import files_of, frames_of
+from cops.data.images import read_image
+from cops.data.samples import DataError
 from PIL import Image, ImageOps
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20

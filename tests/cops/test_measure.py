@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 import reproduce
 import torch
-from cops.boundary import BoundaryPanopticQuality, MeanIoU, boundary
-from cops.calibration import _directions, search
 from cops.config import Config, Dataset, Model
-from cops.data import Category, Sample, Segment, augmented
-from cops.deeplab import centre_targets, group
-from cops.evaluation import panoptic_quality
-from cops.experiments import interval
-from cops.measure import at_resolution, with_rules, with_true_classes
-from cops.network import Logits
-from cops.partitions import RULES, by_mutex_watershed
-from cops.quality import PanopticQuality
-from cops.scenes import Scenes
-from cops.segmenter import Segmenter
-from cops.targets import make_targets
+from cops.data.samples import Category, Sample, Segment, augmented
+from cops.data.scenes import Scenes
+from cops.data.targets import make_targets
+from cops.model.deeplab import centre_targets, group
+from cops.model.network import Logits
+from cops.model.segmenter import Segmenter
+from cops.scores.measure import at_resolution, panoptic_quality, with_rules, with_true_classes
+from cops.scores.quality import BoundaryPanopticQuality, MeanIoU, PanopticQuality, boundary
+from cops.scores.rules import RULES, by_mutex_watershed
+from cops.study.experiments import interval
+from cops.study.search import _directions, search
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion

@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import cops.export
+import cops.data.writer
 import numpy as np
 import predict
 import pytest
 import torch
-from cops.names import output_names
+from cops.data.output_files import output_names
 from cops.stopping import Stopped, StopSignals
 from PIL import Image
 from prediction_files import listed, picture, pngs
@@ -244,7 +244,7 @@ def test_frames_before_a_bad_one_stay(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_prediction_with_all_that_is_finished_listed(number, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cops.export, "SECONDS", 1000.0)
+    monkeypatch.setattr(cops.data.writer, "SECONDS", 1000.0)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(predict, "frames_of", frames_then(lambda path: signal.raise_signal(number), 3))
     assert run(tmp_path / "clip.mp4", out=tmp_path / "p") == 128 + number
@@ -302,7 +302,7 @@ def test_a_killed_process_leaves_results_of_use(name, tmp_path):
 
 
 def test_a_full_disk_is_named_and_what_is_finished_stays(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cops.export, "SECONDS", 1000.0)
+    monkeypatch.setattr(cops.data.writer, "SECONDS", 1000.0)
     out = tmp_path / "p"
     files = [picture(tmp_path / f"{k}.png", k) for k in range(4)]
     real, calls = os.fsync, []

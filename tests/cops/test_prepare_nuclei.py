@@ -5,8 +5,8 @@ import json
 import numpy as np
 import prepare_nuclei
 import pytest
-from cops.coco import CocoPanoptic
-from cops.data import DataError
+from cops.data.coco import CocoPanoptic
+from cops.data.samples import DataError
 from PIL import Image
 
 SIZE = (10, 12)

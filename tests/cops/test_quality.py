@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from cops.boundary import BoundaryPanopticQuality
-from cops.data import Category, Sample, Segment
-from cops.quality import PanopticQuality
+from cops.data.samples import Category, Sample, Segment
+from cops.scores.quality import BoundaryPanopticQuality, PanopticQuality
 
 CATEGORIES = (
     Category(1, "stuff", False, (0, 0, 0)),

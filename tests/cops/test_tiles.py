@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from cops import tiles
 from cops.config import Config, Model
-from cops.data import Category
-from cops.models import load_model
-from cops.segmenter import Segmenter
-from cops.tiles import _ramp, blended_costs, cut_tiles, near_seams, predict_in_tiles, predict_large, windows
+from cops.data.samples import Category
+from cops.model import tiles
+from cops.model.checkpoints import load_model
+from cops.model.segmenter import Segmenter
+from cops.model.tiles import _ramp, blended_costs, cut_tiles, near_seams, predict_in_tiles, predict_large, windows
 from predict import NUCLEI, Large
 from predict import main as predict_main
 

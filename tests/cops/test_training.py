@@ -16,19 +16,18 @@ import predict
 import pytest
 import torch
 import train
-from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
 from cops.config import Config, Dataset, Finetune, Model, Objective, Pretrain
-from cops.datasets import load_splits
-from cops.models import load_model
-from cops.overlap import backward_beside
-from cops.quality import PanopticQuality
-from cops.runlog import RunLog
-from cops.scenes import Scenes
-from cops.segmenter import Segmenter
-from cops.stages import finetune
+from cops.data.scenes import Scenes
+from cops.data.splits import load_splits
+from cops.data.targets import make_targets
+from cops.files import save_atomically
+from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
+from cops.model.segmenter import Segmenter
+from cops.scores.quality import PanopticQuality
+from cops.study.run import Run, RunLog
+from cops.study.stages import finetune
+from cops.study.threads import ahead, backward_beside
 from cops.surrogate import PanopticQualitySurrogate
-from cops.targets import make_targets
-from cops.training import Run, ahead
 from PIL import Image
 
 from diffcomb import Blackbox, Uniform
@@ -209,7 +208,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
 
 
 def test_evaluate_scores_and_dumps_what_coco_reads_back(finished, tmp_path, capsys):
-    from cops.coco import CocoPanoptic
+    from cops.data.coco import CocoPanoptic
 
     out, metrics = finished
     dump = tmp_path / "annotations" / "panoptic_val"
@@ -291,7 +290,7 @@ def test_images_of_every_size_are_segmented(finished, size):
 
 def test_a_full_disk_keeps_the_last_checkpoint(finished, tmp_path, monkeypatch):
     """No space while a checkpoint is written: the error says so, nothing is corrupt, and the run can go on."""
-    import cops.training as training
+    import cops.study.training as training
 
     _, metrics = finished
     real, calls = training.save_atomically, []

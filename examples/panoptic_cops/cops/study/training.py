@@ -1,0 +1,187 @@
+"""The training loop: steps, checkpoints, choice by validation; a resumed run is the same run.
+
+Whatever is random in step t of a stage follows from (seed, stage, t) and the number of the process alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .. import parallel
+from ..config import crop_size
+from ..data.samples import Dataset, augmented
+from ..data.targets import Targets, make_targets, on_pixels, to_input
+from ..files import save_atomically
+from ..model.checkpoints import using
+from ..model.segmenter import Segmenter
+from ..scores.measure import panoptic_quality
+from .run import Run
+from .threads import Part, ahead, backward_beside
+
+FINETUNING = 2  # all stages after pre-training see the same samples in the same order
+STREAMS = {"baseline": 0}
+Step = Callable[[Segmenter, Tensor, Targets], dict[str, Tensor]]
+
+
+@dataclass
+class Stage:
+    """One stage: what a step minimises, and for how long.
+
+    Attributes
+    ----------
+    name : Names its checkpoint.
+    step : From a model and a part of a batch to losses; "loss" is minimised, the others are logged.
+    batch : Samples a step, over all processes.
+    accumulate : Parts that the batch is split into.
+    select_every : If given, the result is that of the best validation PQ among the steps looked at.
+    pixels : Whether targets are those of the pixels or of the network's grid.
+    halves : The same step in two, from a model and images to costs, and from these and targets to losses. If given, the
+        second half of one part is done beside the first half of the next one.
+    """
+
+    name: str
+    step: Step
+    steps: int
+    batch: int
+    accumulate: int = 1
+    warmup: int = 0
+    select_every: int | None = None
+    pixels: bool = False
+    halves: tuple[Callable[[Segmenter, Tensor], tuple[Tensor, ...]], Callable[..., dict[str, Tensor]]] | None = None
+
+
+def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
+    """Train one stage, from where its last checkpoint stands; writes its result at its end."""
+    last = run.checkpoint(f"{stage.name}.last")
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: poly(t, stage.steps, stage.warmup))
+    state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": [], "seconds": 0.0}
+    if last.exists():
+        content = run.load(last)
+        with using(last, "delete it to train that stage anew"):
+            model.load_state_dict(content["model"])
+            optimizer.load_state_dict(content["optimizer"])
+            scheduler.load_state_dict(content["scheduler"])
+            state |= content["state"]
+    run.log.resume(stage.name, state["step"])
+    numbers = range(state["step"], stage.steps)
+    began = time.perf_counter() - state["seconds"]
+    with tqdm(
+        total=stage.steps, initial=state["step"], desc=stage.name, unit="step", disable=parallel.rank() > 0
+    ) as bar:
+        for number, parts in ahead(lambda n: parts_of_step(run, stage, model.stride, n), numbers):
+            values = _step(run, stage, model, optimizer, number, parts)
+            scheduler.step()
+            state["step"] = number + 1
+            run.log.add(stage.name, number + 1, values)
+            bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+            bar.update()
+            done = state["step"] == stage.steps
+            selected = stage.select_every is not None and (done or state["step"] % stage.select_every == 0)
+            if selected:
+                _select(run, stage, model, state)
+            state["seconds"] = time.perf_counter() - began
+            if (done or selected or state["step"] % run.config.save_every == 0) and parallel.rank() == 0:
+                parts_of_run = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+                content = {name: part.state_dict() for name, part in parts_of_run.items()}
+                save_atomically({**content, "state": state, "categories": run.categories()}, last)
+    best = state["best"] if state["best"] is not None else model.state_dict()
+    run.finish(stage.name, best, curve=state["curve"], seconds=state["seconds"])
+    if parallel.rank() == 0:
+        last.unlink(missing_ok=True)
+    parallel.wait()
+
+
+def _step(
+    run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int, parts: Sequence[Part]
+) -> dict[str, float]:
+    """One step on this process' share of the batch, in parts; returns the mean losses."""
+    seed = _seed(run.config.seed, stage.name, number, parallel.rank())
+    torch.manual_seed(seed)
+    if model.layer.generator is not None:
+        model.layer.generator.manual_seed(seed)
+    optimizer.zero_grad(set_to_none=True)
+    totals: dict[str, float] = {}
+    for losses in _backward(run, stage, model, number, parts):
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + float(value.detach()) / stage.accumulate
+    parallel.average_gradients(model.parameters())
+    optimizer.step()
+    return totals
+
+
+def _backward(
+    run: Run, stage: Stage, model: Segmenter, number: int, parts: Sequence[Part]
+) -> Iterator[dict[str, Tensor]]:
+    """Propagate the mean loss of the parts back; yields the losses of each."""
+
+    def finite(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        if not math.isfinite(value := float(losses["loss"].detach())):  # before it reaches solvers and weights
+            raise FloatingPointError(f"the loss of {stage.name} became {value} at step {number}")
+        return losses
+
+    placed = (on_device(part, run.device) for part in parts)
+    if stage.halves is not None:
+        network, loss = stage.halves
+        yield from backward_beside(
+            placed, lambda images: network(model, images), lambda *given: finite(loss(*given)), 1 / stage.accumulate
+        )
+        return
+    for images, targets in placed:
+        losses = finite(stage.step(model, images, targets))
+        (losses["loss"] * (1 / stage.accumulate)).backward()  # type: ignore[no-untyped-call]
+        yield losses
+
+
+def _select(run: Run, stage: Stage, model: Segmenter, state: dict[str, Any]) -> None:
+    """Score the validation split and keep the best weights so far; none where nothing can be scored (nan)."""
+    pq = panoptic_quality(model, run.splits.validation, run.device).result()["PQ"]
+    run.log.add(stage.name, state["step"], {"validation_pq": pq})
+    state["curve"].append([state["step"], pq])
+    if pq > state["best_pq"]:
+        state["best_pq"] = pq
+        state["best"] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part]:
+    """This process' share of a step's samples, in `accumulate` parts, on the CPU."""
+    c = run.config
+    data: Dataset = run.splits.train
+    d, size = c.dataset, crop_size(c.dataset.size or 64)
+    rng = np.random.default_rng(_seed(c.seed, stage.name, number, parallel.rank()))
+    count = stage.batch // parallel.world()
+    chosen = rng.choice(len(data), count, replace=count > len(data)).tolist()
+    distances = c.model.distances
+    if stage.pixels:
+        distances, stride = on_pixels(distances, stride), 1
+    parts = []
+    for part in np.array_split(chosen, stage.accumulate):
+        samples = [augmented(data[int(i)], size, rng, d.shortest_edges, d.brightness) for i in part]
+        targets = make_targets(samples, data.categories, distances, stride, d.small_area)
+        parts.append((to_input([s.image for s in samples]), targets))
+    return parts
+
+
+def on_device(part: Part, device: torch.device) -> Part:
+    """Images and targets of a part, where the network is."""
+    images, targets = part
+    return images.to(device), Targets(*(t.to(device) for t in vars(targets).values()))
+
+
+def _seed(seed: int, stage: str, step: int, rank: int = 0) -> int:
+    words = [seed, STREAMS.get(stage, FINETUNING), step]
+    return int(np.random.SeedSequence([*words, rank] if rank else words).generate_state(1)[0])
+
+
+def poly(step: int, steps: int, warmup: int) -> float:
+    """Linear warm-up, then (1 - t/T)^0.9."""
+    decay = (1 - min(step, steps) / max(1, steps)) ** 0.9
+    return float(decay * min(1.0, (step + 1) / (warmup + 1)))

@@ -28,12 +28,13 @@ from cops.data.pictures import comparison
 from cops.data.samples import Category, DataError, Subset, category_differences
 from cops.data.splits import load_splits
 from cops.files import read_scores, write_json, writing
-from cops.model.checkpoints import CheckpointError, categories_of, check_settings, find_device
+from cops.model.checkpoints import CheckpointError, categories_of, find_device
+from cops.recipes import RECIPES
 from cops.scores.measure import panoptic_quality, predictions
 from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
-from cops.study.run import OTHER_OUT, Run, RunLog, write_environment
-from cops.study.stages import MODELS, ONE_STAGE, run_stages
+from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, write_environment
+from cops.study.stages import run_stages
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
@@ -124,11 +125,7 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
 def table(metrics: dict[str, Any]) -> str:
     """All models as a Markdown table."""
     rows = ["| model | " + " | ".join(KEYS) + " |", "|---|" + "---|" * len(KEYS)]
-    rows += [
-        f"| {m} | " + " | ".join(f"{metrics[m][k]:.2f}" for k in KEYS) + " |"
-        for m in (*MODELS, *ONE_STAGE)
-        if m in metrics
-    ]
+    rows += [f"| {m} | " + " | ".join(f"{metrics[m][k]:.2f}" for k in KEYS) + " |" for m in RECIPES if m in metrics]
     return "\n".join(rows)
 
 
@@ -147,13 +144,13 @@ def _score(run: Run, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _draw(run: Run, names: tuple[str, ...]) -> None:
-    """The first test images under the baseline, the best control of most data, and all trained through the solver."""
+    """Draw the first test images with the results of the models whose recipes say so."""
     test = run.splits.test
     count = min(run.config.pictures, len(test))
     if not count:
         return
     shown = Subset(test, range(count))
-    drawn = [name for name in names if name in ("baseline", "control_mean") or name.startswith(("full", "single"))]
+    drawn = [name for name in names if RECIPES[name].drawn]
     found = {name: list(predictions(run.model(name), shown, run.device)) for name in drawn}
     for i in range(count):
         results = {name: pairs[i][1] for name, pairs in found.items()}

@@ -17,8 +17,8 @@ from cops.data.folder import Folder, decode, folder_splits, read_labels
 from cops.data.samples import Category, Prediction, Segment
 from cops.data.splits import load_splits
 from cops.data.writer import PanopticWriter
+from cops.recipes import BASELINE, SECOND_STAGE
 from cops.scores.quality import PanopticQuality
-from cops.study.stages import MODELS
 from PIL import Image
 
 PAIR = (Category(7, "road", False, (0, 0, 0)), Category(26, "car", True, (0, 0, 0)))
@@ -190,8 +190,8 @@ def test_images_without_things_and_classes_without_instances_train(own, tmp_path
     out = tmp_path / "run"
     arguments = ["--data=folder", f"--root={own}", "--dataset.size=16", "--model.distances=[1,2]", "--max_steps=3"]
     metrics = train.main([*arguments, f"--out={out}", "--finetune.batch=2", "--pretrain.batch=2", "--threads=1",
-                          f"--finetune.models={list(MODELS[1:])}"])  # fmt: skip
-    assert list(metrics) == list(MODELS)
+                          f"--finetune.models={list(SECOND_STAGE)}"])  # fmt: skip
+    assert list(metrics) == [BASELINE, *SECOND_STAGE]
     assert all(0 <= scores["PQ"] <= 100 for scores in metrics.values())
     log = [json.loads(line) for line in (tmp_path / "run-trial" / "log.jsonl").read_text().splitlines()]
     assert all(np.isfinite(line["loss"]) for line in log if "loss" in line)

@@ -26,7 +26,7 @@ from cops.model.segmenter import Segmenter
 from cops.scores.quality import PanopticQuality
 from cops.study.run import Run, RunLog
 from cops.study.stages import finetune
-from cops.study.threads import ahead, backward_beside
+from cops.study.threads import ahead, backward_pipelined
 from cops.surrogate import PanopticQualitySurrogate
 from PIL import Image
 
@@ -399,8 +399,10 @@ def test_an_error_of_the_solver_beside_the_network_is_the_step_s():
         raise ValueError("part 2 is broken") if targets == 2 else KeyError(targets)
 
     with pytest.raises(ValueError, match="part 2 is broken"):
-        list(backward_beside([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 1.0))
-    assert list(backward_beside([], lambda images: (images,), broken, 1.0)) == []
+        list(
+            backward_pipelined([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 1.0)
+        )
+    assert list(backward_pipelined([], lambda images: (images,), broken, 1.0)) == []
 
 
 def test_samples_are_prepared_one_step_ahead_and_in_order():

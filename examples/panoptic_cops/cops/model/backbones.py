@@ -1,6 +1,7 @@
 """Backbones: images in, feature maps at several strides out.
 
-Each says with `mean` and `std`, in grey values 0 to 255, what its pretrained weights expect of an image.
+The class of each says with `strides` which maps it has. An object says with `mean` and `std`, in grey values 0 to 255,
+what its pretrained weights expect of an image.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ class SmallBackbone(nn.Module):
         Channels of the feature map at each stride.
     """
 
+    strides = (2, 4, 8)
+
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         w = width
         self.mean, self.std = PLAIN
-        self.channels = {2: w, 4: 2 * w, 8: 4 * w}
+        self.channels = dict(zip(self.strides, (w, 2 * w, 4 * w), strict=True))
         self.stem = nn.Sequential(nn.Conv2d(3, w, 3, 2, 1, bias=False), nn.BatchNorm2d(w), nn.ReLU(inplace=True))
         self.stage2 = _Residual(w, w)
         self.stage4 = nn.Sequential(_Residual(w, 2 * w, stride=2), _Residual(2 * w, 2 * w))
@@ -92,9 +95,11 @@ class ResNet50(nn.Module):
         Three convolutions of 3x3 with 64, 64 and 128 channels, as in DeepLab ("R-52") and in the paper; or one of 7x7.
     """
 
+    strides = (4, 8, 16)
+
     def __init__(self, stem: str = "deeplab") -> None:
         super().__init__()
-        self.channels = {4: 256, 8: 512, 16: 2048}
+        self.channels = dict(zip(self.strides, (256, 512, 2048), strict=True))
         self.mean, self.std = IMAGENET
         self.stem = stem
         width = 64
@@ -151,10 +156,12 @@ class EfficientNetLite0(nn.Module):
         Channels of the feature map at each stride.
     """
 
+    strides = (4, 8, 16)
+
     def __init__(self) -> None:
         super().__init__()
         self.mean, self.std = (0.498 * 255,) * 3, (0.502 * 255,) * 3
-        self.channels = {4: 24, 8: 40, 16: 320}
+        self.channels = dict(zip(self.strides, (24, 40, 320), strict=True))
         self._conv_stem = _SameConv(3, 32, 3, 2)
         self._bn0 = nn.BatchNorm2d(32, _EPS)
         blocks, inputs, stride, dilation = [], 32, 2, 1

@@ -1,4 +1,4 @@
-"""The model of a configuration: made fresh, or loaded from a finished stage."""
+"""Checkpoints: reading them, and the model that a finished stage left."""
 
 from __future__ import annotations
 
@@ -10,24 +10,16 @@ from typing import Any
 
 import torch
 
-from diffcomb import Blackbox, LogGrid, LogUniform, Uniform
-
-from ..config import Config, Objective, config_from_dict, crop_size
+from ..config import Config, config_from_dict
 from ..data.samples import Category
 from .segmenter import Segmenter
 
 OTHER_VERSION = "it may be of another version of this program: train it again, or take the version that wrote it"
-SCHEDULES = {"uniform": Uniform, "loguniform": LogUniform, "loggrid": LogGrid}
 
 
 def make_segmenter(config: Config, categories: Sequence[Category]) -> Segmenter:
     """The model of a configuration, with fresh weights."""
     return Segmenter(config, categories, generator=torch.Generator())
-
-
-def make_estimator(o: Objective) -> Blackbox:
-    """The gradient estimator of an objective."""
-    return Blackbox(SCHEDULES[o.schedule](o.lambda_low, o.lambda_high, o.num_lambdas), start=o.start, repair=o.repair)
 
 
 def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config]:
@@ -66,28 +58,6 @@ def find_device(name: str) -> torch.device:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device={name!r} cannot be used: {error}") from error
-
-
-def check_settings(config: Config, categories: Sequence[Category], world: int = 1) -> None:
-    """Raise a ValueError for settings that would fail later."""
-    divisor = make_segmenter(config, categories).network.divisor
-    size = config.dataset.size or 64
-    if any(n % divisor for n in crop_size(size)):
-        raise ValueError(f"dataset.size must be divisible by {divisor}, got {size}")
-    for part, name in ((config.pretrain, "pretrain"), (config.finetune, "finetune")):
-        share = part.accumulate * world
-        if part.batch is not None and (part.accumulate < 1 or part.batch < share):
-            raise ValueError(
-                f"{name}.batch must hold a sample for each of {name}.accumulate={part.accumulate} parts in each of "
-                f"{world} processes, got {part.batch}"
-            )
-    for name, value in (
-        ("save_every", config.save_every), ("finetune.evaluate_every", config.finetune.evaluate_every),
-        ("pretrain.steps", config.pretrain.steps), ("finetune.steps", config.finetune.steps),
-        ("finetune.search", config.finetune.search),
-    ):  # fmt: skip
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 SHOWN = 300  # letters of an error of torch, which names every layer

@@ -6,7 +6,6 @@ The comparator without a solver. Each thing is a peak of a heat map; each thing 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from ..config import Config
 from ..data.samples import Category, Prediction
 from ..data.targets import Targets
 from ..losses import semantic_loss
-from .network import BACKBONES, SIZES, Decoder, normalized, wide_conv
+from .network import SIZES, Decoder, make_backbone, normalized, strides_of, wide_conv
 from .segmenter import enlarged, network_input, to_segments
 
 SIGMA = 1.5  # of the heat map's peaks, in cells; 8 pixels at 1/4 resolution in the paper, whose things are larger
@@ -31,9 +30,9 @@ class DeepLabNetwork(nn.Module):
 
     def __init__(self, backbone: str, num_classes: int) -> None:
         super().__init__()
+        strides = strides_of(backbone)
         size = SIZES[backbone]
-        self.backbone = BACKBONES[backbone]()
-        strides = sorted(self.backbone.channels)
+        self.backbone = make_backbone(backbone)
         self.stride, self.divisor = strides[0], strides[-1]
         self.semantic_decoder, self.instance_decoder = (
             Decoder(self.backbone.channels, size, strides[-2::-1]) for _ in range(2)
@@ -58,7 +57,7 @@ class DeepLabSegmenter(nn.Module):
         super().__init__()
         self.categories = tuple(categories)
         self.network = DeepLabNetwork(config.model.backbone, len(categories))
-        self.layer = SimpleNamespace(generator=None)
+        self.generator = None  # nothing is drawn at random
         thresholds = [config.dataset.reject_things if c.isthing else config.dataset.reject_stuff for c in categories]
         self.register_buffer("thresholds", torch.tensor(thresholds, dtype=torch.float32), persistent=False)
 

@@ -47,11 +47,30 @@ SIZES = {
     "resnet50_torchvision": _PAPER,
 }
 BACKBONES = {
-    "small": SmallBackbone,
-    "efficientnet_lite0": EfficientNetLite0,
-    "resnet50": ResNet50,
-    "resnet50_torchvision": lambda: ResNet50("torchvision"),
+    "small": (SmallBackbone, {}),
+    "efficientnet_lite0": (EfficientNetLite0, {}),
+    "resnet50": (ResNet50, {"stem": "deeplab"}),
+    "resnet50_torchvision": (ResNet50, {"stem": "torchvision"}),
 }
+
+
+def strides_of(backbone: str) -> tuple[int, ...]:
+    """Strides of a backbone's maps; the first is that of the grid, the last must divide the size of an image.
+
+    Raises
+    ------
+    ValueError
+        If there is no backbone of that name.
+    """
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {', '.join(map(repr, BACKBONES))}, got {backbone!r}")
+    return BACKBONES[backbone][0].strides
+
+
+def make_backbone(name: str) -> nn.Module:
+    """A backbone with fresh weights."""
+    kind, options = BACKBONES[name]
+    return kind(**options)
 
 
 class Logits(NamedTuple):
@@ -186,12 +205,10 @@ class CopsNetwork(nn.Module):
 
     def __init__(self, backbone: str, num_classes: int, distances: Sequence[int]) -> None:
         super().__init__()
-        if backbone not in SIZES:
-            raise ValueError(f"backbone must be one of {', '.join(map(repr, SIZES))}, got {backbone!r}")
-        size = SIZES[backbone]
-        self.backbone = BACKBONES[backbone]()
-        strides = sorted(self.backbone.channels)
+        strides = strides_of(backbone)
         self.stride, self.divisor = strides[0], strides[-1]
+        size = SIZES[backbone]
+        self.backbone = make_backbone(backbone)
         low = strides[-2::-1]
         self.semantic_decoder = Decoder(self.backbone.channels, size, low)
         self.affinity_decoder = Decoder(self.backbone.channels, size, low)

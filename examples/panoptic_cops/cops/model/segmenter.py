@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffcomb import AsymmetricMultiwayCutLayer, CutOutput
+from diffcomb import AsymmetricMultiwayCutLayer, Blackbox, CutOutput
 
 from ..config import Config
 from ..data.samples import VOID, Category, Prediction, Segment
@@ -43,15 +44,15 @@ class Segmenter(nn.Module):
         self.scaling = CostScaling(len(categories), len(config.model.distances))
         self.distances = list(config.model.distances)
         self.options = {"solver": config.model.solver, "effort": config.model.effort}
-        self.layer = self._make_layer(offsets(self.distances), generator)
+        self.generator = generator
+        self.layer = self.make_layer(pixels=False)
         thresholds = [config.dataset.reject_things if c.isthing else config.dataset.reject_stuff for c in categories]
         self.register_buffer("thresholds", torch.tensor(thresholds, dtype=torch.float32), persistent=False)
 
-    def _make_layer(
-        self, edges: Sequence[tuple[int, int]], generator: torch.Generator | None
-    ) -> AsymmetricMultiwayCutLayer:
-        things = [k for k, c in enumerate(self.categories) if c.isthing]
-        return AsymmetricMultiwayCutLayer(edges, things, anchor="center", generator=generator, **self.options)
+    def make_layer(self, pixels: bool, estimator: Blackbox | None = None) -> AsymmetricMultiwayCutLayer:
+        """A layer that cuts on pixels or on the network's grid, with an estimator of its own for the gradient."""
+        distances = on_pixels(self.distances, self.stride) if pixels else self.distances
+        return cut_layer(distances, self.categories, self.options, estimator, self.generator)
 
     @property
     def stride(self) -> int:
@@ -107,9 +108,8 @@ class Segmenter(nn.Module):
 
     @functools.cached_property
     def pixel_layer(self) -> AsymmetricMultiwayCutLayer:
-        """The solver's layer on pixels."""
-        longer = offsets(on_pixels(self.distances, self.stride))
-        return self._make_layer(longer, self.layer.generator)
+        """The layer that cuts on pixels."""
+        return self.make_layer(pixels=True)
 
     def to_pixels(
         self, class_costs: Tensor, edge_costs: Tensor, size: Sequence[int], start: Sequence[int] = (0, 0)
@@ -143,6 +143,26 @@ class Segmenter(nn.Module):
             class_costs.numpy(),
             edge_costs.numpy(),
         )
+
+
+def cut_layer(
+    distances: Sequence[int],
+    categories: Sequence[Category],
+    options: dict[str, Any],
+    estimator: Blackbox | None = None,
+    generator: torch.Generator | None = None,
+) -> AsymmetricMultiwayCutLayer:
+    """The asymmetric multiway cut over edges of these distances, in which things may have several clusters.
+
+    Raises
+    ------
+    ValueError
+        If a distance, or an option of the solver, is not one.
+    """
+    things = [k for k, c in enumerate(categories) if c.isthing]
+    return AsymmetricMultiwayCutLayer(
+        offsets(distances), things, estimator=estimator, anchor="center", generator=generator, **options
+    )
 
 
 def enlarged(cells: NDArray[np.int64], stride: int, size: Sequence[int]) -> NDArray[np.int64]:

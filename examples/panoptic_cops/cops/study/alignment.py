@@ -14,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from ..config import Config, Objective
+from ..config import Config
 from ..data.samples import Dataset, Sample, Subset
 from ..data.targets import Targets, make_targets
 from ..model.network import Logits
 from ..model.segmenter import Segmenter
+from ..recipes import Objective
 from ..scores.measure import batches, padded
 from ..scores.quality import PanopticQuality
+from ..step import TrainingStep
 from ..surrogate import PanopticQualitySurrogate
-from .stages import loss_of
 
 STEP = 0.3  # of a scale or an offset, to both sides: smaller moves change a small data set in too few places
 GRADIENTS = {
@@ -88,8 +89,8 @@ def align(config: Config, model: Segmenter, dataset: Dataset, device: torch.devi
     exact, soft = changes.T
     result = Alignment(names, exact, soft)
     for name, objective in GRADIENTS.items():
-        loss = loss_of(config, replace(objective, pixels=model.full_resolution), model)
-        values = (loss(*model.scaling(logits), targets)["loss"] for _, logits, targets in held)
+        step = TrainingStep(model, replace(objective, pixels=model.full_resolution), config.pretrain)
+        values = (step.losses(*model.scaling(logits), targets)["loss"] for _, logits, targets in held)
         found = (parameters_to_vector(torch.autograd.grad(value, free)) for value in values)
         result.gradients[name] = np.array([-g.double().numpy() for g in found])
     model.to(device)

@@ -13,42 +13,19 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 
-from ..config import Config, Objective, config_from_dict, differences
+from ..config import Config, config_from_dict, differences
 from ..data.splits import load_splits
 from ..data.targets import Targets
 from ..files import read_scores, write_json
 from ..model.checkpoints import OTHER_VERSION, find_device, load_checkpoint, using
 from ..model.deeplab import DeepLabSegmenter, deeplab_losses
 from ..model.segmenter import Segmenter
+from ..recipes import BASELINE, COMPARED, RECIPES, SECOND_STAGE, counterpart
 from ..scores.measure import all_scores
 from ..surrogate import PanopticQualitySurrogate, Truth
 from .run import Run, RunLog, write_environment
-from .stages import MODELS, calibrate, finetune, run_stages
+from .stages import run_stages, train_model
 from .training import Stage, on_device, parts_of_step, train
-
-_SLOW = dict(layers="heads", head_lr=3e-5, scale_lr=1e-3)  # the rates of "full"
-OTHERS = {
-    "full_n1": Objective("surrogate", num_lambdas=1, **_SLOW),
-    "full_reference": Objective("surrogate", variant="reference", **_SLOW),
-    "separate": Objective("separate", **_SLOW),
-    "full_all_layers": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
-    "fenchel_young": Objective("fenchel_young"),
-    "combined": Objective("combined"),
-}
-# What does each objective add to a network that is calibrated, and the search after training?
-FROM_CALIBRATED = {
-    "mean_on": Objective("mean"),
-    "svm_on": Objective("structured_svm"),
-    "full_on": Objective("surrogate", head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3),
-}
-SEARCHED = ("mean_searched", "svm_searched")
-# Does the difference last if both may learn more?
-LONGER, FAST = 3, 1e-3
-LONG = {
-    "mean_long": Objective("mean", head_lr=FAST, body_lr=FAST),
-    "svm_long": Objective("structured_svm", head_lr=FAST, body_lr=FAST),
-    "full_long": Objective("surrogate", head_lr=3e-4, body_lr=3e-4, scale_lr=1e-3),
-}
 
 
 @dataclass
@@ -70,25 +47,24 @@ class Experiment:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The baseline, and all that is trained on without a gradient through the solver."""
-        return tuple(name for name in self._wanted() if not name.startswith("full"))
+        """The baseline, and all that is trained further without a gradient through the solver."""
+        return tuple(name for name in self._wanted() if not RECIPES[name].through_solver)
 
     @property
     def through(self) -> tuple[str, ...]:
-        """What is trained through the solver."""
-        return tuple(name for name in self._wanted() if name.startswith("full"))
+        """What is trained through the solver, in a second stage."""
+        return tuple(name for name in self._wanted() if RECIPES[name].through_solver)
 
-    @property
-    def calibrated(self) -> str:
-        """The control by plain means of what is cut."""
-        return "control_pixels" if self.config.model.full_resolution else "control_mean"
+    def compared(self, table: str) -> tuple[str, ...]:
+        """The models that a table sets side by side, where this run cuts its predictions."""
+        return tuple(self._here(name) for name in COMPARED[table])
 
     def _wanted(self) -> tuple[str, ...]:
-        wanted = ("baseline", *self.config.finetune.models)
-        return tuple(name for name in MODELS if name in wanted)
+        wanted = {BASELINE, *self.config.finetune.models}
+        return tuple(name for name in (BASELINE, *SECOND_STAGE) if name in wanted)
 
-    def _objective(self, o: Objective) -> Objective:
-        return replace(o, pixels=self.config.model.full_resolution)
+    def _here(self, name: str) -> str:
+        return counterpart(name, self.config.model.full_resolution)
 
     def run(self, seed: int) -> Run:
         """The run of a seed; what its folder says of its settings must be these."""
@@ -110,28 +86,18 @@ class Experiment:
     def model(self, seed: int, name: str) -> tuple[Run, Segmenter | DeepLabSegmenter]:
         """A model, trained if it is not there yet."""
         run = self.run(seed)
+        recipe = RECIPES[name]
         with run.log:
-            if name == "panoptic_deeplab":
-                return run, panoptic_deeplab(run)
+            if recipe.method == "deeplab":
+                return run, panoptic_deeplab(run, name)
             if not run.finished(name):
-                if name in OTHERS:
-                    finetune(run, name, self._objective(OTHERS[name]))
-                elif name in LONG:
-                    self.model(seed, "baseline")
-                    longer = replace(run.config.finetune, steps=LONGER * run.config.finetune.steps)
-                    longer_run = replace(run, config=replace(run.config, finetune=longer))
-                    finetune(longer_run, name, self._objective(LONG[name]))
-                elif name in SEARCHED:
-                    start = "full_svm" if name == "svm_searched" else self.calibrated
-                    self.model(seed, start)
-                    calibrate(run, name, start)
-                elif name in FROM_CALIBRATED:
-                    self.model(seed, self.calibrated)
-                    finetune(run, name, self._objective(FROM_CALIBRATED[name]), self.calibrated)
+                if recipe.choice or name == BASELINE:
+                    asked = replace(run.config.finetune, models=[name] if recipe.choice else [])
+                    run_stages(replace(run, config=replace(run.config, finetune=asked)))
                 else:
-                    models = [] if name == "baseline" else [name]
-                    run_stages(replace(run, config=replace(run.config, finetune=replace(
-                        run.config.finetune, models=models))))  # fmt: skip
+                    start = self._here(recipe.start)
+                    self.model(seed, start)
+                    train_model(run, name, start)
         return run, run.model(name)
 
     def scores(self, seed: int, name: str) -> dict[str, float]:
@@ -148,8 +114,8 @@ class Experiment:
         """All models of a seed that are there, the baseline first, with the seconds that their stage took."""
         run = self.run(seed)
         run.log.close()
-        names = sorted(path.stem for path in run.checkpoint("baseline").parent.glob("*.pt") if path.suffixes == [".pt"])
-        names.sort(key=lambda name: name != "baseline")
+        names = sorted(path.stem for path in run.checkpoint(BASELINE).parent.glob("*.pt") if path.suffixes == [".pt"])
+        names.sort(key=lambda name: name != BASELINE)
         return [(name, load_checkpoint(run.checkpoint(name)).get("seconds")) for name in names]
 
     def table(self, names: Sequence[str], key: str) -> np.ndarray:
@@ -157,13 +123,13 @@ class Experiment:
         return np.array([[self.scores(seed, name)[key] for seed in self.seeds] for name in names])
 
 
-def panoptic_deeplab(run: Run) -> DeepLabSegmenter:
+def panoptic_deeplab(run: Run, name: str) -> DeepLabSegmenter:
     """The comparator, trained for as many steps as both stages of ours take."""
-    c, name = run.config, "panoptic_deeplab"
+    c = run.config
     torch.manual_seed(c.seed)
     model = DeepLabSegmenter(c, run.splits.train.categories).to(run.device, memory_format=torch.channels_last)
 
-    def step(model: DeepLabSegmenter, images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+    def step(images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
         model.train()
         return deeplab_losses(model, images, targets, c.pretrain.semantic_share)
 
@@ -190,7 +156,7 @@ def time_of_an_iteration(run: Run, model: Segmenter, steps: int = 5) -> dict[str
     """Seconds of the parts of one iteration of full training: the solver forth and back, and the rest (Table 3)."""
     layer, stride = model.cut
     surrogate = PanopticQualitySurrogate(model.thresholds, float(stride**2), 10.0)
-    stage = Stage("full", lambda *_: {}, steps, run.config.finetune.batch or 1, pixels=model.full_resolution)
+    stage = Stage("times", lambda *_: {}, steps, run.config.finetune.batch or 1, pixels=model.full_resolution)
     spent = {"samples": 0.0, "network": 0.0, "AMWC": 0.0, "surrogate": 0.0, "MWC": 0.0, "network backward": 0.0}
     model.eval()
     for number in range(-1, steps):  # the first one compiles and is not counted

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: TensorBoard scalars, one JSON line a step, and where it ran."""
+"""One run: its folder with checkpoints, its log, and what is checked before it begins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,14 +19,16 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from .. import parallel
-from ..config import Config
-from ..data.samples import category_differences
+from ..config import Config, crop_size
+from ..data.samples import Category, category_differences
 from ..data.splits import Splits
 from ..files import FULL, save_atomically, without_nan, write_json, write_text, writing
 from ..model.checkpoints import OTHER_VERSION, CheckpointError, categories_of, load_checkpoint, make_segmenter, using
-from ..model.segmenter import Segmenter
+from ..model.network import strides_of
+from ..model.segmenter import Segmenter, cut_layer
 from ..model.weights import load_backbone_weights
 
+OTHER_OUT = "give another --out, or --overwrite"
 PACKAGES = ("diffcomb", "numba", "numpy", "scipy", "torch")
 
 
@@ -131,9 +134,6 @@ def _commit() -> str | None:
     return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
-OTHER_OUT = "give another --out, or --overwrite"
-
-
 @dataclass
 class Run:
     """What the stages of one run share."""
@@ -187,3 +187,33 @@ class Run:
         if parallel.rank() == 0:
             save_atomically(content, self.checkpoint(name))
         parallel.wait()
+
+
+def check_settings(config: Config, categories: Sequence[Category], world: int = 1) -> None:
+    """Check settings before a run begins: none of them may fail later.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range, or does not fit another one or the number of processes.
+    """
+    model = config.model
+    divisor = strides_of(model.backbone)[-1]
+    cut_layer(model.distances, categories, {"solver": model.solver, "effort": model.effort})
+    size = config.dataset.size or 64
+    if any(n % divisor for n in crop_size(size)):
+        raise ValueError(f"dataset.size must be divisible by {divisor}, got {size}")
+    for part, name in ((config.pretrain, "pretrain"), (config.finetune, "finetune")):
+        share = part.accumulate * world
+        if part.batch is not None and (part.accumulate < 1 or part.batch < share):
+            raise ValueError(
+                f"{name}.batch must hold a sample for each of {name}.accumulate={part.accumulate} parts in each of "
+                f"{world} processes, got {part.batch}"
+            )
+    for name, value in (
+        ("save_every", config.save_every), ("finetune.evaluate_every", config.finetune.evaluate_every),
+        ("pretrain.steps", config.pretrain.steps), ("finetune.steps", config.finetune.steps),
+        ("finetune.search", config.finetune.search),
+    ):  # fmt: skip
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")

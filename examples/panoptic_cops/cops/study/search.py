@@ -21,7 +21,7 @@ from ..scores.quality import PanopticQuality
 FIRST = 0.3  # size of the first moves along each axis, in units of the costs
 
 
-def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations: int) -> list[list[float]]:
+def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations: int, title: str) -> list[list[float]]:
     """Raise the exact PQ on a data set by Powell's method over all scales and offsets, in place.
 
     The network runs once; each evaluation solves every image. A common factor of all costs changes nothing, so the
@@ -39,7 +39,7 @@ def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations
     start = parameters_to_vector(free).detach().double()
     best, best_pq, curve, count = start, -1.0, [], 0
 
-    with tqdm(total=evaluations, desc="control_search", unit="evaluation") as bar:
+    with tqdm(total=evaluations, desc=title, unit="evaluation") as bar:
 
         def loss(x) -> float:  # type: ignore[no-untyped-def]
             nonlocal best, best_pq, count

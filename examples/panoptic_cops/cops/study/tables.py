@@ -10,12 +10,12 @@ import torch
 
 from diffcomb import get_num_threads
 
+from ..recipes import BASELINE, DEEPLAB, FAST, LONGER
 from ..scores.measure import at_resolution, found_by_area, truth_on_grid, with_rules, with_true_classes
 from .alignment import align
-from .experiments import FAST, LONG, LONGER, Experiment, interval, time_of_an_iteration
+from .experiments import Experiment, interval, time_of_an_iteration
 from .report import ROWS, SEEDS, TIMES
 
-THROUGH = ("full", "full_svm")
 ALL_SCORES = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ", "AP", "mIoU", "PQ_b", "SQ_b", "RQ_b")
 AREAS = (25, 50, 100, 200, 400)  # pixels
 PANOPTIC = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
@@ -35,7 +35,7 @@ def table1(e: Experiment, report: Callable[..., None]) -> None:
 
 def table3(e: Experiment, report: Callable[..., None]) -> None:
     """Time of the parts of one iteration."""
-    run, model = e.model(e.seeds[0], "baseline")
+    run, model = e.model(e.seeds[0], BASELINE)
     spent = time_of_an_iteration(run, model)
     row = {f"{name}, ms": f"{1000 * value:.0f}" for name, value in spent.items()}
     note = (
@@ -48,40 +48,38 @@ def table3(e: Experiment, report: Callable[..., None]) -> None:
 
 def table4(e: Experiment, report: Callable[..., None]) -> None:
     """The panoptic surrogate against separate losses on classes and edges, and other losses through the solver."""
-    names = ("full", "full_reference", "separate", "full_all_layers", "full_svm", "fenchel_young", "combined")
-    report("table4", "Table 4: losses on the solver's output", _models(e, names, PANOPTIC[:3]) + ROWS["table4"])
+    rows = _models(e, e.compared("table4"), PANOPTIC[:3])
+    report("table4", "Table 4: losses on the solver's output", rows + ROWS["table4"])
 
 
 def calibrated(e: Experiment, report: Callable[..., None]) -> None:
     """What training adds to a network that is calibrated already, and what the search adds after training."""
-    rows = _models(
-        e, (e.calibrated, "mean_on", "svm_on", "full_on", "mean_searched", "full_svm", "svm_searched"), PANOPTIC
-    )
+    names = e.compared("calibrated")
+    rows = _models(e, names, PANOPTIC)
     note = (
-        f"*_on*: as many steps again from {e.calibrated}, with plain means, the structured SVM, or the surrogate. "
-        f"*_searched*: scales and offsets of {e.calibrated} and full_svm by search."
+        f"*_on*: as many steps again from {names[0]}, with plain means, the structured SVM, or the surrogate. "
+        f"*_searched*: scales and offsets of {names[0]} and full_svm by search."
     )
     report("calibrated", "From calibrated models", rows, note)
 
 
 def single(e: Experiment, report: Callable[..., None]) -> None:
     """One stage from scratch, through the solver and without it, against two stages."""
-    rows = _models(e, ("baseline", e.calibrated, "full_svm", "single_mean", "single_svm"), PANOPTIC)
+    rows = _models(e, e.compared("single"), PANOPTIC)
     report("single", "One stage from scratch", rows)
 
 
 def single_seeds(e: Experiment, report: Callable[..., None]) -> None:
     """The same of several seeds, without the two stages: through the solver against plain means."""
-    means, ours = e.table(("single_mean", "single_svm"), "PQ")
-    rows = _models(e, ("single_mean", "single_svm"), ALL_SCORES[:8])
+    names = e.compared("single_seeds")
     title = "One stage from scratch, several seeds"
-    report("single_seeds", title, rows, _difference("single_svm", ours, "single_mean", means))
+    report("single_seeds", title, _models(e, names, ALL_SCORES[:8]), "\n".join(_to_the_first(e, names)))
 
 
 def alignment(e: Experiment, report: Callable[..., None]) -> None:
     """Where gradients point, against finite differences of exact PQ along every scale and offset of the costs."""
     rows, lines = [], []
-    for model_name in ("baseline", e.calibrated):
+    for model_name in e.compared("alignment"):
         run, model = e.model(e.seeds[0], model_name)
         found = align(run.config, model, run.splits.validation, run.device, run.config.finetune.batch or 1)
         t_values = {f"t of {name}": found.t_value(name) for name in found.gradients}
@@ -126,7 +124,7 @@ def table7(e: Experiment, report: Callable[..., None]) -> None:
 def table8(e: Experiment, report: Callable[..., None]) -> None:
     """The cut on the network's grid, and on pixels."""
     rows = []
-    for name in ("baseline", e.calibrated, *THROUGH):
+    for name in e.compared("table8"):
         run, model = e.model(e.seeds[0], name)
         for grid, full in ((f"1/{model.stride}", False), ("1", True)):
             own = at_resolution(model, run.splits.test, run.device, full)
@@ -140,7 +138,7 @@ def table8(e: Experiment, report: Callable[..., None]) -> None:
 def table9(e: Experiment, report: Callable[..., None]) -> None:
     """True classes, the network's affinities."""
     rows = []
-    for name in ("baseline", *THROUGH):
+    for name in e.compared("table9"):
         run, model = e.model(e.seeds[0], name)
         oracle = with_true_classes(model, run.splits.test, run.device)
         own = {k: e.scores(e.seeds[0], name)[k] for k in PANOPTIC[:3]}
@@ -151,12 +149,12 @@ def table9(e: Experiment, report: Callable[..., None]) -> None:
 def comparators(e: Experiment, report: Callable[..., None]) -> None:
     """The same network outputs under other rules than the AMWC."""
     rows = []
-    for name in ("baseline", e.calibrated, "full_svm"):
+    for name in e.compared("comparators"):
         run, model = e.model(e.seeds[0], name)
         for row in with_rules(model, run.splits.test, run.device):
             kept = {k: row[k] for k in (*PANOPTIC, "ms an image")}
             rows.append({"network": name, "rule": row["rule"], **two_digits(kept)})
-    deeplab = e.scores(e.seeds[0], "panoptic_deeplab")
+    deeplab = e.scores(e.seeds[0], DEEPLAB)
     kept = {k: deeplab[k] for k in PANOPTIC}
     rows.append({"network": "Panoptic-DeepLab", "rule": "centres and offsets", **two_digits(kept)})
     report("comparators", "Other rules on the same network outputs", rows, f"Seed {e.seeds[0]}.")
@@ -165,7 +163,7 @@ def comparators(e: Experiment, report: Callable[..., None]) -> None:
 def sizes(e: Experiment, report: Callable[..., None]) -> None:
     """Which true segments are found, by their size: what is left to win."""
     rows, lines = [], []
-    for name in ("baseline", e.calibrated, "full_svm"):
+    for name in e.compared("sizes"):
         run, model = e.model(e.seeds[0], name)
         area, found = found_by_area(model, run.splits.test, run.device).T
         for low, high in pairwise((0, *AREAS, np.inf)):
@@ -187,11 +185,8 @@ def sizes(e: Experiment, report: Callable[..., None]) -> None:
 
 def longer(e: Experiment, report: Callable[..., None]) -> None:
     """The best control, the structured SVM and the surrogate of all layers with more steps at a higher rate."""
-    names = tuple(LONG)
-    mean, *others = e.table(names, "PQ")
-    lines = []
-    if len(e.seeds) > 1:
-        lines = [_difference(name, ours, names[0], mean) for name, ours in zip(names[1:], others, strict=True)]
+    names = e.compared("longer")
+    lines = _to_the_first(e, names) if len(e.seeds) > 1 else []
     rates = f"{FAST:g} instead of 3e-4 (full_long: 3e-4 instead of 1e-4 for all layers)"
     lines.append(f"\n{LONGER} times as many steps as in table 1, at a rate of {rates}.")
     report("longer", "Longer training", _models(e, names, ALL_SCORES[:8]), "\n".join(lines))
@@ -231,6 +226,12 @@ def _difference(name: str, ours: np.ndarray, label: str, other: np.ndarray) -> s
     mean, half = interval(ours - other)
     spread = f" ± {half:.2f} (95 % interval)" if len(ours) > 1 else ""
     return f"- {name} minus {label}: {mean:+.2f}{spread}, better in {int((ours > other).sum())} of {len(ours)} seeds"
+
+
+def _to_the_first(e: Experiment, names: Sequence[str]) -> list[str]:
+    """One line on the paired differences of each model to the first one."""
+    first, *others = e.table(names, "PQ")
+    return [_difference(name, ours, names[0], first) for name, ours in zip(names[1:], others, strict=True)]
 
 
 def _with_spread(values: np.ndarray) -> str:

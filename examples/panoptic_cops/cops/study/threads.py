@@ -20,7 +20,7 @@ Losses = dict[str, Tensor]
 Part = tuple[Tensor, Targets]  # images and targets
 
 
-def backward_beside(
+def backward_pipelined(
     parts: Iterable[tuple[Tensor, Targets]],
     network: Callable[[Tensor], Costs],
     loss: Callable[..., Losses],

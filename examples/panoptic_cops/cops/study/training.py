@@ -24,12 +24,12 @@ from ..files import save_atomically
 from ..model.checkpoints import using
 from ..model.segmenter import Segmenter
 from ..scores.measure import panoptic_quality
+from ..step import TrainingStep
 from .run import Run
-from .threads import Part, ahead, backward_beside
+from .threads import Part, ahead, backward_pipelined
 
-FINETUNING = 2  # all stages after pre-training see the same samples in the same order
-STREAMS = {"baseline": 0}
-Step = Callable[[Segmenter, Tensor, Targets], dict[str, Tensor]]
+PRETRAINING, FINETUNING = 0, 2  # streams of samples
+Step = Callable[[Tensor, Targets], dict[str, Tensor]]
 
 
 @dataclass
@@ -38,14 +38,25 @@ class Stage:
 
     Attributes
     ----------
-    name : Names its checkpoint.
-    step : From a model and a part of a batch to losses; "loss" is minimised, the others are logged.
-    batch : Samples a step, over all processes.
-    accumulate : Parts that the batch is split into.
-    select_every : If given, the result is that of the best validation PQ among the steps looked at.
-    pixels : Whether targets are those of the pixels or of the network's grid.
-    halves : The same step in two, from a model and images to costs, and from these and targets to losses. If given, the
-        second half of one part is done beside the first half of the next one.
+    name : str
+        Names its checkpoint.
+    step : callable
+        From images and targets, a part of a batch, to losses; "loss" is minimised, the others are logged.
+    steps : int
+    batch : int
+        Samples a step, over all processes.
+    accumulate : int
+        Parts that the batch is split into.
+    warmup : int
+        Steps over which the learning rates rise to their full value.
+    select_every : int, optional
+        The result is that of the best validation PQ among the steps looked at; without it, that of the last step.
+    pixels : bool
+        Whether targets are those of the pixels or of the network's grid.
+    pipelined : bool
+        Whether the solver works on one part while the network computes the next; `step` is a `TrainingStep` then.
+    stream : int
+        Stages of one stream see the same samples in the same order.
     """
 
     name: str
@@ -56,7 +67,8 @@ class Stage:
     warmup: int = 0
     select_every: int | None = None
     pixels: bool = False
-    halves: tuple[Callable[[Segmenter, Tensor], tuple[Tensor, ...]], Callable[..., dict[str, Tensor]]] | None = None
+    pipelined: bool = False
+    stream: int = FINETUNING
 
 
 def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
@@ -104,13 +116,13 @@ def _step(
     run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int, parts: Sequence[Part]
 ) -> dict[str, float]:
     """One step on this process' share of the batch, in parts; returns the mean losses."""
-    seed = _seed(run.config.seed, stage.name, number, parallel.rank())
+    seed = _seed(run.config.seed, stage.stream, number, parallel.rank())
     torch.manual_seed(seed)
-    if model.layer.generator is not None:
-        model.layer.generator.manual_seed(seed)
+    if model.generator is not None:
+        model.generator.manual_seed(seed)
     optimizer.zero_grad(set_to_none=True)
     totals: dict[str, float] = {}
-    for losses in _backward(run, stage, model, number, parts):
+    for losses in _backward(run, stage, number, parts):
         for name, value in losses.items():
             totals[name] = totals.get(name, 0.0) + float(value.detach()) / stage.accumulate
     parallel.average_gradients(model.parameters())
@@ -118,9 +130,7 @@ def _step(
     return totals
 
 
-def _backward(
-    run: Run, stage: Stage, model: Segmenter, number: int, parts: Sequence[Part]
-) -> Iterator[dict[str, Tensor]]:
+def _backward(run: Run, stage: Stage, number: int, parts: Sequence[Part]) -> Iterator[dict[str, Tensor]]:
     """Propagate the mean loss of the parts back; yields the losses of each."""
 
     def finite(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -129,14 +139,15 @@ def _backward(
         return losses
 
     placed = (on_device(part, run.device) for part in parts)
-    if stage.halves is not None:
-        network, loss = stage.halves
-        yield from backward_beside(
-            placed, lambda images: network(model, images), lambda *given: finite(loss(*given)), 1 / stage.accumulate
+    if stage.pipelined:
+        assert isinstance(stage.step, TrainingStep)
+        losses_of = stage.step.losses
+        yield from backward_pipelined(
+            placed, stage.step.costs, lambda *given: finite(losses_of(*given)), 1 / stage.accumulate
         )
         return
     for images, targets in placed:
-        losses = finite(stage.step(model, images, targets))
+        losses = finite(stage.step(images, targets))
         (losses["loss"] * (1 / stage.accumulate)).backward()  # type: ignore[no-untyped-call]
         yield losses
 
@@ -156,7 +167,7 @@ def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part
     c = run.config
     data: Dataset = run.splits.train
     d, size = c.dataset, crop_size(c.dataset.size or 64)
-    rng = np.random.default_rng(_seed(c.seed, stage.name, number, parallel.rank()))
+    rng = np.random.default_rng(_seed(c.seed, stage.stream, number, parallel.rank()))
     count = stage.batch // parallel.world()
     chosen = rng.choice(len(data), count, replace=count > len(data)).tolist()
     distances = c.model.distances
@@ -176,8 +187,8 @@ def on_device(part: Part, device: torch.device) -> Part:
     return images.to(device), Targets(*(t.to(device) for t in vars(targets).values()))
 
 
-def _seed(seed: int, stage: str, step: int, rank: int = 0) -> int:
-    words = [seed, STREAMS.get(stage, FINETUNING), step]
+def _seed(seed: int, stream: int, step: int, rank: int = 0) -> int:
+    words = [seed, stream, step]
     return int(np.random.SeedSequence([*words, rank] if rank else words).generate_state(1)[0])
 
 

@@ -49,7 +49,7 @@ def edit(root, change):
     path.write_text(json.dumps(content))
 
 
-def test_reads_the_official_format(root):
+def test_official_coco_panoptic_format_is_read(root):
     data = CocoPanoptic(root, "val")
     assert len(data) == 3
     assert [(c.id, c.name, c.isthing) for c in data.categories] == [(3, "cat", True), (200, "sky", False)]

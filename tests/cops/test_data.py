@@ -39,7 +39,7 @@ def test_label_values_are_not_rescaled(tmp_path, kind):
     np.testing.assert_array_equal(read_labels(path), values)
 
 
-def test_labels_that_are_none_are_refused(tmp_path):
+def test_files_that_are_not_label_images_are_refused(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="must have one channel of 8, 16 or 32 bits, got an image of mode RGB"):
         read_labels(tmp_path / "a.png")
@@ -164,7 +164,7 @@ def own(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_your_own(own):
+def test_own_folder_of_images_and_labels_is_read(own):
     train, test = folder_splits(own)
     assert (len(train), len(test)) == (5, 1)
     s = train[0]
@@ -205,7 +205,7 @@ def test_images_without_things_and_classes_without_instances_train(own, tmp_path
 
 
 @pytest.mark.parametrize("name", ["scenes", "nuclei", "cityscapes", "coco"])
-def test_configurations_are_read_and_the_paper_s_are_table_2(name, tmp_path, capsys):
+def test_configuration_files_match_table_2_of_the_paper(name, tmp_path, capsys):
     path = Path(train.__file__).parent / "configs" / f"{name}.yaml"
     if name != "scenes":
         with pytest.raises(SystemExit):

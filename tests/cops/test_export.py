@@ -42,7 +42,7 @@ def test_two_calls_at_the_same_time_list_the_images_of_both(tmp_path, two):
     assert set(listed(tmp_path / "p")) == {"a", "b"}
 
 
-def test_lists_are_written_rarely(tmp_path, two, monkeypatch):
+def test_lists_are_written_at_most_every_few_seconds(tmp_path, two, monkeypatch):
     """Of 300 images in less time than that between two writes: after the first one, and at the end."""
     monkeypatch.setattr(cops.data.writer, "SECONDS", 1000.0)
     writer, written = PanopticWriter(tmp_path, CATEGORIES), []

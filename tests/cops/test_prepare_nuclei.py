@@ -121,7 +121,7 @@ def test_corrected_masks_are_read_again_and_others_are_not(source, tmp_path):
     assert nuclei(train)[second] == [9, 9]
 
 
-def test_images_that_the_source_lost_do_not_stay(source, tmp_path):
+def test_images_missing_in_the_source_are_removed_from_the_output(source, tmp_path):
     out = tmp_path / "out"
     convert(source, out)
     mine = out / "annotations" / "panoptic_train" / "mine.png"

@@ -121,7 +121,7 @@ def test_test_split_is_scored_without_the_training_split(trained, tmp_path, caps
     capsys.readouterr()
 
 
-def test_scores_of_nothing_are_nan_in_tables_and_null_in_json(tmp_path, capsys):
+def test_undefined_scores_are_nan_in_tables_and_null_in_json(tmp_path, capsys):
     """All is void: validation chooses no step, every score is nan, and files are valid JSON."""
     root, out = write_data(tmp_path / "data", (0, 0)), tmp_path / "run"
     arguments = command(root, out, "[control_mean]")

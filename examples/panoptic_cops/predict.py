@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @dataclass
 class Done:
-    """What a call has done so far; `listed` images stand in panoptic.json, None if it could not be written."""
+    """The results of a call so far; `listed` counts images in panoptic.json, None if it could not be written."""
 
     out: Path
     view: str
@@ -99,7 +99,7 @@ class Done:
     skipped: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """What is there now; empty if nothing was segmented."""
+        """Describe the results; empty if nothing was segmented."""
         if not self.names:
             return ""
         files = f"NAME_{self.view}.png, NAME_classes.png and NAME_panoptic.png"
@@ -119,7 +119,7 @@ def _images(count: int) -> str:
 
 
 class Large:
-    """A model, and how it takes images that are too large for it."""
+    """A model, and how it processes images that are too large for it."""
 
     def __init__(self, model: Segmenter, device: torch.device, tile: int | None, max_size: int | None) -> None:
         least = model.network.divisor
@@ -143,7 +143,7 @@ class Large:
 
 
 def predict(images: list[Path], large: Large, done: Done, stop: StopSignals) -> None:
-    """Segment images and frames; go on past files that cannot be read."""
+    """Segment images and frames; skip files that cannot be read."""
     writer = PanopticWriter(done.out, large.model.categories)
     done.names = writer.added
     beside = absolute(done.out) in map(absolute, images)  # results go where the images are
@@ -171,7 +171,7 @@ def predict(images: list[Path], large: Large, done: Done, stop: StopSignals) -> 
 
 @contextlib.contextmanager
 def closing(writer: PanopticWriter, stop: StopSignals, done: Done) -> Iterator[None]:
-    """List at the end, however it comes, what was written."""
+    """List the results at the end, also after an error or a signal."""
     try:
         yield
     finally:

@@ -4,7 +4,7 @@
     python examples/panoptic_cops/reproduce.py all --data nuclei --root FOLDER --seeds "[0,1,2,3,4,5]"
 
 Models that a table needs are trained if their run folder lacks them (about ten minutes a seed for all of the second
-stage), so an interrupted command goes on where it stood. Results go to --results as Markdown and SVG, with the command.
+stage), so rerun an interrupted command to resume. Results go to --results as Markdown and SVG, with the command.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def figure4(e: Experiment, report: Callable[..., None]) -> None:
-    """One scale against five: the surrogate over the iterations."""
+    """The surrogate over the iterations, with one scale and with five."""
     lines = {}
     for name in e.compared("figure4"):
         run, _ = e.model(e.seeds[0], name)

@@ -46,7 +46,7 @@ WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl"
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run all stages that are not done yet; returns the metrics."""
+    """Train all models that are not finished yet; return the metrics."""
     parser = ArgumentParser(description="Train COPS and compare the baseline, the controls and full training.")
     parser.add_argument("--config", action="config", help="YAML file with settings")
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def shortened(config: Config, steps: int) -> Config:
-    """The same run in miniature: at most so many steps a stage, validation and test images, and small batches."""
+    """Shorten a run to a trial: at most so many steps a stage, validation and test images, and small batches."""
     d, p, f = config.dataset, config.pretrain, config.finetune
     if steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {steps}")
@@ -87,7 +87,7 @@ def shortened(config: Config, steps: int) -> Config:
 
 
 def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
-    """Run all stages that are not done yet; returns the metrics."""
+    """Train all models that are not finished yet; return the metrics."""
     began = time.time()
     parallel.start(config.device)
     torch.set_num_threads(config.threads or min(4, get_num_threads()))
@@ -130,7 +130,7 @@ def table(metrics: dict[str, Any]) -> str:
 
 
 def _score(run: Run, names: tuple[str, ...]) -> dict[str, Any]:
-    """Exact PQ of the models on the test split; what is already in metrics.json is kept."""
+    """Score models on the test split by exact PQ; scores in metrics.json are kept."""
     path = run.out / "metrics.json"
     metrics = read_scores(path)
     for name in names:
@@ -160,7 +160,7 @@ def _draw(run: Run, names: tuple[str, ...]) -> None:
 
 
 def _prepare(out: Path, config: Config, categories: Sequence[Category], overwrite: bool) -> bool:
-    """Make the run folder; says whether it continues an earlier run of the same configuration and categories."""
+    """Make the run folder; return whether it resumes an earlier run of the same configuration and categories."""
     path = out / "config.json"
     if path.exists() and not overwrite:
         try:
@@ -190,7 +190,7 @@ def _write_categories(path: Path, categories: Sequence[Category]) -> None:
 
 
 def _check_categories(path: Path, categories: Sequence[Category]) -> None:
-    """Raise a ValueError if a run was begun with other categories; checkpoints of older runs say so themselves."""
+    """Raise a ValueError if the run was begun with other categories; checkpoints of older runs are checked later."""
     if not path.exists():
         return
     try:

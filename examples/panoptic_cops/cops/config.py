@@ -16,7 +16,7 @@ class Dataset:
     Attributes
     ----------
     train, test : Number of scenes.
-    validation : Number of scenes, or of training images set aside, to choose checkpoints with; 200 scenes or a fifth
+    validation : Number of scenes, or of training images held out, that select checkpoints; 200 scenes or a fifth
         of the images by default.
     size : Size of a scene, and of the training crops, in pixels, or [height, width]; 64 for scenes and 128 for images
         by default.
@@ -90,8 +90,9 @@ class Finetune:
     ----------
     batch : Samples a step; 196,608 pixels' worth by default, which is 48 scenes.
     accumulate : Parts that a batch is split into; the surrogate then sums over each part alone.
-    overlap : Whether one part is solved while the network is at the next one; by default if it is on an accelerator.
-    evaluate_every : Steps between scores on the validation split, which choose the checkpoint.
+    overlap : Whether a thread solves one part while the network computes the next; by default if that runs on an
+        accelerator.
+    evaluate_every : Steps between scores on the validation split, which select the checkpoint.
     search : Evaluations of "control_search", which searches scales and offsets of the costs on the validation split.
     models : Which models to train, beside the baseline; by default the best control of most data and both that train
         through the solver in a second stage. "single_mean" and "single_svm" take one stage and need no baseline.

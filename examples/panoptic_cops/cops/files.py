@@ -18,7 +18,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the disk, the quota, or the 
 
 
 class DiskFullError(OSError):
-    """A file could not be written for want of space; the message says which file, and what to do."""
+    """A file could not be written for lack of space; the message says which file, and what to do."""
 
 
 def save_atomically(content: Any, path: Path) -> None:
@@ -36,12 +36,12 @@ def save_atomically(content: Any, path: Path) -> None:
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write JSON the same way; numbers that are not finite, which JSON lacks, become null."""
+    """Write JSON atomically; numbers that are not finite, which JSON lacks, become null."""
     write_text(json.dumps(without_nan(content), indent=2) + "\n", path)
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write a text the same way."""
+    """Write a text atomically."""
     with replacing(path, "w") as file:
         file.write(text)
 
@@ -62,7 +62,7 @@ def read_scores(path: Path) -> dict[str, Any]:
 
 
 def without_nan(content: Any) -> Any:
-    """The same dicts, lists and values with None for numbers that are not finite."""
+    """Replace numbers that are not finite by None in nested dicts and lists."""
     if isinstance(content, dict):
         return {k: without_nan(v) for k, v in content.items()}
     if isinstance(content, (list, tuple)):
@@ -72,7 +72,7 @@ def without_nan(content: Any) -> Any:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an error for want of space into one that names the file.
+    """Turn an error for lack of space into one that names the file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Label images that hold class and instance in one number: class · divisor + instance, as those of Cityscapes."""
+"""A folder of images and label images, which hold class and instance in one number: class · divisor + instance."""
 
 from __future__ import annotations
 

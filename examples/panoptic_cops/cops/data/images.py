@@ -82,7 +82,7 @@ def opened(path: Path, where: str = "", kind: str = "file") -> Iterator[Image.Im
 
 
 def _foreign(path: Path) -> str | None:
-    """What a format is that Pillow does not read, by the beginning of the file or by its suffix; None if unknown."""
+    """Describe a format that Pillow does not read, by the first bytes of the file or by its suffix; None if unknown."""
     try:
         with path.open("rb") as file:
             head = file.read(132)

@@ -1,4 +1,4 @@
-"""Files of results: what they are called, and PNGs that say that they are ours and what the ids in them mean."""
+"""Files of results: their names, and PNGs that record which program wrote them and what their ids mean."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _FRAME = re.compile(r"(.+)_\d{5,}")
 
 
 class Name(NamedTuple):
-    """What the results of an image are called, and as much of its path as tells it from the others."""
+    """The name of an image's results, and the part of its path that tells it from the others."""
 
     name: str
     file_name: str
 
 
 def absolute(path: Path) -> Path:
-    """The path that names a file; links are not followed, they may be called otherwise than what they lead to."""
+    """The absolute path of a file; links are not followed, because their targets may have other names."""
     return Path(os.path.abspath(path))
 
 
@@ -116,7 +116,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def png(picture: Image.Image, record: dict[str, Any] | None = None) -> bytes:
-    """A picture as PNG that says that it is ours."""
+    """A picture as PNG, marked as written by this program."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", SOFTWARE)
     if record is not None:
@@ -127,26 +127,26 @@ def png(picture: Image.Image, record: dict[str, Any] | None = None) -> bytes:
 
 
 def id_png(ids: NDArray[np.int64], image: dict[str, Any], segments: Sequence[Any], categories: Sequence[Any]) -> bytes:
-    """Ids as R + 256 G + 256² B, with a text chunk that says what they mean."""
+    """Ids as R + 256 G + 256² B, with a text chunk that records what the ids mean."""
     height, width = ids.shape
     rgb = np.ascontiguousarray(ids.astype("<u4").view(np.uint8).reshape(height, width, 4)[..., :3])
     return png(Image.fromarray(rgb), {"image": image, "segments": segments, "categories": categories})
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether there is a file of that name that this program has not written."""
+    """Whether a file of that name exists that this program has not written."""
     return path.exists() and _chunk(path, "Software") != SOFTWARE
 
 
 def remove(path: Path) -> None:
-    """Remove a PNG if it is ours."""
+    """Remove a PNG if this program wrote it."""
     if path.exists() and not is_foreign(path):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def record_of(path: Path) -> dict[str, Any] | None:
-    """What an id PNG says of itself; None if there is none, or it is not ours."""
+    """The record in an id PNG; None if there is no such file, or another program wrote it."""
     try:
         record = json.loads(_chunk(path, RECORD) or "null")
     except ValueError:
@@ -155,7 +155,7 @@ def record_of(path: Path) -> dict[str, Any] | None:
 
 
 def ids_of(path: Path) -> NDArray[np.int64]:
-    """The ids of an id PNG of ours."""
+    """The ids of an id PNG that this program wrote."""
     with Image.open(path) as file:
         rgb = np.asarray(file).astype(np.int64)
     return rgb[..., 0] + 256 * rgb[..., 1] + 256**2 * rgb[..., 2]

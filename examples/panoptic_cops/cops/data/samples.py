@@ -192,7 +192,7 @@ def flag(value: Any, field: str) -> bool:
 
 
 def first_double(values: Sequence[Any]) -> Any | None:
-    """The first value that has stood before; None if all differ."""
+    """The first value that occurs a second time; None if all differ."""
     seen = set()
     for value in values:
         if value in seen:
@@ -202,12 +202,12 @@ def first_double(values: Sequence[Any]) -> Any | None:
 
 
 def said(error: Exception) -> str:
-    """What a missing key, a wrong type or a wrong value is, for messages."""
+    """Describe a missing key, a wrong type or a wrong value, for messages."""
     return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def category_differences(a: Sequence[Category], b: Sequence[Category], of_a: str, of_b: str) -> str | None:
-    """How two lists of classes differ in ids, names, kinds or order, for messages; None if they agree.
+    """Describe how two lists of classes differ in ids, names, kinds or order; None if they agree.
 
     Colours make no difference.
     """

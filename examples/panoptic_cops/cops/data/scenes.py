@@ -120,7 +120,7 @@ def _shape(
 
 
 def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average with the neighbours, so that borders are not crisp."""
+    """Average every pixel with its neighbours, so that borders are blurred."""
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
     rows = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
     blurred: NDArray[np.float64] = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 4

@@ -17,7 +17,7 @@ NEEDS = {"coco": "annotations/", "cityscapes": "leftImg8bit/ and gtFine/", "fold
 
 
 class Splits(NamedTuple):
-    """Three data sets with the same categories; `test` chooses nothing."""
+    """Three data sets with the same categories; `test` is held out and never used for selection."""
 
     train: Dataset
     validation: Dataset
@@ -70,7 +70,7 @@ def load_split(config: Config, name: str) -> Dataset:
 
 
 def _held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
-    """Images to train on, and those held out to choose checkpoints."""
+    """Images to train on, and held-out images that select checkpoints."""
     validation = config.dataset.validation
     count = validation if validation is not None else max(1, len(images) // 5)
     if not 0 < count < len(images):

@@ -1,4 +1,4 @@
-"""Targets on the solver's grid: class labels, affinities, and the weights of the pre-training losses."""
+"""Targets where the cut is made: class labels, cut edges, and the weights of the pre-training losses."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ SECONDS, SHARE = 2.0, 0.05  # the lists are written no more often than so, and i
 
 
 class Entry(NamedTuple):
-    """What the lists say of one image: its part of `images`, and its annotation and its CSV rows as they are written.
+    """The lists' entry of one image: its part of `images`, its annotation and its CSV rows.
 
     Text takes a fraction of the memory of the objects, and of the time to write them again and again.
     """
@@ -202,7 +202,7 @@ class PanopticWriter:
             raise DataError(f"{path} belongs to another image, {there.get('source', name)}; {ELSEWHERE}")
 
     def _read_earlier(self) -> None:
-        """Take over what the folder lists, and id PNGs that the list lacks."""
+        """Read the entries that the folder lists, and id PNGs that the list lacks."""
         heading = _csv([COLUMNS]).encode()
         if self.csv_path.exists() and not self.csv_path.read_bytes().startswith(heading):
             raise DataError(f"{self.csv_path} is no list of segments of this program; {ELSEWHERE}")
@@ -254,7 +254,7 @@ class PanopticWriter:
 
 
 def segments_info(ids: NDArray[np.int64], segments: Iterable[tuple[int, int, float]]) -> list[dict[str, Any]]:
-    """What the COCO panoptic format says of segments (id, category id, score); those without pixels are left out.
+    """Segments (id, category id, score) in the COCO panoptic format; those without pixels are left out.
 
     One pass over the pixels, however many segments there are.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints: reading them, and the model that a finished stage left."""
+"""Reading checkpoints, and the models in them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config
 
 
 def categories_of(content: dict[str, Any]) -> tuple[Category, ...]:
-    """Categories of a checkpoint, or of the file beside it that says what a run is trained on."""
+    """Categories of a checkpoint, or of the run's file of categories."""
     return tuple(
         Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), tuple(c["color"])) for c in content["categories"]
     )
@@ -95,7 +95,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def using(path: Path, advice: str) -> Iterator[None]:
-    """Turn what goes wrong while the content of a checkpoint is put to use into an error that names the file.
+    """Turn errors that arise while the content of a checkpoint is used into one that names the file.
 
     Raises
     ------
@@ -110,6 +110,6 @@ def using(path: Path, advice: str) -> Iterator[None]:
 
 
 def shortened(error: Exception) -> str:
-    """The beginning of what an error says, on one line."""
+    """The beginning of an error's message, on one line."""
     text = " ".join(str(error).split())
     return text if len(text) <= SHOWN else text[:SHOWN] + " ..."

@@ -91,7 +91,7 @@ class Segmenter(nn.Module):
         return self.read(out, class_costs, edge_costs, size)
 
     def read(self, out: CutOutput, class_costs: Tensor, edge_costs: Tensor, size: tuple[int, ...]) -> list[Prediction]:
-        """The predictions that a solution for these costs stands for."""
+        """Predictions from a solution for these costs; small segments are rejected."""
         return [
             self._prediction(*parts, size)
             for parts in zip(class_costs, edge_costs, out.class_labels, out.clusters, out.edges, strict=True)
@@ -103,7 +103,7 @@ class Segmenter(nn.Module):
         return (self.pixel_layer, 1) if self.full_resolution else (self.layer, self.stride)
 
     def to_cut(self, class_costs: Tensor, edge_costs: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Costs of the grid where the cut is made: themselves, or interpolated to the pixels of images of that size."""
+        """Costs where the cut is made: those of the grid, or interpolated to the pixels of images of that size."""
         return self.to_pixels(class_costs, edge_costs, size) if self.full_resolution else (class_costs, edge_costs)
 
     @functools.cached_property
@@ -211,8 +211,8 @@ def interpolate(
     """Interpolate a map (..., h, w) from the grid to pixels (..., H, W), linearly along both axes, constant outside.
 
     A cell stands where its target was read, at its middle pixel (`subsample`). Costs of the edge p -- p + d stand at
-    p + ceil(d / 2) (eq. 10-11), on the grid for the offset `edge`, among pixels for the offset `longer`; what is
-    brought together are the middles of the two edges. The pixels are those of a window of that size from `start` on.
+    p + ceil(d / 2) (eq. 10-11), on the grid for the offset `edge`, among pixels for the offset `longer`; the
+    middles of the two edges coincide. The pixels are those of a window of that size from `start` on.
     """
     for axis, (n, d, e, first) in enumerate(zip(size, edge, longer, start, strict=True)):
         middle = torch.arange(first, first + n, device=costs.device) - (e + 1) // 2 + e / 2
@@ -283,7 +283,7 @@ class Confidence:
 def edge_ends(
     values: NDArray, costs: NDArray[np.float32], offset: Sequence[int], first: int = 0
 ) -> tuple[NDArray, NDArray, NDArray[np.float32]]:
-    """What an image (H, W) holds at both ends of the edges whose costs stand in a strip (h, W) of rows from `first` on.
+    """Values of an image (H, W) at both ends of the edges whose costs stand in a strip (h, W) of rows from `first` on.
 
     Costs of the edge p -- p + d stand at p + ceil(d / 2); those without an edge are left out.
     """

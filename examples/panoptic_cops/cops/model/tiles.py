@@ -68,7 +68,7 @@ def predict_large(
     tile : int, optional
         Side of the tiles in pixels, 0 for none; by default `TILE` for images above `WHOLE` pixels.
     max_size : int, optional
-        Images with a longer side than this are made smaller, and their segmentation as large again.
+        Images with a longer side than this are shrunk, and their segmentation is enlarged to the size given.
     """
     size = image.shape[:2]
     scale = 1.0 if max_size is None else min(1.0, max_size / max(size))

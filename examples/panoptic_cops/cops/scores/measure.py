@@ -70,7 +70,7 @@ def all_scores(
 
 
 def found_by_area(model: Segmenter, dataset: Dataset, device: torch.device) -> NDArray[np.int64]:
-    """Pixels of every true thing of a data set, and whether the model finds it (1 or 0): shape (count, 2)."""
+    """Area in pixels of every true thing of a data set, and whether the model finds it (1 or 0): shape (count, 2)."""
     quality = PanopticQuality(dataset.categories)
     for sample, prediction in predictions(model, dataset, device):
         quality.add(prediction.ids, prediction.segments, sample)
@@ -79,7 +79,7 @@ def found_by_area(model: Segmenter, dataset: Dataset, device: torch.device) -> N
 
 
 def with_rules(model: Segmenter, dataset: Dataset, device: torch.device) -> list[dict[str, Any]]:
-    """PQ of the same costs, where the model cuts, under every rule of `partitions`; and the milliseconds an image."""
+    """Apply every rule of `rules` to the model's costs: PQ, and milliseconds an image."""
     qualities = {name: PanopticQuality(dataset.categories) for name in RULES}
     seconds = dict.fromkeys(RULES, 0.0)
     compiled = False
@@ -137,7 +137,7 @@ def at_resolution(model: Segmenter, dataset: Dataset, device: torch.device, full
 
 
 def truth_on_grid(dataset: Dataset, stride: int) -> dict[str, float]:
-    """PQ, SQ and RQ of the true segments, read at the cells of the grid: the most that a cut on the grid can reach."""
+    """PQ, SQ and RQ of the true segments, read at the cells of the grid: an upper bound for cuts on the grid."""
     quality = PanopticQuality(dataset.categories)
     for i in range(len(dataset)):
         sample = dataset[i]
@@ -166,7 +166,7 @@ MAX_BATCH_PIXELS = 64 * 64 * 50
 
 
 def batches(dataset: Dataset, title: str | None = None) -> Iterator[list[Sample]]:
-    """Consecutive samples of one size, as many as fit into memory at once. With a title, shows progress."""
+    """Consecutive samples of one size, as many as fit into memory at once. With a title, show progress."""
     samples: Iterable[Sample] = (dataset[i] for i in range(len(dataset)))
     if title is not None:
         samples = tqdm(samples, total=len(dataset), desc=title, unit="image")
@@ -184,7 +184,7 @@ def batches(dataset: Dataset, title: str | None = None) -> Iterator[list[Sample]
 def predictions(
     model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None
 ) -> Iterator[tuple[Sample, Prediction]]:
-    """Segment every sample. With a title, shows progress."""
+    """Segment every sample. With a title, show progress."""
     for batch in batches(dataset, title):
         yield from zip(batch, model.predict([s.image for s in batch], device), strict=True)
 

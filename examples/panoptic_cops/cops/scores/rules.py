@@ -1,4 +1,4 @@
-"""Ways from one network's costs to segments: the solvers, and the simpler rules that a solver has to beat."""
+"""Rules that turn one network's costs into segments: the solvers, and simpler rules to compare them with."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def by_mwc(graph: GridGraph, node_costs: NDArray, edge_costs: NDArray, things: S
 
 
 def by_amwc(**options: object) -> Rule:
-    """Asymmetric multiway cut with these options of the solver."""
+    """Make a rule that solves the asymmetric multiway cut with these options of the solver."""
 
     def rule(graph: GridGraph, node_costs: NDArray, edge_costs: NDArray, things: Sequence[int]) -> Partition:
         s = amwc(graph, node_costs, edge_costs, partitionable=list(things), **options)

@@ -38,7 +38,7 @@ Held = tuple[list[Sample], Logits, Targets]
 
 @dataclass
 class Alignment:
-    """What a small move along each direction does.
+    """The effect of a small move along each direction.
 
     Attributes
     ----------
@@ -53,12 +53,12 @@ class Alignment:
     gradients: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def cosine(self, name: str, truth: NDArray[np.float64]) -> float:
-        """Of the mean descent direction of a loss and a true change."""
+        """Cosine of the angle between the mean descent direction of a loss and a true change."""
         g = self.gradients[name].mean(0)
         return float(g @ truth / (np.linalg.norm(g) * np.linalg.norm(truth) + 1e-300))
 
     def t_value(self, name: str) -> NDArray[np.float64]:
-        """Mean over the batches in standard errors of it, for every direction; nan for one batch."""
+        """Mean over the batches divided by its standard error, for every direction; nan for one batch."""
         g = self.gradients[name]
         if len(g) < 2:
             return np.full(g.shape[1], np.nan)
@@ -66,7 +66,7 @@ class Alignment:
 
 
 def align(config: Config, model: Segmenter, dataset: Dataset, device: torch.device, batch: int = 24) -> Alignment:
-    """Look along every scale and offset of a model's costs, on a data set, in batches of images.
+    """Compare gradients with finite differences along every scale and offset of a model's costs.
 
     Every batch is solved twice for each direction, and once or more for each loss.
     """
@@ -112,7 +112,7 @@ def _held(model: Segmenter, dataset: Dataset, device: torch.device, batch: int) 
 
 
 def _qualities(model: Segmenter, held: list[Held], surrogate: PanopticQualitySurrogate) -> tuple[float, float]:
-    """Exact PQ of all, and the mean over the batches of the surrogate PQ."""
+    """Exact PQ of all samples, and the surrogate PQ, a mean over the batches."""
     quality, soft = PanopticQuality(model.categories), []
     for samples, logits, targets in held:
         size = samples[0].ids.shape

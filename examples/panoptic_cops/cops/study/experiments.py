@@ -67,7 +67,7 @@ class Experiment:
         return counterpart(name, self.config.model.full_resolution)
 
     def run(self, seed: int) -> Run:
-        """The run of a seed; what its folder says of its settings must be these."""
+        """The run of a seed; settings recorded in its folder must equal those asked for."""
         out = self.folder / f"seed{seed}"
         config = replace(self.config, seed=seed, out=str(out)).resolved()
         path = out / "config.json"
@@ -84,7 +84,7 @@ class Experiment:
         return Run(config, load_splits(config), out, find_device(config.device), RunLog(out))
 
     def model(self, seed: int, name: str) -> tuple[Run, Segmenter | DeepLabSegmenter]:
-        """A model, trained if it is not there yet."""
+        """Return a model; train it if its checkpoint does not exist."""
         run = self.run(seed)
         recipe = RECIPES[name]
         with run.log:
@@ -101,7 +101,7 @@ class Experiment:
         return run, run.model(name)
 
     def scores(self, seed: int, name: str) -> dict[str, float]:
-        """Every score of a model on the test split; kept in scores.json of its run."""
+        """Every score of a model on the test split, cached in scores.json of its run."""
         path = self.folder / f"seed{seed}" / "scores.json"
         known: dict[str, dict[str, float]] = read_scores(path)
         if name not in known:
@@ -111,7 +111,7 @@ class Experiment:
         return known[name]
 
     def finished(self, seed: int) -> list[tuple[str, float | None]]:
-        """All models of a seed that are there, the baseline first, with the seconds that their stage took."""
+        """All trained models of a seed, the baseline first, with the seconds that their stage took."""
         run = self.run(seed)
         run.log.close()
         names = sorted(path.stem for path in run.checkpoint(BASELINE).parent.glob("*.pt") if path.suffixes == [".pt"])
@@ -153,7 +153,7 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 
 def time_of_an_iteration(run: Run, model: Segmenter, steps: int = 5) -> dict[str, float]:
-    """Seconds of the parts of one iteration of full training: the solver forth and back, and the rest (Table 3)."""
+    """Seconds of the parts of one iteration through the solver: both solves, and the rest (Table 3)."""
     layer, stride = model.cut
     surrogate = PanopticQualitySurrogate(model.thresholds, float(stride**2), 10.0)
     stage = Stage("times", lambda *_: {}, steps, run.config.finetune.batch or 1, pixels=model.full_resolution)

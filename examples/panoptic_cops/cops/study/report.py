@@ -18,7 +18,7 @@ class save:
     ----------
     folder : path
     command : str
-        What a reader has to type to get the same.
+        The command that makes these results.
     """
 
     def __init__(self, folder: Path, command: str) -> None:
@@ -46,7 +46,7 @@ class save:
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """A table whose columns are those of all rows, in order of appearance."""
+    """A table with the columns of all rows, in order of appearance."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(str(row.get(name, "")) for name in columns) + " |" for row in rows]

@@ -62,7 +62,7 @@ class RunLog:
         return self
 
     def _in_thread(self, arguments: threading.ExceptHookArgs) -> None:
-        """A full disk is no news from TensorBoard's thread: the next call of `add` or `close` raises it."""
+        """Ignore a full disk in TensorBoard's thread: the next call of `add` or `close` raises the error."""
         if not isinstance(arguments.exc_value, OSError) or arguments.exc_value.errno not in FULL:
             self._hook(arguments)
 
@@ -77,13 +77,13 @@ class RunLog:
                 raise
 
     def close(self) -> None:
-        """Write what is still held."""
+        """Write what is still buffered."""
         if self._writer is not None:
             with writing(self._events):
                 self._writer.close()
 
     def resume(self, stage: str, step: int) -> None:
-        """Forget what a killed run logged of a stage after its last checkpoint, at `step`, and a broken last line."""
+        """Remove what a killed run logged of a stage after its last checkpoint, at `step`; and a broken last line."""
         if self._writer is None or not self.path.exists():
             return
         lines = self.path.read_text().splitlines()
@@ -159,7 +159,7 @@ class Run:
         return model.to(self.device, memory_format=torch.channels_last)  # convolutions run a third faster on a CPU
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Content of a checkpoint of this run; its categories, where it has them, must be those of the data."""
+        """Content of a checkpoint of this run; its categories, if recorded, must be those of the data."""
         content = load_checkpoint(path)
         if "categories" in content:
             with using(path, OTHER_VERSION):

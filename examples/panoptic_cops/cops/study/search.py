@@ -1,4 +1,4 @@
-"""Scales and offsets of the costs by black-box search: the control that asks what calibration alone buys."""
+"""Search for scales and offsets of the costs: a control that measures the effect of calibration alone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations
             with torch.no_grad():
                 vector_to_parameters(value.float(), free)
             pq = _score(model, logits)
-            pq = 0.0 if math.isnan(pq) else pq  # nothing to score: all are alike
+            pq = 0.0 if math.isnan(pq) else pq  # there is nothing to score: all values are equally good
             count += 1
             bar.update()
             if pq > best_pq:
@@ -67,9 +67,9 @@ def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations
 
 
 def _directions(model: Segmenter) -> NDArray[np.float64]:
-    """First moves: offsets of all edges, scales of all edges, offsets of all things; then every one by itself.
+    """First moves: offsets of all edges, scales of all edges, offsets of all things, then each by itself.
 
-    A basis: each of the common moves stands in for the last one of its kind.
+    A basis: each of the common moves replaces the last single one of its kind.
     """
     K, D = len(model.categories), len(model.scaling.edge_scale)
     things = [k for k, c in enumerate(model.categories) if c.isthing]

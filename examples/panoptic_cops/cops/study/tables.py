@@ -1,4 +1,4 @@
-"""The tables: rows of scores of the runs of an experiment, and what to say about them."""
+"""The tables: scores of the runs of an experiment in rows, and notes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def table4(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def calibrated(e: Experiment, report: Callable[..., None]) -> None:
-    """What training adds to a network that is calibrated already, and what the search adds after training."""
+    """Gain of further training from calibrated models, and of the search after training."""
     names = e.compared("calibrated")
     rows = _models(e, names, PANOPTIC)
     note = (
@@ -70,14 +70,14 @@ def single(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def single_seeds(e: Experiment, report: Callable[..., None]) -> None:
-    """The same of several seeds, without the two stages: through the solver against plain means."""
+    """One stage from scratch with several seeds: through the solver against plain means."""
     names = e.compared("single_seeds")
     title = "One stage from scratch, several seeds"
     report("single_seeds", title, _models(e, names, ALL_SCORES[:8]), "\n".join(_to_the_first(e, names)))
 
 
 def alignment(e: Experiment, report: Callable[..., None]) -> None:
-    """Where gradients point, against finite differences of exact PQ along every scale and offset of the costs."""
+    """Gradients against finite differences of exact PQ along every scale and offset of the costs."""
     rows, lines = [], []
     for model_name in e.compared("alignment"):
         run, model = e.model(e.seeds[0], model_name)
@@ -98,7 +98,7 @@ def alignment(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def table5(e: Experiment, report: Callable[..., None]) -> None:
-    """Every seed."""
+    """PQ of every seed."""
     lines = dict(zip((*e.controls, *e.through), e.table((*e.controls, *e.through), "PQ"), strict=True))
     if len(e.seeds) == len(SEEDS):
         lines["paper: full, 1,500 iterations"] = np.array(SEEDS)
@@ -136,7 +136,7 @@ def table8(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def table9(e: Experiment, report: Callable[..., None]) -> None:
-    """True classes, the network's affinities."""
+    """PQ with true classes and the network's affinities."""
     rows = []
     for name in e.compared("table9"):
         run, model = e.model(e.seeds[0], name)
@@ -147,7 +147,7 @@ def table9(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def comparators(e: Experiment, report: Callable[..., None]) -> None:
-    """The same network outputs under other rules than the AMWC."""
+    """Other rules than the AMWC on the same network outputs."""
     rows = []
     for name in e.compared("comparators"):
         run, model = e.model(e.seeds[0], name)
@@ -161,7 +161,7 @@ def comparators(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def sizes(e: Experiment, report: Callable[..., None]) -> None:
-    """Which true segments are found, by their size: what is left to win."""
+    """Share of true segments that are found, by their size."""
     rows, lines = [], []
     for name in e.compared("sizes"):
         run, model = e.model(e.seeds[0], name)
@@ -193,7 +193,7 @@ def longer(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def overview(e: Experiment, report: Callable[..., None]) -> None:
-    """Everything that has been trained so far: every score of every model, and how long its stage took."""
+    """Every score of every model trained so far, and how long its stage took."""
     rows = []
     for seed in e.seeds:
         for name, seconds in e.finished(seed):

@@ -1,7 +1,7 @@
-"""Solves beside the network's work: while one part of a batch is solved, the network is at the next one.
+"""Worker threads of training: one prepares the samples of the next step, one solves while the network computes.
 
-Solvers run on the CPU without the GIL, so that they take nothing from a network on an accelerator. Gradients are
-those of one part after the other, to the last bit: one thread solves, in the order of the parts.
+Solvers run on the CPU without the GIL, so they do not slow down a network on an accelerator. Gradients are the same
+to the last bit as without threads: one thread solves, in the order of the parts.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ def backward_pipelined(
     loss: Callable[..., Losses],
     share: float,
 ) -> Iterator[Losses]:
-    """Propagate `share` times the loss of every part back; yields the losses of each.
+    """Backpropagate `share` times the loss of every part, solving one part while the network computes the next.
+
+    Yields the losses of each part.
 
     Parameters
     ----------
     parts : images and targets, one part after the other
-    network : from images to costs; called here, and so is the backward pass of what it does
-    loss : from costs and targets to losses, of which "loss" counts; called in another thread; parameters of its own
-        would get no gradient
+    network : from images to costs; it and its backward pass run in the calling thread
+    loss : from costs and targets to losses, of which "loss" is minimised; runs in the worker thread; parameters of its
+        own would get no gradient
     """
 
     def solve(costs: Costs, targets: Targets) -> tuple[Losses, Gradients]:
@@ -61,7 +63,7 @@ def backward_pipelined(
 
 
 def ahead(prepare: Callable[[int], list[Part]], numbers: Sequence[int]) -> Iterator[tuple[int, list[Part]]]:
-    """Each number and what is prepared for it, the next one in a thread of its own while this one is in use."""
+    """Yield each number with its prepared parts; a thread prepares the next one meanwhile."""
     with ThreadPoolExecutor(1, "samples") as pool:
         coming = [pool.submit(prepare, number) for number in numbers[:1]]
         for i, number in enumerate(numbers):

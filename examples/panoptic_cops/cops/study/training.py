@@ -1,4 +1,4 @@
-"""The training loop: steps, checkpoints, choice by validation; a resumed run is the same run.
+"""The training loop: steps, checkpoints, selection by validation; a resumed run equals an uninterrupted one.
 
 Whatever is random in step t of a stage follows from (seed, stage, t) and the number of the process alone.
 """
@@ -72,7 +72,7 @@ class Stage:
 
 
 def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
-    """Train one stage, from where its last checkpoint stands; writes its result at its end."""
+    """Train one stage, resuming from its last checkpoint; write its result at the end."""
     last = run.checkpoint(f"{stage.name}.last")
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: poly(t, stage.steps, stage.warmup))
     state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": [], "seconds": 0.0}
@@ -115,7 +115,7 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
 def _step(
     run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int, parts: Sequence[Part]
 ) -> dict[str, float]:
-    """One step on this process' share of the batch, in parts; returns the mean losses."""
+    """Make one step on this process' share of the batch, in parts; return the mean losses."""
     seed = _seed(run.config.seed, stage.stream, number, parallel.rank())
     torch.manual_seed(seed)
     if model.generator is not None:
@@ -131,7 +131,7 @@ def _step(
 
 
 def _backward(run: Run, stage: Stage, number: int, parts: Sequence[Part]) -> Iterator[dict[str, Tensor]]:
-    """Propagate the mean loss of the parts back; yields the losses of each."""
+    """Backpropagate the mean loss of the parts; yield the losses of each."""
 
     def finite(losses: dict[str, Tensor]) -> dict[str, Tensor]:
         if not math.isfinite(value := float(losses["loss"].detach())):  # before it reaches solvers and weights
@@ -182,7 +182,7 @@ def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part
 
 
 def on_device(part: Part, device: torch.device) -> Part:
-    """Images and targets of a part, where the network is."""
+    """Images and targets of a part, on the network's device."""
     images, targets = part
     return images.to(device), Targets(*(t.to(device) for t in vars(targets).values()))
 

@@ -29,6 +29,7 @@ SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/model/segmenter.py", "tests
 IMAGES = "examples/panoptic_cops/cops/data/images.py"
 TINY, REDUCTION = "diffcomb/solvers/_tiny.py", "diffcomb/solvers/_reduction.py"
 TILES, EXTREME_TEST = "examples/panoptic_cops/cops/model/tiles.py", "tests/test_extreme_costs.py"
+STEP, CONFIG = "examples/panoptic_cops/cops/step.py", "examples/panoptic_cops/cops/config.py"
 SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/scores/quality.py"
 
 MUTATIONS = [
@@ -105,6 +106,8 @@ MUTATIONS = [
     ("diffcomb/_implicit.py", "RowTable(-self.table", "RowTable(self.table", "tests/test_cut_output.py", "described"),
     ("diffcomb/_implicit.py", "self.table[self.index]", "self.table[self.index[::-1]]", "tests/test_cut_output.py", "described"),
     (SEGMENTER, "return -(unary", "return (unary", PARTS_TEST, "confidence"),
+    (STEP, "if self.loss.through_solver:", "if True:", "tests/cops/test_recipes.py", "drop_costs"),
+    (CONFIG, "RECIPES[name].on_grid or name", "name", "tests/cops/test_recipes.py", "counterparts"),
     (TILES, "/ (2 * abs(edge", "/ (abs(edge", "tests/cops/test_tiles.py", "add_up_to_one"),
 ]  # fmt: skip
 WORKERS = os.cpu_count() or 1

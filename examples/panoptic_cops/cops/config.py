@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field, fields, make_dataclass, replac
 from functools import partial
 from typing import Any, Literal
 
-from .recipes import CHOICES, DEFAULTS, RECIPES, SECTIONS, Objective, on_grid
+from .model.network import BACKBONES
+from .recipes import CHOICES, DEFAULTS, RECIPES, SECTIONS, Objective
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Model:
     full_resolution : Whether predictions are cut on pixels (Table 8), not on the network's grid.
     """
 
-    backbone: Literal["small", "efficientnet_lite0", "resnet50", "resnet50_torchvision"] = "small"
+    backbone: Literal[tuple(BACKBONES)] = "small"  # type: ignore[valid-type]
     backbone_weights: str | None = None
     distances: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     solver: Literal["multilevel", "greedy"] = "multilevel"
@@ -177,7 +178,7 @@ class Config(_Sections):  # type: ignore[misc, valid-type]
             self,
             model=replace(self.model, full_resolution=False),
             finetune=replace(self.finetune, models=models),
-            **{name: on_grid(getattr(self, name)) for name in SECTIONS if RECIPES[name].on_grid is None},
+            **{n: replace(getattr(self, n), pixels=False) for n in SECTIONS if RECIPES[n].on_grid is None},
         )
 
     def objective(self, name: str) -> Objective | None:

@@ -197,6 +197,7 @@ DEFAULTS = tuple(recipe.name for recipe in _TABLE if recipe.default)
 SECOND_STAGE = tuple(recipe.name for recipe in _TABLE if recipe.choice and recipe.start is not None)
 SECTIONS = tuple(recipe.name for recipe in _TABLE if recipe.has_section)
 
+# Models that a table or figure sets side by side, in this order; differences are to the first one.
 COMPARED = {
     "table4": ("full", "full_reference", "separate", "full_all_layers", "full_svm", "fenchel_young", "combined"),
     "table8": (BASELINE, CALIBRATED, "full", "full_svm"),
@@ -213,7 +214,6 @@ COMPARED = {
     "figure6": (BASELINE, CALIBRATED, "full", "full_svm"),
     "checkpoints": (BASELINE, CALIBRATED, "full", "full_svm", "single_svm"),
 }
-"""Models that a table or figure sets side by side, in this order; differences are to the first one."""
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -229,8 +229,3 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 def counterpart(name: str, pixels: bool) -> str:
     """The model itself where predictions are cut on pixels, else the one that takes its place on the grid."""
     return name if pixels else RECIPES[name].on_grid or name
-
-
-def on_grid(objective: Objective) -> Objective:
-    """The objective with its loss on the network's grid."""
-    return replace(objective, pixels=False)

@@ -73,93 +73,111 @@ class Stage:
 
 def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
     """Train one stage, resuming from its last checkpoint; write its result at the end."""
-    last = run.checkpoint(f"{stage.name}.last")
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: poly(t, stage.steps, stage.warmup))
-    state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": [], "seconds": 0.0}
-    if last.exists():
-        content = run.load(last)
-        with using(last, "delete it to train that stage anew"):
-            model.load_state_dict(content["model"])
-            optimizer.load_state_dict(content["optimizer"])
-            scheduler.load_state_dict(content["scheduler"])
-            state |= content["state"]
-    run.log.resume(stage.name, state["step"])
+    training = _Training(run, stage, model, optimizer)
+    training.resume()
+    state, began = training.state, time.perf_counter() - training.state["seconds"]
     numbers = range(state["step"], stage.steps)
-    began = time.perf_counter() - state["seconds"]
     with tqdm(
         total=stage.steps, initial=state["step"], desc=stage.name, unit="step", disable=parallel.rank() > 0
     ) as bar:
         for number, parts in ahead(lambda n: parts_of_step(run, stage, model.stride, n), numbers):
-            values = _step(run, stage, model, optimizer, number, parts)
-            scheduler.step()
-            state["step"] = number + 1
+            values = training.step(number, parts)
             run.log.add(stage.name, number + 1, values)
             bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
             bar.update()
-            done = state["step"] == stage.steps
-            selected = stage.select_every is not None and (done or state["step"] % stage.select_every == 0)
+            done = number + 1 == stage.steps
+            selected = stage.select_every is not None and (done or (number + 1) % stage.select_every == 0)
             if selected:
-                _select(run, stage, model, state)
+                training.select()
             state["seconds"] = time.perf_counter() - began
-            if (done or selected or state["step"] % run.config.save_every == 0) and parallel.rank() == 0:
-                parts_of_run = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-                content = {name: part.state_dict() for name, part in parts_of_run.items()}
-                save_atomically({**content, "state": state, "categories": run.categories()}, last)
-    best = state["best"] if state["best"] is not None else model.state_dict()
-    run.finish(stage.name, best, curve=state["curve"], seconds=state["seconds"])
-    if parallel.rank() == 0:
-        last.unlink(missing_ok=True)
-    parallel.wait()
+            if done or selected or (number + 1) % run.config.save_every == 0:
+                training.save()
+    training.finish()
 
 
-def _step(
-    run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer, number: int, parts: Sequence[Part]
-) -> dict[str, float]:
-    """Make one step on this process' share of the batch, in parts; return the mean losses."""
-    seed = _seed(run.config.seed, stage.stream, number, parallel.rank())
-    torch.manual_seed(seed)
-    if model.generator is not None:
-        model.generator.manual_seed(seed)
-    optimizer.zero_grad(set_to_none=True)
-    totals: dict[str, float] = {}
-    for losses in _backward(run, stage, number, parts):
-        for name, value in losses.items():
-            totals[name] = totals.get(name, 0.0) + float(value.detach()) / stage.accumulate
-    parallel.average_gradients(model.parameters())
-    optimizer.step()
-    return totals
+class _Training:
+    """A stage in training: the model, its optimiser and learning rates, and the best weights so far."""
 
+    def __init__(self, run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
+        self.run, self.stage, self.model, self.optimizer = run, stage, model, optimizer
+        self.last = run.checkpoint(f"{stage.name}.last")
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: poly(t, stage.steps, stage.warmup))
+        self.state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": [], "seconds": 0.0}
 
-def _backward(run: Run, stage: Stage, number: int, parts: Sequence[Part]) -> Iterator[dict[str, Tensor]]:
-    """Backpropagate the mean loss of the parts; yield the losses of each."""
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint of an unfinished stage holds, beside the state."""
+        return {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
 
-    def finite(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-        if not math.isfinite(value := float(losses["loss"].detach())):  # before it reaches solvers and weights
-            raise FloatingPointError(f"the loss of {stage.name} became {value} at step {number}")
-        return losses
+    def resume(self) -> None:
+        """Restore the last checkpoint of the stage, if there is one, and remove what was logged after it."""
+        if self.last.exists():
+            content = self.run.load(self.last)
+            with using(self.last, "delete it to train that stage anew"):
+                for name, part in self._parts.items():
+                    part.load_state_dict(content[name])
+                self.state |= content["state"]
+        self.run.log.resume(self.stage.name, self.state["step"])
 
-    placed = (on_device(part, run.device) for part in parts)
-    if stage.pipelined:
-        assert isinstance(stage.step, TrainingStep)
-        losses_of = stage.step.losses
-        yield from backward_pipelined(
-            placed, stage.step.costs, lambda *given: finite(losses_of(*given)), 1 / stage.accumulate
-        )
-        return
-    for images, targets in placed:
-        losses = finite(stage.step(images, targets))
-        (losses["loss"] * (1 / stage.accumulate)).backward()  # type: ignore[no-untyped-call]
-        yield losses
+    def save(self) -> None:
+        """Write a checkpoint to resume from."""
+        if parallel.rank() == 0:
+            content = {name: part.state_dict() for name, part in self._parts.items()}
+            save_atomically({**content, "state": self.state, "categories": self.run.categories()}, self.last)
 
+    def finish(self) -> None:
+        """Write the selected weights, or else the last ones, as the result of the stage."""
+        best = self.state["best"] if self.state["best"] is not None else self.model.state_dict()
+        self.run.finish(self.stage.name, best, curve=self.state["curve"], seconds=self.state["seconds"])
+        if parallel.rank() == 0:
+            self.last.unlink(missing_ok=True)
+        parallel.wait()
 
-def _select(run: Run, stage: Stage, model: Segmenter, state: dict[str, Any]) -> None:
-    """Score the validation split and keep the best weights so far; none where nothing can be scored (nan)."""
-    pq = panoptic_quality(model, run.splits.validation, run.device).result()["PQ"]
-    run.log.add(stage.name, state["step"], {"validation_pq": pq})
-    state["curve"].append([state["step"], pq])
-    if pq > state["best_pq"]:
-        state["best_pq"] = pq
-        state["best"] = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    def step(self, number: int, parts: Sequence[Part]) -> dict[str, float]:
+        """Make one step on this process' share of the batch, in parts; return the mean losses."""
+        seed = _seed(self.run.config.seed, self.stage.stream, number, parallel.rank())
+        torch.manual_seed(seed)
+        if self.model.generator is not None:
+            self.model.generator.manual_seed(seed)
+        self.optimizer.zero_grad(set_to_none=True)
+        totals: dict[str, float] = {}
+        for losses in self._backward(number, parts):
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.stage.accumulate
+        parallel.average_gradients(self.model.parameters())
+        self.optimizer.step()
+        self.scheduler.step()
+        self.state["step"] = number + 1
+        return totals
+
+    def _backward(self, number: int, parts: Sequence[Part]) -> Iterator[dict[str, Tensor]]:
+        """Backpropagate the mean loss of the parts; yield the losses of each."""
+        step, share = self.stage.step, 1 / self.stage.accumulate
+
+        def finite(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+            if not math.isfinite(value := float(losses["loss"].detach())):  # before it reaches solvers and weights
+                raise FloatingPointError(f"the loss of {self.stage.name} became {value} at step {number}")
+            return losses
+
+        placed = (on_device(part, self.run.device) for part in parts)
+        if self.stage.pipelined:
+            assert isinstance(step, TrainingStep)
+            yield from backward_pipelined(placed, step.costs, lambda *given: finite(step.losses(*given)), share)
+            return
+        for images, targets in placed:
+            losses = finite(step(images, targets))
+            (losses["loss"] * share).backward()  # type: ignore[no-untyped-call]
+            yield losses
+
+    def select(self) -> None:
+        """Score the validation split and keep the best weights so far; none where nothing can be scored (nan)."""
+        state = self.state
+        pq = panoptic_quality(self.model, self.run.splits.validation, self.run.device).result()["PQ"]
+        self.run.log.add(self.stage.name, state["step"], {"validation_pq": pq})
+        state["curve"].append([state["step"], pq])
+        if pq > state["best_pq"]:
+            state["best_pq"] = pq
+            state["best"] = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
 
 
 def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part]:

@@ -22,6 +22,9 @@ from .frames import VIDEOS
 
 FRAMED = VIDEOS | {".apng", ".gif", ".mpo", ".tif", ".tiff", ".webp"}  # may hold frames, called NAME_00000, ...
 _FRAME = re.compile(r"(.+)_\d{5,}")
+SOFTWARE = "diffcomb panoptic_cops"
+RECORD = "panoptic"  # the text chunk of an id PNG: JSON with the keys below
+KEYS = {"image", "segments", "categories"}
 
 
 class Name(NamedTuple):
@@ -96,11 +99,6 @@ def _options(path: Path) -> list[Name]:
 def _named(path: Path, name: str) -> Name:
     """The option of that name, which an earlier call chose."""
     return next((option for option in _options(path) if option.name == name), Name(name, path.name))
-
-
-SOFTWARE = "diffcomb panoptic_cops"
-RECORD = "panoptic"  # the text chunk of an id PNG: JSON with the keys below
-KEYS = {"image", "segments", "categories"}
 
 
 def write_file(path: Path, content: bytes) -> None:

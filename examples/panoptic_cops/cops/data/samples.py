@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 VOID = 0  # segment id of pixels without a label
+SHOWN = 3  # differences that a message names
 
 
 class DataError(Exception):
@@ -149,9 +150,6 @@ def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator)
     if rng.random() < 0.5:
         image, ids = image[:, ::-1], ids[:, ::-1]
     return replace(sample, image=np.ascontiguousarray(image), ids=np.ascontiguousarray(ids))
-
-
-SHOWN = 3  # differences that a message names
 
 
 def parse_categories(entries: Sequence[Any], path: Path) -> tuple[Category, ...]:

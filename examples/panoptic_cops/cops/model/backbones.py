@@ -14,6 +14,10 @@ from torch.nn import functional as F
 
 IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 PLAIN = (127.5,) * 3, (60.0,) * 3  # what the example feeds its networks, see targets.to_input
+# Expansion, channels, kernel size, stride, blocks of each stage (Tan & Le, ICML 2019, without squeeze-and-excitation).
+_STAGES = ((1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3), (6, 112, 5, 1, 3),
+           (6, 192, 5, 2, 4), (6, 320, 3, 1, 1))  # fmt: skip
+_EPS = 1e-3
 
 
 class SmallBackbone(nn.Module):
@@ -136,12 +140,6 @@ def _stage(inputs: int, width: int, blocks: int, stride: int, dilations: Sequenc
             for i in range(blocks)
         )
     )
-
-
-# Expansion, channels, kernel size, stride, blocks of each stage (Tan & Le, ICML 2019, without squeeze-and-excitation).
-_STAGES = ((1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3), (6, 112, 5, 1, 3),
-           (6, 192, 5, 2, 4), (6, 320, 3, 1, 1))  # fmt: skip
-_EPS = 1e-3
 
 
 class EfficientNetLite0(nn.Module):

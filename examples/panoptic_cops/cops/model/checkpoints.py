@@ -15,51 +15,6 @@ from ..data.samples import Category
 from .segmenter import Segmenter
 
 OTHER_VERSION = "it may be of another version of this program: train it again, or take the version that wrote it"
-
-
-def make_segmenter(config: Config, categories: Sequence[Category]) -> Segmenter:
-    """The model of a configuration, with fresh weights."""
-    return Segmenter(config, categories, generator=torch.Generator())
-
-
-def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config]:
-    """The model of a finished stage, ready to predict, and the configuration it was trained with.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, corrupt, of an unfinished stage, or of another version with other settings or layers.
-    """
-    content = load_checkpoint(path)
-    if "optimizer" in content:
-        raise CheckpointError(f"{path} belongs to an unfinished stage; take baseline.pt, control.pt or full.pt")
-    with using(path, OTHER_VERSION):
-        config = config_from_dict(content["config"])
-        if solver is not None:
-            config = replace(config, model=replace(config.model, solver=solver))
-        model = make_segmenter(config, categories_of(content))
-        model.load_state_dict({name: value.float() if value.is_floating_point() else value
-                               for name, value in content["model"].items()})  # fmt: skip
-    return model, config
-
-
-def categories_of(content: dict[str, Any]) -> tuple[Category, ...]:
-    """Categories of a checkpoint, or of the run's file of categories."""
-    return tuple(
-        Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), tuple(c["color"])) for c in content["categories"]
-    )
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA if there is one. A ValueError says why it cannot be used."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.zeros(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={name!r} cannot be used: {error}") from error
-
-
 SHOWN = 300  # letters of an error of torch, which names every layer
 
 
@@ -113,3 +68,46 @@ def shortened(error: Exception) -> str:
     """The beginning of an error's message, on one line."""
     text = " ".join(str(error).split())
     return text if len(text) <= SHOWN else text[:SHOWN] + " ..."
+
+
+def make_segmenter(config: Config, categories: Sequence[Category]) -> Segmenter:
+    """The model of a configuration, with fresh weights."""
+    return Segmenter(config, categories, generator=torch.Generator())
+
+
+def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config]:
+    """The model of a finished stage, ready to predict, and the configuration it was trained with.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, corrupt, of an unfinished stage, or of another version with other settings or layers.
+    """
+    content = load_checkpoint(path)
+    if "optimizer" in content:
+        raise CheckpointError(f"{path} belongs to an unfinished stage; take baseline.pt, control.pt or full.pt")
+    with using(path, OTHER_VERSION):
+        config = config_from_dict(content["config"])
+        if solver is not None:
+            config = replace(config, model=replace(config.model, solver=solver))
+        model = make_segmenter(config, categories_of(content))
+        model.load_state_dict({name: value.float() if value.is_floating_point() else value
+                               for name, value in content["model"].items()})  # fmt: skip
+    return model, config
+
+
+def categories_of(content: dict[str, Any]) -> tuple[Category, ...]:
+    """Categories of a checkpoint, or of the run's file of categories."""
+    return tuple(
+        Category(int(c["id"]), str(c["name"]), bool(c["isthing"]), tuple(c["color"])) for c in content["categories"]
+    )
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA if there is one. A ValueError says why it cannot be used."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.zeros(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={name!r} cannot be used: {error}") from error

@@ -23,6 +23,44 @@ from .quality import BoundaryPanopticQuality, MeanIoU, PanopticQuality
 from .rules import RULES, Partition, Rule
 
 ORACLE = 1000.0  # cost of a wrong class where the classes are given
+MAX_BATCH_PIXELS = 64 * 64 * 50
+
+
+def batches(dataset: Dataset, title: str | None = None) -> Iterator[list[Sample]]:
+    """Consecutive samples of one size, as many as fit into memory at once. With a title, show progress."""
+    samples: Iterable[Sample] = (dataset[i] for i in range(len(dataset)))
+    if title is not None:
+        samples = tqdm(samples, total=len(dataset), desc=title, unit="image")
+    batch: list[Sample] = []
+    for sample in samples:
+        limit = max(1, MAX_BATCH_PIXELS // sample.ids.size)
+        if batch and (sample.ids.shape != batch[0].ids.shape or len(batch) >= limit):
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch
+
+
+def predictions(
+    model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None
+) -> Iterator[tuple[Sample, Prediction]]:
+    """Segment every sample. With a title, show progress."""
+    for batch in batches(dataset, title):
+        yield from zip(batch, model.predict([s.image for s in batch], device), strict=True)
+
+
+def panoptic_quality(
+    model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None
+) -> PanopticQuality:
+    """Exact PQ of a model on a data set; the processes of a parallel run share the images."""
+    quality = PanopticQuality(dataset.categories)
+    share = Subset(dataset, range(parallel.rank(), len(dataset), parallel.world()))
+    for sample, prediction in predictions(model, share, device, title):
+        quality.add(prediction.ids, prediction.segments, sample)
+    counts = parallel.total(torch.tensor(quality.table(), dtype=torch.float64, device=device))
+    quality.set_table(counts.cpu().numpy())
+    return quality
 
 
 @dataclass
@@ -160,43 +198,3 @@ def padded(sample: Sample, grid: Sequence[int], stride: int) -> Sample:
     """The sample with void at its lower and right border, so that its size is the grid's times the stride."""
     pad = [(0, g * stride - n) for g, n in zip(grid, sample.ids.shape, strict=True)]
     return Sample(sample.name, sample.image, np.pad(sample.ids, pad, constant_values=VOID), sample.segments)
-
-
-MAX_BATCH_PIXELS = 64 * 64 * 50
-
-
-def batches(dataset: Dataset, title: str | None = None) -> Iterator[list[Sample]]:
-    """Consecutive samples of one size, as many as fit into memory at once. With a title, show progress."""
-    samples: Iterable[Sample] = (dataset[i] for i in range(len(dataset)))
-    if title is not None:
-        samples = tqdm(samples, total=len(dataset), desc=title, unit="image")
-    batch: list[Sample] = []
-    for sample in samples:
-        limit = max(1, MAX_BATCH_PIXELS // sample.ids.size)
-        if batch and (sample.ids.shape != batch[0].ids.shape or len(batch) >= limit):
-            yield batch
-            batch = []
-        batch.append(sample)
-    if batch:
-        yield batch
-
-
-def predictions(
-    model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None
-) -> Iterator[tuple[Sample, Prediction]]:
-    """Segment every sample. With a title, show progress."""
-    for batch in batches(dataset, title):
-        yield from zip(batch, model.predict([s.image for s in batch], device), strict=True)
-
-
-def panoptic_quality(
-    model: Segmenter, dataset: Dataset, device: torch.device, title: str | None = None
-) -> PanopticQuality:
-    """Exact PQ of a model on a data set; the processes of a parallel run share the images."""
-    quality = PanopticQuality(dataset.categories)
-    share = Subset(dataset, range(parallel.rank(), len(dataset), parallel.world()))
-    for sample, prediction in predictions(model, share, device, title):
-        quality.add(prediction.ids, prediction.segments, sample)
-    counts = parallel.total(torch.tensor(quality.table(), dtype=torch.float64, device=device))
-    quality.set_table(counts.cpu().numpy())
-    return quality

@@ -13,6 +13,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from ..data.samples import VOID, Category, Sample, Segment
 
 NOTHING_SCORED = "nan: neither the ground truth nor a prediction has a segment that this score is about"
+RATIO = 0.02  # of the image diagonal, as for COCO; Cityscapes takes 0.005
 
 
 @dataclass
@@ -135,9 +136,6 @@ class PanopticQuality:
 def _ratios(c: _Counts) -> tuple[float, float, float]:
     denominator = c.tp + 0.5 * c.fp + 0.5 * c.fn
     return 100 * c.iou / denominator, 100 * (c.iou / c.tp if c.tp else 0.0), 100 * c.tp / denominator
-
-
-RATIO = 0.02  # of the image diagonal, as for COCO; Cityscapes takes 0.005
 
 
 def boundary(ids: NDArray[np.int64], width: int) -> NDArray[np.bool_]:

@@ -21,7 +21,9 @@ from ..scores.quality import PanopticQuality
 FIRST = 0.3  # size of the first moves along each axis, in units of the costs
 
 
-def search(model: Segmenter, dataset: Dataset, device: torch.device, evaluations: int, title: str) -> list[list[float]]:
+def search(
+    model: Segmenter, dataset: Dataset, device: torch.device, evaluations: int, title: str = "search"
+) -> list[list[float]]:
     """Raise the exact PQ on a data set by Powell's method over all scales and offsets, in place.
 
     The network runs once; each evaluation solves every image. A common factor of all costs changes nothing, so the

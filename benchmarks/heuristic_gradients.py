@@ -46,9 +46,9 @@ from diffcomb import (
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "examples" / "panoptic_cops"))
 
-from cops.scenes import Scenes  # noqa: E402
+from cops.data.scenes import Scenes  # noqa: E402
+from cops.data.targets import make_targets, offsets  # noqa: E402
 from cops.surrogate import PanopticQualitySurrogate  # noqa: E402
-from cops.targets import make_targets, offsets  # noqa: E402
 
 DISTANCES = [1, 2, 4, 8]
 THINGS = [2, 3, 4]

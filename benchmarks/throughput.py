@@ -24,12 +24,11 @@ EXAMPLE = HERE.parent / "examples" / "panoptic_cops"
 sys.path.insert(0, str(EXAMPLE))
 
 from cops import parallel  # noqa: E402
-from cops.checkpoints import load_checkpoint  # noqa: E402
 from cops.config import Config, Dataset  # noqa: E402
-from cops.datasets import load_splits  # noqa: E402
-from cops.runlog import RunLog  # noqa: E402
-from cops.stages import finetune  # noqa: E402
-from cops.training import Run  # noqa: E402
+from cops.data.splits import load_splits  # noqa: E402
+from cops.model.checkpoints import load_checkpoint  # noqa: E402
+from cops.study.run import Run, RunLog  # noqa: E402
+from cops.study.stages import finetune  # noqa: E402
 
 SHORT, LONG = 4, 24  # steps of two runs; their difference leaves out the work before and after the steps
 

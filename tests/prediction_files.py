@@ -4,9 +4,8 @@ import csv
 import json
 
 import numpy as np
-from cops.data import Segment
-from cops.pngs import ids_of
-from cops.segmenter import Prediction
+from cops.data.output_files import ids_of
+from cops.data.samples import Prediction, Segment
 from PIL import Image
 
 

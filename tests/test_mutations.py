@@ -26,11 +26,12 @@ MOVING, VISITS = "diffcomb/solvers/moves/local_moving.py", "diffcomb/solvers/mov
 OBJECTIVE, SLACK = "diffcomb/solvers/levels/objective.py", "diffcomb/solvers/levels/slack.py"
 GREEDY = "diffcomb/solvers/greedy.py"
 CHAINS, PAIRS = "diffcomb/solvers/moves/ejection_chains.py", "diffcomb/solvers/moves/pair_moves.py"
-SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/segmenter.py", "tests/cops/test_parts.py"
-IMAGES = "examples/panoptic_cops/cops/images.py"
+SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/model/segmenter.py", "tests/cops/test_parts.py"
+IMAGES = "examples/panoptic_cops/cops/data/images.py"
 TINY, REDUCTION = "diffcomb/solvers/enumeration.py", "diffcomb/solvers/reduction.py"
-TILES, EXTREME_TEST = "examples/panoptic_cops/cops/tiles.py", "tests/test_extreme_costs.py"
-SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/quality.py"
+TILES, EXTREME_TEST = "examples/panoptic_cops/cops/model/tiles.py", "tests/test_extreme_costs.py"
+STEP, CONFIG = "examples/panoptic_cops/cops/step.py", "examples/panoptic_cops/cops/config.py"
+SURROGATE, QUALITY = "examples/panoptic_cops/cops/surrogate.py", "examples/panoptic_cops/cops/scores/quality.py"
 
 MUTATIONS = [
     (SEGMENTER, "(middle - stride // 2) / stride", "middle / stride", PARTS_TEST, "interpolated"),
@@ -106,6 +107,8 @@ MUTATIONS = [
     ("diffcomb/_implicit.py", "RowTable(-self.table", "RowTable(self.table", "tests/test_cut_output.py", "described"),
     ("diffcomb/_implicit.py", "self.table[self.index]", "self.table[self.index[::-1]]", "tests/test_cut_output.py", "described"),
     (SEGMENTER, "return -(unary", "return (unary", PARTS_TEST, "confidence"),
+    (STEP, "if self.loss.through_solver:", "if True:", "tests/cops/test_recipes.py", "drop_costs"),
+    (CONFIG, "RECIPES[name].on_grid or name", "name", "tests/cops/test_recipes.py", "counterparts"),
     (TILES, "/ (2 * abs(edge", "/ (abs(edge", "tests/cops/test_tiles.py", "add_up_to_one"),
 ]  # fmt: skip
 WORKERS = os.cpu_count() or 1

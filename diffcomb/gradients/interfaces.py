@@ -31,7 +31,7 @@ class Estimator:
         ``gradients`` takes one-hot solutions and their gradients that are only described (``OneHot``, ``RowTable``).
     """
 
-    smooths: bool = False
+    smooths: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = False
 
     @property

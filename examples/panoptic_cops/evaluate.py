@@ -13,15 +13,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from cops.categories import category_differences
-from cops.checkpoints import CheckpointError, write_json
-from cops.data import Category, DataError, Sample
-from cops.datasets import load_split
-from cops.evaluation import predictions
-from cops.export import PanopticWriter
-from cops.measure import Scores
-from cops.models import find_device, load_model
-from cops.quality import NOTHING_SCORED
+from cops.data.samples import Category, DataError, Sample, category_differences
+from cops.data.splits import load_split
+from cops.data.writer import PanopticWriter
+from cops.files import write_json
+from cops.model.checkpoints import CheckpointError, find_device, load_model
+from cops.scores.measure import Scores, predictions
+from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
 
@@ -94,7 +92,7 @@ def evaluate(options: Any, stop: StopSignals) -> dict[str, Any]:
 
 
 def _dump(folder: Path, categories: Sequence[Category]) -> PanopticWriter:
-    """A writer into a new dump; a DataError for a folder that holds one, which would mix the two."""
+    """A writer into a new dump; a DataError if the folder already holds one."""
     writer = PanopticWriter(folder, categories)
     if writer.entries:
         raise DataError(f"{folder} holds a dump of {len(writer.entries)} images: choose another --dump, or delete it")
@@ -102,7 +100,7 @@ def _dump(folder: Path, categories: Sequence[Category]) -> PanopticWriter:
 
 
 def _name(writer: PanopticWriter, sample: Sample) -> str:
-    """What the PNG of a sample is called: as the sample, in the same folders below the dump, and unlike all others."""
+    """The name of a sample's PNG: that of the sample, in the same folders below the dump, made unique."""
     path = PurePosixPath(sample.file_name or sample.name)
     folders = [part for part in path.parts[:-1] if part not in ("/", "..")]
     name = "/".join([*folders, sample.name])

@@ -13,9 +13,8 @@ import warnings
 from pathlib import Path
 
 import torch
-from cops.checkpoints import CheckpointError
-from cops.models import load_model
-from cops.segmenter import Segmenter
+from cops.model.checkpoints import CheckpointError, load_model
+from cops.model.segmenter import Segmenter
 from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 

@@ -22,17 +22,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-from cops.checkpoints import CheckpointError
-from cops.data import DataError
-from cops.export import PanopticWriter
-from cops.frames import files_of, frames_of
-from cops.models import find_device, load_model
-from cops.names import Name, absolute, output_names
-from cops.pictures import class_colors, view
-from cops.pngs import is_foreign
-from cops.segmenter import Prediction, Segmenter
+from cops.data.frames import files_of, frames_of
+from cops.data.output_files import Name, absolute, is_foreign, output_names
+from cops.data.pictures import class_colors, view
+from cops.data.samples import DataError, Prediction
+from cops.data.writer import PanopticWriter
+from cops.model.checkpoints import CheckpointError, find_device, load_model
+from cops.model.segmenter import Segmenter
+from cops.model.tiles import TILE, WHOLE, predict_large
 from cops.stopping import Stopped, StopSignals
-from cops.tiles import TILE, WHOLE, predict_large
 from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 from PIL import Image
@@ -92,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @dataclass
 class Done:
-    """What a call has done so far; `listed` images stand in panoptic.json, None if it could not be written."""
+    """The results of a call so far; `listed` counts images in panoptic.json, None if it could not be written."""
 
     out: Path
     view: str
@@ -101,7 +99,7 @@ class Done:
     skipped: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """What is there now; empty if nothing was segmented."""
+        """Describe the results; empty if nothing was segmented."""
         if not self.names:
             return ""
         files = f"NAME_{self.view}.png, NAME_classes.png and NAME_panoptic.png"
@@ -121,7 +119,7 @@ def _images(count: int) -> str:
 
 
 class Large:
-    """A model, and how it takes images that are too large for it."""
+    """A model, and how it processes images that are too large for it."""
 
     def __init__(self, model: Segmenter, device: torch.device, tile: int | None, max_size: int | None) -> None:
         least = model.network.divisor
@@ -145,7 +143,7 @@ class Large:
 
 
 def predict(images: list[Path], large: Large, done: Done, stop: StopSignals) -> None:
-    """Segment images and frames; go on past files that cannot be read."""
+    """Segment images and frames; skip files that cannot be read."""
     writer = PanopticWriter(done.out, large.model.categories)
     done.names = writer.added
     beside = absolute(done.out) in map(absolute, images)  # results go where the images are
@@ -173,7 +171,7 @@ def predict(images: list[Path], large: Large, done: Done, stop: StopSignals) -> 
 
 @contextlib.contextmanager
 def closing(writer: PanopticWriter, stop: StopSignals, done: Done) -> Iterator[None]:
-    """List at the end, however it comes, what was written."""
+    """List the results at the end, also after an error or a signal."""
     try:
         yield
     finally:

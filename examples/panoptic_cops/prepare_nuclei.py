@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from cops.checkpoints import write_json, writing
-from cops.coco import read_ids
-from cops.data import DataError
-from cops.frames import images_in
-from cops.images import check_one_page, opened, read_image, to_rgb, upright, values_of
+from cops.data.coco import read_ids
+from cops.data.frames import images_in
+from cops.data.images import check_one_page, opened, read_image, to_rgb, upright, values_of
+from cops.data.samples import DataError
+from cops.files import write_json, writing
 from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 from PIL import Image

@@ -4,7 +4,7 @@
     python examples/panoptic_cops/reproduce.py all --data nuclei --root FOLDER --seeds "[0,1,2,3,4,5]"
 
 Models that a table needs are trained if their run folder lacks them (about ten minutes a seed for all of the second
-stage), so an interrupted command goes on where it stood. Results go to --results as Markdown and SVG, with the command.
+stage), so rerun an interrupted command to resume. Results go to --results as Markdown and SVG, with the command.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
-from cops.coco import DataError
 from cops.config import Config
-from cops.data import Subset
-from cops.evaluation import panoptic_quality, predictions
-from cops.experiments import Experiment, logged
-from cops.models import load_model
-from cops.pictures import comparison
-from cops.report import curves, save
-from cops.stages import MODELS
-from cops.tables import TABLES, THROUGH, two_digits
+from cops.data.coco import DataError
+from cops.data.pictures import comparison
+from cops.data.samples import Subset
+from cops.files import save_atomically
+from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
+from cops.recipes import SECOND_STAGE
+from cops.scores.measure import panoptic_quality, predictions
+from cops.study.experiments import Experiment, logged
+from cops.study.report import curves, save
+from cops.study.tables import TABLES, two_digits
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
 
 HERE = Path(__file__).parent
-ALL = [name for name in MODELS if name != "baseline"]
 
 
 def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
     """Small copies of trained models, in half precision, for evaluate.py and predict.py."""
     rows = []
-    for name in ("baseline", e.calibrated, *THROUGH, "single_svm"):
+    for name in e.compared("checkpoints"):
         run, _ = e.model(e.seeds[0], name)
         content = load_checkpoint(run.checkpoint(name))
         content["model"] = {k: v.half() if v.is_floating_point() else v for k, v in content["model"].items()}
@@ -56,11 +55,11 @@ def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
 
 
 def figure4(e: Experiment, report: Callable[..., None]) -> None:
-    """One scale against five: the surrogate over the iterations."""
+    """The surrogate over the iterations, with one scale and with five."""
     lines = {}
-    for name, label in (("full", "N = 5"), ("full_n1", "N = 1")):
+    for name in e.compared("figure4"):
         run, _ = e.model(e.seeds[0], name)
-        lines[label] = logged(run, name, "surrogate_pq")
+        lines[f"N = {run.config.objective(name).num_lambdas}"] = logged(run, name, "surrogate_pq")
     rows = [
         {
             "N": label,
@@ -74,9 +73,10 @@ def figure4(e: Experiment, report: Callable[..., None]) -> None:
 
 def figure5(e: Experiment, report: Callable[..., None]) -> None:
     """The surrogate on the training batches against exact PQ on the validation split."""
-    run, _ = e.model(e.seeds[0], "full")
-    lines = {"surrogate, training": logged(run, "full", "surrogate_pq")}
-    lines["exact, validation"] = logged(run, "full", "validation_pq")
+    (name,) = e.compared("figure5")
+    run, _ = e.model(e.seeds[0], name)
+    lines = {"surrogate, training": logged(run, name, "surrogate_pq")}
+    lines["exact, validation"] = logged(run, name, "validation_pq")
     steps, exact = lines["exact, validation"]
     near = [lines["surrogate, training"][1][max(0, s - 25) : s].mean() for s in steps]
     rows = [
@@ -88,9 +88,8 @@ def figure5(e: Experiment, report: Callable[..., None]) -> None:
 
 def figure6(e: Experiment, report: Callable[..., None]) -> None:
     """Pictures of the first test images (figures 6 and 9)."""
-    names = ("baseline", e.calibrated, "full", "full_svm")
     found = {}
-    for name in names:
+    for name in e.compared("figure6"):
         run, model = e.model(e.seeds[0], name)
         shown = Subset(run.splits.test, range(min(3, len(run.splits.test))))
         found[name] = list(predictions(model, shown, run.device))
@@ -114,7 +113,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=str | None, help="data folder")
     parser.add_argument("--resolution", type=Literal["pixels", "grid"], default="pixels", help="where cuts are made")
     parser.add_argument("--seeds", type=list[int], default=[0])
-    parser.add_argument("--models", type=list[Literal[tuple(ALL)]] | None, help="of tables 1, 5, 6, 7; all by default")
+    parser.add_argument(
+        "--models", type=list[Literal[SECOND_STAGE]] | None, help="of tables 1, 5, 6, 7; all by default"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--results", type=Path, default=HERE.parents[1] / "docs" / "results")
     parser.add_argument("--threads", type=int | None, help="torch threads; results differ in the last digits with them")
@@ -132,7 +133,7 @@ def _reproduce(o: Any) -> None:
     threads = o.threads or min(4, get_num_threads())
     torch.set_num_threads(threads)
     config = Config(data="coco" if o.data == "nuclei" else o.data, root=o.root, threads=threads).resolved()
-    config = replace(config, finetune=replace(config.finetune, models=o.models or ALL))
+    config = replace(config, finetune=replace(config.finetune, models=o.models or list(SECOND_STAGE)))
     name = o.data
     if o.resolution == "grid":
         config, name = config.on_grid(), f"{name}-grid"

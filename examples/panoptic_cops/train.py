@@ -23,19 +23,18 @@ from typing import Any
 
 import torch
 from cops import parallel
-from cops.categories import category_differences
-from cops.checkpoints import CheckpointError, read_scores, write_json, writing
 from cops.config import Config, config_from_dict, differences
-from cops.data import Category, DataError, Subset
-from cops.datasets import load_splits
-from cops.evaluation import panoptic_quality, predictions
-from cops.models import categories_of, check_settings, find_device
-from cops.pictures import comparison
-from cops.quality import NOTHING_SCORED
-from cops.runlog import RunLog, write_environment
-from cops.stages import MODELS, ONE_STAGE, run_stages
+from cops.data.pictures import comparison
+from cops.data.samples import Category, DataError, Subset, category_differences
+from cops.data.splits import load_splits
+from cops.files import read_scores, write_json, writing
+from cops.model.checkpoints import CheckpointError, categories_of, find_device
+from cops.recipes import RECIPES
+from cops.scores.measure import panoptic_quality, predictions
+from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
-from cops.training import OTHER_OUT, Run
+from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, write_environment
+from cops.study.stages import run_stages
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
@@ -47,7 +46,7 @@ WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl"
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run all stages that are not done yet; returns the metrics."""
+    """Train all models that are not finished yet; return the metrics."""
     parser = ArgumentParser(description="Train COPS and compare the baseline, the controls and full training.")
     parser.add_argument("--config", action="config", help="YAML file with settings")
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
@@ -69,7 +68,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def shortened(config: Config, steps: int) -> Config:
-    """The same run in miniature: at most so many steps a stage, validation and test images, and small batches."""
+    """Shorten a run to a trial: at most so many steps a stage, validation and test images, and small batches."""
     d, p, f = config.dataset, config.pretrain, config.finetune
     if steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {steps}")
@@ -88,7 +87,7 @@ def shortened(config: Config, steps: int) -> Config:
 
 
 def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
-    """Run all stages that are not done yet; returns the metrics."""
+    """Train all models that are not finished yet; return the metrics."""
     began = time.time()
     parallel.start(config.device)
     torch.set_num_threads(config.threads or min(4, get_num_threads()))
@@ -126,16 +125,12 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
 def table(metrics: dict[str, Any]) -> str:
     """All models as a Markdown table."""
     rows = ["| model | " + " | ".join(KEYS) + " |", "|---|" + "---|" * len(KEYS)]
-    rows += [
-        f"| {m} | " + " | ".join(f"{metrics[m][k]:.2f}" for k in KEYS) + " |"
-        for m in (*MODELS, *ONE_STAGE)
-        if m in metrics
-    ]
+    rows += [f"| {m} | " + " | ".join(f"{metrics[m][k]:.2f}" for k in KEYS) + " |" for m in RECIPES if m in metrics]
     return "\n".join(rows)
 
 
 def _score(run: Run, names: tuple[str, ...]) -> dict[str, Any]:
-    """Exact PQ of the models on the test split; what is already in metrics.json is kept."""
+    """Score models on the test split by exact PQ; scores in metrics.json are kept."""
     path = run.out / "metrics.json"
     metrics = read_scores(path)
     for name in names:
@@ -149,13 +144,13 @@ def _score(run: Run, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _draw(run: Run, names: tuple[str, ...]) -> None:
-    """The first test images under the baseline, the best control of most data, and all trained through the solver."""
+    """Draw the first test images with the results of the models whose recipes say so."""
     test = run.splits.test
     count = min(run.config.pictures, len(test))
     if not count:
         return
     shown = Subset(test, range(count))
-    drawn = [name for name in names if name in ("baseline", "control_mean") or name.startswith(("full", "single"))]
+    drawn = [name for name in names if RECIPES[name].drawn]
     found = {name: list(predictions(run.model(name), shown, run.device)) for name in drawn}
     for i in range(count):
         results = {name: pairs[i][1] for name, pairs in found.items()}
@@ -165,7 +160,7 @@ def _draw(run: Run, names: tuple[str, ...]) -> None:
 
 
 def _prepare(out: Path, config: Config, categories: Sequence[Category], overwrite: bool) -> bool:
-    """Make the run folder; says whether it continues an earlier run of the same configuration and categories."""
+    """Make the run folder; return whether it resumes an earlier run of the same configuration and categories."""
     path = out / "config.json"
     if path.exists() and not overwrite:
         try:
@@ -195,7 +190,7 @@ def _write_categories(path: Path, categories: Sequence[Category]) -> None:
 
 
 def _check_categories(path: Path, categories: Sequence[Category]) -> None:
-    """Raise a ValueError if a run was begun with other categories; checkpoints of older runs say so themselves."""
+    """Raise a ValueError if the run was begun with other categories; checkpoints of older runs are checked later."""
     if not path.exists():
         return
     try:

@@ -5,17 +5,16 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from cops.backbones import ResNet50
-from cops.efficientnet import EfficientNetLite0, _SameConv
-from cops.network import CopsNetwork, parameter_counts
-from cops.scenes import Scenes
-from cops.targets import to_input
-from cops.weights import load_backbone_weights
+from cops.data.scenes import Scenes
+from cops.data.targets import to_input
+from cops.model.backbones import EfficientNetLite0, ResNet50, _SameConv
+from cops.model.network import CopsNetwork, parameter_counts
+from cops.model.weights import load_backbone_weights
 
 DISTANCES = [1, 4, 16, 32, 64, 128]
 
 
-def test_the_paper_counts_34_million_parameters():
+def test_network_of_the_paper_has_34_million_parameters():
     counts = parameter_counts(CopsNetwork("resnet50", 19, DISTANCES))
     assert round(counts["all"] / 1e6) == 34
     assert counts["all"] == sum(v for k, v in counts.items() if k != "all")
@@ -24,7 +23,7 @@ def test_the_paper_counts_34_million_parameters():
 
 
 @pytest.mark.parametrize("name", ["small", "efficientnet_lite0", "resnet50", "resnet50_torchvision"])
-def test_grids_have_the_stride_that_is_said(name):
+def test_grids_have_the_stride_of_the_network(name):
     network = CopsNetwork(name, 3, [1, 4]).eval()
     with torch.no_grad():
         logits = network(torch.zeros(1, 3, 64, 96))
@@ -32,7 +31,7 @@ def test_grids_have_the_stride_that_is_said(name):
     assert logits.cuts.shape == (1, 4, 64 // network.stride, 96 // network.stride)
 
 
-def test_same_padding_pads_the_end_only():
+def test_same_padding_at_stride_2_pads_only_the_end():
     """As TensorFlow does: of 4 cells at stride 2, windows of 3 start at 0 and 2, and the last one reaches beyond."""
     conv = _SameConv(1, 1, 3, 2)
     with torch.no_grad():
@@ -64,7 +63,7 @@ def test_imagenet_weights_load_and_fit():
     assert float(torch.stack(found).mean()) < 0.8  # standard deviations; 0.3 on photographs
 
 
-def test_weights_that_are_not_there_or_do_not_fit(tmp_path, monkeypatch):
+def test_missing_or_unfitting_backbone_weights_are_refused(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match="the weights 'imagenet' are those of EfficientNetLite0, and the backbone is Res"
     ):

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from cops.coco import CocoPanoptic, DataError, read_image
 from cops.config import Config, Dataset
-from cops.data import Segment
-from cops.datasets import load_splits
+from cops.data.coco import CocoPanoptic, DataError, read_image
+from cops.data.samples import Segment
+from cops.data.splits import load_splits
 from PIL import Image
 
 
@@ -49,7 +49,7 @@ def edit(root, change):
     path.write_text(json.dumps(content))
 
 
-def test_reads_the_official_format(root):
+def test_official_coco_panoptic_format_is_read(root):
     data = CocoPanoptic(root, "val")
     assert len(data) == 3
     assert [(c.id, c.name, c.isthing) for c in data.categories] == [(3, "cat", True), (200, "sky", False)]

@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from cops.categories import category_differences
-from cops.cityscapes import Cityscapes
-from cops.coco import CocoPanoptic, read_ids
 from cops.config import Config, Dataset
-from cops.data import Category, DataError
-from cops.datasets import load_split, load_splits
-from cops.folder import Folder, folder_splits
-from cops.quality import PanopticQuality
+from cops.data.cityscapes import Cityscapes
+from cops.data.coco import CocoPanoptic, read_ids
+from cops.data.folder import Folder, folder_splits
+from cops.data.samples import Category, DataError, category_differences
+from cops.data.splits import load_split, load_splits
+from cops.scores.quality import PanopticQuality
 from PIL import Image
 
 RGB = np.zeros((4, 6, 3), np.uint8)
@@ -132,7 +131,7 @@ def test_segment_without_pixels_stays_and_is_missed(root):
     assert [(row["TP"], row["FN"]) for row in quality.per_class()] == [(1, 0), (1, 1)]
 
 
-def test_splits_with_other_categories_say_which_and_how(root):
+def test_splits_with_different_categories_are_refused_with_the_differences(root):
     edit(root, lambda c: c["categories"][1].update(isthing=0))
     config = Config(data="coco", root=str(root), dataset=Dataset(validation=1)).resolved()
     with pytest.raises(
@@ -158,7 +157,7 @@ def test_differences_of_categories_are_named():
 
 
 @pytest.mark.parametrize("split", ["test", "validation", "train"])
-def test_one_split_needs_no_other(root, split):
+def test_one_split_loads_without_the_others(root, split):
     config = Config(data="coco", root=str(root), dataset=Dataset(validation=1)).resolved()
     expected = getattr(load_splits(config), split)
     other = "train" if split == "test" else "val"

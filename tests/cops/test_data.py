@@ -10,17 +10,15 @@ import prepare_nuclei
 import pytest
 import train
 import yaml
-from cops.cityscapes import CATEGORIES, Cityscapes
-from cops.coco import CocoPanoptic, DataError
 from cops.config import Config, config_from_dict
-from cops.data import Category, Segment
-from cops.datasets import load_splits
-from cops.export import PanopticWriter
-from cops.folder import Folder, folder_splits
-from cops.labels import decode, read_labels
-from cops.quality import PanopticQuality
-from cops.segmenter import Prediction
-from cops.stages import MODELS
+from cops.data.cityscapes import CATEGORIES, Cityscapes
+from cops.data.coco import CocoPanoptic, DataError
+from cops.data.folder import Folder, decode, folder_splits, read_labels
+from cops.data.samples import Category, Prediction, Segment
+from cops.data.splits import load_splits
+from cops.data.writer import PanopticWriter
+from cops.recipes import BASELINE, SECOND_STAGE
+from cops.scores.quality import PanopticQuality
 from PIL import Image
 
 PAIR = (Category(7, "road", False, (0, 0, 0)), Category(26, "car", True, (0, 0, 0)))
@@ -41,7 +39,7 @@ def test_label_values_are_not_rescaled(tmp_path, kind):
     np.testing.assert_array_equal(read_labels(path), values)
 
 
-def test_labels_that_are_none_are_refused(tmp_path):
+def test_files_that_are_not_label_images_are_refused(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="must have one channel of 8, 16 or 32 bits, got an image of mode RGB"):
         read_labels(tmp_path / "a.png")
@@ -166,7 +164,7 @@ def own(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_your_own(own):
+def test_own_folder_of_images_and_labels_is_read(own):
     train, test = folder_splits(own)
     assert (len(train), len(test)) == (5, 1)
     s = train[0]
@@ -192,8 +190,8 @@ def test_images_without_things_and_classes_without_instances_train(own, tmp_path
     out = tmp_path / "run"
     arguments = ["--data=folder", f"--root={own}", "--dataset.size=16", "--model.distances=[1,2]", "--max_steps=3"]
     metrics = train.main([*arguments, f"--out={out}", "--finetune.batch=2", "--pretrain.batch=2", "--threads=1",
-                          f"--finetune.models={list(MODELS[1:])}"])  # fmt: skip
-    assert list(metrics) == list(MODELS)
+                          f"--finetune.models={list(SECOND_STAGE)}"])  # fmt: skip
+    assert list(metrics) == [BASELINE, *SECOND_STAGE]
     assert all(0 <= scores["PQ"] <= 100 for scores in metrics.values())
     log = [json.loads(line) for line in (tmp_path / "run-trial" / "log.jsonl").read_text().splitlines()]
     assert all(np.isfinite(line["loss"]) for line in log if "loss" in line)
@@ -207,7 +205,7 @@ def test_images_without_things_and_classes_without_instances_train(own, tmp_path
 
 
 @pytest.mark.parametrize("name", ["scenes", "nuclei", "cityscapes", "coco"])
-def test_configurations_are_read_and_the_paper_s_are_table_2(name, tmp_path, capsys):
+def test_configuration_files_match_table_2_of_the_paper(name, tmp_path, capsys):
     path = Path(train.__file__).parent / "configs" / f"{name}.yaml"
     if name != "scenes":
         with pytest.raises(SystemExit):

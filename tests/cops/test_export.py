@@ -6,16 +6,16 @@ import os
 import signal
 from pathlib import Path
 
-import cops.export
-import cops.pictures
+import cops.data.pictures
+import cops.data.writer
 import evaluate
 import numpy as np
 import pytest
-from cops.coco import CocoPanoptic
-from cops.data import Category, DataError, Sample
-from cops.evaluation import mask_tools, run_lengths
-from cops.export import PanopticWriter, segments_info
-from cops.pictures import VIEWS, class_colors, view, with_legend
+from cops.data.coco import CocoPanoptic
+from cops.data.pictures import VIEWS, class_colors, view, with_legend
+from cops.data.samples import Category, DataError, Sample
+from cops.data.writer import PanopticWriter, segments_info
+from cops.scores.average_precision import mask_tools, run_lengths
 from PIL import Image
 from prediction_files import listed, picture, pngs, prediction
 
@@ -42,9 +42,9 @@ def test_two_calls_at_the_same_time_list_the_images_of_both(tmp_path, two):
     assert set(listed(tmp_path / "p")) == {"a", "b"}
 
 
-def test_lists_are_written_rarely(tmp_path, two, monkeypatch):
+def test_lists_are_written_at_most_every_few_seconds(tmp_path, two, monkeypatch):
     """Of 300 images in less time than that between two writes: after the first one, and at the end."""
-    monkeypatch.setattr(cops.export, "SECONDS", 1000.0)
+    monkeypatch.setattr(cops.data.writer, "SECONDS", 1000.0)
     writer, written = PanopticWriter(tmp_path, CATEGORIES), []
     real = writer._write_lists
     monkeypatch.setattr(writer, "_write_lists", lambda: (written.append(len(writer.entries)), real()))
@@ -112,7 +112,7 @@ def test_a_legend_stands_in_a_corner_or_below_the_picture(name, size, two, monke
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
     drawn = {}
     monkeypatch.setattr(
-        cops.pictures, "with_legend", lambda p, e: drawn.update(picture=p, entries=e) or with_legend(p, e)
+        cops.data.pictures, "with_legend", lambda p, e: drawn.update(picture=p, entries=e) or with_legend(p, e)
     )
     result = np.asarray(view(name, image, found, CATEGORIES))
     assert drawn["picture"].size == size[::-1]
@@ -220,7 +220,7 @@ def test_names_in_a_dump_stay_inside_and_apart(tmp_path, two):
 
 
 def test_a_signal_ends_a_dump_with_all_that_is_finished_listed(subfolders, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cops.export, "SECONDS", 1000.0)
+    monkeypatch.setattr(cops.data.writer, "SECONDS", 1000.0)
     real = evaluate.predictions
 
     def two_then_a_signal(*arguments):

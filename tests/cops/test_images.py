@@ -5,12 +5,12 @@ import warnings
 
 import numpy as np
 import pytest
-from cops import images
-from cops.coco import read_ids
-from cops.data import DataError
-from cops.frames import files_of, frames_of
-from cops.images import read_image
-from cops.labels import read_labels
+from cops.data import images
+from cops.data.coco import read_ids
+from cops.data.folder import read_labels
+from cops.data.frames import files_of, frames_of
+from cops.data.images import read_image
+from cops.data.samples import DataError
 from PIL import Image, ImageOps
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
@@ -160,7 +160,7 @@ def test_several_pages_are_frames_in_prediction_and_refused_in_training(tmp_path
             read(path)
 
 
-def test_previews_are_no_pages(tmp_path):
+def test_previews_are_not_counted_as_pages(tmp_path):
     """A phone's MPO holds a photo and a preview, a pyramid its small copies: each is one picture."""
     photo, preview = Image.fromarray(COLOUR), Image.fromarray(COLOUR[:2])
     photo.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[preview])
@@ -193,7 +193,7 @@ def test_damaged_stacks_and_animations_are_named(tmp_path, suffix, share):
 @pytest.mark.parametrize(
     "error", [TypeError("Missing dimensions"), SyntaxError("not a TIFF"), EOFError(), ValueError("x"), KeyError(3)]
 )
-def test_whatever_pillow_raises_is_an_error_with_the_name_of_the_file(tmp_path, monkeypatch, error):
+def test_every_error_of_pillow_names_the_file(tmp_path, monkeypatch, error):
     def fail(*_):
         raise error
 

@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 import reproduce
 import torch
-from cops.boundary import BoundaryPanopticQuality, MeanIoU, boundary
-from cops.calibration import _directions, search
 from cops.config import Config, Dataset, Model
-from cops.data import Category, Sample, Segment, augmented
-from cops.deeplab import centre_targets, group
-from cops.evaluation import panoptic_quality
-from cops.experiments import interval
-from cops.measure import at_resolution, with_rules, with_true_classes
-from cops.network import Logits
-from cops.partitions import RULES, by_mutex_watershed
-from cops.quality import PanopticQuality
-from cops.scenes import Scenes
-from cops.segmenter import Segmenter
-from cops.targets import make_targets
+from cops.data.samples import Category, Sample, Segment, augmented
+from cops.data.scenes import Scenes
+from cops.data.targets import make_targets
+from cops.model.deeplab import centre_targets, group
+from cops.model.network import Logits
+from cops.model.segmenter import Segmenter
+from cops.scores.measure import at_resolution, panoptic_quality, with_rules, with_true_classes
+from cops.scores.quality import BoundaryPanopticQuality, MeanIoU, PanopticQuality, boundary
+from cops.scores.rules import RULES, by_mutex_watershed
+from cops.study.experiments import interval
+from cops.study.search import _directions, search
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
@@ -35,7 +33,7 @@ def square(shift=(0, 0)):
     return ids
 
 
-def test_boundary_quality_is_that_of_its_authors_code():
+def test_boundary_quality_matches_the_code_of_its_authors():
     """Golden numbers of boundary-iou-api on a square that is shifted by (1, 2)."""
     segments = (Segment(1, 0), Segment(2, 1))
     truth = Sample("a", np.zeros((100, 100, 3), np.uint8), square(), segments)
@@ -53,7 +51,7 @@ def test_boundary_quality_where_prediction_and_truth_are_void_together():
 
 
 @given(st.integers(0, 2**31), st.integers(1, 3))
-def test_boundaries_of_all_segments_at_once_are_those_of_one_by_one(seed, width):
+def test_boundaries_of_all_segments_equal_those_of_each_segment(seed, width):
     ids = np.random.default_rng(seed).integers(0, 3, (7, 9)).repeat(2, 0).repeat(2, 1)
     expected = np.zeros(ids.shape, bool)
     for k in np.unique(ids):
@@ -62,7 +60,7 @@ def test_boundaries_of_all_segments_at_once_are_those_of_one_by_one(seed, width)
     np.testing.assert_array_equal(boundary(ids, width), expected)
 
 
-def test_mean_iou():
+def test_mean_iou_leaves_out_void_pixels():
     truth = Sample("a", np.zeros((1, 4, 3), np.uint8), np.array([[1, 1, 2, 0]]), (Segment(1, 0), Segment(2, 1)))
     iou = MeanIoU(CATEGORIES)
     iou.add(np.array([[0, 1, 1, 1]]), truth)
@@ -102,7 +100,7 @@ def naive_mutex_watershed(graph, nodes, edges, things):
 
 
 @given(st.integers(0, 2**31))
-def test_the_mutex_watershed_is_the_naive_one(seed):
+def test_mutex_watershed_equals_naive_reference(seed):
     rng = np.random.default_rng(seed)
     graph = grid_graph((4, 5), [(0, 1), (1, 0), (0, 2), (2, 0)])
     nodes, edges = rng.normal(size=(20, 3)), rng.normal(size=graph.num_edges)
@@ -136,7 +134,7 @@ def model():
     return Segmenter(config, Scenes.categories, torch.Generator())
 
 
-def test_the_search_finds_the_offset_that_was_added(model, monkeypatch):
+def test_search_finds_the_offset_that_was_added(model, monkeypatch):
     """Costs from the truth, with affinities so biased that all is one: the search has to undo it."""
     data, cpu = Scenes(3, 1), torch.device("cpu")
     targets = make_targets([data[i] for i in range(3)], Scenes.categories, [1, 4], 2, 0)
@@ -155,7 +153,7 @@ def test_the_search_finds_the_offset_that_was_added(model, monkeypatch):
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_other_ways_to_solve_the_same_costs(model, monkeypatch, full):
+def test_every_rule_scores_the_same_costs(model, monkeypatch, full):
     data, cpu = Scenes(2, 1), torch.device("cpu")
     monkeypatch.setattr(model, "full_resolution", full)
     rows = with_rules(model, data, cpu)
@@ -172,7 +170,7 @@ def test_other_ways_to_solve_the_same_costs(model, monkeypatch, full):
     assert model.full_resolution is full
 
 
-def test_the_cut_on_pixels_is_the_one_of_interpolated_costs(model, monkeypatch):
+def test_cut_on_pixels_solves_interpolated_costs(model, monkeypatch):
     """With true costs on the grid, a cut on pixels finds the same objects, with better outlines; odd sizes work."""
     data = Scenes(8, 1)
     targets = make_targets([data[i] for i in range(8)], Scenes.categories, [1, 4], 2, 0)
@@ -194,7 +192,7 @@ def test_the_cut_on_pixels_is_the_one_of_interpolated_costs(model, monkeypatch):
     assert len(odd.scores) == len(odd.segments)
 
 
-def test_deeplab_groups_what_its_targets_say():
+def test_deeplab_grouping_recovers_segments_from_their_targets():
     """From true heat map, offsets and classes the grouping gives back the segments on the grid."""
     scene = Scenes(1, 3)[0]
     targets = make_targets([scene], Scenes.categories, [1], 2, 0)
@@ -225,7 +223,7 @@ def test_augmentation_keeps_image_and_segments_together():
     assert not np.isin(bright.image[..., 0], 50 * np.arange(5)).all()
 
 
-def test_the_interval_is_students():
+def test_confidence_interval_is_student_s():
     mean, half = interval(np.array([1.0, 2.0, 3.0]))
     assert mean == 2.0
     assert half == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)

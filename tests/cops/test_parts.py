@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from cops.backbones import ResNet50, SmallBackbone
 from cops.config import Config, config_from_dict, differences
-from cops.data import Category, Sample, Segment, random_crop
-from cops.evaluation import AveragePrecision
+from cops.data.samples import Category, Prediction, Sample, Segment, random_crop
+from cops.data.scenes import Scenes
+from cops.data.targets import make_targets, offsets, to_input
 from cops.losses import affinity_loss, top_k_mean
-from cops.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
-from cops.scenes import Scenes
-from cops.segmenter import Confidence, Prediction, Segmenter, interpolate
-from cops.targets import make_targets, offsets, to_input
-from cops.weights import load_backbone_weights
+from cops.model.backbones import ResNet50, SmallBackbone
+from cops.model.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
+from cops.model.segmenter import Confidence, Segmenter, interpolate
+from cops.model.weights import load_backbone_weights
+from cops.scores.average_precision import AveragePrecision
 
 STUFF, THING = Category(7, "stuff", False, (1, 2, 3)), Category(9, "thing", True, (4, 5, 6))
 

@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import cops.export
+import cops.data.writer
 import numpy as np
 import predict
 import pytest
 import torch
-from cops.names import output_names
+from cops.data.output_files import output_names
 from cops.stopping import Stopped, StopSignals
 from PIL import Image
 from prediction_files import listed, picture, pngs
@@ -178,14 +178,14 @@ def test_predictions_of_a_model_with_other_classes_are_refused(tmp_path, capsys)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
-def test_a_model_of_drawn_scenes_says_so(tmp_path, capsys):
+def test_predicting_with_a_model_of_drawn_scenes_prints_a_note(tmp_path, capsys):
     assert run(picture(tmp_path / "a.png"), out=tmp_path / "p", checkpoint=SCENES) == 0
     assert re.search(r"stripes, dots.* on drawn scenes .*nuclei_full_svm\.pt", capsys.readouterr().err)
     assert run(tmp_path / "a.png", out=tmp_path / "q") == 0
     assert "drawn" not in capsys.readouterr().err
 
 
-def test_a_folder_goes_on_past_bad_files(tmp_path, capsys):
+def test_prediction_of_a_folder_continues_after_bad_files(tmp_path, capsys):
     folder, out = tmp_path / "in", tmp_path / "p"
     for name in ("0.png", "1.png", "2.png"):
         picture(folder / name)
@@ -244,7 +244,7 @@ def test_frames_before_a_bad_one_stay(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_prediction_with_all_that_is_finished_listed(number, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cops.export, "SECONDS", 1000.0)
+    monkeypatch.setattr(cops.data.writer, "SECONDS", 1000.0)
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(predict, "frames_of", frames_then(lambda path: signal.raise_signal(number), 3))
     assert run(tmp_path / "clip.mp4", out=tmp_path / "p") == 128 + number
@@ -255,7 +255,7 @@ def test_a_signal_ends_prediction_with_all_that_is_finished_listed(number, tmp_p
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 
-def test_a_stop_waits_for_what_must_not_be_interrupted():
+def test_stop_waits_for_work_that_must_not_be_interrupted():
     done = []
 
     def written():
@@ -277,7 +277,7 @@ def test_a_stop_waits_for_what_must_not_be_interrupted():
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
-def test_a_killed_process_leaves_results_of_use(name, tmp_path):
+def test_results_of_a_killed_process_are_usable(name, tmp_path):
     folder, out = tmp_path / "in", tmp_path / "p"
     for i in range(400):
         picture(folder / f"{i}.png", i)
@@ -302,7 +302,7 @@ def test_a_killed_process_leaves_results_of_use(name, tmp_path):
 
 
 def test_a_full_disk_is_named_and_what_is_finished_stays(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cops.export, "SECONDS", 1000.0)
+    monkeypatch.setattr(cops.data.writer, "SECONDS", 1000.0)
     out = tmp_path / "p"
     files = [picture(tmp_path / f"{k}.png", k) for k in range(4)]
     real, calls = os.fsync, []

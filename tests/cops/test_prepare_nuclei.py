@@ -5,8 +5,8 @@ import json
 import numpy as np
 import prepare_nuclei
 import pytest
-from cops.coco import CocoPanoptic
-from cops.data import DataError
+from cops.data.coco import CocoPanoptic
+from cops.data.samples import DataError
 from PIL import Image
 
 SIZE = (10, 12)
@@ -121,7 +121,7 @@ def test_corrected_masks_are_read_again_and_others_are_not(source, tmp_path):
     assert nuclei(train)[second] == [9, 9]
 
 
-def test_images_that_the_source_lost_do_not_stay(source, tmp_path):
+def test_images_missing_in_the_source_are_removed_from_the_output(source, tmp_path):
     out = tmp_path / "out"
     convert(source, out)
     mine = out / "annotations" / "panoptic_train" / "mine.png"

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from cops.boundary import BoundaryPanopticQuality
-from cops.data import Category, Sample, Segment
-from cops.quality import PanopticQuality
+from cops.data.samples import Category, Sample, Segment
+from cops.scores.quality import BoundaryPanopticQuality, PanopticQuality
 
 CATEGORIES = (
     Category(1, "stuff", False, (0, 0, 0)),
@@ -91,7 +90,7 @@ def test_details_of_the_golden_cases():
     assert (result["PQ_th"], result["PQ_st"]) == (pytest.approx(46.6667, abs=1e-4), pytest.approx(100.0))
 
 
-def test_areas_say_which_true_segments_were_found():
+def test_areas_record_which_true_segments_were_found():
     quality = score(SQUARE, BOTH, canvas((2, (2, 7), (2, 12))), BOTH)
     assert sorted(quality.areas) == [(STUFF, 300, True), (THING, 100, False)]
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 import train
-from cops import checkpoints
-from cops.checkpoints import CheckpointError, DiskFullError, load_checkpoint, read_scores, save_atomically, write_json
-from cops.models import load_model
-from cops.runlog import RunLog
+from cops import files
+from cops.files import DiskFullError, read_scores, save_atomically, write_json
+from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
+from cops.study.run import RunLog
 from PIL import Image
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -121,7 +121,7 @@ def test_test_split_is_scored_without_the_training_split(trained, tmp_path, caps
     capsys.readouterr()
 
 
-def test_scores_of_nothing_are_nan_in_tables_and_null_in_json(tmp_path, capsys):
+def test_undefined_scores_are_nan_in_tables_and_null_in_json(tmp_path, capsys):
     """All is void: validation chooses no step, every score is nan, and files are valid JSON."""
     root, out = write_data(tmp_path / "data", (0, 0)), tmp_path / "run"
     arguments = command(root, out, "[control_mean]")
@@ -213,7 +213,7 @@ def test_full_disk_keeps_the_old_file_and_is_named(tmp_path, monkeypatch, number
     def full(_):
         raise OSError(number, "no space")
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     for write, name in ((save_atomically, "a.pt"), (write_json, "a.json")):
         with pytest.raises(
             DiskFullError, match=rf"^the disk is full: .*{name} could not be written .* free some space"
@@ -235,7 +235,7 @@ def test_run_on_a_full_disk_ends_with_a_message_twice_and_resumes_when_there_is_
             raise OSError(errno.ENOSPC, "No space left on device")
         real(number)
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     arguments = command(trained / "data", tmp_path / "run")
     assert "the disk is full" in (error := error_of(train.main, arguments, capsys))
     assert "baseline.last.pt could not be written" in error
@@ -284,7 +284,7 @@ def test_log_is_whole_after_a_resume_on_a_full_disk(tmp_path, monkeypatch):
         def full(_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(checkpoints.os, "fsync", full)
+        monkeypatch.setattr(files.os, "fsync", full)
         with pytest.raises(DiskFullError, match=r"log\.jsonl could not be written"):
             log.resume("baseline", 1)
         assert log.path.read_text() == before

@@ -33,7 +33,7 @@ def test_soft_rejection():
 
 
 @pytest.mark.parametrize(("variant", "pq"), [("paper", 0.6), ("reference", 0.591281)])
-def test_one_pair_of_iou_six_tenths(variant, pq):
+def test_loss_of_one_pair_with_iou_six_tenths(variant, pq):
     truth = np.full((20, 20), -1)
     truth[2:12, 2:12] = 1 + 2 * 1
     prediction = boxes(((2, 8), (2, 12)))
@@ -41,7 +41,7 @@ def test_one_pair_of_iou_six_tenths(variant, pq):
 
 
 @pytest.mark.parametrize(("variant", "pq"), [("paper", 0.461477), ("reference", 0.490962)])
-def test_a_merge_of_seventy_and_thirty(variant, pq):
+def test_loss_of_two_segments_merged_into_one(variant, pq):
     truth = np.full((20, 20), -1)
     truth[2:9, 2:12] = 1 + 2 * 1
     truth[9:12, 2:12] = 1 + 2 * 2
@@ -116,12 +116,12 @@ def test_matching_is_the_best_of_all_matchings():
         assert float(weight[rows, columns].sum()) == pytest.approx(best)
 
 
-def test_unknown_variant():
+def test_unknown_variant_of_the_surrogate_is_refused():
     with pytest.raises(ValueError, match="'paper', 'reference'"):
         PanopticQualitySurrogate(torch.zeros(2), 1.0, variant="mine")
 
 
-def test_no_images_and_images_without_cells_are_no_loss():
+def test_loss_of_empty_batches_is_zero():
     surrogate = PanopticQualitySurrogate(torch.tensor([4.0, 4.0]), 1.0)
     for shape in ((0, 3, 4, 4), (2, 3, 0, 4)):
         z = torch.zeros(shape, requires_grad=True)

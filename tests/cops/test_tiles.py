@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from cops import tiles
 from cops.config import Config, Model
-from cops.data import Category
-from cops.models import load_model
-from cops.segmenter import Segmenter
-from cops.tiles import _ramp, blended_costs, cut_tiles, near_seams, predict_in_tiles, predict_large, windows
+from cops.data.samples import Category
+from cops.model import tiles
+from cops.model.checkpoints import load_model
+from cops.model.segmenter import Segmenter
+from cops.model.tiles import _ramp, blended_costs, cut_tiles, near_seams, predict_in_tiles, predict_large, windows
 from predict import NUCLEI, Large
 from predict import main as predict_main
 
@@ -93,7 +93,7 @@ def objective(model, costs, size, prediction_labels, clusters):
 
 
 @pytest.mark.parametrize("overlap", [16, 32])
-def test_seams_are_solved(overlap):
+def test_cutting_seams_again_lowers_the_objective(overlap):
     """The objective in the whole image is below that of tiles side by side, and near that of one cut."""
     model, _ = load_model(NUCLEI)
     size = (96, 128)
@@ -152,7 +152,7 @@ def test_predict_large_chooses_tiles_and_sizes(model):
     [({"tile": -1}, "--tile must be at least 0"), ({"tile": 3}, "--tile must be 0 or at least"),
      ({"max_size": 0}, "--max_size must be at least 1")],
 )  # fmt: skip
-def test_sizes_that_cannot_be_are_refused(model, options, message):
+def test_impossible_tile_sizes_are_refused(model, options, message):
     with pytest.raises(ValueError, match=message):
         Large(model, CPU, options.get("tile"), options.get("max_size"))
 
@@ -177,7 +177,7 @@ def test_predict_takes_tiles_and_sizes_on_the_command_line(tmp_path):
             assert file.size == (100, 80)
 
 
-def test_two_things_that_only_the_overlap_joins_are_two():
+def test_two_things_joined_only_in_the_tile_overlap_stay_two():
     """Legs in the core of a tile, joined in its overlap by a bridge: what is left of the cluster is two parts."""
     clusters, near = np.zeros((6, 8), np.int64), np.zeros((6, 8), bool)
     clusters[1:6, 1:3] = clusters[1:6, 5:7] = clusters[4:6, 1:7] = 1
@@ -204,7 +204,7 @@ def test_smaller_images_reject_segments_by_the_area_in_the_image_given(model, mo
     assert model.thresholds.tolist() == before
 
 
-def test_tiles_of_a_model_that_cuts_on_the_grid(model, monkeypatch):
+def test_model_that_cuts_on_the_grid_predicts_in_tiles(model, monkeypatch):
     monkeypatch.setattr(model, "full_resolution", False)
     found = predict_large(model, discs((96, 128)), CPU, tile=64)
     (whole,) = model.predict([discs((96, 128))], CPU)

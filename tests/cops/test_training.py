@@ -16,19 +16,19 @@ import predict
 import pytest
 import torch
 import train
-from cops.checkpoints import CheckpointError, load_checkpoint, save_atomically
-from cops.config import Config, Dataset, Finetune, Model, Objective, Pretrain
-from cops.datasets import load_splits
-from cops.models import load_model
-from cops.overlap import backward_beside
-from cops.quality import PanopticQuality
-from cops.runlog import RunLog
-from cops.scenes import Scenes
-from cops.segmenter import Segmenter
-from cops.stages import finetune
+from cops.config import Config, Dataset, Finetune, Model, Pretrain
+from cops.data.scenes import Scenes
+from cops.data.splits import load_splits
+from cops.data.targets import make_targets
+from cops.files import save_atomically
+from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
+from cops.model.segmenter import Segmenter
+from cops.recipes import LOSSES, Objective
+from cops.scores.quality import PanopticQuality
+from cops.study.run import Run, RunLog
+from cops.study.stages import finetune
+from cops.study.threads import ahead, backward_pipelined
 from cops.surrogate import PanopticQualitySurrogate
-from cops.targets import make_targets
-from cops.training import Run, ahead
 from PIL import Image
 
 from diffcomb import Blackbox, Uniform
@@ -79,7 +79,7 @@ def finished(tmp_path_factory):
     return out, metrics
 
 
-def test_a_run_writes_what_it_says(finished):
+def test_run_writes_metrics_checkpoints_pictures_and_logs(finished):
     out, metrics = finished
     assert json.loads((out / "metrics.json").read_text()) == metrics
     assert list(metrics) == MODELS
@@ -100,7 +100,7 @@ def test_a_run_writes_what_it_says(finished):
     assert [step for step, _ in curve] == [2, 4]
 
 
-def test_every_model_changes_what_its_objective_names(finished):
+def test_training_changes_only_the_layers_that_the_objective_names(finished):
     out, _ = finished
     states = {n: load_checkpoint(out / "checkpoints" / f"{n}.pt")["model"] for n in MODELS}
     changed = {
@@ -118,7 +118,7 @@ def test_every_model_changes_what_its_objective_names(finished):
     assert not any("running" in k for name in MODELS[1:] for k in changed[name])
 
 
-def test_the_same_command_again_trains_nothing_and_other_settings_are_refused(finished, capsys):
+def test_rerunning_the_command_trains_nothing_and_other_settings_are_refused(finished, capsys):
     out, metrics = finished
     times = {p: p.stat().st_mtime_ns for p in (out / "checkpoints").iterdir()}
     assert train.main([*ARGUMENTS, f"--out={out}"]) == metrics
@@ -129,7 +129,7 @@ def test_the_same_command_again_trains_nothing_and_other_settings_are_refused(fi
     assert "other settings (seed: 0 -> 3)" in capsys.readouterr().err
 
 
-def test_one_stage_needs_no_baseline(tmp_path):
+def test_one_stage_models_train_without_a_baseline(tmp_path):
     """It takes as many steps as both, from the same first weights; with other models the baseline is trained too."""
     one_stage = ["single_mean", "single_svm"]
     arguments = [a for a in ARGUMENTS if "models" not in a]
@@ -146,7 +146,7 @@ def test_one_stage_needs_no_baseline(tmp_path):
 
 
 @pytest.mark.parametrize("awaited", ["baseline.last.pt", "full.last.pt"])
-def test_resumed_after_a_kill_equals_uninterrupted(finished, tmp_path, awaited):
+def test_run_resumed_after_a_kill_equals_uninterrupted_run(finished, tmp_path, awaited):
     """The process is killed without warning in the middle of a stage; the same command completes the same run."""
     expected, metrics = finished
     out = tmp_path / "run"
@@ -186,7 +186,7 @@ def test_corrupt_checkpoints_are_named_and_nothing_is_lost(finished, tmp_path, c
         load_checkpoint(tmp_path / "y.pt")
 
 
-def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
+def test_folder_that_holds_no_run_is_left_unchanged(tmp_path, capsys):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "holiday.png").write_bytes(b"mine")
     with pytest.raises(SystemExit):
@@ -199,7 +199,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
     assert "config.json is corrupt" in capsys.readouterr().err
 
 
-def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
+def test_failed_write_keeps_the_old_checkpoint(tmp_path):
     path = tmp_path / "a.pt"
     save_atomically({"model": 1}, path)
     with pytest.raises((TypeError, AttributeError)):
@@ -209,7 +209,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
 
 
 def test_evaluate_scores_and_dumps_what_coco_reads_back(finished, tmp_path, capsys):
-    from cops.coco import CocoPanoptic
+    from cops.data.coco import CocoPanoptic
 
     out, metrics = finished
     dump = tmp_path / "annotations" / "panoptic_val"
@@ -289,9 +289,9 @@ def test_images_of_every_size_are_segmented(finished, size):
     assert set(np.unique(prediction.ids)) <= {0, *(s.id for s in prediction.segments)}
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(finished, tmp_path, monkeypatch):
+def test_full_disk_keeps_the_last_checkpoint(finished, tmp_path, monkeypatch):
     """No space while a checkpoint is written: the error says so, nothing is corrupt, and the run can go on."""
-    import cops.training as training
+    import cops.study.training as training
 
     _, metrics = finished
     real, calls = training.save_atomically, []
@@ -310,7 +310,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(finished, tmp_path, monkeypatch):
     assert train.main([*ARGUMENTS, f"--out={tmp_path / 'run'}"]) == metrics
 
 
-def test_a_bad_command_line_says_what_is_wrong(tmp_path, capsys):
+def test_bad_command_line_is_refused_with_the_reason(tmp_path, capsys):
     for arguments, message in (
         (["--data=coco", f"--root={tmp_path / 'nowhere'}"], "data folder"),
         (["--device=gpu7"], "device='gpu7' cannot be used"),
@@ -325,8 +325,7 @@ def test_a_bad_command_line_says_what_is_wrong(tmp_path, capsys):
 
 
 OBJECTIVES = [
-    Objective("separate"),
-    Objective("fenchel_young", num_lambdas=2),
+    *(Objective(name, num_lambdas=2) for name in LOSSES),
     Objective("combined", num_lambdas=2, layers="heads"),
     Objective("surrogate", num_lambdas=2, layers="none", start="cold", repair=True),
     Objective("surrogate", num_lambdas=2, variant="reference", schedule="loggrid"),
@@ -356,7 +355,7 @@ def test_every_objective_trains(finished, tmp_path, objective):
     assert all(np.isfinite(line["loss"]) for line in losses if "loss" in line)
 
 
-def test_parts_of_a_batch_make_the_same_step(finished, tmp_path):
+def test_accumulated_parts_make_the_same_step_as_the_whole_batch(finished, tmp_path):
     """Mean losses over two halves of equal size, accumulated, are those of the whole batch."""
     out, _ = finished
     found = []
@@ -374,7 +373,7 @@ def test_parts_of_a_batch_make_the_same_step(finished, tmp_path):
 
 
 @pytest.mark.parametrize("objective", [Objective("surrogate"), Objective("structured_svm")])
-def test_parts_solved_beside_the_network_make_the_same_step_to_the_last_bit(finished, tmp_path, objective):
+def test_pipelined_parts_make_the_same_step_to_the_last_bit(finished, tmp_path, objective):
     out, _ = finished
     found = []
     for overlap in (False, True):
@@ -393,15 +392,17 @@ def test_parts_solved_beside_the_network_make_the_same_step_to_the_last_bit(fini
     assert any(not torch.equal(found[0][name], start[name]) for name in start)
 
 
-def test_an_error_of_the_solver_beside_the_network_is_the_step_s():
+def test_solver_error_in_worker_thread_is_reraised():
     weight = torch.ones(2, requires_grad=True)
 
     def broken(costs, targets):
         raise ValueError("part 2 is broken") if targets == 2 else KeyError(targets)
 
     with pytest.raises(ValueError, match="part 2 is broken"):
-        list(backward_beside([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 1.0))
-    assert list(backward_beside([], lambda images: (images,), broken, 1.0)) == []
+        list(
+            backward_pipelined([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 1.0)
+        )
+    assert list(backward_pipelined([], lambda images: (images,), broken, 1.0)) == []
 
 
 def test_samples_are_prepared_one_step_ahead_and_in_order():
@@ -422,7 +423,7 @@ def test_samples_are_prepared_one_step_ahead_and_in_order():
         list(ahead(prepare, range(6, 9)))
 
 
-def test_a_trial_run_cuts_every_stage(tmp_path):
+def test_trial_run_shortens_every_stage(tmp_path):
     arguments = [a for a in ARGUMENTS if "steps" not in a and "finetune" not in a]
     metrics = train.main([*arguments, "--max_steps=1", f"--out={tmp_path / 'run'}"])
     assert list(metrics) == ["baseline", "control_pixels", "full", "full_svm"]  # the default
@@ -466,7 +467,7 @@ def test_descent_on_costs_raises_exact_panoptic_quality():
     assert np.isfinite(after)
 
 
-def test_the_large_network_trains_through_the_solver(tmp_path):
+def test_large_network_trains_through_the_solver(tmp_path):
     """Every stage with ResNet-50, one step each: shapes, strides and frozen layers fit; nothing is learnt."""
     arguments = [*ARGUMENTS, "--model.backbone=resnet50", "--dataset.size=64", f"--out={tmp_path / 'run'}"]
     short = ["--pretrain.steps=1", "--finetune.steps=1", "--finetune.models=[full]", "--dataset.test=1", "--pictures=0"]
@@ -475,7 +476,7 @@ def test_the_large_network_trains_through_the_solver(tmp_path):
     assert load_checkpoint(tmp_path / "run" / "checkpoints" / "full.pt")["config"]["model"]["backbone"] == "resnet50"
 
 
-def test_the_exported_network_computes_the_same_costs(finished, tmp_path, capsys):
+def test_exported_network_computes_the_same_costs(finished, tmp_path, capsys):
     """ONNX runtime and torch, on sizes and batches that were not traced."""
     runtime = pytest.importorskip("onnxruntime")
     out, _ = finished

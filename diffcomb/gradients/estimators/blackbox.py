@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from ..._arrays import Array
 from ..differences import Point, check_start
@@ -46,7 +45,7 @@ class Blackbox(MultiScale):
     lambdas: Schedule
     start: str
     repair: bool
-    takes_labels: ClassVar[bool] = True
+    takes_labels = True
 
     def __init__(
         self,

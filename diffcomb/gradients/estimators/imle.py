@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
@@ -50,7 +49,7 @@ class IMLE(MultiScale):
     central: bool
     start: str
     repair: bool
-    smooths: ClassVar[bool] = True  # type: ignore[misc]
+    smooths = True
 
     def __init__(
         self,

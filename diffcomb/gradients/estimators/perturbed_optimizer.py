@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -53,7 +52,7 @@ class PerturbedOptimizer(Estimator):
     noise: Noise = field(default_factory=Normal)
     multiplicative: bool = False
     baseline: str = "leave-one-out"
-    smooths: ClassVar[bool] = True  # type: ignore[misc]
+    smooths = True
 
     @property
     def draws(self) -> bool:

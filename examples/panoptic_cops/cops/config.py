@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
-OBJECTIVES = ("control", "control_mean", "control_pixels", "full", "full_svm", "single_mean", "single_svm")
+from .model.network import BACKBONES
+from .recipes import CHOICES, DEFAULTS, RECIPES, SECTIONS, Objective
 
 
 @dataclass
@@ -15,7 +17,7 @@ class Dataset:
     Attributes
     ----------
     train, test : Number of scenes.
-    validation : Number of scenes, or of training images set aside, to choose checkpoints with; 200 scenes or a fifth
+    validation : Number of scenes, or of training images held out, that select checkpoints; 200 scenes or a fifth
         of the images by default.
     size : Size of a scene, and of the training crops, in pixels, or [height, width]; 64 for scenes and 128 for images
         by default.
@@ -51,7 +53,7 @@ class Model:
     full_resolution : Whether predictions are cut on pixels (Table 8), not on the network's grid.
     """
 
-    backbone: Literal["small", "efficientnet_lite0", "resnet50", "resnet50_torchvision"] = "small"
+    backbone: Literal[tuple(BACKBONES)] = "small"  # type: ignore[valid-type]
     backbone_weights: str | None = None
     distances: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     solver: Literal["multilevel", "greedy"] = "multilevel"
@@ -89,8 +91,9 @@ class Finetune:
     ----------
     batch : Samples a step; 196,608 pixels' worth by default, which is 48 scenes.
     accumulate : Parts that a batch is split into; the surrogate then sums over each part alone.
-    overlap : Whether one part is solved while the network is at the next one; by default if it is on an accelerator.
-    evaluate_every : Steps between scores on the validation split, which choose the checkpoint.
+    overlap : Whether a thread solves one part while the network computes the next; by default if that runs on an
+        accelerator.
+    evaluate_every : Steps between scores on the validation split, which select the checkpoint.
     search : Evaluations of "control_search", which searches scales and offsets of the costs on the validation split.
     models : Which models to train, beside the baseline; by default the best control of most data and both that train
         through the solver in a second stage. "single_mean" and "single_svm" take one stage and need no baseline.
@@ -102,65 +105,30 @@ class Finetune:
     overlap: bool | None = None
     evaluate_every: int = 25
     search: int = 60
-    models: list[
-        Literal[
-            "control", "control_mean", "control_pixels", "control_search", "full", "full_svm", "single_mean",
-            "single_svm",
-        ]
-    ] = field(default_factory=lambda: ["control_pixels", "full", "full_svm"])  # fmt: skip
+    models: list[Literal[CHOICES]] = field(default_factory=lambda: list(DEFAULTS))  # type: ignore[valid-type]
 
 
 @dataclass
-class Objective:
-    """What one model of the second stage minimises, which layers learn, and how fast.
+class _Parts:
+    """The settings that all models share."""
 
-    Attributes
-    ----------
-    loss : Without the solver: "paper", the losses of pre-training, or "mean", plain means of both cross-entropies.
-        Through it: "surrogate" of panoptic quality (eq. 6), "separate" losses on classes and edges (eq. 8-9),
-        "structured_svm" or "fenchel_young" against the true partition, or "combined", the surrogate and the SVM.
-    layers : What learns beside the scales and offsets of the costs: "none", the "heads", or "all" layers.
-    head_lr, body_lr, scale_lr : Learning rates of the heads, of all that is below them, and of the cost scales and
-        offsets.
-    pixels : Whether the loss looks at costs interpolated to pixels and cuts on them, or at the network's grid.
-    dropout : Share of the costs set to zero before they go to the solver.
-    lambda_low, lambda_high, num_lambdas : Scales of eq. 4; Fenchel-Young takes as many samples.
-    schedule : Their distribution.
-    start, repair : Of the perturbed solves; see diffcomb.Blackbox.
-    weight : w, the factor of the surrogate and of the separate losses.
-    variant : Of the surrogate.
-    margin : Of the structured SVM, in units of the costs.
-    svm_weight : Of the structured SVM, a mean over the grid's nodes, in "combined".
-    sigma : Noise of Fenchel-Young, in units of the costs.
-    """
-
-    loss: Literal["paper", "mean", "surrogate", "separate", "structured_svm", "fenchel_young", "combined"]
-    layers: Literal["none", "heads", "all"] = "all"
-    head_lr: float = 3e-4
-    body_lr: float = 3e-4
-    scale_lr: float = 1e-2
-    pixels: bool = False
-    dropout: float = 0.1
-    lambda_low: float = 1000.0
-    lambda_high: float = 5000.0
-    num_lambdas: int = 5
-    schedule: Literal["uniform", "loguniform", "loggrid"] = "uniform"
-    start: Literal["cold", "warm", "best"] = "warm"
-    repair: bool = False
-    weight: float = 10.0
-    variant: Literal["paper", "reference"] = "paper"
-    margin: float = 1.0
-    svm_weight: float = 10.0
-    sigma: float = 0.5
+    data: Literal["scenes", "coco", "cityscapes", "folder"] = "scenes"
+    root: str | None = None
+    dataset: Dataset = field(default_factory=Dataset)
+    model: Model = field(default_factory=Model)
+    pretrain: Pretrain = field(default_factory=Pretrain)
+    finetune: Finetune = field(default_factory=Finetune)
 
 
-def _surrogate() -> Objective:
-    """The paper's objective, with the published code's ratio of the rates."""
-    return Objective("surrogate", layers="heads", head_lr=3e-5, scale_lr=1e-3, pixels=True)
+_Sections = make_dataclass(
+    "_Sections",
+    [(name, Objective, field(default_factory=partial(replace, RECIPES[name].objective))) for name in SECTIONS],
+    bases=(_Parts,),
+)  # one section for each model that has an objective of its own
 
 
 @dataclass
-class Config:
+class Config(_Sections):  # type: ignore[misc, valid-type]
     """One run.
 
     Attributes
@@ -176,22 +144,9 @@ class Config:
     pictures : Test images to draw.
     control, control_mean, control_pixels, full, full_svm : Objectives of the second stage; "full" is the paper's.
     single_mean, single_svm : Objectives of models that are trained from scratch in one stage of as many steps as both
-        take; all layers learn at `pretrain.lr`.
+        stages take; all layers learn at `pretrain.lr`.
     """
 
-    data: Literal["scenes", "coco", "cityscapes", "folder"] = "scenes"
-    root: str | None = None
-    dataset: Dataset = field(default_factory=Dataset)
-    model: Model = field(default_factory=Model)
-    pretrain: Pretrain = field(default_factory=Pretrain)
-    finetune: Finetune = field(default_factory=Finetune)
-    control: Objective = field(default_factory=lambda: Objective("paper"))
-    control_mean: Objective = field(default_factory=lambda: Objective("mean"))
-    control_pixels: Objective = field(default_factory=lambda: Objective("mean", pixels=True))
-    full: Objective = field(default_factory=_surrogate)
-    full_svm: Objective = field(default_factory=lambda: Objective("structured_svm", pixels=True))
-    single_mean: Objective = field(default_factory=lambda: Objective("mean", pixels=True))
-    single_svm: Objective = field(default_factory=lambda: Objective("structured_svm", pixels=True, dropout=0.0))
     out: str | None = None
     seed: int = 0
     device: str = "auto"
@@ -218,16 +173,22 @@ class Config:
 
     def on_grid(self) -> Config:
         """The same run with every cut, every loss and the predictions on the network's grid, as in the paper."""
-        models = list(dict.fromkeys(name.replace("_pixels", "_mean") for name in self.finetune.models))
+        models = list(dict.fromkeys(RECIPES[name].on_grid or name for name in self.finetune.models))
         return replace(
             self,
             model=replace(self.model, full_resolution=False),
-            finetune=replace(self.finetune, models=models),  # type: ignore[arg-type]
-            full=replace(self.full, pixels=False),
-            full_svm=replace(self.full_svm, pixels=False),
-            single_mean=replace(self.single_mean, pixels=False),
-            single_svm=replace(self.single_svm, pixels=False),
+            finetune=replace(self.finetune, models=models),
+            **{n: replace(getattr(self, n), pixels=False) for n in SECTIONS if RECIPES[n].on_grid is None},
         )
+
+    def objective(self, name: str) -> Objective | None:
+        """What the model of that name minimises in this run; None where it minimises nothing by gradients."""
+        recipe = RECIPES[name]
+        if recipe.has_section:
+            return getattr(self, name)  # type: ignore[no-any-return]
+        if recipe.objective is None or recipe.resolution == "objective":
+            return recipe.objective
+        return replace(recipe.objective, pixels=self.model.full_resolution)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -251,7 +212,7 @@ def crop_size(size: int | list[int]) -> tuple[int, int]:
 def config_from_dict(values: dict[str, Any]) -> Config:
     """The configuration that `to_dict` wrote."""
     parts: dict[str, Any] = {"dataset": Dataset, "model": Model, "pretrain": Pretrain, "finetune": Finetune}
-    parts |= dict.fromkeys(OBJECTIVES, Objective)
+    parts |= dict.fromkeys(SECTIONS, Objective)
     known = {f.name for f in fields(Config)}
     return Config(**{k: parts[k](**v) if k in parts else v for k, v in values.items() if k in known})
 

@@ -1,13 +1,82 @@
-"""Pre-training losses: weighted top-k cross-entropy for classes and for each affinity predictor (section 4.2)."""
+"""What training minimises: one function for each loss, and nothing about models or stages.
+
+A loss takes the cut of a batch (`step.Cut`: costs, and a solution when it asks for one), the targets where the cut is
+made, the objective and the settings of pre-training. It returns "loss", which is minimised, and what else is logged.
+`recipes.LOSSES` says what the losses are called in the settings.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .network import Logits
-from .targets import Targets
+from diffcomb import CutOutput, FenchelYoung, StructuredSVM, amwc, solver_loss
+
+from .data.targets import Targets
+from .model.network import Logits
+from .surrogate import PanopticQualitySurrogate
+
+if TYPE_CHECKING:
+    from .config import Pretrain
+    from .recipes import Objective
+    from .step import Cut
+
+
+def paper(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
+    """The losses of pre-training (section 4.2): weighted cross-entropies over the hardest cells and edges."""
+    logits = logits_of(cut)
+    semantic = semantic_loss(logits.classes, targets, pretrain.semantic_share)
+    affinity = affinity_loss(logits.cuts, targets, pretrain.affinity_share)
+    return {"loss": semantic + pretrain.affinity_weight * affinity, "semantic": semantic, "affinity": affinity}
+
+
+def mean(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
+    """Plain means of both cross-entropies over all known cells and edges; they calibrate the costs."""
+    logits = logits_of(cut)
+    cells = F.cross_entropy(logits.classes, targets.labels, ignore_index=-1, reduction="none")
+    edges = F.binary_cross_entropy_with_logits(logits.cuts, targets.cut, reduction="none")
+    known_cells, known_edges = (targets.labels >= 0).to(cells), (targets.edge_weight > 0).to(edges)
+    semantic = (cells * known_cells).sum() / known_cells.sum().clamp(min=1)
+    affinity = (edges * known_edges).sum() / known_edges.sum().clamp(min=1)
+    return {"loss": semantic + affinity, "semantic": semantic, "affinity": affinity}
+
+
+def surrogate(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
+    """The surrogate of panoptic quality (eq. 6) of the solution."""
+    quality = PanopticQualitySurrogate(cut.thresholds, cut.cell_area, objective.weight, variant=objective.variant)
+    solution = cut.solve()
+    loss = quality(solution, solution.label_classes, targets.segments)
+    return {"loss": loss, "surrogate_pq": 100 * (1 - loss.detach() / objective.weight)}
+
+
+def separate(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
+    """Losses on the solution's classes (eq. 8) and on its cut edges (eq. 9)."""
+    return separate_losses(cut.solve(), targets, objective.weight)
+
+
+def structured_svm(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
+    """The structured SVM against the true partition: one solve with costs that prefer mistakes."""
+    return against_true_partition(StructuredSVM(objective.margin), cut, targets)
+
+
+def fenchel_young(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
+    """The Fenchel-Young loss against the true partition: solves with noise on the costs."""
+    return against_true_partition(FenchelYoung(objective.sigma, objective.num_lambdas), cut, targets)
+
+
+def combined(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
+    """The surrogate and the structured SVM, added up."""
+    values = surrogate(cut, targets, objective, pretrain)
+    svm = structured_svm(cut, targets, objective, pretrain)["loss"]
+    return {**values, "loss": values["loss"] + objective.svm_weight * svm, "structured_svm": svm}
+
+
+def logits_of(cut: Cut) -> Logits:
+    """Logits that stand for the costs, so that scales and offsets learn under losses of logits as well."""
+    return Logits(-cut.class_costs, -cut.edge_costs)
 
 
 def top_k_mean(values: Tensor, share: float) -> Tensor:
@@ -32,20 +101,37 @@ def affinity_loss(logits: Tensor, targets: Targets, share: float) -> Tensor:
     return torch.stack(maps).sum()
 
 
-def pretraining_loss(
-    logits: Logits, targets: Targets, semantic_share: float, affinity_share: float, affinity_weight: float
-) -> dict[str, Tensor]:
-    """Both losses and their weighted sum, "loss"."""
-    semantic = semantic_loss(logits.classes, targets, semantic_share)
-    affinity = affinity_loss(logits.cuts, targets, affinity_share)
-    return {"loss": semantic + affinity_weight * affinity, "semantic": semantic, "affinity": affinity}
+def against_true_partition(loss: StructuredSVM | FenchelYoung, cut: Cut, targets: Targets) -> dict[str, Tensor]:
+    """A loss of `diffcomb.solver_loss` against the true partition, a mean over the nodes.
+
+    Void cells and edges that touch void get cost 0, so they have no influence.
+    """
+    layer = cut.layer
+    known = (targets.labels >= 0).flatten(1)
+    x = F.one_hot(targets.labels.clamp(min=0), cut.class_costs.shape[1]).flatten(1, 2).to(cut.class_costs)
+    edges, graph = layer.edge_costs(cut.edge_costs)
+    y, _ = layer.edge_costs(targets.cut.to(cut.edge_costs))
+    weight, _ = layer.edge_costs(targets.edge_weight.to(cut.edge_costs))
+    nodes = cut.class_costs.flatten(2).transpose(1, 2)
+    value = solver_loss(amwc, loss, generator=layer.generator)(
+        nodes * known[..., None], edges * (weight > 0), target=(x, y),
+        graph=graph, partitionable=layer.partitionable, **layer.options,
+    )  # fmt: skip
+    return {"loss": value / nodes.shape[1]}
 
 
-def mean_loss(logits: Logits, targets: Targets) -> dict[str, Tensor]:
-    """Plain means of both cross-entropies over all known cells and edges: what calibrates the logits."""
-    cells = F.cross_entropy(logits.classes, targets.labels, ignore_index=-1, reduction="none")
-    edges = F.binary_cross_entropy_with_logits(logits.cuts, targets.cut, reduction="none")
-    known_cells, known_edges = (targets.labels >= 0).to(cells), (targets.edge_weight > 0).to(edges)
-    semantic = (cells * known_cells).sum() / known_cells.sum().clamp(min=1)
-    affinity = (edges * known_edges).sum() / known_edges.sum().clamp(min=1)
-    return {"loss": semantic + affinity, "semantic": semantic, "affinity": affinity}
+def separate_losses(out: CutOutput, targets: Targets, weight: float) -> dict[str, Tensor]:
+    """Losses on classes (eq. 8) and on the cut edges of each offset (eq. 9), weighted as in pre-training.
+
+    Eq. 8 is a mean over the cells, eq. 9 one minus a soft F1 score for each map; weights go into the sums.
+    """
+    x = F.one_hot(targets.labels.clamp(min=0), out.classes.shape[1]).permute(0, 3, 1, 2).to(out.classes)
+    wrong = (out.classes - x).abs().sum(1) * targets.class_weight
+    classes = wrong.sum() / targets.class_weight.sum().clamp(min=1)
+    cut, w = targets.cut, targets.edge_weight
+    hit = (w * out.edges * cut).sum((0, 2, 3))
+    error = (w * (out.edges * (1 - cut) + (1 - out.edges) * cut)).sum((0, 2, 3))
+    present = (hit + error).detach() > 0
+    edges = 1 - (hit[present] / (hit[present] + 0.5 * error[present]))
+    total = weight * (classes + (edges.mean() if len(edges) else torch.zeros_like(classes)))
+    return {"loss": total, "classes": classes, "edges": edges.mean() if len(edges) else torch.zeros_like(classes)}

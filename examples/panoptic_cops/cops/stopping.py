@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end the work in order: what is being written is written to its end first."""
+"""Ctrl-C, SIGTERM and SIGHUP stop the program after the file that is being written is complete."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Put off the stop to the end of the block."""
+        """Postpone the stop to the end of the block."""
         self._busy = True
         try:
             yield
@@ -66,6 +66,6 @@ class StopSignals:
         self.check()
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal came, whatever became of what it raised."""
+        """Raise `Stopped` if a signal came, even if other code swallowed the exception it raised."""
         if self._received is not None:
             raise Stopped(self._received)

@@ -1,4 +1,4 @@
-"""The panoptic-quality surrogate (COPS eq. 6), and the same with the details of the published code."""
+"""The panoptic-quality surrogate: COPS eq. 6, and a variant with the details of the published code."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class PanopticQualitySurrogate:
         return self.quality_of_overlaps(truth.overlaps(panoptic), label_classes, truth)
 
     def quality_of_overlaps(self, overlaps: Tensor, label_classes: Tensor, truth: Truth) -> Tensor:
-        """The same from the overlaps."""
+        """PQ_l of the classes that appear, from the overlaps (B, J, G) of masks with the true segments."""
         K = len(self.thresholds)
         numerator = overlaps.new_zeros(K)
         denominator = overlaps.new_zeros(K)
@@ -149,9 +149,10 @@ class PanopticQualitySurrogate:
 
 
 class Overlaps(torch.autograd.Function):
-    """Overlaps (B, J, G) of masks (B, J, N) with the segments that an index (B, N) in 0..G-1 tells.
+    """Overlaps (B, J, G) of masks (B, J, N) with the true segments, given the segment (B, N) of every cell, 0..G-1.
 
-    All that the loss wants to know of the masks, and linear in them: so the gradient is one table look-up a pixel.
+    The loss depends on the masks through these alone, and they are linear in the masks: the gradient is one table
+    look-up a pixel.
     """
 
     @staticmethod
@@ -173,7 +174,7 @@ class Overlaps(torch.autograd.Function):
 
 
 def _match(iou: Tensor, intersection: Tensor, classes: Tensor, truth_classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Maximum-weight bipartite matching of each class on IoU; pairs that do not overlap are no pairs."""
+    """Maximum-weight bipartite matching of each class on IoU; segments that do not overlap are not matched."""
     same = classes[:, None] == truth_classes[None]
     weight = torch.where(same & (intersection > 0), iou, 0.0).detach().cpu().numpy()
     rows, columns = linear_sum_assignment(weight, maximize=True)

@@ -1,0 +1,1 @@
+"""Images and labels: from files to samples and targets, and from predictions to files."""

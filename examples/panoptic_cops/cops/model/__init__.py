@@ -1,0 +1,1 @@
+"""The network, the costs that it predicts, and the cut that turns them into segments."""

@@ -1,0 +1,1 @@
+"""Training runs, and the tables and figures made of them."""

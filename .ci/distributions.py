@@ -32,7 +32,7 @@ for name in diffcomb.__all__:
 graph = diffcomb.grid_graph((1, 3))
 solution = diffcomb.amwc(graph, np.zeros((3, 2)), np.array([2.0, -1.0]), partitionable=[True, False])
 assert (solution.objective, solution.edge_labels.tolist()) == (-1.0, [0, 1]), solution
-print(f"diffcomb {{diffcomb.__version__}}, Python {{sys.version.split()[0]}}: {{len(modules)}} modules imported, one cut solved")
+print(f"{{len(modules)}} modules imported and one cut solved with Python {{sys.version.split()[0]}}")
 """
 
 

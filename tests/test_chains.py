@@ -11,6 +11,8 @@ from diffcomb.solvers._chains import Costs, eject
 from diffcomb.solvers._labels import from_labels
 from diffcomb.solvers._level import finest_level
 
+pytestmark = pytest.mark.nojit
+
 
 def settled(edges, node_costs, edge_costs, P, x, z):
     """The level, and a labelling that is a local optimum under single moves, with its losses."""

@@ -124,7 +124,8 @@ class Mutant:
         for name in ("diffcomb", "examples", "tests"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?", "*.pt"))
         shutil.copy(ROOT / "pyproject.toml", folder)
-        environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        settings = {"NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "PYTEST_ADDOPTS": "", "PYTHONPATH": str(folder)}
+        environment = {**os.environ, **settings}
         command = [sys.executable, str(Path(__file__).parent / "mutant_runner.py")]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, cwd=folder, env=environment, **pipes)

@@ -16,6 +16,8 @@ from diffcomb import Graph, grid_graph, make_problem
 from diffcomb.solvers._labels import Labels
 from diffcomb.solvers._level import finest_level
 
+pytestmark = pytest.mark.nojit
+
 CLASSES = {"multicut": [True], "mwc": [False] * 3, "amwc": [True, False, True, False], "all divisible": [True, True]}
 seeds = st.integers(0, 2**31)
 kinds = st.sampled_from(list(CLASSES))

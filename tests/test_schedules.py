@@ -8,6 +8,8 @@ from routes import argmin_one_hot, cost_gradient, costs_and_gradient
 from diffcomb import Blackbox, Fixed, LogGrid, LogUniform, Relative, Uniform
 from diffcomb import perturbed_grad as pg
 
+pytestmark = pytest.mark.nojit
+
 
 class TestSchedules:
     ONES = np.ones(2000)

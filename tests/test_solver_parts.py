@@ -42,6 +42,7 @@ def dense_of_edges(graph, costs):
     return matrix
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     ("shape", "offsets"),
     [
@@ -69,6 +70,7 @@ def test_adjacency_of_a_grid_has_all_edges(monkeypatch, shape, offsets, dtype):
     assert np.allclose(dense(adjacency, graph.num_nodes), dense_of_edges(graph, costs), atol=1e-6)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(("n", "groups"), [(40, 7), (700, 400)])  # a matrix of the pairs, and lists
 @pytest.mark.parametrize("grid", [False, True])
 def test_contraction_adds_costs(monkeypatch, n, groups, grid):
@@ -89,6 +91,7 @@ def test_contraction_adds_costs(monkeypatch, n, groups, grid):
     assert all(len(set(row)) == len(row) and i not in row for i, row in enumerate(rows))
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("groups", [9, 300])
 def test_contraction_of_clusters_by_the_edges_between_them(groups):
     rng = np.random.default_rng(groups)
@@ -160,6 +163,7 @@ def single_moves(labels, i, partitionable):
         yield other
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("isolated", [0, 3])
 @pytest.mark.parametrize("heavy", [0, 600])  # nodes of one group, which is more than a thread's share
@@ -187,6 +191,7 @@ def test_contraction_in_threads_is_the_same_to_the_last_bit(monkeypatch, threads
         assert a.tolist() == b.tolist()
 
 
+@pytest.mark.nojit
 def test_contraction_to_no_groups():
     empty = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0))
     assert [len(a) for a in contract(empty, np.empty((0, 2)), np.empty(0, np.int32), 0)] == [1, 0, 0, 0]
@@ -308,6 +313,7 @@ def test_ids_of_clusters_may_be_any_integers():
         assert labels.z[0] == labels.z[3] >= 2
 
 
+@pytest.mark.nojit
 def test_pair_updates_gain_and_keep_lists_and_sums_up_to_date():
     rng = np.random.default_rng(0)
     improved = 0

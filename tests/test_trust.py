@@ -21,6 +21,8 @@ from diffcomb import (
 )
 from diffcomb.gradients import GradcheckError
 
+pytestmark = pytest.mark.nojit
+
 SCALES = (0.1, 1.0, 10.0)
 CHECKED = [Blackbox(SCALES), CentralDifference(SCALES), LPGD(SCALES, envelope="upper"), LPGD(SCALES, envelope="lower")]
 

@@ -63,6 +63,7 @@ def test_decisions_among_ordinary_costs_are_made_beside_huge_ones():
     assert s.edge_labels.tolist() == [0, 1]
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_infinite_costs_are_kept_and_cost_nothing(solver):
     for seed in range(6):
@@ -98,6 +99,7 @@ def test_objective_of_a_labelling_that_breaks_a_constraint_is_infinite():
     assert problem.violations(x, [0, 0]) == ["an edge of cost -inf (cannot-link) is not cut"]
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     ("edges", "costs", "message"),
     [
@@ -111,6 +113,7 @@ def test_contradictions_name_an_edge(edges, costs, message):
         multicut(edges, np.array(costs))
 
 
+@pytest.mark.nojit
 def test_cannot_links_that_too_few_classes_forbid_are_an_error():
     triangle, costs = [(0, 1), (1, 2), (0, 2)], np.full(3, -INF)
     with pytest.raises(ValueError, match="no labelling was found that cuts edge"):
@@ -118,6 +121,7 @@ def test_cannot_links_that_too_few_classes_forbid_are_an_error():
     assert mwc(triangle, np.zeros((3, 3)), costs).objective == 0
 
 
+@pytest.mark.nojit
 def test_init_of_must_linked_nodes_and_batches_with_constraints():
     costs = np.array([[INF, 1.0, -2.0], [1.0, -INF, 5.0]])
     s = multicut([(0, 1), (1, 2), (2, 3)], costs, init=np.array([0, 1, 2, 3]))
@@ -144,6 +148,7 @@ def test_a_power_of_two_of_float32_costs_changes_nothing():
         assert np.array_equal(s.clusters, expected)
 
 
+@pytest.mark.nojit
 @given(instances(max_nodes=7), st.integers(0, 2**20))
 def test_improvement_is_the_difference_of_the_objectives(instance, seed):
     n, pairs, nodes, edges, P = instance
@@ -199,6 +204,7 @@ def test_default_is_never_above_greedy_on_small_graphs(n):
             assert s.objective <= greedy.objective + 1e-9
 
 
+@pytest.mark.nojit
 def test_enumeration_gives_up_after_its_steps_and_keeps_what_it_was_given(monkeypatch):
     from diffcomb.solvers import _tiny
 
@@ -208,6 +214,7 @@ def test_enumeration_gives_up_after_its_steps_and_keeps_what_it_was_given(monkey
     assert optimum - 1e-9 <= amwc(*instance).objective < 0
 
 
+@pytest.mark.nojit
 def test_grid_keeps_its_stencil_with_cannot_links():
     graph = grid_graph((30, 30), [(0, 1), (1, 0)])
     costs = np.ones(graph.num_edges)

@@ -110,6 +110,7 @@ def test_the_same_gradient_as_through_arrays_where_solutions_agree(monkeypatch, 
     assert torch.allclose(own, gradient())
 
 
+@pytest.mark.nojit
 def test_what_overflows_is_refused():
     f = perturbed_grad(amwc, estimator=Blackbox(1e300, start="warm"))
     costs = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()

@@ -107,6 +107,7 @@ def test_contraction_of_clusters_by_the_edges_between_them(groups):
     assert found.best.tolist() == expected.best.tolist()
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("enough", [0.0, 2.0, np.inf])
 @pytest.mark.parametrize("grid", [True, False])
 def test_nodes_that_gain_are_found_and_losses_bound_all_others(monkeypatch, enough, grid):
@@ -223,6 +224,7 @@ def test_changed_nodes_are_those_that_another_numbering_cannot_explain(pairs, da
     assert not changed[(x != x[moved]) | (z != z[moved])].any()
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("rows", [False, True])
 def test_frontier_is_the_changed_groups_and_the_neighbours_that_they_reach(monkeypatch, rows):
     monkeypatch.setattr(adjacency_module, "MIN_STENCIL_NODES", 513 if rows else 0)
@@ -250,6 +252,7 @@ def test_frontier_is_the_changed_groups_and_the_neighbours_that_they_reach(monke
             assert (reached < losses).all()
 
 
+@pytest.mark.nojit
 def test_changed_nodes_tell_a_class_from_a_cluster():
     P = np.array([True, True])
     before = from_labels(np.zeros(3, np.int64), np.array([0, 0, 1]), P)
@@ -257,6 +260,7 @@ def test_changed_nodes_tell_a_class_from_a_cluster():
     assert changed_nodes(before, after, np.arange(3), 2).tolist() == [0, 0, 2]
 
 
+@pytest.mark.nojit
 def test_connected_parts_are_components_within_clusters():
     rng = np.random.default_rng(0)
     edges, z = rng.integers(0, 60, (80, 2)), rng.integers(0, 4, 60).astype(np.int32)
@@ -265,6 +269,7 @@ def test_connected_parts_are_components_within_clusters():
     assert connected_parts(level.adjacency, z).tolist() == naive.components(60, edges.tolist(), cut)
 
 
+@pytest.mark.nojit
 def test_blocks_join_where_that_gains():
     graph = grid_graph((4, 6), [(0, 1), (1, 0), *[(0, 2), (0, 3)] * 3])
     u, v = graph.edges.T

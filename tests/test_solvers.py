@@ -201,7 +201,7 @@ class TestOddGraphs:
         assert s.edge_labels.tolist() == [0, 0]
         assert s.objective == 0
 
-    @pytest.mark.parametrize("n", [200, pytest.param(40, marks=pytest.mark.nojit)])
+    @pytest.mark.parametrize("n", [200, pytest.param(24, marks=pytest.mark.nojit)])
     def test_complete_graph_star_and_path(self, solver, n):
         rng = np.random.default_rng(0)
         n = 8 if solver == "exact" else n

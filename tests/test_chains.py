@@ -11,8 +11,6 @@ from diffcomb.solvers._chains import Costs, eject
 from diffcomb.solvers._labels import from_labels
 from diffcomb.solvers._level import finest_level
 
-pytestmark = pytest.mark.nojit
-
 
 def settled(edges, node_costs, edge_costs, P, x, z):
     """The level, and a labelling that is a local optimum under single moves, with its losses."""
@@ -28,6 +26,7 @@ def same_partition(a, b):
     return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     ("edges", "costs", "before", "after"),
     [
@@ -45,6 +44,7 @@ def test_two_nodes_that_must_move_together(edges, costs, before, after):
     assert same_partition(labels.z.tolist(), after)
 
 
+@pytest.mark.nojit
 def test_two_nodes_that_must_change_places():
     node_costs = np.array([[0.0, 1.0], [1.0, 0.0]])
     level, labels, losses, moves = settled([(0, 1)], node_costs, np.array([-2.0]), [], [1, 0], [0, 0])
@@ -55,6 +55,7 @@ def test_two_nodes_that_must_change_places():
     assert level.value(labels) == -2
 
 
+@pytest.mark.nojit
 @given(seed=st.integers(0, 10_000), grid=st.booleans(), slack=st.floats(0, 3), apart=st.booleans())
 def test_chains_improve_by_what_stands_and_leave_no_trace_of_what_does_not(seed, grid, slack, apart):
     rng = np.random.default_rng(seed)
@@ -83,6 +84,7 @@ def test_chains_improve_by_what_stands_and_leave_no_trace_of_what_does_not(seed,
     assert level.partitionable[labels.cluster_class[labels.z[~own]]].all()
 
 
+@pytest.mark.nojit
 @given(seed=st.integers(0, 10_000))
 def test_after_chains_no_single_move_gains(seed):
     _, edges, *rest = random_instance(np.random.default_rng(seed), n=14, m=40)

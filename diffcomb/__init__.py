@@ -20,63 +20,13 @@ from .linear_solver import LinearSolver
 from .problem import Problem, Solution, make_problem
 
 if TYPE_CHECKING:
-    from .cut_output import CutOutput
-    from .gradients import (
-        IMLE,
-        LPGD,
-        Adaptive,
-        Blackbox,
-        CentralDifference,
-        Fixed,
-        Gumbel,
-        LogGrid,
-        LogUniform,
-        NegativeIdentity,
-        Normal,
-        PerturbedOptimizer,
-        Relative,
-        StraightThrough,
-        SumOfGamma,
-        Uniform,
-        diagnose,
-        gradcheck,
-        perturbed_grad,
-    )
-    from .layers import AsymmetricMultiwayCutLayer, MulticutLayer, MultiwayCutLayer
-    from .losses import Contrastive, FenchelYoung, Ranking, SolutionPool, SPOPlus, StructuredSVM, solver_loss
+    from .cut_output import *
+    from .gradients import *
+    from .layers import *
+    from .losses import *
 
-
-_NEEDS_TORCH = {
-    **dict.fromkeys(
-        [
-            "IMLE",
-            "LPGD",
-            "Adaptive",
-            "Blackbox",
-            "CentralDifference",
-            "Fixed",
-            "Gumbel",
-            "LogGrid",
-            "LogUniform",
-            "NegativeIdentity",
-            "Normal",
-            "PerturbedOptimizer",
-            "Relative",
-            "StraightThrough",
-            "SumOfGamma",
-            "Uniform",
-            "diagnose",
-            "gradcheck",
-            "perturbed_grad",
-        ],
-        "gradients",
-    ),
-    **dict.fromkeys(
-        ["Contrastive", "FenchelYoung", "Ranking", "SPOPlus", "SolutionPool", "StructuredSVM", "solver_loss"], "losses"
-    ),
-    **dict.fromkeys(["AsymmetricMultiwayCutLayer", "MulticutLayer", "MultiwayCutLayer"], "layers"),
-    "CutOutput": "cut_output",
-}
+# The modules that hold the names of __all__ that are not imported above; each of them imports torch.
+_NEED_TORCH = ("gradients", "losses", "layers", "cut_output")
 
 __all__ = [
     "IMLE",
@@ -127,8 +77,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NEEDS_TORCH:
-        return getattr(importlib.import_module(f".{_NEEDS_TORCH[name]}", __name__), name)
+    if name in __all__:
+        for module in _NEED_TORCH:
+            found = importlib.import_module(f".{module}", __name__)
+            if hasattr(found, name):
+                return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

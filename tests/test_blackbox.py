@@ -57,6 +57,7 @@ class TestEquation3:
         assert np.allclose(ge, (np.array(yp) - np.array(y)) / 2, atol=1e-12)
 
 
+@pytest.mark.nojit
 class TestEquation4:
     def test_gradient_of_several_scales_is_the_mean_over_scales(self):
         c, g = costs_and_gradient(0, (6,), (6,))

@@ -28,6 +28,7 @@ def same_partition(a, b):
     return len(set(zip(a, b, strict=True))) == len(set(a)) == len(set(b))
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     ("edges", "costs", "before", "after"),
     [
@@ -45,6 +46,7 @@ def test_chains_move_two_nodes_that_must_move_together(edges, costs, before, aft
     assert same_partition(labels.z.tolist(), after)
 
 
+@pytest.mark.nojit
 def test_chains_swap_two_nodes_that_must_change_places():
     node_costs = np.array([[0.0, 1.0], [1.0, 0.0]])
     level, labels, slack, moves = settled([(0, 1)], node_costs, np.array([-2.0]), [], [1, 0], [0, 0])
@@ -55,6 +57,7 @@ def test_chains_swap_two_nodes_that_must_change_places():
     assert level.value(labels) == -2
 
 
+@pytest.mark.nojit
 @given(seed=st.integers(0, 10_000), grid=st.booleans(), allowance=st.floats(0, 3), apart=st.booleans())
 def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, allowance, apart):
     rng = np.random.default_rng(seed)
@@ -83,6 +86,7 @@ def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, allowance, apa
     assert level.partitionable[labels.cluster_class[labels.z[~own]]].all()
 
 
+@pytest.mark.nojit
 @given(seed=st.integers(0, 10_000))
 def test_no_single_move_gains_after_chains(seed):
     _, edges, *rest = random_instance(np.random.default_rng(seed), n=14, m=40)

@@ -1,5 +1,6 @@
 """The public functions: kinds of arrays, batches, threads, and bad input."""
 
+import pickle
 import subprocess
 import sys
 import time
@@ -8,7 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from diffcomb import Graph, Solution, amwc, get_num_threads, grid_graph, multicut, mwc, set_num_threads
+import diffcomb
+from diffcomb import (
+    Graph,
+    Solution,
+    amwc,
+    get_num_threads,
+    gradients,
+    grid_graph,
+    losses,
+    multicut,
+    mwc,
+    set_num_threads,
+)
 from diffcomb._threads import thread_map, thread_ranges
 
 GRAPH = grid_graph((4, 5))
@@ -211,13 +224,24 @@ def test_solution_without_a_bound_has_no_gap():
 
 
 def test_importing_diffcomb_does_not_import_torch():
-    code = "import sys, diffcomb; assert 'torch' not in sys.modules; diffcomb.Blackbox; assert 'torch' in sys.modules"
+    code = (
+        "import sys, diffcomb; dir(diffcomb); assert not hasattr(diffcomb, 'nonsense'); assert 'torch' not in sys.modules; "
+        "diffcomb.Blackbox; assert 'torch' in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_unknown_attribute_of_the_package_is_an_error():
-    import diffcomb
+def test_star_import_brings_all_public_names_which_can_be_pickled():
+    namespace = {}
+    exec("from diffcomb import *", namespace)
+    names = set(diffcomb.__all__)
+    assert names <= set(namespace)
+    assert {estimator.__name__ for estimator in gradients.ESTIMATORS} <= names
+    assert {loss.__name__ for loss in losses.LOSSES} <= names
+    assert all(pickle.loads(pickle.dumps(namespace[name])) is namespace[name] for name in names - {"__version__"})
 
+
+def test_unknown_attribute_of_the_package_is_an_error():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         diffcomb.nonsense  # noqa: B018
     assert set(diffcomb.__all__) <= set(dir(diffcomb))

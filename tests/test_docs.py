@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import diffcomb
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -53,3 +55,10 @@ def test_the_figures_of_the_readme_are_those_of_the_tables():
     assert len(rows) >= 8
     for data, row in rows:
         assert row in (ROOT / "docs" / "results" / data / "table1.md").read_text(), row
+
+
+def test_the_release_has_one_number():
+    changelog, citation = (ROOT / "CHANGELOG.md").read_text(), (ROOT / "CITATION.cff").read_text()
+    latest, date = re.search(r"^## (\d+\.\d+\.\d+) - (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE).groups()
+    assert latest == diffcomb.__version__
+    assert f"version: {latest}\ndate-released: {date}\n" in citation

@@ -50,6 +50,7 @@ def softmin(c, sigma=1.0):
     return torch.softmax(-c / sigma, -1)
 
 
+@pytest.mark.nojit
 class TestCentralDifference:
     def test_gradient_matches_the_closed_form(self):
         f = pg(argmin_one_hot, estimator=CentralDifference(4.0), cost_ndims=1)
@@ -68,6 +69,7 @@ class TestCentralDifference:
         assert torch.allclose(gradient(CentralDifference(scales), g), both)
 
 
+@pytest.mark.nojit
 class TestLPGD:
     @pytest.mark.parametrize("envelope", ["lower", "upper", "average"])
     @pytest.mark.parametrize("rho", [None, 0.3, 1.0, 3.0])
@@ -125,6 +127,7 @@ class TestIMLE:
         assert torch.allclose(grad, expected, atol=0.02)
         assert expected.abs().max() > 0.1
 
+    @pytest.mark.nojit
     @pytest.mark.parametrize("forward", ["noisy", "clean"])
     def test_without_noise_it_equals_black_box(self, forward):
         c, g = costs_and_gradient(1, (6, 5), (6, 5))
@@ -133,6 +136,7 @@ class TestIMLE:
         (expected,) = cost_gradient(pg(argmin_one_hot, estimator=Blackbox((0.5, 3.0)), cost_ndims=1), [c], [g])
         assert torch.allclose(grad, expected)
 
+    @pytest.mark.nojit
     def test_same_noise_is_used_on_both_sides(self):
         """A tiny λ changes no solution, so the gradient is 0 unless the two solves use different draws of the noise."""
         c, g = costs_and_gradient(1, (50, 5), (50, 5))
@@ -140,6 +144,7 @@ class TestIMLE:
             f = pg(argmin_one_hot, estimator=IMLE(1e-9, samples=4, forward=forward), cost_ndims=1)
             assert not cost_gradient(f, [c], [g])[0].any()
 
+    @pytest.mark.nojit
     @pytest.mark.parametrize("k", [1, 3, 10])
     def test_sum_of_gamma_has_the_moments_of_gumbel(self, k):
         draws = -SumOfGamma(k, terms=100).sample(np.random.default_rng(0), (k, 20_000)).sum(0)
@@ -183,11 +188,13 @@ class TestPerturbedOptimizer:
         assert found["solution"][1] < 0.5 * found["none"][1]
         assert torch.allclose(found["leave-one-out"][0], found["solution"][0], atol=0.06)
 
+    @pytest.mark.nojit
     def test_small_noise_finds_the_solution(self):
         c, _ = costs_and_gradient(0, (6, 5), (6, 5))
         w = pg(argmin_one_hot, estimator=PerturbedOptimizer(1e-9, 2), cost_ndims=1)(c)
         assert torch.equal(w, pg(argmin_one_hot, cost_ndims=1)(c))
 
+    @pytest.mark.nojit
     def test_bad_options_are_refused(self):
         for bad, message in (
             (dict(sigma=0), "sigma must be positive"),
@@ -204,6 +211,7 @@ class TestPerturbedOptimizer:
             f(torch.tensor([0.0, 1.0], requires_grad=True)).sum().backward()
 
 
+@pytest.mark.nojit
 class TestWithoutSolves:
     @pytest.mark.parametrize("axis", [None, -1, (0, 1)])
     @pytest.mark.parametrize("projection", ["none", "mean", "norm", "std"])
@@ -274,6 +282,7 @@ class TestAdaptive:
             alphas.append(schedule.alpha)
         assert 1 / 4 < alphas[1] / alphas[0] < 4  # although the mean of ten samples has more nonzero entries
 
+    @pytest.mark.nojit
     def test_instances_without_gradient_do_not_count(self):
         schedule = Adaptive(target=2.0, initial=1.0)
         f = pg(argmin_one_hot, estimator=Blackbox(schedule), cost_ndims=1)
@@ -281,6 +290,7 @@ class TestAdaptive:
         cost_gradient(f, [c], [0 * g])
         assert schedule.alpha == 1.0
 
+    @pytest.mark.nojit
     def test_state_can_be_saved_and_loaded(self):
         schedule = Adaptive(initial=0.5)
         schedule.observe(3.0)
@@ -290,12 +300,14 @@ class TestAdaptive:
         assert other.alpha == schedule.alpha
         assert other.state_dict() == schedule.state_dict()
 
+    @pytest.mark.nojit
     def test_scales_are_relative(self):
         schedule = Adaptive(initial=0.5, factors=(1.0, 10.0))
         scales = schedule.sample(np.array([2.0, 4.0]), np.array([1.0, 8.0]), None)
         assert scales.tolist() == [[1.0, 10.0], [0.25, 2.5]]
 
 
+@pytest.mark.nojit
 class TestRelativeScales:
     """Scaling the loss, or averaging it over a larger batch, must not change the direction of the gradient."""
 
@@ -317,6 +329,7 @@ class TestRelativeScales:
         assert not torch.allclose(scaled, 1000 * one)
 
 
+@pytest.mark.nojit
 class TestNormalisation:
     @pytest.mark.parametrize(
         "estimator",
@@ -350,6 +363,7 @@ class TestNormalisation:
         assert abs(slopes[0]) < 1e-9 < slopes[1]
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     "estimator",
     [
@@ -372,6 +386,7 @@ def test_starts_and_repair_change_nothing_for_an_exact_solver(estimator):
     assert all(torch.allclose(a, b) for a, b in zip(with_options, expected, strict=True))
 
 
+@pytest.mark.nojit
 def test_scores_of_noise_have_the_expected_moments():
     for noise, seed in itertools.product((Normal(), Gumbel()), range(3)):
         xi = noise.sample(np.random.default_rng(seed), (200_000,))

@@ -31,6 +31,7 @@ def test_csr_is_cached_and_edges_are_read_only():
             copied.edges[0, 0] = 100_000_000
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     ("num_nodes", "edges", "error", "message"),
     [

@@ -22,6 +22,8 @@ from diffcomb import (
 from diffcomb import perturbed_grad as pg
 from diffcomb.gradients import GradcheckError
 
+pytestmark = pytest.mark.nojit
+
 D = np.array([3.0, 0.0, -2.0, 1.0, -1.0])
 
 

@@ -9,6 +9,8 @@ from diffcomb import Blackbox, LiftedMWC, amwc, mwc
 from diffcomb import perturbed_grad as pg
 from diffcomb._sums import norm
 
+pytestmark = pytest.mark.nojit
+
 
 class TestLift:
     def test_lift_and_project_are_adjoint(self):

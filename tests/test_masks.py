@@ -22,6 +22,8 @@ from diffcomb import (
 from diffcomb import perturbed_grad as pg
 from diffcomb._sums import dominating
 
+pytestmark = pytest.mark.nojit
+
 MS = (10.0, 1e3, 1e6)
 
 

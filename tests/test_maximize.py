@@ -49,6 +49,7 @@ def gen():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("radial", [True, False])
 def test_estimators_agree_with_negated_costs_of_a_minimiser(estimator, radial):
@@ -76,6 +77,7 @@ def test_losses_agree_with_negated_costs_of_a_minimiser(loss):
     assert leaves[0].grad.any()
 
 
+@pytest.mark.nojit
 def test_gradient_matches_the_closed_form():
     f = pg(largest, estimator=Blackbox(lambdas=4.0), maximize=True)
     c = torch.tensor([0.0, -1.0, -5.0], requires_grad=True)

@@ -10,6 +10,8 @@ from routes import argmin_one_hot
 from diffcomb import Blackbox, FenchelYoung, solver_loss
 from diffcomb import perturbed_grad as pg
 
+pytestmark = pytest.mark.nojit
+
 
 @pytest.mark.parametrize(
     ("returned", "message"),

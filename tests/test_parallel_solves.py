@@ -62,6 +62,7 @@ class Model:
 ESTIMATORS = [Blackbox((0.1, 1.0, 10.0)), CentralDifference(2.0), IMLE(1.0, samples=3), PerturbedOptimizer(0.5, 4)]
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_solver_with_state_is_called_from_the_calling_thread_only(estimator):
     c, g = costs_and_gradient(0, (8, 5), (8, 5))
@@ -95,6 +96,7 @@ def test_two_threads_that_use_one_wrapper_take_turns():
     assert len(model.threads) > 1
 
 
+@pytest.mark.nojit
 def test_threads_are_used_on_request_and_by_own_solvers():
     barrier = threading.Barrier(2)
 
@@ -107,6 +109,7 @@ def test_threads_are_used_on_request_and_by_own_solvers():
     assert pg(amwc, parallel=None).options.solver.parallel is None
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_processes_and_executors_give_the_same_gradient(estimator):
     c, g = costs_and_gradient(0, (6, 5), (6, 5))
@@ -126,6 +129,7 @@ def test_processes_and_executors_give_the_same_gradient(estimator):
             assert torch.equal(gradient(parallel), expected)
 
 
+@pytest.mark.nojit
 def test_worker_processes_return_results_in_order():
     f = pg(solvers_to_pickle.plain, cost_ndims=1, parallel="processes")
     c = torch.rand(200, 4)
@@ -155,6 +159,7 @@ def test_decorated_solver_runs_in_processes():
     assert torch.equal(found, expected)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("parallel", [None, "threads", "processes"])
 def test_solver_error_names_its_instance(parallel):
     f = pg(solvers_to_pickle.fails, estimator=Blackbox(0.05), cost_ndims=1, parallel=parallel)
@@ -171,11 +176,13 @@ def test_solver_error_names_its_instance(parallel):
     assert "instance 2 of 5, at perturbed costs" in "\n".join(caught.value.__notes__)
 
 
+@pytest.mark.nojit
 def test_error_that_cannot_be_pickled_arrives_as_text():
     with pytest.raises(RuntimeError, match="Unpicklable: this and that"):
         pg(solvers_to_pickle.fails, cost_ndims=1, parallel="processes")(torch.full((2, 3), 101.0))
 
 
+@pytest.mark.nojit
 def test_solves_waiting_behind_an_error_are_cancelled():
     class Slow(ThreadPoolExecutor):
         def submit(self, *args):
@@ -192,6 +199,7 @@ def test_solves_waiting_behind_an_error_are_cancelled():
         assert sum(f.cancelled() for f in pool.futures) >= 17
 
 
+@pytest.mark.nojit
 def test_solver_that_cannot_be_pickled_is_refused_for_processes():
     with pytest.raises(TypeError, match=r"<lambda> cannot be sent to another process.*at the top level of a module"):
         pg(lambda c: c, cost_ndims=1, parallel="processes")(torch.rand(2, 3))
@@ -199,6 +207,7 @@ def test_solver_that_cannot_be_pickled_is_refused_for_processes():
         pg(solvers_to_pickle.plain, cost_ndims=1, parallel="processes")(torch.rand(2, 3), shift=lambda: 0)
 
 
+@pytest.mark.nojit
 def test_dead_worker_process_is_an_error_and_the_next_call_works():
     with pytest.raises(RuntimeError) as caught:
         pg(solvers_to_pickle.dies, cost_ndims=1, parallel="processes")(torch.rand(2, 3))
@@ -220,6 +229,7 @@ def test_script_without_a_main_guard_finishes(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.nojit
 def test_wrong_values_of_parallel_are_refused():
     for bad in ("process", 3, True):
         with pytest.raises(ValueError, match="parallel must be 'auto', None"):

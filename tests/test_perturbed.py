@@ -11,6 +11,8 @@ from routes import GRAPH, argmin_one_hot, cost_gradient, costs_and_gradient
 from diffcomb import Blackbox, Fixed, LiftedMWC, LogGrid, LogUniform, Uniform, multicut, mwc
 from diffcomb import perturbed_grad as pg
 
+pytestmark = pytest.mark.nojit
+
 
 class TestCallables:
     """Callables with several costs, auxiliary outputs, keyword data, batches, and all kinds of arrays."""

@@ -19,6 +19,8 @@ from diffcomb import (
 )
 from diffcomb import perturbed_grad as pg
 
+pytestmark = pytest.mark.nojit
+
 SIZES = (3, 6, 1, 4)
 PTR = np.cumsum([0, *SIZES])
 ESTIMATORS = [Blackbox(), Blackbox((0.5, 30.0)), CentralDifference(2.0), NegativeIdentity()]

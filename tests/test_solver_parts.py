@@ -43,6 +43,7 @@ def dense_of_edges(graph, costs):
     return matrix
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     ("shape", "offsets"),
     [
@@ -69,6 +70,7 @@ def test_adjacency_of_a_grid_has_all_edges(limits, shape, offsets, dtype):
     assert np.allclose(dense(adjacency, graph.num_nodes), dense_of_edges(graph, costs), atol=1e-6)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(("n", "groups"), [(40, 7), (700, 400)])  # few groups take a matrix of pairs, many take lists
 @pytest.mark.parametrize("grid", [False, True])
 def test_contraction_adds_costs(limits, n, groups, grid):
@@ -89,6 +91,7 @@ def test_contraction_adds_costs(limits, n, groups, grid):
     assert all(len(set(row)) == len(row) and i not in row for i, row in enumerate(rows))
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("groups", [9, 300])
 def test_contraction_from_cut_edges_equals_contraction_from_all_edges(groups):
     rng = np.random.default_rng(groups)
@@ -104,6 +107,7 @@ def test_contraction_from_cut_edges_equals_contraction_from_all_edges(groups):
     assert found.best.tolist() == expected.best.tolist()
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("enough", [0.0, 2.0, np.inf])
 @pytest.mark.parametrize("grid", [True, False])
 def test_nodes_that_gain_are_found_and_loss_bounds_hold_for_all_others(limits, enough, grid):
@@ -159,6 +163,7 @@ def single_moves(labels, i, partitionable):
         yield other
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("isolated", [0, 3])
 @pytest.mark.parametrize("heavy", [0, 600])  # nodes of one group; 600 are more than a thread's share
@@ -188,6 +193,7 @@ def test_contraction_in_threads_is_the_same_to_the_last_bit(limits, monkeypatch,
         assert a.tolist() == b.tolist()
 
 
+@pytest.mark.nojit
 def test_contraction_to_no_groups_gives_empty_arrays():
     empty = Rows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0))
     rows, sums = contract(empty, np.empty((0, 2)), np.empty(0, np.int32), 0)
@@ -220,6 +226,7 @@ def test_changed_nodes_ignore_new_numbers_of_unchanged_clusters(pairs, data):
     assert not changed[(x != x[moved]) | (z != z[moved])].any()
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("rows", [False, True])
 def test_frontier_holds_changed_groups_and_the_neighbours_they_affect(limits, rows):
     limits(min_stencil_nodes=513 if rows else 0)
@@ -247,6 +254,7 @@ def test_frontier_holds_changed_groups_and_the_neighbours_they_affect(limits, ro
             assert (reached < losses).all()
 
 
+@pytest.mark.nojit
 def test_changed_nodes_distinguish_a_class_from_a_cluster():
     P = np.array([True, True])
     before = from_labels(np.zeros(3, np.int64), np.array([0, 0, 1]), P)
@@ -254,6 +262,7 @@ def test_changed_nodes_distinguish_a_class_from_a_cluster():
     assert changed_nodes(before, after, np.arange(3), 2).tolist() == [0, 0, 2]
 
 
+@pytest.mark.nojit
 def test_connected_parts_are_components_within_clusters():
     rng = np.random.default_rng(0)
     edges, z = rng.integers(0, 60, (80, 2)), rng.integers(0, 4, 60).astype(np.int32)
@@ -262,6 +271,7 @@ def test_connected_parts_are_components_within_clusters():
     assert connected_parts(level.adjacency, z).tolist() == naive.components(60, edges.tolist(), cut)
 
 
+@pytest.mark.nojit
 def test_blocks_are_joined_where_joining_gains():
     graph = grid_graph((4, 6), [(0, 1), (1, 0), *[(0, 2), (0, 3)] * 3])
     u, v = graph.edges.T
@@ -310,6 +320,7 @@ def test_cluster_ids_may_be_any_integers():
         assert labels.z[0] == labels.z[3] >= 2
 
 
+@pytest.mark.nojit
 def test_pair_updates_gain_and_keep_lists_and_sums_up_to_date():
     rng = np.random.default_rng(0)
     improved = 0

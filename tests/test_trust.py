@@ -36,10 +36,12 @@ class TestGradcheck:
         lifted = perturbed_grad(amwc, estimator=estimator, lift=LiftedMWC())
         assert gradcheck(lifted, nodes, edges, partitionable=[1], **data)
 
+    @pytest.mark.nojit
     def test_exact_solver_passes_on_a_batch(self):
         (c,) = costs_and_gradient(0, (5, 6))
         assert gradcheck(perturbed_grad(argmin_one_hot, cost_ndims=1), c, estimator=Blackbox(2.0))
 
+    @pytest.mark.nojit
     @pytest.mark.parametrize("estimator", CHECKED)
     def test_wrong_solvers_fail(self, estimator):
         (c,) = costs_and_gradient(0, (8,))
@@ -61,6 +63,7 @@ class TestGradcheck:
                 gradcheck(wrong, c, estimator=estimator)
             assert not gradcheck(wrong, c, estimator=estimator, raise_exception=False)
 
+    @pytest.mark.nojit
     def test_wrong_estimators_fail(self):
         (c,) = costs_and_gradient(0, (8,))
 
@@ -71,6 +74,7 @@ class TestGradcheck:
         with pytest.raises(GradcheckError, match="slope"):
             gradcheck(argmin_one_hot, c, estimator=Halved(10.0))
 
+    @pytest.mark.nojit
     def test_heuristic_fails(self):
         graph, nodes, edges, P = noisy_grid((5, 5), K=3)
         with pytest.raises(GradcheckError, match="solver is not exact"):
@@ -78,6 +82,7 @@ class TestGradcheck:
                 amwc, nodes, edges, graph=graph, partitionable=P, solver="greedy", estimator=Blackbox((0.1, 0.3, 1, 3))
             )
 
+    @pytest.mark.nojit
     def test_what_cannot_be_checked_is_refused(self):
         (c,) = costs_and_gradient(0, (8,))
         for bad in (PerturbedOptimizer(), LPGD(1.0, rho=1.0)):
@@ -90,6 +95,7 @@ class TestGradcheck:
             gradcheck(argmin_one_hot, c, estimator=Blackbox())
 
 
+@pytest.mark.nojit
 class TestDiagnose:
     def test_counts_agree_with_a_naive_count(self, capsys):
         c, g = costs_and_gradient(0, (50, 6), (50, 6))

@@ -118,6 +118,7 @@ def test_warm_gradient_equals_the_gradient_through_arrays(monkeypatch, lift):
     assert torch.allclose(own, gradient())
 
 
+@pytest.mark.nojit
 def test_perturbed_costs_that_overflow_are_refused():
     f = perturbed_grad(amwc, estimator=Blackbox(1e300, start="warm"))
     costs = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()

@@ -109,7 +109,7 @@ class _OtherEstimator(Estimator):
 
     def __init__(self, other: Any) -> None:
         self.other = other
-        self.smooths = hasattr(other, "solutions")
+        self.smooths = hasattr(other, "solutions")  # type: ignore[misc]
 
     @property
     def draws(self) -> bool:

@@ -44,6 +44,10 @@ class LinearSolver:
         """Return a solution of the shape of each cost, and behind them any auxiliary outputs."""
         raise NotImplementedError(f"{type(self).__name__} must define solve(*costs, **data)")
 
+    def __call__(self, *costs: Any, **data: Any) -> Any:
+        """Solve: an adapter is a solver itself."""
+        return self.solve(*costs, **data)
+
     def takes(self, name: str) -> bool:
         """Whether the solver has keyword data of that name; `mask` and `ptr` of a call are for it then."""
         return takes_keyword(self.solve, name)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import diffcomb
+from diffcomb.solvers.limits import KernelLimits, Limits
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,3 +63,13 @@ def test_the_release_has_one_number():
     latest, date = re.search(r"^## (\d+\.\d+\.\d+) - (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE).groups()
     assert latest == diffcomb.__version__
     assert f"version: {latest}\ndate-released: {date}\n" in citation
+
+
+def test_table_of_limits_has_every_limit(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import hooks
+
+    rows = [row.split(" | ") for row in hooks.limits_table().splitlines()[2:]]
+    names = [row[0].removeprefix("| `").removesuffix("`") for row in rows]
+    assert names == [*vars(Limits()), *KernelLimits._fields]
+    assert all(row[2].removesuffix(" |") for row in rows)

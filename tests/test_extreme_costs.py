@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
+from diffcomb.solvers import SOLVERS
 from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.labels import from_labels
 from diffcomb.solvers.levels.objective import improvement
@@ -17,7 +18,6 @@ from diffcomb.solvers.levels.objective import improvement
 ZERO_TIMES_INFINITY = pytest.mark.filterwarnings("ignore:invalid value encountered in scalar multiply:RuntimeWarning")
 
 INF = np.inf
-SOLVERS = ("multilevel", "kernighan_lin", "greedy", "exact")
 
 
 def tracks(seed, count=40):

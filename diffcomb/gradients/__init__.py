@@ -3,17 +3,9 @@
 ``perturbed_grad`` wraps a solver, an estimator says how to differentiate, a schedule says at which scales.
 """
 
+from . import estimators
 from .diagnose import Diagnosis, diagnose
-from .estimators import (
-    ESTIMATORS,
-    IMLE,
-    LPGD,
-    Blackbox,
-    CentralDifference,
-    NegativeIdentity,
-    PerturbedOptimizer,
-    StraightThrough,
-)
+from .estimators import *  # noqa: F403 (estimators are listed there)
 from .gradcheck import GradcheckError, gradcheck
 from .interfaces import Estimator, Noise, Schedule
 from .noise import Gumbel, Normal, SumOfGamma
@@ -21,12 +13,7 @@ from .schedules import Adaptive, Fixed, LogGrid, LogUniform, Relative, Uniform
 from .wrapping import perturbed_grad
 
 __all__ = [
-    "ESTIMATORS",
-    "IMLE",
-    "LPGD",
     "Adaptive",
-    "Blackbox",
-    "CentralDifference",
     "Diagnosis",
     "Estimator",
     "Fixed",
@@ -34,16 +21,14 @@ __all__ = [
     "Gumbel",
     "LogGrid",
     "LogUniform",
-    "NegativeIdentity",
     "Noise",
     "Normal",
-    "PerturbedOptimizer",
     "Relative",
     "Schedule",
-    "StraightThrough",
     "SumOfGamma",
     "Uniform",
     "diagnose",
     "gradcheck",
     "perturbed_grad",
 ]
+__all__ += estimators.__all__

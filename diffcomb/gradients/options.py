@@ -55,16 +55,16 @@ def make_options(
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {generator!r}")
     adapter = adapter_of(solver)
+    name = getattr(solver, "__name__", type(solver).__name__)
     axes = _axes(adapter.cost_ndims if cost_ndims is None else cost_ndims)
     lift = None if lift is None else as_lift(lift)
     if maximize and adapter.trusted:
-        raise ValueError(f"maximize=True is for solvers that maximise; {solver.__name__} minimises")
+        raise ValueError(f"maximize=True is for solvers that maximise; {name} minimises")
     if vectorized:
         _check_vectorized(axes, per_instance, lift)
     if known_costs is not None or value is not None:
         _check_known(known_costs, value, lift, normalize or not radial)
     names = (per_instance,) if isinstance(per_instance, str) else tuple(per_instance)
-    name = getattr(solver, "__name__", type(solver).__name__)
     arrays = "numpy" if adapter.trusted else arrays
     where = check_parallel(parallel, adapter.thread_safe, vectorized)
     wrapped = WrappedSolver(adapter, name, arrays, where, vectorized, bool(maximize), axes is not None)

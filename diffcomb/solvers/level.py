@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -28,42 +26,22 @@ from .moves.local_moving import FROZEN, Cooling, Survey, Visits, find_movers, lo
 from .moves.visit import places_of
 
 
-@dataclass(frozen=True)
 class Level:
-    """A (contracted) graph with costs, in the form that the kernels take."""
+    """A (contracted) graph with costs, in the form that the kernels take.
 
-    costs: Costs
+    Attributes
+    ----------
+    costs : Costs
+    adjacency, node_costs, best, partitionable
+        What they consist of.
+    num_nodes, num_classes : int
+        n and K.
+    """
 
-    @property
-    def adjacency(self) -> Any:
-        """Rows or Stencil."""
-        return self.costs.adjacency
-
-    @property
-    def node_costs(self) -> Array:
-        """Node costs, shape (n, K)."""
-        node_costs: Array = self.costs.node_costs
-        return node_costs
-
-    @property
-    def best(self) -> Array:
-        """The cheapest class of every node, shape (n,)."""
-        return self.costs.best
-
-    @property
-    def partitionable(self) -> Array:
-        """The partitionable classes, a mask (K,)."""
-        return self.costs.partitionable
-
-    @property
-    def num_nodes(self) -> int:
-        """Number of nodes n."""
-        return len(self.costs.best)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes K."""
-        return len(self.costs.partitionable)
+    def __init__(self, costs: Costs) -> None:
+        self.costs = costs
+        self.adjacency, self.node_costs, self.best, self.partitionable = costs
+        self.num_nodes, self.num_classes = len(self.best), len(self.partitionable)
 
     @cached_property
     def typical_cost(self) -> float:
@@ -95,11 +73,11 @@ class Level:
         """The level of the problem itself with adjacency lists: the kernels that search are compiled for those only."""
         if isinstance(self.adjacency, Rows):
             return self
-        return replace(self, costs=self.costs._replace(adjacency=rows_of(problem)))
+        return Level(self.costs._replace(adjacency=rows_of(problem)))
 
     def with_partitionable(self, partitionable: Array) -> Level:
         """The level with other partitionable classes."""
-        return replace(self, costs=self.costs._replace(partitionable=partitionable))
+        return Level(self.costs._replace(partitionable=partitionable))
 
     # Labellings
 

@@ -43,9 +43,9 @@ class Limits:
     core_share: float = 1 / 16
     """Share of the nodes, the least decided ones, that the core graph of the first round keeps as they are."""
     core_nodes: int = 4096
-    """The core graph keeps at least so many nodes,"""
+    """Nodes that the core graph keeps as they are, at least."""
     core_half_edges: int = 3 * 2**16
-    """and at least as many as have this many half-edges: a search of it takes some milliseconds."""
+    """Half-edges: it keeps at least as many nodes as have so many, of which a search takes some milliseconds."""
     max_repeats: int = 16
     """Times that a round repeats on a small graph, as long as it finds something."""
     tiny_half_edges: int = 2**14
@@ -87,7 +87,7 @@ class Limits:
     half_edges_a_thread: int = 2**18
     """Half-edges that are worth a thread to contract."""
 
-    # Warm starts with infinite costs
+    # Infinite and huge costs
     second_tries: tuple[int, ...] = (0, 4, 16)
     """Efforts of further searches where a labelling leaves cannot-links uncut."""
     max_exponent: int = 64

@@ -117,6 +117,11 @@ class WrappedSolver:
         self.lock = threading.RLock()
 
     @property
+    def function(self) -> Callable[..., Any]:
+        """What is called: the user's function, or the method of an adapter."""
+        return self.call.function
+
+    @property
     def maximize(self) -> bool:
         """Whether the function maximises; costs are negated on their way to it."""
         return self.call.maximize

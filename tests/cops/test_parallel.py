@@ -47,7 +47,7 @@ def test_two_processes_compute_the_loss_and_gradient_of_one(tmp_path):
     scale = torch.tensor(0.3, requires_grad=True)
     loss = loss_of(slice(0, 4), scale)
     loss.backward()
-    results = multiprocessing.Manager().dict()
+    results = multiprocessing.get_context("spawn").Manager().dict()  # JAX of another test may run threads: no fork
     multiprocessing.spawn(worker, (str(tmp_path / "group"), results), nprocs=2)
     for rank in range(2):
         found, gradient, other, *who = results[rank]

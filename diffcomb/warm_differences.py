@@ -26,7 +26,7 @@ from .solvers.level import Level, finest_level
 from .solvers.levels.costs import Costs, LiftedCosts, PerturbedCosts, adjacency_of
 from .solvers.levels.labels import Labels
 from .solvers.limits import LIMITS
-from .solvers.moves.visit import best_neighbour, clear, gather, max_degree
+from .solvers.moves.visit import best_neighbour, max_degree
 
 
 class WarmDifferences:
@@ -151,20 +151,21 @@ def _row_minima(table: Array) -> Array:
 @njit
 def _least_scales_of(costs: Costs, labels: Labels, g: _Gradient, first: int, last: int, least: Array) -> None:
     """The formula of the module's docstring, for the nodes first..last-1; costs are those of labels, at λ = 0."""
-    sums = np.zeros(len(labels.cluster_class), np.float64)
-    touched = np.empty(max_degree(costs.adjacency, len(labels.z)) + 1, np.int32)
-    base, classes = costs.node_costs
+    adjacency, lifted = costs.adjacency, costs.node_costs
+    base, classes = lifted
+    z, cluster_class = labels
+    table, rows, grad_low, reach, base_low = g
+    sums = np.zeros(len(cluster_class), np.float64)
+    touched = np.empty(max_degree(adjacency, len(z)) + 1, np.int32)
     for i in range(first, last):
-        label = labels.cluster_class[labels.z[i]]
-        slope = np.float64(g.table[g.rows[i], label]) - g.low[i] + g.reach[i]
+        label = cluster_class[z[i]]
+        slope = np.float64(table[rows[i], label]) - grad_low[i] + reach[i]
         if slope <= 0:
             least[i] = np.inf
             continue
-        count = gather(costs, labels, i, sums, touched)
-        here = sums[labels.z[i]] - base[i, classes[label]]
-        neighbour, _ = best_neighbour(costs.node_costs, labels, i, sums, touched, count)
-        second = max(-np.float64(g.base_low[i]), neighbour)  # the first is a bound for all clusters without edges to i
-        clear(sums, touched, count)
+        neighbour, own = best_neighbour(adjacency, lifted, z, cluster_class, i, sums, touched)
+        second = max(-np.float64(base_low[i]), neighbour)  # the first bounds all clusters without edges to i
+        here = own - base[i, classes[label]]
         least[i] = max(here - second, 0.0) / slope
 
 

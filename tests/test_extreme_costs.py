@@ -162,7 +162,7 @@ def test_improvement_is_the_difference_of_the_objectives(instance, seed):
     level = finest_level(make_problem(Graph(n, pairs), nodes, edges, P))
     K = nodes.shape[1]
     first, second = (from_labels(rng.integers(0, K, n), rng.integers(0, 3, n), level.partitionable) for _ in range(2))
-    found = improvement(level.costs, first, second)
+    found = improvement(tuple(level.costs), tuple(first), tuple(second))
     assert found == pytest.approx(level.value(first) - level.value(second), abs=1e-6)
 
 

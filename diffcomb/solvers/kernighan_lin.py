@@ -20,7 +20,7 @@ from .levels.costs import Costs, end, span
 from .levels.labels import from_labels
 from .limits import LIMITS
 from .moves.pair_moves import Clusters, Scratch, linked_clusters, new_scratch, update_pair
-from .moves.visit import Places, places_of
+from .moves.visit import count_members
 from .multilevel import multilevel
 
 
@@ -62,8 +62,7 @@ def kernighan_lin(
         round_ = Round(active, changed, patience, LIMITS.chunk)
         begin = 0
         while begin < len(active) and not budget.spent():
-            places = places_of(labels, level.num_classes)
-            begin = _update_pairs(level.costs, clusters, scratch, places, round_, begin)
+            begin = _update_pairs(level.costs, clusters, scratch, round_, begin)
         active = changed & (clusters.size > 0)
         if budget.spent() or not active.any():
             break
@@ -99,7 +98,7 @@ class Round(NamedTuple):
 
 
 @njit
-def _update_pairs(costs: Costs, clusters: Clusters, scratch: Scratch, places: Places, round_: Round, begin: int) -> int:
+def _update_pairs(costs: Costs, clusters: Clusters, scratch: Scratch, round_: Round, begin: int) -> int:
     """Update all pairs with an active cluster from `begin` on; notes in ``changed`` which clusters did.
 
     Returns where to continue: the number of ids, or less where enough work was done to look at the clock.
@@ -110,8 +109,8 @@ def _update_pairs(costs: Costs, clusters: Clusters, scratch: Scratch, places: Pl
     work = 0
     seen = np.full(num_ids, -1, np.int32)
     found = np.empty(num_ids + 1, np.int32)
-    free = places.free
-    height = places.height[0]
+    _, free, stack_height = count_members(clusters.z, len(partitionable))
+    height = stack_height[0]
     for a in range(begin, num_ids):
         if work > chunk:
             return a

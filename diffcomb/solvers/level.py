@@ -22,8 +22,7 @@ from .levels.objective import cheapest_classes_of, improvement, labelling_value,
 from .levels.slack import NO_SLACK, Slack, frontier
 from .limits import KERNELS, LIMITS
 from .moves.ejection_chains import Chains, eject
-from .moves.local_moving import FROZEN, Cooling, Survey, Visits, find_movers, local_moving, pieces
-from .moves.visit import places_of
+from .moves.local_moving import NO_TEMPERATURES, Survey, find_movers, local_moving, pieces
 
 
 class Level:
@@ -42,6 +41,8 @@ class Level:
         self.costs = costs
         self.adjacency, self.node_costs, self.best, self.partitionable = costs
         self.num_nodes, self.num_classes = len(self.best), len(self.partitionable)
+        # Kernels that are called thousands of times take plain tuples: numba needs 1 µs for those, 3 µs for named ones.
+        self._bundle = tuple(costs)
 
     @cached_property
     def typical_cost(self) -> float:
@@ -87,11 +88,11 @@ class Level:
 
     def value(self, labels: Labels) -> float:
         """The objective of a labelling."""
-        return float(labelling_value(self.costs, labels))
+        return float(labelling_value(self._bundle, tuple(labels)))
 
     def improvement(self, labels: Labels, other: Labels) -> float:
         """By how much at least the other labelling is better."""
-        return float(improvement(self.costs, labels, other))
+        return float(improvement(self._bundle, tuple(labels), tuple(other)))
 
     def pieces(self, fence: Array, order: Array) -> Array:
         """Cluster the nodes within the fences by their edge costs alone; returns an id < n for each node."""
@@ -108,13 +109,15 @@ class Level:
 
         It visits `nodes` (all by default) and whatever moves make it visit again; `slack` takes their losses.
         """
-        queue = np.empty(self.num_nodes, np.int32)
-        if nodes is None:
-            nodes = np.arange(self.num_nodes, dtype=np.int32)
-        if len(nodes) > LIMITS.min_parallel:
-            nodes = self.movers(labels, nodes, slack)
-        queue[: len(nodes)] = nodes
-        return self._visit(labels, Visits(queue, len(nodes), False), slack)
+        queue = np.arange(self.num_nodes, dtype=np.int32)
+        waiting = self.num_nodes
+        if nodes is not None or waiting > LIMITS.min_parallel:
+            nodes = queue if nodes is None else nodes
+            if len(nodes) > LIMITS.min_parallel:
+                nodes = self.movers(labels, nodes, slack)
+            waiting = len(nodes)
+            queue[:waiting] = nodes
+        return self._visit(labels, queue, waiting, False, slack)
 
     def movers(self, labels: Labels, nodes: Array, slack: Slack = NO_SLACK) -> Array:
         """Those of the nodes that gain by moving: of many nodes few do, and threads find them without moving any.
@@ -125,23 +128,25 @@ class Level:
         survey = Survey(nodes, size, LIMITS.enough * self.typical_cost, np.empty(len(nodes), np.bool_))
 
         def look(first: int, last: int) -> None:
-            find_movers(self.costs, labels, slack, survey, first, last)
+            find_movers(self.costs, labels, slack.losses, survey, first, last)
 
         thread_ranges(look, len(nodes), LIMITS.min_parallel // 4)
         return nodes[survey.moves]
 
     def sweep(self, labels: Labels, order: Array) -> int:
         """One pass of local moving in the given order."""
-        return self._visit(labels, Visits(order.copy(), len(order), True))
+        return self._visit(labels, order.copy(), len(order), True)
 
     def anneal(self, labels: Labels, temperatures: Array, seed: int) -> None:
         """One sweep for each temperature."""
         order = np.arange(self.num_nodes, dtype=np.int32)
-        self._visit(labels, Visits(order, len(order), True), cooling=Cooling(temperatures, seed))
+        self._visit(labels, order, len(order), True, NO_SLACK, temperatures, seed)
 
-    def _visit(self, labels: Labels, visits: Visits, slack: Slack = NO_SLACK, cooling: Cooling = FROZEN) -> int:
-        places = places_of(labels, self.num_classes)
-        return local_moving(self.costs, labels, places, visits, slack, cooling)
+    def _visit(
+        self, labels: Labels, queue: Array, waiting: int, once: bool, slack: Slack = NO_SLACK,
+        temperatures: Array = NO_TEMPERATURES, seed: int = 0,
+    ) -> int:  # fmt: skip
+        return local_moving(self._bundle, tuple(labels), queue, waiting, once, slack.losses, temperatures, seed)
 
     def chains(self, labels: Labels, slack: Slack, spent: Callable[[], bool] = lambda: False) -> int:
         """Ejection chains of either kind until none gains; returns how many did.
@@ -160,7 +165,7 @@ class Level:
                 starts = near[slack.within(limit, near)]
                 changed = np.zeros(self.num_nodes, np.int8)
                 chains = Chains(starts, slack.losses, LIMITS.chain_slack * unit, apart, changed)
-                found = eject(self.costs, labels, places_of(labels, self.num_classes), chains)
+                found = eject(self.costs, labels, chains)
                 if not found:
                     break
                 total += found

@@ -1,4 +1,7 @@
-"""What a labelling of a level costs, and the labelling to begin with."""
+"""What a labelling of a level costs, and the labelling to begin with.
+
+Costs and labels are the fields of :class:`Costs` and :class:`Labels`, as plain tuples.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit
 from ..limits import KERNELS
-from .costs import Costs, end, span
-from .labels import Labels
+from .costs import end, span
 
 
 @njit
-def labelling_value(costs: Costs, labels: Labels) -> Any:
+def labelling_value(costs: tuple[Any, ...], labels: tuple[Array, ...]) -> Any:
     """The objective (eq. 2) of a labelling of one level, in O(n + m)."""
-    adjacency, node_costs, z, cluster_class = costs.adjacency, costs.node_costs, labels.z, labels.cluster_class
+    adjacency, node_costs, _, _ = costs
+    z, cluster_class = labels
     nodes = 0.0
     cut = 0.0
     for i in range(len(z)):
@@ -28,14 +31,15 @@ def labelling_value(costs: Costs, labels: Labels) -> Any:
 
 
 @njit
-def improvement(costs: Costs, labels: Labels, other: Labels) -> float:
+def improvement(costs: tuple[Any, ...], labels: tuple[Array, ...], other: tuple[Array, ...]) -> float:
     """By how much at least another labelling of one level is better, in O(n + m).
 
     Only costs that the two do not share are added up, and what rounding may make of those is taken off: huge costs that
     both pay hide nothing.
     """
-    adjacency, node_costs, z, cluster_class = costs.adjacency, costs.node_costs, labels.z, labels.cluster_class
-    new_z, new_class = other.z, other.cluster_class
+    adjacency, node_costs, _, _ = costs
+    z, cluster_class = labels
+    new_z, new_class = other
     gain = 0.0
     total = 0.0
     for i in range(len(z)):

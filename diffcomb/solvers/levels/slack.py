@@ -60,29 +60,23 @@ def new_slack(num_nodes: int) -> Slack:
 
 
 @inlined
-def record_at_least(slack: Slack, i: int, loss: float) -> None:
-    """Node i loses at least so much by any move, which is known."""
-    if len(slack.losses) > 0:
-        slack.losses[i] = min(loss, KERNELS.most)
-
-
-@inlined
-def record(costs: Any, labels: Any, slack: Slack, i: int, gain: float, alone: bool, own: float) -> None:
-    """Node i looked at its second choice, which gains `gain`; `own` is the sum of its edges within its cluster a.
+def loss_of_second_choice(
+    best: Array, partitionable: Array, cluster_class: Array, i: int, a: int, alone: bool, gain: float, own: float
+) -> float:
+    """What node i of cluster a loses at least by any move, of which the second choice gains `gain`, as it is kept.
 
     The second choice leaves out all classes but the cheapest. Where the node is in its cheapest class, another one is
-    open to it at the price of those edges and of the difference in class costs. Of a node alone the edges say nothing:
-    then it is unknown.
+    open to it at the price of `own`, the sum of its edges within its cluster, and of the difference in class costs. Of
+    a node alone the edges say nothing: then nothing is known.
     """
-    if len(slack.losses) > 0:
-        slack.losses[i] = min(-gain, KERNELS.most)
-        cheapest = costs.best[i]
-        if len(costs.partitionable) > 1 and cheapest == labels.cluster_class[labels.z[i]]:
-            loss = slack.losses[i]
-            if alone:
-                slack.losses[i] = -abs(loss)
-            elif not costs.partitionable[cheapest]:
-                slack.losses[i] = min(loss, own)
+    loss: Any = np.float32(min(-gain, KERNELS.most))
+    cheapest = best[i]
+    if len(partitionable) > 1 and cheapest == cluster_class[a]:
+        if alone:
+            loss = -abs(loss)
+        elif not partitionable[cheapest]:
+            loss = np.float32(min(loss, own))
+    return loss  # type: ignore[no-any-return]
 
 
 @njit

@@ -8,7 +8,7 @@ most follows (Glover 1996; with its best prefix as in Kernighan and Lin 1970, bu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ..._numba import inlined, njit
 from ..levels.costs import Costs, cost, end, span
 from ..levels.labels import Labels
 from ..limits import KERNELS
-from .visit import Places, look, max_degree, move, rounding
+from .visit import count_members, look, max_degree, move, rounding
 
 
 class Chains(NamedTuple):
@@ -61,141 +61,135 @@ class Trail(NamedTuple):
     classes: Array
 
 
-def eject(costs: Costs, labels: Labels, places: Places, chains: Chains) -> int:
-    """Try a chain from each start; labels and places change in place. Returns how many chains stand.
+def eject(costs: Costs, labels: Labels, chains: Chains) -> int:
+    """Try a chain from each start; the labelling changes in place. Returns how many chains stand.
 
     The labelling is a local optimum under moves of single nodes. A chain looks at a handful of nodes, each in
     O(degree). No chain begins once they have taken O(n + m).
     """
-    room, length = KERNELS.max_waiting, KERNELS.max_chain
+    # Made here and not in a kernel: numba 0.68 may free arrays of a named tuple that is built and used in one function.
+    room = KERNELS.max_waiting
     waiting = Waiting(*(np.empty(room, dtype) for dtype in (np.int32, np.float64, np.int32, np.int32, np.bool_)))
-    trail = Trail(*(np.empty(length, np.int32) for _ in range(3)))
-    return int(_eject(costs, labels, places, chains, waiting, trail))
+    trail = Trail(*(np.empty(KERNELS.max_chain, np.int32) for _ in range(3)))
+    return int(_eject(costs, labels, chains, waiting, trail))
 
 
 @njit
-def _eject(costs: Costs, labels: Labels, places: Places, chains: Chains, waiting: Waiting, trail: Trail) -> int:
-    n = len(labels.z)
-    sums = np.zeros(len(labels.cluster_class), np.float64)
-    touched = np.empty(max_degree(costs.adjacency, n) + 1, np.int32)
+def _eject(costs: Costs, labels: Labels, chains: Chains, waiting: Waiting, trail: Trail) -> int:
+    adjacency, node_costs, best, partitionable = costs
+    z, cluster_class = labels
+    starts, losses, allowance, apart, changed = chains
+    nodes, gains, targets, classes, known = waiting
+    n, num_classes = len(z), len(partitionable)
+    size, free, height = count_members(z, num_classes)
+    sums = np.zeros(n + num_classes, np.float64)
+    touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
     seen = np.full(n, -1, np.int32)  # the last chain in which a node moved or waited
     standing = 0
-    work = KERNELS.max_work * (len(costs.adjacency.weights) + n)
-    for number in range(len(chains.starts)):
+    work = KERNELS.max_work * (len(adjacency.weights) + n)
+    for number in range(len(starts)):
         if work < 0:
             break
-        seen[chains.starts[number]] = number
-        waiting.nodes[0] = chains.starts[number]
-        waiting.known[0] = False
+        seen[starts[number]] = number
+        nodes[0] = starts[number]
+        known[0] = False
         count = 1
         length = 0
         prefix = 0
         gain = 0.0
         most = 0.0
         while count > 0 and length < KERNELS.max_chain and length - prefix <= KERNELS.chain_patience:
-            first = chains.apart and length == 0
-            pick, looked = _pick(costs, labels, places, waiting, count, first, sums, touched)
-            work -= looked
-            if not -np.inf < waiting.gains[pick] < np.inf:
+            pick = 0
+            for t in range(count):
+                if not known[t]:
+                    i = nodes[t]
+                    a = z[i]
+                    low, high = span(adjacency, i)
+                    work -= high - low
+                    alone = size[a] == 1 and a >= num_classes
+                    score, target, k, own = look(
+                        adjacency, node_costs, best, partitionable, z, cluster_class, i, alone, sums, touched
+                    )
+                    if apart and length == 0:
+                        target = -1
+                        k = cluster_class[a]
+                        able = partitionable[k] and not alone
+                        score = -np.float64(cost(node_costs, i, k)) if able else -np.inf
+                    here = own - cost(node_costs, i, cluster_class[a])
+                    gains[t] = score - here - rounding(adjacency, node_costs, z, cluster_class, i, target, k)
+                    targets[t] = target
+                    classes[t] = k
+                    known[t] = True
+                if gains[t] > gains[pick]:
+                    pick = t
+            if not -np.inf < gains[pick] < np.inf:
                 break
-            i = waiting.nodes[pick]
-            a = labels.z[i]
+            i = nodes[pick]
+            a = z[i]
             trail.nodes[length] = i
             trail.origins[length] = a
-            trail.classes[length] = labels.cluster_class[a]
+            trail.classes[length] = cluster_class[a]
             length += 1
-            gain += waiting.gains[pick]
+            gain += gains[pick]
             if gain > most:
                 most = gain
                 prefix = length
-            there = move(costs, labels, places, i, waiting.targets[pick], waiting.classes[pick])
+            there = move(partitionable, z, cluster_class, size, free, height, i, targets[pick], classes[pick])
             count -= 1
-            _fill_gap(waiting, pick, count)
+            nodes[pick] = nodes[count]
+            gains[pick] = gains[count]
+            targets[pick] = targets[count]
+            classes[pick] = classes[count]
+            known[pick] = known[count]
             if there == a:  # the class of a single node changed, which is news to whoever might join it
-                waiting.known[:count] = False
+                known[:count] = False
                 continue
-            count = _follow(costs, labels, chains, waiting, count, seen, number, i, a)
+            count = _follow(adjacency, z, i, a, losses, allowance, nodes, known, count, seen, number)
         standing += prefix > 0
         for t in range(prefix):
             i = trail.nodes[t]
-            chains.changed[i] = max(chains.changed[i], 2 if labels.z[i] == trail.origins[t] else 1)
+            changed[i] = max(changed[i], 2 if z[i] == trail.origins[t] else 1)
         for t in range(length - 1, prefix - 1, -1):
-            _take_back(labels, places, len(costs.partitionable), trail.nodes[t], trail.origins[t], trail.classes[t])
+            _take_back(labels, size, free, height, num_classes, trail, t)
     return standing
 
 
 @inlined
-def _pick(
-    costs: Costs, labels: Labels, places: Places, waiting: Waiting, count: int, apart: bool, sums: Array, touched: Array
-) -> tuple[int, int]:
-    """Which of the waiting nodes gains most, and how many half-edges were looked at to know."""
-    pick = 0
-    looked = 0
-    for t in range(count):
-        if not waiting.known[t]:
-            i = waiting.nodes[t]
-            a = labels.z[i]
-            low, high = span(costs.adjacency, i)
-            looked += high - low
-            alone = places.size[a] == 1 and a >= len(costs.partitionable)
-            score, target, k, own = look(costs, labels, i, alone, sums, touched)
-            here = own - cost(costs.node_costs, i, labels.cluster_class[a])
-            if apart:
-                target = -1
-                k = labels.cluster_class[a]
-                able = costs.partitionable[k] and not alone
-                score = -np.float64(cost(costs.node_costs, i, k)) if able else -np.inf
-            waiting.gains[t] = score - here - rounding(costs, labels, i, target, k)
-            waiting.targets[t] = target
-            waiting.classes[t] = k
-            waiting.known[t] = True
-        if waiting.gains[t] > waiting.gains[pick]:
-            pick = t
-    return pick, looked
-
-
-@inlined
-def _fill_gap(waiting: Waiting, at: int, last: int) -> None:
-    """Put the last of the waiting nodes in the place of one that has moved."""
-    waiting.nodes[at] = waiting.nodes[last]
-    waiting.gains[at] = waiting.gains[last]
-    waiting.targets[at] = waiting.targets[last]
-    waiting.classes[at] = waiting.classes[last]
-    waiting.known[at] = waiting.known[last]
-
-
-@inlined
 def _follow(
-    costs: Costs, labels: Labels, chains: Chains, waiting: Waiting, count: int, seen: Array, number: int, i: int, a: int
-) -> int:
+    adjacency: Any, z: Array, i: int, a: int, losses: Array, allowance: float, nodes: Array, known: Array, count: int,
+    seen: Array, number: int,
+) -> int:  # fmt: skip
     """Let the neighbours wait that may follow node i, which left cluster a; returns how many wait now."""
-    there = labels.z[i]
-    low, high = span(costs.adjacency, i)
+    there = z[i]
+    low, high = span(adjacency, i)
     for h in range(low, high):
-        j = end(costs.adjacency, i, h)
+        j = end(adjacency, i, h)
         if seen[j] == number:
             for t in range(count):
-                if waiting.nodes[t] == j:
-                    waiting.known[t] = False
+                if nodes[t] == j:
+                    known[t] = False
             continue
-        w = costs.adjacency.weights[h]
-        c = labels.z[j]
+        w = adjacency.weights[h]
+        c = z[j]
         helped = c != there if w > 0 else c != a  # who attracts is followed, who repels is fled from
         reach = abs(w) if c not in (a, there) else 2 * abs(w)
-        if helped and reach + chains.allowance > chains.losses[j] and count < KERNELS.max_waiting:
+        if helped and reach + allowance > losses[j] and count < KERNELS.max_waiting:
             seen[j] = number
-            waiting.nodes[count] = j
-            waiting.known[count] = False
+            nodes[count] = j
+            known[count] = False
             count += 1
     return count
 
 
 @njit
-def _take_back(labels: Labels, places: Places, num_classes: int, i: int, a: int, old_class: int) -> None:
-    """Undo the last move that has not been undone: node i came from cluster a, whose class was `old_class`."""
-    size, free, height = places
-    target = labels.z[i]
-    labels.cluster_class[a] = old_class
+def _take_back(
+    labels: Labels, size: Array, free: Array, height: Array, num_classes: int, trail: Trail, last: int
+) -> None:
+    """Undo move number `last` of the trail; all after it have been undone."""
+    z, cluster_class = labels
+    i, a = trail.nodes[last], trail.origins[last]
+    target = z[i]
+    cluster_class[a] = trail.classes[last]
     if target == a:
         return
     if size[a] == 0 and a >= num_classes:
@@ -205,4 +199,4 @@ def _take_back(labels: Labels, places: Places, num_classes: int, i: int, a: int,
     if size[target] == 0 and target >= num_classes:
         free[height[0]] = target
         height[0] += 1
-    labels.z[i] = a
+    z[i] = a

@@ -19,87 +19,84 @@ from ..._numba import inlined, njit
 from ..._union_find import numbers
 from ..levels.costs import Costs, cost, end, lowest, span
 from ..levels.labels import Labels
-from ..levels.slack import Slack, record, record_at_least
+from ..levels.slack import loss_of_second_choice
 from ..limits import KERNELS
-from .visit import Places, look, max_degree, move, rounding
+from .visit import count_members, look, max_degree, move, rounding
+
+NO_TEMPERATURES = np.empty(0)
 
 
-class Visits(NamedTuple):
-    """Which nodes local moving visits.
+@njit
+def local_moving(
+    costs: tuple[Any, ...],
+    labels: tuple[Array, ...],
+    queue: Array,
+    waiting: int,
+    once: bool,
+    losses: Array,
+    temperatures: Array,
+    seed: int,
+) -> int:
+    """Move nodes until no single move gains; the labelling changes in place. Returns the number of moves.
 
-    Attributes
+    Parameters
     ----------
+    costs, labels : tuples
+        The fields of :class:`Costs` and :class:`Labels`.
     queue : int32 array, shape (n,)
         The nodes to visit, in order: the first `waiting` of it, each at most once. It is used up.
     waiting : int
     once : bool
         Visit these nodes and no others; otherwise the neighbours of a node that moved queue up, first in, first out.
-    """
-
-    queue: Array
-    waiting: int
-    once: bool
-
-
-class Cooling(NamedTuple):
-    """How nodes move at a loss.
-
-    Attributes
-    ----------
+    losses : float32 array, shape (n,) or (0,)
+        Those of the :class:`Slack`. If not empty, it takes, for every visited node, a lower bound on the loss of its
+        best move.
     temperatures : float64 array
-        If not empty, there are as many passes over the same nodes, fewer than 64 (they are visited `once` a pass, and
-        no losses are kept), and the best move of a node is also made with probability exp(-loss / temperature) if it
-        loses.
+        If not empty, there are as many passes over the same nodes, fewer than 64 (`once` must be set, and no losses are
+        kept), and the best move of a node is also made with probability exp(-loss / temperature) if it loses.
     seed : int
         Of what decides that.
     """
-
-    temperatures: Array
-    seed: int
-
-
-FROZEN = Cooling(np.empty(0), 0)
-
-
-@njit
-def local_moving(costs: Costs, labels: Labels, places: Places, visits: Visits, slack: Slack, cooling: Cooling) -> int:
-    """Move nodes until no single move gains; labels and places change in place. Returns the number of moves.
-
-    If `slack` is not empty, its losses take, for every visited node, a lower bound on the loss of its best move.
-    """
-    queue, waiting = visits.queue, visits.waiting
-    n = len(labels.z)
-    sums = np.zeros(len(labels.cluster_class), np.float64)
-    touched = np.empty(max_degree(costs.adjacency, n) + 1, np.int32)
+    adjacency, node_costs, best, partitionable = costs
+    z, cluster_class = labels
+    n, num_classes = len(z), len(partitionable)
+    size, free, height = count_members(z, num_classes)
+    sums = np.zeros(n + num_classes, np.float64)
+    touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
     queued = np.zeros(n, np.bool_)
     for t in range(waiting):
         queued[queue[t]] = True
+    in_a_pass = waiting
     sweep = 0
-    state = cooling.seed % 2147483646 + 1
-    temperature = cooling.temperatures[0] if len(cooling.temperatures) > 0 else 0.0
+    state = seed % 2147483646 + 1
+    temperature = temperatures[0] if len(temperatures) > 0 else 0.0
     head = 0
     moves = 0
-    left = KERNELS.max_visits * n + 1024
-    while left > 0:
+    visits = KERNELS.max_visits * n + 1024
+    while visits > 0:
         if waiting == 0:
             sweep += 1
-            if sweep >= len(cooling.temperatures):
+            if sweep >= len(temperatures):
                 break
-            temperature = cooling.temperatures[sweep]
+            temperature = temperatures[sweep]
             head = 0
-            waiting = visits.waiting
+            waiting = in_a_pass
             continue
-        left -= 1
+        visits -= 1
         i = queue[head]
         head = head + 1 if head + 1 < n else 0
         waiting -= 1
         queued[i] = False
-        a = labels.z[i]
-        alone = places.size[a] == 1 and a >= len(costs.partitionable)
-        score, target, k, own = look(costs, labels, i, alone, sums, touched)
-        gain = score - (own - cost(costs.node_costs, i, labels.cluster_class[a]))
-        record(costs, labels, slack, i, gain, alone, own)
-        if not (0 < gain < np.inf and gain > rounding(costs, labels, i, target, k)):
+        a = z[i]
+        alone = size[a] == 1 and a >= num_classes
+        score, target, k, own = look(
+            adjacency, node_costs, best, partitionable, z, cluster_class, i, alone, sums, touched
+        )
+        gain = score - (own - cost(node_costs, i, cluster_class[a]))
+        if len(losses) > 0:
+            losses[i] = loss_of_second_choice(best, partitionable, cluster_class, i, a, alone, gain, own)
+        gains = 0 < gain < np.inf and gain > rounding(adjacency, node_costs, z, cluster_class, i, target, k)
+        if not gains:
             if temperature == 0 or not gain > -KERNELS.never * temperature:
                 continue
             if gain <= 0:
@@ -107,13 +104,13 @@ def local_moving(costs: Costs, labels: Labels, places: Places, visits: Visits, s
                 if gain <= temperature * np.log(u):
                     continue
         moves += 1
-        target = move(costs, labels, places, i, target, k)
-        if visits.once:
+        target = move(partitionable, z, cluster_class, size, free, height, i, target, k)
+        if once:
             continue
-        low, high = span(costs.adjacency, i)
+        low, high = span(adjacency, i)
         for h in range(low, high):
-            j = end(costs.adjacency, i, h)
-            if not queued[j] and (labels.z[j] != target or costs.adjacency.weights[h] < 0):
+            j = end(adjacency, i, h)
+            if not queued[j] and (z[j] != target or adjacency.weights[h] < 0):
                 queued[j] = True
                 tail = head + waiting
                 queue[tail if tail < n else tail - n] = j
@@ -149,41 +146,47 @@ class Survey(NamedTuple):
 
 
 @njit
-def find_movers(costs: Costs, labels: Labels, slack: Slack, survey: Survey, first: int, last: int) -> None:
+def find_movers(costs: Costs, labels: Labels, losses: Array, survey: Survey, first: int, last: int) -> None:
     """Say which of ``nodes[first:last]`` would gain by moving, and keep the losses as `local_moving` does.
 
     Nothing moves, so that threads may look at different nodes at the same time and find what one thread finds.
     No other place attracts a node more than all attractive edges out of its cluster together: where that leaves a loss
     that is enough, edges are not told apart by where they lead, which takes a third of the time.
     """
-    sums = np.zeros(len(labels.cluster_class), np.float64)
-    touched = np.empty(max_degree(costs.adjacency, len(labels.z)) + 1, np.int32)
+    adjacency, node_costs, best, partitionable = costs
+    z, cluster_class = labels
+    nodes, size, enough, moves = survey
+    num_classes = len(partitionable)
+    sums = np.zeros(len(cluster_class), np.float64)
+    touched = np.empty(max_degree(adjacency, len(z)) + 1, np.int32)
     for t in range(first, last):
-        i = survey.nodes[t]
-        a = labels.z[i]
-        at_least, total = _least_loss(costs, labels, i)
-        if survey.enough + KERNELS.relative_tolerance * total < at_least < np.inf:
-            survey.moves[t] = False
-            record_at_least(slack, i, at_least)
+        i = nodes[t]
+        a = z[i]
+        at_least = np.float64(lowest(node_costs, best, i)) - cost(node_costs, i, cluster_class[a])
+        at_least, total = _add_edges(adjacency, z, i, at_least)
+        if enough + KERNELS.relative_tolerance * total < at_least < np.inf:
+            moves[t] = False
+            if len(losses) > 0:
+                losses[i] = min(at_least, KERNELS.most)
             continue
-        alone = survey.size[a] == 1 and a >= len(costs.partitionable)
-        score, target, k, own = look(costs, labels, i, alone, sums, touched)
-        gain = score - (own - cost(costs.node_costs, i, labels.cluster_class[a]))
-        record(costs, labels, slack, i, gain, alone, own)
-        survey.moves[t] = 0 < gain < np.inf and gain > rounding(costs, labels, i, target, k)
+        alone = size[a] == 1 and a >= num_classes
+        score, target, k, own = look(
+            adjacency, node_costs, best, partitionable, z, cluster_class, i, alone, sums, touched
+        )
+        gain = score - (own - cost(node_costs, i, cluster_class[a]))
+        if len(losses) > 0:
+            losses[i] = loss_of_second_choice(best, partitionable, cluster_class, i, a, alone, gain, own)
+        moves[t] = 0 < gain < np.inf and gain > rounding(adjacency, node_costs, z, cluster_class, i, target, k)
 
 
 @inlined
-def _least_loss(costs: Costs, labels: Labels, i: int) -> tuple[float, float]:
-    """What node i loses at least by any move, and the sum of the absolute costs of its edges."""
-    a = labels.z[i]
-    here = cost(costs.node_costs, i, labels.cluster_class[a])
-    at_least = np.float64(lowest(costs.node_costs, costs.best, i)) - here
+def _add_edges(adjacency: Any, z: Array, i: int, at_least: float) -> tuple[float, float]:
+    """What node i loses at least by any move, from what it loses in class costs; and the sum of its edges' |c_E|."""
     total = 0.0
-    low, high = span(costs.adjacency, i)
+    low, high = span(adjacency, i)
     for h in range(low, high):
-        w = np.float64(costs.adjacency.weights[h])
-        at_least += w if labels.z[end(costs.adjacency, i, h)] == a else min(-w, 0.0)
+        w = np.float64(adjacency.weights[h])
+        at_least += w if z[end(adjacency, i, h)] == z[i] else min(-w, 0.0)
         total += abs(w)
     return at_least, total
 

@@ -1,42 +1,26 @@
 """A visit to a node: where its edges lead, the best place for it other than its own, and the move there.
 
 Sums live in an array that is 0 between visits, so "seen before" needs no mark: a cluster whose sum passes through 0 is
-merely listed twice. Pieces of the innermost loops are pasted where they are called.
+merely listed twice. Pieces of the innermost loops are pasted where they are called. They take plain arrays: a kernel
+takes bundles and unpacks them once, since to read a field of a bundle counts references, which makes a visit a third
+slower.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..._arrays import Array
 from ..._numba import inlined, njit
-from ..levels.costs import Costs, cheapest, cost, end, span
-from ..levels.labels import Labels
+from ..levels.costs import cheapest, cost, end, span
 from ..limits import KERNELS
 
 
-class Places(NamedTuple):
-    """How full the clusters are: ``size`` (n + K,) of every id, and a stack ``free[:height[0]]`` of the unused ids.
-
-    Ids of classes that are not partitionable are never on the stack.
-    """
-
-    size: Array
-    free: Array
-    height: Array
-
-
-def places_of(labels: Labels, num_classes: int) -> Places:
-    """Count the members of all clusters."""
-    # Made here and not in a kernel: numba 0.68 may free the arrays of a named tuple that is built and used in one
-    # function.
-    return Places(*_places(labels.z, num_classes))
-
-
 @njit
-def _places(z: Array, num_classes: int) -> tuple[Array, Array, Array]:
+def count_members(z: Array, num_classes: int) -> tuple[Array, Array, Array]:
+    """Sizes of all clusters (n + K,), and a stack ``free[:height[0]]`` of the unused ids of partitionable classes."""
     n = len(z)
     size = np.zeros(n + num_classes, np.int32)
     for i in range(n):
@@ -62,66 +46,72 @@ def max_degree(adjacency: Any, n: int) -> int:
 
 @inlined
 def look(
-    costs: Costs, labels: Labels, i: int, alone: bool, sums: Array, touched: Array
-) -> tuple[float, int, int, float]:
+    adjacency: Any, node_costs: Any, best: Array, partitionable: Array, z: Array, cluster_class: Array, i: int,
+    alone: bool, sums: Array, touched: Array,
+) -> tuple[float, int, int, float]:  # fmt: skip
     """The best place for node i other than its own: its score, cluster, class; and the sum of i's edges in its own.
 
     The score is that sum for the other cluster, less the cost of its class. The cluster is -1 where i has no edges to
     it: a new one, or the one of a class that is not partitionable. `alone` says that i is the only node of a
     partitionable cluster.
     """
-    count = gather(costs, labels, i, sums, touched)
-    own = sums[labels.z[i]]
-    score, target = best_neighbour(costs.node_costs, labels, i, sums, touched, count)
-    k = cheapest(costs.node_costs, costs.best, i, -score)
-    if k >= 0:
-        # Of places without edges to i only the cheapest class counts, so that a visit takes no time that grows with K.
-        if not costs.partitionable[k] and sums[k] < 0:
-            k = cheapest_untouched(costs.node_costs, i, costs.partitionable, sums)
-        if k >= 0 and -cost(costs.node_costs, i, k) > score:
-            stays = k == labels.cluster_class[labels.z[i]] and not (costs.partitionable[k] and not alone)
-            if not stays:
-                score = -np.float64(cost(costs.node_costs, i, k))
-                target = -1
-    clear(sums, touched, count)
-    return score, target, k, own
-
-
-@inlined
-def gather(costs: Costs, labels: Labels, i: int, sums: Array, touched: Array) -> int:
-    """Add the costs of the edges of i to the sums of the clusters they lead to; returns how many are listed."""
+    # The pieces of this visit stand here in full: what is pasted into what is pasted costs a tenth of a visit.
     count = 0
-    low, high = span(costs.adjacency, i)
+    low, high = span(adjacency, i)
     for h in range(low, high):
-        c = labels.z[end(costs.adjacency, i, h)]
+        c = z[end(adjacency, i, h)]
         before = sums[c]
         touched[count] = c
         count += before == 0
-        sums[c] = before + costs.adjacency.weights[h]
-    return count
-
-
-@inlined
-def best_neighbour(
-    node_costs: Any, labels: Labels, i: int, sums: Array, touched: Array, count: int
-) -> tuple[float, int]:
-    """The best other cluster that i has edges to: its score and its id, -inf and -1 if there is none."""
+        sums[c] = before + adjacency.weights[h]
+    a = z[i]
+    own = sums[a]
     score = -np.inf
     target = -1
     for t in range(count):
         c = touched[t]
-        s = sums[c] - cost(node_costs, i, labels.cluster_class[c])
-        if c != labels.z[i] and s > score:
+        s = sums[c] - cost(node_costs, i, cluster_class[c])
+        if c != a and s > score:
             score = s
             target = c
-    return score, target
+    k = cheapest(node_costs, best, i, -score)
+    if k >= 0:
+        # Of places without edges to i only the cheapest class counts: a visit takes no time that grows with K.
+        if not partitionable[k] and sums[k] < 0:
+            k = cheapest_untouched(node_costs, i, partitionable, sums)
+        if k >= 0 and -cost(node_costs, i, k) > score and (k != cluster_class[a] or (partitionable[k] and not alone)):
+            score = -np.float64(cost(node_costs, i, k))
+            target = -1
+    for t in range(count):
+        sums[touched[t]] = 0.0
+    return score, target, k, own
 
 
 @inlined
-def clear(sums: Array, touched: Array, count: int) -> None:
-    """Set the sums back to 0."""
+def best_neighbour(
+    adjacency: Any, node_costs: Any, z: Array, cluster_class: Array, i: int, sums: Array, touched: Array
+) -> tuple[float, float]:
+    """What `look` does for the clusters that i has edges to: the best score but in its own, -inf if there is none.
+
+    Returns also the sum of i's edges in its own cluster.
+    """
+    count = 0
+    low, high = span(adjacency, i)
+    for h in range(low, high):
+        c = z[end(adjacency, i, h)]
+        before = sums[c]
+        touched[count] = c
+        count += before == 0
+        sums[c] = before + adjacency.weights[h]
+    own = sums[z[i]]
+    score = -np.inf
+    for t in range(count):
+        c = touched[t]
+        if c != z[i]:
+            score = max(score, sums[c] - cost(node_costs, i, cluster_class[c]))
     for t in range(count):
         sums[touched[t]] = 0.0
+    return score, own
 
 
 @njit
@@ -137,49 +127,50 @@ def cheapest_untouched(node_costs: Any, i: int, partitionable: Array, sums: Arra
 
 
 @njit
-def rounding(costs: Costs, labels: Labels, i: int, target: int, k: int) -> float:
+def rounding(adjacency: Any, node_costs: Any, z: Array, cluster_class: Array, i: int, target: int, k: int) -> float:
     """What rounding may make of the gain of moving node i to cluster `target`, or where that is -1 to class k.
 
     Only the costs that the move compares count: a gain of 1 is real among costs of 10, whatever other costs there are.
     """
-    adjacency, node_costs = costs.adjacency, costs.node_costs
-    a = labels.z[i]
-    there = labels.cluster_class[target] if target >= 0 else k
-    single = abs(np.float64(cost(node_costs, i, labels.cluster_class[a]))) + abs(np.float64(cost(node_costs, i, there)))
+    a = z[i]
+    there = cluster_class[target] if target >= 0 else k
+    single = abs(np.float64(cost(node_costs, i, cluster_class[a]))) + abs(np.float64(cost(node_costs, i, there)))
     total = 0.0
     low, high = span(adjacency, i)
     for h in range(low, high):
-        c = labels.z[end(adjacency, i, h)]
+        c = z[end(adjacency, i, h)]
         if c == a or c == target:  # noqa: SIM109 (numba has no `in` for integers of two types)
             total += abs(np.float64(adjacency.weights[h]))
     return KERNELS.relative_tolerance * total + KERNELS.few_roundings * single
 
 
 @inlined
-def move(costs: Costs, labels: Labels, places: Places, i: int, target: int, k: int) -> int:
+def move(
+    partitionable: Array, z: Array, cluster_class: Array, size: Array, free: Array, height: Array, i: int, target: int,
+    k: int,
+) -> int:  # fmt: skip
     """Move node i to cluster `target`, or if that is -1 to one of class k without its neighbours; returns the cluster.
 
     A node alone that goes to another class of its own keeps its cluster, whose class changes for whoever might join as
     well.
     """
-    size, free, height = places.size, places.free, places.height
-    a = labels.z[i]
-    own = a >= len(costs.partitionable)  # an id that may be used again
+    a = z[i]
+    own = a >= len(partitionable)  # an id that may be used again
     if target < 0:
-        if not costs.partitionable[k]:
+        if not partitionable[k]:
             target = k
         elif size[a] == 1 and own:
-            labels.cluster_class[a] = k
+            cluster_class[a] = k
             target = a
         else:
             height[0] -= 1
             target = free[height[0]]
-            labels.cluster_class[target] = k
+            cluster_class[target] = k
     if target != a:
         size[a] -= 1
         if size[a] == 0 and own:
             free[height[0]] = a
             height[0] += 1
         size[target] += 1
-        labels.z[i] = target
+        z[i] = target
     return target

@@ -1,4 +1,4 @@
-"""Norms and products that decide something: the same bits on every processor, whatever lies where in memory.
+"""Norms and products that decide something: their bits do not depend on the processor or on where arrays lie in memory.
 
 BLAS sums in an order that depends on the processor, and so does numpy where it hands over to BLAS; either depends on
 strides. Here eight partial sums in float64, over entries in C order, are added in a fixed order. No finite input
@@ -72,10 +72,10 @@ def add_columns(values: Array, classes: Array, num_classes: int) -> Array:
 def dominating(array: Array) -> float:
     """The magnitude from which on entries dominate the norm as constants for what is forbidden do; infinite if none do.
 
-    They are large (at least `GAP` times all others), alike (they differ by no more than twice the largest of the
-    others, as M and M + c do) and weigh more than all others. Fewer than seven others that are not 0 need a larger gap:
-    k values below a bound with no peak at 0 all lie below 1/r of it with probability r^-k, which must be `CHANCE` at
-    most. Multiplying all entries by a number changes nothing.
+    They are large (at least `GAP` times all others), of similar size (they differ by no more than twice the largest of
+    the others, as M and M + c do) and weigh more than all others. Fewer than seven others that are not 0 need a larger
+    gap: k values below a bound with no peak at 0 all lie below 1/r of it with probability r^-k, which must be `CHANCE`
+    at most. Multiplying all entries by a number changes nothing.
     """
     flat = _flat(array)
     largest = _largest(flat)

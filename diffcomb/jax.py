@@ -1,4 +1,4 @@
-"""The same gradients for JAX: ``jax.pure_callback`` around the solver, ``jax.custom_vjp`` around its estimate.
+"""Gradients through solvers for JAX: ``jax.pure_callback`` around the solver, ``jax.custom_vjp`` around its estimate.
 
 Import it as ``from diffcomb.jax import perturbed_grad``; it needs the extra ``jax``. Solvers and estimators are those
 of the rest of the package and run on the host.

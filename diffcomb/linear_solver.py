@@ -32,8 +32,8 @@ class LinearSolver:
     thread_safe : bool
         Several threads may call it at once, and it releases the GIL: ``parallel="auto"`` then takes threads.
     trusted : bool
-        It returns new and finite arrays of the costs' shapes, and its errors need no explanation: nothing is copied or
-        checked again.
+        It returns new and finite arrays of the costs' shapes, and its errors need no explanation: its results are not
+        copied and not checked.
     """
 
     cost_ndims: ClassVar[tuple[int, ...] | None] = None

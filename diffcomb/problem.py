@@ -84,7 +84,7 @@ class Problem:
         return self.value(x, _labels(edge_labels, "edge_labels", (self.graph.num_edges,), 2))
 
     def value(self, node_labels: Array, edge_labels: Array) -> float:
-        """The same for labels that are known to be valid arrays, as solvers make them."""
+        """Return the objective of labels that are known to be valid arrays, as solvers make them."""
         total = float(_value(self.node_costs, self.edge_costs, node_labels, edge_labels))
         if math.isfinite(total):
             return total

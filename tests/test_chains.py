@@ -11,7 +11,6 @@ from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.labels import from_labels
 from diffcomb.solvers.levels.slack import new_slack
 from diffcomb.solvers.moves.ejection_chains import Chains, eject
-from diffcomb.solvers.moves.visit import places_of
 
 
 def settled(edges, node_costs, edge_costs, P, x, z):
@@ -71,7 +70,7 @@ def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, allowance, apa
     before, value = labels.copy(), level.value(labels)
     changed = np.zeros(n, np.int8)
     chains = Chains(np.arange(n, dtype=np.int32), slack.losses, allowance, apart, changed)
-    found = eject(level.costs, labels, places_of(labels, level.num_classes), chains)
+    found = eject(level.costs, labels, chains)
     if found:
         assert level.value(labels) < value
         assert changed.any()

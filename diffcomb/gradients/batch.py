@@ -143,7 +143,7 @@ class Batch:
         return [np.stack(parts) for parts in zip(*results, strict=True)] if self.batched else list(results[0])
 
     def folded(self, count: int) -> Batch:
-        """The same call for `count` times as many instances, the given ones repeated."""
+        """Return the call for `count` times as many instances, the given ones repeated."""
         new: Batch = object.__new__(type(self))
         new.options, new.num_costs, new.data = self.options, self.num_costs, dict(self.data)
         new.batched, new.size, new.given = True, count * self.size, self.given.repeated(count)
@@ -177,7 +177,7 @@ def batch_of(options: Options, tensors: list[torch.Tensor], data: dict[str, Any]
 
 
 def copied(array: Array) -> torch.Tensor:
-    """A tensor with a copy of the array, whatever its strides, byte order and flags are."""
+    """A tensor with a copy of an array of any strides, byte order and flags."""
     return torch.from_numpy(_new(array))
 
 

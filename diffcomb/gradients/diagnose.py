@@ -1,4 +1,4 @@
-"""``diagnose``: which scales λ are alive for a solver, its costs and a loss, and what is wrong with the others."""
+"""``diagnose``: which scales λ give a useful gradient for a solver, its costs and a loss."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Point:
     """The costs ``c + scale * g + shift()`` of one instance, and the weight of W(there) - W(c) in its gradient.
 
     The shift is a function, so that noise is drawn from its seed where it is needed instead of being stored. Where
-    the solution is known already, it is not asked for again.
+    the solution is known already, no solve is needed.
     """
 
     scale: float

@@ -45,7 +45,7 @@ class Given:
         return found
 
     def repeated(self, count: int) -> Given:
-        """The same for `count` times as many instances, the given ones repeated."""
+        """Return what is given for `count` times as many instances, the given ones repeated."""
         new: Given = object.__new__(Given)
         new.__dict__.update(self.__dict__)
         new.repeats = self.repeats * count

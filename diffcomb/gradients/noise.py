@@ -1,4 +1,4 @@
-"""Noise on costs, drawn from seeds, so that it is made again instead of being stored.
+"""Noise on costs, drawn from seeds, so that it is drawn anew instead of being stored.
 
 All noise is that of *costs*, which are minimised: what the literature adds to scores is subtracted here.
 """
@@ -19,7 +19,7 @@ from .interfaces import Noise
 from .oracle import Job, Oracle
 
 Draw = Callable[[], Arrays]
-KEPT = 2**14  # entries of noise that are kept rather than drawn again
+KEPT = 2**14  # entries of noise that are kept rather than drawn anew
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def solve_noisy(
 def noise_for(noise: Noise, sigma: float, seed: int, like: Arrays) -> Draw:
     """A function that draws the noise of that seed for arrays such as those, times sigma.
 
-    Small noise is kept for the next call, large noise is drawn again from its seed.
+    Small noise is kept for the next call, large noise is drawn anew from its seed.
     """
     kept: list[Arrays] = []
 

@@ -107,7 +107,7 @@ class Instance:
         return self.warm_differences(grads, scales * self.scale, weights)
 
     def scaled(self, scale: float) -> Instance:
-        """The same instance with costs divided by `scale`."""
+        """Return the instance with costs divided by `scale`."""
         costs = tuple(np.divide(c, scale, dtype=np.float64).astype(c.dtype) for c in self.own_costs)
         return replace(self, own_costs=costs, scale=self.scale * scale)
 

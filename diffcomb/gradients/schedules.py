@@ -39,7 +39,7 @@ def _uniform(shape: tuple[int, int], generator: torch.Generator | None) -> Array
 
 @dataclass(frozen=True)
 class Fixed(Schedule):
-    """The same scales every time.
+    """Fixed scales.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class Relative(Schedule):
     """λ = α ‖c‖ / ‖g‖ for each instance: invariant to the loss's scale and to a mean over the batch.
 
     ‖c‖ leaves out entries that are forbidden (by a mask) or that dominate it as large constants for forbidden ones do:
-    at least 8 times all others of their array, alike, and together more than all others.
+    at least 8 times all others of their array, of similar size, and together more than all others.
 
     Parameters
     ----------

@@ -168,7 +168,7 @@ class Differentiable:
         return _solve(self, costs, data)
 
     def seeded(self, generator: torch.Generator) -> Differentiable:
-        """The same with another source of randomness."""
+        """Return a copy with another source of randomness."""
         new: Differentiable = copy.copy(self)
         new.options = replace(self.options, generator=generator)
         return new

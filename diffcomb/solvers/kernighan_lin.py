@@ -1,7 +1,7 @@
 """Kernighan-Lin with joins: chains of moves between pairs of neighbouring clusters (Keuper et al. 2015).
 
 Every cluster is paired with each cluster it has an edge to, and with an empty one. A pair exchanges the prefix
-of a chain of best moves that gains most, or is joined. Rounds go on with the clusters that changed until none
+of a chain of best moves that gains most, or is joined. Further rounds take the clusters that changed, until none
 does. Stated for the multicut; with node costs a move also changes what the classes cost, and nothing else.
 """
 
@@ -89,7 +89,7 @@ def _neighbouring(adjacency: Any, clusters: Clusters, a: int, seen: Array, found
 
 
 class Round(NamedTuple):
-    """Which clusters are paired, which changed, and how long chains and a round go on."""
+    """Which clusters are paired, which changed, and when a chain and a round end."""
 
     active: Array
     changed: Array

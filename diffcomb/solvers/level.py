@@ -62,7 +62,7 @@ class Level:
         return self._coarser(*contract(self.adjacency, self.node_costs, group, count))
 
     def contract_cut(self, problem: Problem, y: Array, group: Array, count: int) -> Level:
-        """The same for the level of the problem itself, where `y` cuts all edges between groups."""
+        """Return that level for the level of the problem itself, where `y` cuts all edges between groups."""
         if count > KERNELS.few_groups:
             return self.contract(group, count)
         return self._coarser(*contract_cut(problem, y, self.node_costs, group, count))

@@ -67,7 +67,7 @@ class Limits:
     near: float = 0.002
     """Share of all absolute edge costs: if a multiway cut costs less than this more, it is searched as well."""
     near_if_uncertain: float = 0.05
-    """The same for graphs that are searched whole, and where many nodes are undecided."""
+    """`near` for graphs that are searched whole, and for graphs in which many nodes are undecided."""
     uncertain: float = 1 / 20
     """Share of the nodes that would lose no more than a typical edge cost by moving: more are many."""
 

@@ -66,7 +66,7 @@ def multilevel(
     if init is not None:
         run.begin_at(*init)
         return run.improve(budget)
-    again = copy.deepcopy(rng)
+    same_draws = copy.deepcopy(rng)
     run.descend()
     if problem.graph.num_nodes <= LIMITS.max_greedy and run.solve_small():
         return run.improve(Budget(0))
@@ -74,7 +74,7 @@ def multilevel(
     if budget.spent() or not run.multiway_cut_may_be_better():
         return solution
     multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
-    other = multilevel(multiway, init=None, rng=again, budget=budget)
+    other = multilevel(multiway, init=None, rng=same_draws, budget=budget)
     if other.objective >= solution.objective:
         return solution
     run.begin_at(other.node_labels, other.clusters)

@@ -120,7 +120,7 @@ def adjacency_of(problem: Problem) -> Any:
 
 
 def rows_of(problem: Problem) -> Rows:
-    """The same as adjacency lists, for any graph."""
+    """Gather the edge costs into adjacency lists, for any graph."""
     indptr, neighbours, edge_ids = problem.graph.csr
     return Rows(indptr, neighbours, problem.edge_costs[edge_ids])
 

@@ -1,4 +1,4 @@
-"""Slack: what each node would lose at least by moving, so that most nodes need not be looked at again.
+"""Slack: a lower bound on what each node would lose by moving. It tells which nodes need another visit.
 
 Local moving leaves a loss for every node that it visits. A loss is known if it is not negative: then no move of the
 node gains before its surroundings have changed by as much. Where it is negative nothing is known, and its absolute

@@ -2,8 +2,8 @@
 
 Tiles overlap. The network's costs are blended over the overlap, so that both tiles see the same costs there. Then each
 tile is cut with its surroundings, and keeps what lies in its core. Last, one more cut decides everything that a seam
-could have spoilt: the pixels of the overlaps are nodes again, all others are joined to the clusters of their tile, and
-costs add up. That problem has the same objective as the whole image, and is solved like any other.
+could have spoilt: the pixels of the overlaps become single nodes, all others are joined to the clusters of their tile,
+and costs add up. That problem has the same objective as the whole image, and is solved like any other.
 """
 
 from __future__ import annotations

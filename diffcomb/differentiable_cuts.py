@@ -77,7 +77,7 @@ class AsymmetricMultiwayCut(Cut):
 
     def prepare(self, costs: Arrays, data: dict[str, Any]) -> dict[str, Any]:
         """Make a Graph of an edge list."""
-        return {**data, "graph": as_graph(data["graph"], len(costs[0]))} if "graph" in data else data
+        return {**data, "graph": as_graph(_graph_of(data), len(costs[0]))}
 
     def solve(self, node_costs: Any, edge_costs: Any, **data: Any) -> tuple[OneHot, Array, Array]:
         """Solve one instance; the class labels are only described as one-hot."""
@@ -110,7 +110,7 @@ class Multicut(Cut):
 
     def prepare(self, costs: Arrays, data: dict[str, Any]) -> dict[str, Any]:
         """Make a Graph of an edge list."""
-        return {**data, "graph": as_graph(data["graph"])} if "graph" in data else data
+        return {**data, "graph": as_graph(_graph_of(data))}
 
     def solve(self, edge_costs: Any, *, graph: Any, init: Any = None, **data: Any) -> tuple[Array, Array]:
         """Solve one instance."""
@@ -126,6 +126,12 @@ class Multicut(Cut):
         n = len(outputs[-1])
         no_costs, only_class = np.zeros((n, 1), costs[0].dtype), np.zeros(1, np.int64)
         return no_costs, only_class, np.zeros(n, np.int64), outputs[-1], np.ones(1, bool)
+
+
+def _graph_of(data: dict[str, Any]) -> Any:
+    if "graph" not in data:
+        raise TypeError("cuts need the keyword graph=, a Graph or an edge array (m, 2)")
+    return data["graph"]
 
 
 register(amwc, AsymmetricMultiwayCut())

@@ -21,7 +21,7 @@ from .gradients import perturbed_grad as _torch_perturbed_grad
 from .gradients.interfaces import Estimator, as_estimator
 from .gradients.wrapping import Differentiable
 from .lifting import LiftedMWC
-from .linear_solver import adapter_of
+from .linear_solver import PlainSolver, adapter_of
 
 __all__ = ["perturbed_grad"]
 
@@ -79,7 +79,7 @@ def perturbed_grad(
     """
     if lift is not None and lift.label_classes is None:
         raise ValueError("in JAX a lift needs a map, LiftedMWC(label_classes), since shapes must be known in advance")
-    known = not callable(solver) or adapter_of(solver).trusted
+    known = not callable(solver) or not isinstance(adapter_of(solver), PlainSolver)
     inner = _torch_perturbed_grad(
         solver if known else _Guarded(solver), estimator=estimator, lift=lift,
         cost_ndims=cost_ndims, vectorized=vectorized, per_instance=per_instance, parallel=parallel, maximize=maximize,

@@ -192,7 +192,8 @@ class BoundLiftedMWC(BoundLift):
     def outputs(self, outputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The forward solution in the lifted space: (z one-hot, y, clusters, class of every label)."""
         classes = self.classes
-        return OneHot(self.labels, len(classes), outputs[0].dtype), *outputs[1:], classes
+        z = OneHot(self.labels, len(classes), outputs[0].dtype)
+        return z if isinstance(outputs[0], OneHot) else np.asarray(z), *outputs[1:], classes
 
     def data(self, data: dict[str, Any]) -> dict[str, Any]:
         """The instance data of the lifted problem: a multiway cut, hence nothing is partitionable."""

@@ -53,7 +53,7 @@ class LinearSolver:
         return takes_keyword(self.solve, name)
 
     def prepare(self, costs: Arrays, data: dict[str, Any]) -> dict[str, Any]:
-        """Convert the keyword data of an instance once, for all solves of it."""
+        """Convert the keyword data of an instance once, for all solves of it; not asked of a vectorized solver."""
         return data
 
     def perturbed_data(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +140,10 @@ class _OtherBound(BoundLift):
         self.costs, self.pull_back, self.outputs = other.costs, other.pull_back, other.outputs  # type: ignore[method-assign]
         self.data = getattr(other, "data", super().data)  # type: ignore[method-assign]
         self.cost_norm = getattr(other, "cost_norm", super().cost_norm)  # type: ignore[method-assign]
+        self.other = other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["other"], name)
 
 
 def as_lift(value: Any) -> Lift:
@@ -213,6 +217,8 @@ def register(solver: Callable[..., Any], adapter: Any = None) -> Any:
     if adapter is None:
 
         def decorate(adapters: type[T]) -> type[T]:
+            if not (isinstance(adapters, type) and issubclass(adapters, LinearSolver)):
+                raise TypeError(f"register(solver) decorates a subclass of LinearSolver, got {adapters!r}")
             register(solver, adapters())
             return adapters
 
@@ -226,11 +232,17 @@ def register(solver: Callable[..., Any], adapter: Any = None) -> Any:
 
 
 def adapter_of(solver: Callable[..., Any]) -> LinearSolver:
-    """The adapter that is registered for a solver, the solver itself if it is one, or one that only calls it."""
+    """The adapter registered for a solver or what it wraps, the solver itself if it is one, or a plain one."""
     if isinstance(solver, LinearSolver):
         return solver
-    found = _adapters.get(solver) if _is_hashable(solver) else None
-    return PlainSolver(solver) if found is None else found
+    inner = solver
+    while True:
+        found = _adapters.get(inner) if _is_hashable(inner) else None
+        if found is not None:
+            return found
+        if not hasattr(inner, "__wrapped__"):
+            return PlainSolver(solver)
+        inner = inner.__wrapped__  # by functools.wraps, such as torch.no_grad()
 
 
 def _is_hashable(value: Any) -> bool:

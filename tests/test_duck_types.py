@@ -1,11 +1,25 @@
 """Estimators, schedules, noise and lifts without the base classes: the methods alone are enough."""
 
+import gc
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from diffcomb import IMLE, Blackbox, LiftedMWC, PerturbedOptimizer, amwc, grid_graph, perturbed_grad
+from diffcomb import (
+    IMLE,
+    AsymmetricMultiwayCutLayer,
+    Blackbox,
+    Fixed,
+    LiftedMWC,
+    PerturbedOptimizer,
+    amwc,
+    grid_graph,
+    perturbed_grad,
+)
 from diffcomb.gradients import Estimator, Noise, Schedule
+from diffcomb.gradients.oracle import Instance
 from diffcomb.linear_solver import BoundLift, Lift
 
 pytestmark = pytest.mark.nojit
@@ -144,3 +158,77 @@ def test_base_classes_say_which_method_is_missing():
     assert not Schedule().draws
     with pytest.raises(TypeError, match="gradcheck knows"):
         Estimator().exact_points()
+
+
+GRID = grid_graph((4, 4), [(0, 1), (1, 0)])
+
+
+def cut_gradient(estimator):
+    rng = np.random.default_rng(0)
+    costs = [torch.from_numpy(rng.normal(size=s)).requires_grad_() for s in ((16, 3), (GRID.num_edges,))]
+    x, *_ = perturbed_grad(amwc, estimator=estimator)(*costs, graph=GRID, partitionable=[1])
+    x[:, 0].sum().backward()
+    return x.detach(), costs[0].grad
+
+
+def test_estimators_of_users_get_arrays_from_cuts():
+    class Halves:
+        def solutions(self, oracle, generator):
+            return [tuple(0.5 * w for w in instance.solutions) for instance in oracle.instances]
+
+        def gradients(self, oracle, grads, generator):
+            return [
+                tuple(w * g for w, g in zip(i.solutions, g, strict=True))
+                for i, g in zip(oracle.instances, grads, strict=True)
+            ]
+
+    class Sums(Blackbox):
+        def gradients(self, oracle, grads, generator):
+            assert all(i.solutions[0].sum() == 16 for i in oracle.instances)
+            return super().gradients(oracle, grads, generator)
+
+    x, grad = cut_gradient(Halves())
+    assert set(x.unique().tolist()) == {0.0, 0.5}
+    assert grad.any()
+    assert cut_gradient(Sums())[1].tolist() == cut_gradient(Blackbox())[1].tolist()
+
+
+def test_subclass_that_smooths_is_noticed_by_a_layer():
+    class Smooth(Blackbox):
+        def solutions(self, oracle, generator):
+            return [tuple(0.5 * np.asarray(w) for w in instance.solutions) for instance in oracle.instances]
+
+    layer = AsymmetricMultiwayCutLayer([(0, 1), (1, 0)], [1], estimator=Smooth())
+    out = layer(torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3))
+    assert out.panoptic.max() == 0.5
+
+
+def test_subclass_of_a_schedule_may_observe():
+    class Observing(Fixed):
+        def observe(self, count):
+            seen.append(count)
+
+    seen = []
+    gradient(Blackbox(Observing(2.0), start="cold"))
+    assert len(seen) == 1
+
+
+def test_noise_may_have_its_score_on_the_object():
+    noise = SimpleNamespace(sample=lambda rng, shape: rng.normal(size=shape), score=lambda xi: xi)
+    assert gradient(PerturbedOptimizer(noise=noise, samples=3))[1].shape == COSTS.shape
+
+
+def test_outputs_of_a_layer_do_not_keep_the_call_alive():
+    layer = AsymmetricMultiwayCutLayer([(0, 1), (1, 0)], [1], effort=0)
+    with torch.no_grad():
+        out = layer(torch.zeros(1, 2, 8, 8), torch.ones(1, 2, 8, 8))
+    gc.collect()
+    assert not [i for i in gc.get_objects() if type(i) is Instance and i.own_costs[0].shape == (64, 2)]
+    assert out.panoptic.shape[0] == 1
+
+
+def test_auxiliary_outputs_that_are_no_plain_arrays_stay_what_they_are():
+    masked = np.ma.array([1, 2], mask=[False, True])
+    _, text, found = perturbed_grad(lambda c: (np.eye(3)[c.argmin()], "text", masked))(COSTS[0])
+    assert text == "text"
+    assert found is masked

@@ -1,6 +1,8 @@
 """Solvers that perturbed_grad knows by an adapter, and solvers of the user's behind the verbs."""
 
 import functools
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from diffcomb import (
     Graph,
     LinearSolver,
     Solution,
+    SPOPlus,
     amwc,
     multicut,
     mwc,
     perturbed_grad,
+    solver_loss,
 )
 from diffcomb.problem import make_solution
 
@@ -127,6 +131,52 @@ def test_keywords_of_the_adapter_decide_which_data_reach_it():
     assert (grad[:, 2] == 0).all()
 
 
+def test_wrapped_verb_is_the_verb():
+    costs = torch.from_numpy(EDGE_COSTS).requires_grad_()
+    y, _ = perturbed_grad(torch.no_grad()(multicut))(costs, graph=GRAPH)
+    y.sum().backward()
+    assert costs.grad is not None
+
+
+def test_data_are_prepared_once_by_losses_too():
+    class Notes(Cheapest):
+        def prepare(self, costs, data):
+            assert "prepared" not in data
+            return {**data, "prepared": True}
+
+        def solve(self, costs, *, prepared, init=None):
+            return super().solve(costs)
+
+    solver, _ = register(Notes())
+    loss = solver_loss(solver, SPOPlus())(COSTS.clone().requires_grad_(), true_costs=COSTS)
+    loss.backward()
+
+
+def test_solver_that_is_not_thread_safe_is_warm_started_by_one_thread_at_a_time():
+    class Counts(Cheapest):
+        inside = most = 0
+
+        def warm_differences(self, costs, outputs, lift, data):
+            def differences(grads, scales, weights):
+                self.inside += 1
+                self.most = max(self.most, self.inside)
+                time.sleep(0.05)
+                self.inside -= 1
+                return (np.zeros(3),)
+
+            return differences
+
+    solver, adapter = register(Counts())
+    with ThreadPoolExecutor(2) as executor:
+        gradient(perturbed_grad(solver, parallel=executor), COSTS)
+    assert adapter.most == 1
+
+
+def test_register_decorates_nothing_but_adapters():
+    with pytest.raises(TypeError, match="decorates a subclass of LinearSolver"):
+        perturbed_grad.register(functools.partial(index_of_cheapest))(lambda costs: costs)
+
+
 # Solvers of the user's behind the verbs
 
 GRAPH = Graph(4, [(0, 1), (1, 2), (2, 3), (0, 3)])
@@ -160,6 +210,19 @@ def test_result_of_a_callable_is_never_worse_than_init_and_always_feasible():
     s = multicut(GRAPH, EDGE_COSTS, solver=infeasible)
     assert s.edge_labels.tolist() == [1, 1, 1, 1]  # nodes that no path joins are no cluster
     assert s.objective == 0
+
+
+def test_callable_that_changes_init_in_place_changes_nobody_else_s():
+    def worst(problem, *, init, rng, budget):
+        seen.append(init[0].tolist())
+        init[0][:] = 0
+        return make_solution(problem, *init)
+
+    seen = []
+    costs = np.tile([1.0, 0.0], (3, 4, 1))
+    s = mwc(GRAPH, costs, np.zeros(4), solver=worst, init=np.ones(4, int))
+    assert s.objective.tolist() == [0, 0, 0]
+    assert seen == [[1, 1, 1, 1]] * 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 from .batch import Batch
 from .call import Call, solve
-from .interfaces import Estimator
+from .interfaces import Estimator, takes_labels
 
 
 class Node:
@@ -35,13 +35,13 @@ class Node:
 
     def forward(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Solve every instance; returns the outputs that are tensors, the solutions first."""
-        self.call = solve(self.batch, self.estimator, self.batch.costs(tensors))
+        self.call = solve(self.batch, self.estimator, self.batch.costs(tensors), takes_labels(self.estimator))
         count, outputs = len(tensors), self.call.outputs()
         solutions = [torch.from_numpy(o).to(t) for o, t in zip(outputs, tensors, strict=False)]
         # Auxiliary outputs that are no arrays cannot pass through autograd; they are returned behind the others.
         last = count + _num_arrays(outputs[count:])
         head, self.rest = outputs[count:last], outputs[last:]
-        return (*solutions, *(torch.from_numpy(o).to(tensors[0].device) for o in head))
+        return (*solutions, *(torch.from_numpy(np.asarray(o)).to(tensors[0].device) for o in head))
 
     def repeated(self, count: int, unit: int | None = None) -> Node:
         """A node whose backward pass takes `count` upstream gradients for each instance of this one."""

@@ -11,7 +11,7 @@ import torch
 from .._arrays import Array, check_same_device, float_array, is_tensor, to_numpy
 from .._implicit import explicit
 from .given import Given
-from .interfaces import Arrays
+from .interfaces import Arrays, takes_labels
 from .options import Options
 from .oracle import Instance
 from .parallel import Task, solve_all
@@ -119,7 +119,7 @@ class Batch:
         if lift is None:
             found = warm_differences(costs, own, None, data) if warm else None
             return Instance(costs, solutions, auxiliary, data, warm_differences=found)
-        if not lift.takes_labels:
+        if not takes_labels(lift):
             own = (*explicit(solutions), *auxiliary)
         bound = lift.bind(own, data)
         lifted, count = bound.outputs(own), self.num_costs
@@ -168,7 +168,9 @@ class VectorizedBatch(Batch):
     def join(self, instances: list[Instance], solutions: list[Arrays]) -> tuple[Any, ...]:
         """The outputs of the call; auxiliary ones are as the solver returned them."""
         parts = [np.stack(p) for p in zip(*solutions, strict=True)] or [_new(s) for s in self.stacked]
-        return (*(p if self.batched else p[0] for p in parts), *(_new(a) for a in self.auxiliary))
+        outputs = (*(p if self.batched else p[0] for p in parts), *(_new(a) for a in self.auxiliary))
+        self.stacked = self.auxiliary = ()  # the instances are enough for the backward pass
+        return outputs
 
 
 def batch_of(options: Options, tensors: list[torch.Tensor], data: dict[str, Any]) -> Batch:
@@ -182,7 +184,8 @@ def copied(array: Array) -> torch.Tensor:
 
 
 def _new(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
+    """A copy of a numeric array; anything else, which never becomes a tensor, as it is."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub" or type(value) is not np.ndarray:
         return value
     return np.array(value, value.dtype.newbyteorder("="), order="C")
 

@@ -12,7 +12,7 @@ from .._arrays import Array, all_finite
 from .._implicit import RowTable, explicit
 from .._sums import inner, norm
 from .batch import Batch, Grads
-from .interfaces import Arrays, Estimator
+from .interfaces import Arrays, Estimator, takes_labels
 from .oracle import Instance, Oracle, keep
 
 
@@ -42,8 +42,9 @@ class Call:
         return self.oracle.instances
 
     def outputs(self) -> tuple[Any, ...]:
-        """What the call returns: solutions, and behind them auxiliary outputs, joined over the batch; new arrays."""
+        """What the call returns, once: solutions and, behind them, auxiliary outputs, joined over the batch."""
         instances, solutions = zip(*self.forward, strict=True) if self.forward else ((), ())
+        self.forward = []  # the instances are kept, smoothed solutions need not be
         return self.batch.join(list(instances), list(solutions))
 
     def backward(self, grads: Grads) -> list[Array]:
@@ -53,7 +54,7 @@ class Call:
     def estimates(self, upstream: list[Arrays]) -> list[Arrays]:
         """Return the gradients of the costs of every instance, from those with respect to their solutions."""
         instances, options = self.instances, self.batch.options
-        if not self.estimator.takes_labels:
+        if not takes_labels(self.estimator):
             upstream = [explicit(g) for g in upstream]
             for instance in instances:
                 instance.solutions = explicit(instance.solutions)
@@ -99,9 +100,12 @@ class Call:
         return Call(self.batch.folded(count), self.estimator, oracle, [])
 
 
-def solve(batch: Batch, estimator: Estimator, arrays: list[Array]) -> Call:
-    """Solve every instance of a batch, at checked costs."""
+def solve(batch: Batch, estimator: Estimator, arrays: list[Array], described: bool) -> Call:
+    """Solve every instance of a batch, at checked costs; `described` solutions may stay labels."""
     instances = batch.solved(arrays)
+    if not described:
+        for instance in instances:
+            instance.solutions = explicit(instance.solutions)
     batch.given.attach(instances, batch.batched)
     if batch.options.normalize:
         instances = [i.scaled(norm(i.ordinary) or 1.0) for i in instances]

@@ -25,19 +25,22 @@ class Estimator:
 
     Attributes
     ----------
-    smooths : bool
-        The forward pass may return means of solutions in place of solutions.
     takes_labels : bool
-        ``gradients`` takes one-hot solutions and their gradients that are only described (``OneHot``, ``RowTable``).
+        ``gradients`` takes one-hot solutions and their gradients that are only described (``OneHot``, ``RowTable``). A
+        subclass must say so itself.
     """
 
-    smooths: ClassVar[bool] = False
     takes_labels: ClassVar[bool] = False
+
+    @property
+    def smooths(self) -> bool:
+        """Whether the forward pass may return something else than solutions, such as their means."""
+        return type(self).solutions is not Estimator.solutions
 
     @property
     def draws(self) -> bool:
         """Whether it draws noise or scales."""
-        return False
+        return _draws(self)
 
     def solutions(self, oracle: Oracle, generator: torch.Generator | None) -> list[Arrays] | None:
         """What the forward pass returns for every instance in place of W(c), in the lifted space; None for W(c) itself.
@@ -72,12 +75,14 @@ class Schedule:
     ----------
     relative : bool
         Whether it looks at the norms of costs and gradients; else it is not given them.
-    observes : bool
-        Whether it is told how many entries a perturbation changed.
     """
 
     relative: ClassVar[bool] = True
-    observes: ClassVar[bool] = False
+
+    @property
+    def observes(self) -> bool:
+        """Whether it is told how many entries a perturbation changed."""
+        return type(self).observe is not Schedule.observe
 
     @property
     def draws(self) -> bool:
@@ -109,12 +114,14 @@ class _OtherEstimator(Estimator):
 
     def __init__(self, other: Any) -> None:
         self.other = other
-        self.smooths = hasattr(other, "solutions")  # type: ignore[misc]
+
+    @property
+    def smooths(self) -> bool:
+        return callable(getattr(self.other, "solutions", None))
 
     @property
     def draws(self) -> bool:
-        schedule = getattr(self.other, "lambdas", getattr(self.other, "taus", None))
-        return hasattr(self.other, "noise") or (isinstance(schedule, Schedule) and schedule.draws)
+        return _draws(self.other)
 
     def solutions(self, oracle: Oracle, generator: torch.Generator | None) -> list[Arrays] | None:
         found: list[Arrays] | None = self.other.solutions(oracle, generator) if self.smooths else None
@@ -134,7 +141,10 @@ class _OtherSchedule(Schedule):
     def __init__(self, other: Any) -> None:
         self.other = other
         self.relative = getattr(other, "relative", True)  # type: ignore[misc]
-        self.observes = hasattr(other, "observe")  # type: ignore[misc]
+
+    @property
+    def observes(self) -> bool:
+        return hasattr(self.other, "observe")
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
         found: Array = self.other.sample(cost_norms, grad_norms, generator)
@@ -145,6 +155,18 @@ class _OtherSchedule(Schedule):
 
     def __repr__(self) -> str:
         return repr(self.other)
+
+
+def _draws(estimator: Any) -> bool:
+    """Whether an estimator has noise, or scales that are random."""
+    schedule = getattr(estimator, "lambdas", getattr(estimator, "taus", None))
+    schedule = getattr(schedule, "alphas", schedule)
+    return hasattr(estimator, "noise") or bool(getattr(schedule, "draws", False))
+
+
+def takes_labels(value: Any) -> bool:
+    """Whether the very class of an estimator or a lift says that it takes what is only described."""
+    return bool(vars(type(value)).get("takes_labels", False))
 
 
 def as_estimator(value: Any) -> Estimator:
@@ -176,5 +198,6 @@ def check_noise(noise: Any, needs_score: bool = False) -> None:
     """Raise a TypeError unless `noise` can be drawn, and has a score where one is needed."""
     if isinstance(noise, type) or not (isinstance(noise, Noise) or hasattr(noise, "sample")):
         raise TypeError(f"noise must be a noise such as Normal(), got {noise!r}")
-    if needs_score and getattr(type(noise), "score", Noise.score) is Noise.score:
+    has_score = type(noise).score is not Noise.score if isinstance(noise, Noise) else hasattr(noise, "score")
+    if needs_score and not has_score:
         raise TypeError(f"noise must have a density, as Normal() and Gumbel() have, got {noise!r}")

@@ -59,9 +59,7 @@ class Labels:
 
 
 class Box:
-    """A call, once torch has run it, and gradients of its one-hot matrices, until the solver takes them."""
-
-    call: Call
+    """Gradients of the one-hot matrices of one call, until the solver takes them."""
 
     def __init__(self) -> None:
         self.matrices: list[Tensor] = []
@@ -91,10 +89,20 @@ def _sum(b: int, solution: OneHot, matrices: list[Tensor], tables: list[tuple[Te
     return total
 
 
+class Pending:
+    """A call that torch is about to run; what an output refers to must not keep it alive."""
+
+    call: Call
+
+    def __init__(self, batch: Batch, estimator: Estimator) -> None:
+        self.batch = batch
+        self.estimator = estimator
+
+
 def solve_labels(batch: Batch, estimator: Estimator, tensors: list[Tensor]) -> tuple[Labels, Tensor, Tensor]:
     """Solve a batch through a lift; returns the labels, the other solution y (B, m), and the clusters (B, n)."""
     box = Box()
-    token, y, labels, clusters, classes = _SolveLabels.apply(batch, estimator, box, *tensors)  # type: ignore[no-untyped-call]
+    token, y, labels, clusters, classes = _SolveLabels.apply(Pending(batch, estimator), box, *tensors)  # type: ignore[no-untyped-call]
     return Labels(labels, classes, tensors[0].dtype, token, box), y, clusters
 
 
@@ -102,9 +110,9 @@ class _SolveLabels(torch.autograd.Function):
     """The solver in the forward pass, and its estimator in the backward pass."""
 
     @staticmethod
-    def forward(batch: Batch, estimator: Estimator, box: Box, *costs: Tensor) -> tuple[Tensor, ...]:
-        box.call = solve(batch, estimator, batch.costs(costs))
-        described: Any = box.call.forward
+    def forward(pending: Pending, _box: Box, *costs: Tensor) -> tuple[Tensor, ...]:
+        pending.call = solve(pending.batch, pending.estimator, pending.batch.costs(costs), described=True)
+        described: Any = pending.call.forward
         whole = [(w[0].labels, w[1], *i.auxiliary) for i, w in described]
         labels, y, clusters, classes = (stack_padded(parts)[: len(costs[0])] for parts in zip(*whole, strict=True))
         device = costs[0].device
@@ -114,7 +122,8 @@ class _SolveLabels(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, _, ctx.box, *costs = inputs
+        pending, ctx.box, *costs = inputs
+        ctx.call = pending.call
         ctx.save_for_backward(*costs)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[2:])
@@ -122,11 +131,11 @@ class _SolveLabels(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, _: Tensor | None, y_grad: Tensor | None, *__: Any) -> tuple[Tensor | None, ...]:
-        costs, call = ctx.saved_tensors, ctx.box.call
+        costs, call = ctx.saved_tensors, ctx.call
         instances = call.instances
         first = ctx.box.take(instances)
         if (first is None and y_grad is None) or not instances:
-            return (None, None, None, *(torch.zeros_like(c) for c in costs))
+            return (None, None, *(torch.zeros_like(c) for c in costs))
         upstream = [
             (
                 np.zeros(i.solutions[0].shape, i.solutions[0].dtype) if first is None else first[b],
@@ -135,7 +144,7 @@ class _SolveLabels(torch.autograd.Function):
             for b, i in enumerate(instances)
         ]
         results = zip(*call.estimates(upstream), strict=True)
-        return (None, None, None, *(copied(np.stack(r)).to(c) for r, c in zip(results, costs, strict=True)))
+        return (None, None, *(copied(np.stack(r)).to(c) for r, c in zip(results, costs, strict=True)))
 
 
 def _like(gradient: Array, solution: Array) -> Array:

@@ -71,7 +71,8 @@ def solve_all(solver: WrappedSolver, tasks: Sequence[Task]) -> Iterator[Outputs]
 
 def run_all(solver: WrappedSolver, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """Like ``map``, for work of this package's own solvers that cannot leave the process."""
-    return list(map(function, items) if solver.parallel is None else thread_imap(function, items))
+    threads = solver.parallel is not None and solver.adapter.thread_safe
+    return list(thread_imap(function, items) if threads else map(function, items))
 
 
 def _solve_here(solver: WrappedSolver, alone: bool, task: Task) -> Outputs:

@@ -175,8 +175,6 @@ class Adaptive(Schedule):
         The present α.
     """
 
-    observes: ClassVar[bool] = True
-
     def __init__(
         self,
         target: float = 1.0,

@@ -206,14 +206,16 @@ def _instances(batch: Batch, tensors: Sequence[torch.Tensor], truth: Any, known:
     """Instances whose solutions are the targets; where there are none, of the true costs."""
     costs, count = batch.split(batch.costs(tensors)), batch.num_costs
     adapter = batch.options.solver.adapter
-    data = [adapter.prepare(c, batch.instance_data(b)) for b, c in enumerate(costs)]
+    raw = [batch.instance_data(b) for b in range(len(costs))]
+    vectorized = batch.options.solver.vectorized
+    data = raw if vectorized else [adapter.prepare(c, d) for c, d in zip(costs, raw, strict=True)]
     if known is not None:
         results = [(k[:count], k[count:]) for k in known]
     elif batch.options.solver.vectorized:
         stacked, _ = batch.options.solver(tuple(np.stack(p) for p in zip(*truth, strict=True)), batch.data)
         results = [(w, ()) for w in zip(*stacked, strict=True)]
     else:
-        results = [(i.solutions, i.auxiliary) for i in _without_lift(batch).solve(truth, data)]
+        results = [(i.solutions, i.auxiliary) for i in _without_lift(batch).solve(truth, raw)]
     made = [batch.instance(c, *r, d, warm=False) for c, r, d in zip(costs, results, data, strict=True)]
     instances = [replace(i, solutions=explicit(i.solutions)) for i in made]
     batch.given.attach(instances, batch.batched)

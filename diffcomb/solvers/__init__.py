@@ -112,6 +112,8 @@ def solve(
     budget = budget_of(init, effort, time_limit, interrupt)
     reduction = reduce(problem)
     start = reduction.init(init)
+    if callable(solver) and start is not None:
+        start = start[0].copy(), start[1].copy()  # it may work in place on what it is given
     rng = np.random.default_rng(seed)
     found = get_solver(solver)(reduction.problem, init=start, rng=rng, budget=budget)
     if callable(solver):

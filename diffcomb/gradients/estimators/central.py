@@ -15,6 +15,8 @@ class CentralDifference(Blackbox):
     the lower and the upper envelope of :class:`LPGD`. Parameters are those of :class:`Blackbox`; two solves a scale.
     """
 
+    takes_labels = True
+
     def points(self, scales: Array) -> list[Point]:
         """Where the solver is asked, and with which weights."""
         weights = [1 / (2 * scale * len(scales)) for scale in scales]

@@ -49,7 +49,6 @@ class IMLE(MultiScale):
     central: bool
     start: str
     repair: bool
-    smooths = True
 
     def __init__(
         self,
@@ -77,11 +76,6 @@ class IMLE(MultiScale):
         object.__setattr__(self, "central", bool(central))
         object.__setattr__(self, "start", check_start(start))
         object.__setattr__(self, "repair", bool(repair))
-
-    @property
-    def draws(self) -> bool:
-        """It draws noise."""
-        return True
 
     def exact_points(self) -> list[Point]:
         """There are none: noise is drawn anew."""

@@ -38,11 +38,6 @@ class MultiScale(Estimator):
         """The points of instance b, where those of the instances differ in more than scales."""
         return self.points(scales)
 
-    @property
-    def draws(self) -> bool:
-        """Whether the scales are random."""
-        return adapted(self.lambdas).draws
-
     def exact_points(self) -> list[Point]:
         """The points at fixed scales."""
         if not isinstance(self.lambdas, Fixed):

@@ -52,12 +52,6 @@ class PerturbedOptimizer(Estimator):
     noise: Noise = field(default_factory=Normal)
     multiplicative: bool = False
     baseline: str = "leave-one-out"
-    smooths = True
-
-    @property
-    def draws(self) -> bool:
-        """It draws noise."""
-        return True
 
     def __post_init__(self) -> None:
         check_positive(self.sigma, "sigma")

@@ -110,7 +110,7 @@ MUTATIONS = [
     ("diffcomb/_implicit.py", "RowTable(-self.table", "RowTable(self.table", "tests/test_cut_output.py", "described"),
     ("diffcomb/_implicit.py", "self.table[self.index]", "self.table[self.index[::-1]]", "tests/test_cut_output.py", "described"),
     (SEGMENTER, "return -(unary", "return (unary", PARTS_TEST, "confidence"),
-    (STEP, "if self.loss.through_solver:", "if True:", "tests/cops/test_recipes.py", "drop_costs"),
+    (STEP, "if self.loss.through_solver:", "if True:", "tests/cops/test_recipes.py", "drop_costs and mean"),
     (CONFIG, "RECIPES[name].on_grid or name", "name", "tests/cops/test_recipes.py", "counterparts"),
     (TILES, "/ (2 * abs(edge", "/ (abs(edge", "tests/cops/test_tiles.py", "add_up_to_one"),
 ]  # fmt: skip

@@ -123,13 +123,13 @@ def test_every_loss_is_finite_and_has_a_gradient_for_the_costs_and_leaves_the_la
     assert all(layer.estimator is e for layer, e in zip(layers, before, strict=True))
 
 
-def test_only_losses_through_the_solver_drop_costs(batch):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_only_losses_through_the_solver_drop_costs(batch, loss):
     model, images, grid, _ = batch
-    for loss in LOSSES:
-        values = []
-        for dropout in (0.0, 0.9):
-            torch.manual_seed(0)
-            model.generator.manual_seed(0)
-            step = TrainingStep(model, Objective(loss, num_lambdas=2, dropout=dropout), Config().pretrain)
-            values.append(float(step(images, grid)["loss"].detach()))
-        assert (values[0] != values[1]) == LOSSES[loss].through_solver
+    values = []
+    for dropout in (0.0, 0.9):
+        torch.manual_seed(0)
+        model.generator.manual_seed(0)
+        step = TrainingStep(model, Objective(loss, num_lambdas=2, dropout=dropout), Config().pretrain)
+        values.append(float(step(images, grid)["loss"].detach()))
+    assert (values[0] != values[1]) == LOSSES[loss].through_solver

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def small() -> Iterator[Case]:
         if number % 2:
             node_costs, edge_costs = np.round(node_costs * 3), np.round(edge_costs * 3)
         for effort in (0, 1):
-            solve = lambda: dc.amwc(graph, node_costs, edge_costs, partitionable, effort=effort)  # noqa: E731
+            solve = partial(dc.amwc, graph, node_costs, edge_costs, partitionable, effort=effort)
             yield f"small {number} effort {effort}", solve, 1
         if n < 10:
             yield (
@@ -119,7 +120,7 @@ def real() -> Iterator[Case]:
         graph = dc.grid_graph(d["shape"], d["offsets"])
         nodes, edges = d["node_costs"].astype(np.float32), d["edge_costs"].astype(np.float32)
         for effort in (0, 1):
-            solve = lambda: dc.amwc(graph, nodes, edges, d["partitionable"], effort=effort)  # noqa: E731
+            solve = partial(dc.amwc, graph, nodes, edges, d["partitionable"], effort=effort)
             yield f"network {path.stem} effort {effort}", solve, 2
 
 

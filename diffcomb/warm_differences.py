@@ -26,7 +26,7 @@ from .solvers.level import Level, finest_level
 from .solvers.levels.costs import Costs, LiftedCosts, PerturbedCosts, adjacency_of
 from .solvers.levels.labels import Labels
 from .solvers.limits import LIMITS
-from .solvers.moves.visit import best_neighbour, max_degree
+from .solvers.moves.visit import best_neighbour, clear, gather, max_degree
 
 
 class WarmDifferences:
@@ -163,9 +163,11 @@ def _least_scales_of(costs: Costs, labels: Labels, g: _Gradient, first: int, las
         if slope <= 0:
             least[i] = np.inf
             continue
-        neighbour, own = best_neighbour(adjacency, lifted, z, cluster_class, i, sums, touched)
+        count = gather(adjacency, z, i, sums, touched)
+        here = sums[z[i]] - base[i, classes[label]]
+        neighbour, _ = best_neighbour(lifted, cluster_class, i, z[i], sums, touched, count)
         second = max(-np.float64(base_low[i]), neighbour)  # the first bounds all clusters without edges to i
-        here = own - base[i, classes[label]]
+        clear(sums, touched, count)
         least[i] = max(here - second, 0.0) / slope
 
 

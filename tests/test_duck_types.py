@@ -1,6 +1,7 @@
 """Estimators, schedules, noise and lifts without the base classes: the methods alone are enough."""
 
 import gc
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_estimator_needs_no_base_class():
 
 
 def test_estimator_without_the_base_class_may_smooth_the_forward_pass():
-    make = lambda: PerturbedOptimizer(3.0, 8)  # noqa: E731
+    make = partial(PerturbedOptimizer, 3.0, 8)
     expected, found = gradient(make()), gradient(Wraps(make(), "gradients", "solutions"))
     assert found[0].tolist() == expected[0].tolist()
     assert found[1].tolist() == expected[1].tolist()

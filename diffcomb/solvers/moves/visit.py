@@ -55,25 +55,10 @@ def look(
     it: a new one, or the one of a class that is not partitionable. `alone` says that i is the only node of a
     partitionable cluster.
     """
-    # The pieces of this visit stand here in full: what is pasted into what is pasted costs a tenth of a visit.
-    count = 0
-    low, high = span(adjacency, i)
-    for h in range(low, high):
-        c = z[end(adjacency, i, h)]
-        before = sums[c]
-        touched[count] = c
-        count += before == 0
-        sums[c] = before + adjacency.weights[h]
+    count = gather(adjacency, z, i, sums, touched)
     a = z[i]
     own = sums[a]
-    score = -np.inf
-    target = -1
-    for t in range(count):
-        c = touched[t]
-        s = sums[c] - cost(node_costs, i, cluster_class[c])
-        if c != a and s > score:
-            score = s
-            target = c
+    score, target = best_neighbour(node_costs, cluster_class, i, a, sums, touched, count)
     k = cheapest(node_costs, best, i, -score)
     if k >= 0:
         # Of places without edges to i only the cheapest class counts: a visit takes no time that grows with K.
@@ -82,19 +67,13 @@ def look(
         if k >= 0 and -cost(node_costs, i, k) > score and (k != cluster_class[a] or (partitionable[k] and not alone)):
             score = -np.float64(cost(node_costs, i, k))
             target = -1
-    for t in range(count):
-        sums[touched[t]] = 0.0
+    clear(sums, touched, count)
     return score, target, k, own
 
 
 @inlined
-def best_neighbour(
-    adjacency: Any, node_costs: Any, z: Array, cluster_class: Array, i: int, sums: Array, touched: Array
-) -> tuple[float, float]:
-    """What `look` does for the clusters that i has edges to: the best score but in its own, -inf if there is none.
-
-    Returns also the sum of i's edges in its own cluster.
-    """
+def gather(adjacency: Any, z: Array, i: int, sums: Array, touched: Array) -> int:
+    """Add the costs of the edges of i to the sums of the clusters they lead to; returns how many are listed."""
     count = 0
     low, high = span(adjacency, i)
     for h in range(low, high):
@@ -103,15 +82,30 @@ def best_neighbour(
         touched[count] = c
         count += before == 0
         sums[c] = before + adjacency.weights[h]
-    own = sums[z[i]]
+    return count
+
+
+@inlined
+def best_neighbour(
+    node_costs: Any, cluster_class: Array, i: int, a: int, sums: Array, touched: Array, count: int
+) -> tuple[float, int]:
+    """The best cluster other than a that i has edges to: its score and its id, -inf and -1 if there is none."""
     score = -np.inf
+    target = -1
     for t in range(count):
         c = touched[t]
-        if c != z[i]:
-            score = max(score, sums[c] - cost(node_costs, i, cluster_class[c]))
+        s = sums[c] - cost(node_costs, i, cluster_class[c])
+        if c != a and s > score:
+            score = s
+            target = c
+    return score, target
+
+
+@inlined
+def clear(sums: Array, touched: Array, count: int) -> None:
+    """Set the sums back to 0."""
     for t in range(count):
         sums[touched[t]] = 0.0
-    return score, own
 
 
 @njit

@@ -68,6 +68,8 @@ class Pretrain:
     Attributes
     ----------
     semantic_share, affinity_share : Share of the hardest cells and edges in the loss.
+    ramp : Part of the steps over which these shares fall from 1, linearly. 0 mines from the first step, as in the
+        paper; a network that cannot tell the hardest edges apart yet then learns to answer 1/2 for all of them.
     affinity_weight : Weight of the affinity loss.
     batch : Samples a step; 65,536 pixels' worth by default, which is 16 scenes.
     accumulate : Parts that a batch is split into, where it does not fit into memory.
@@ -80,7 +82,14 @@ class Pretrain:
     warmup: int = 50
     semantic_share: float = 0.2
     affinity_share: float = 0.25
+    ramp: float = 0.5
     affinity_weight: float = 0.25
+
+    def at(self, progress: float) -> Pretrain:
+        """The settings when that part of the steps is done: shares on their way from 1 to their final values."""
+        left = 1 - min(1.0, progress / self.ramp) if self.ramp > 0 else 0.0
+        semantic, affinity = (share + left * (1 - share) for share in (self.semantic_share, self.affinity_share))
+        return replace(self, semantic_share=semantic, affinity_share=affinity)
 
 
 @dataclass
@@ -214,6 +223,8 @@ def config_from_dict(values: dict[str, Any]) -> Config:
     parts: dict[str, Any] = {"dataset": Dataset, "model": Model, "pretrain": Pretrain, "finetune": Finetune}
     parts |= dict.fromkeys(SECTIONS, Objective)
     known = {f.name for f in fields(Config)}
+    if "pretrain" in values:
+        values = {**values, "pretrain": {"ramp": 0.0, **values["pretrain"]}}  # runs made before there was a ramp
     return Config(**{k: parts[k](**v) if k in parts else v for k, v in values.items() if k in known})
 
 

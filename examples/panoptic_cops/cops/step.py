@@ -43,10 +43,13 @@ class TrainingStep:
         self.layer = model.make_layer(objective.pixels, objective.estimator())
         self.loss = LOSSES[objective.loss]
 
-    def __call__(self, images: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Images (B, 3, H, W) to losses: "loss" is minimised, the others are logged."""
+    def __call__(self, images: Tensor, targets: Targets, progress: float = 1.0) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) to losses: "loss" is minimised, the others are logged.
+
+        `progress` is the part of the steps that is done; hard mining begins gradually (`Pretrain.ramp`).
+        """
         class_costs, edge_costs = self.costs(images)
-        return self.losses(class_costs, edge_costs, targets)
+        return self.losses(class_costs, edge_costs, targets, progress)
 
     def costs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The network's half: class costs (B, K, h, w) and edge costs (B, O, h, w) of its grid."""
@@ -55,7 +58,9 @@ class TrainingStep:
         class_costs, edge_costs = self.model.scaling(logits)  # with learned scales and offsets
         return class_costs, edge_costs
 
-    def losses(self, class_costs: Tensor, edge_costs: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def losses(
+        self, class_costs: Tensor, edge_costs: Tensor, targets: Targets, progress: float = 1.0
+    ) -> dict[str, Tensor]:
         """The solver's half: the asymmetric multiway cut of the costs, and the loss of what it finds."""
         if self.objective.pixels:
             class_costs, edge_costs = self.model.to_pixels(class_costs, edge_costs, targets.labels.shape[1:])
@@ -63,7 +68,7 @@ class TrainingStep:
             class_costs, edge_costs = (drop(c, self.objective.dropout) for c in (class_costs, edge_costs))
         area = 1.0 if self.objective.pixels else float(self.model.stride**2)
         cut = Cut(self.layer, class_costs, edge_costs, self.model.thresholds, area)  # solved when the loss asks for it
-        return self.loss.function(cut, targets, self.objective, self.pretrain)
+        return self.loss.function(cut, targets, self.objective, self.pretrain.at(progress))
 
 
 @dataclass(frozen=True)

@@ -129,14 +129,14 @@ def panoptic_deeplab(run: Run, name: str) -> DeepLabSegmenter:
     torch.manual_seed(c.seed)
     model = DeepLabSegmenter(c, run.splits.train.categories).to(run.device, memory_format=torch.channels_last)
 
-    def step(images: torch.Tensor, targets: Targets) -> dict[str, torch.Tensor]:
+    def step(images: torch.Tensor, targets: Targets, progress: float) -> dict[str, torch.Tensor]:
         model.train()
-        return deeplab_losses(model, images, targets, c.pretrain.semantic_share)
+        return deeplab_losses(model, images, targets, c.pretrain.at(progress).semantic_share)
 
     if not run.finished(name):
         optimizer = torch.optim.Adam(model.parameters(), lr=c.pretrain.lr)
         steps = c.pretrain.steps + c.finetune.steps
-        stage = Stage(name, step, steps, c.pretrain.batch or 1, c.pretrain.accumulate, c.pretrain.warmup)
+        stage = Stage(name, step, steps, c.pretrain.batch or 1, c.pretrain.accumulate, c.pretrain.warmup, fresh=True)
         train(run, stage, model, optimizer)
     content = run.load(run.checkpoint(name))
     with using(run.checkpoint(name), OTHER_VERSION):

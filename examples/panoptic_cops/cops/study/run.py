@@ -210,6 +210,8 @@ def check_settings(config: Config, categories: Sequence[Category], world: int = 
                 f"{name}.batch must hold a sample for each of {name}.accumulate={part.accumulate} parts in each of "
                 f"{world} processes, got {part.batch}"
             )
+    if not 0 <= config.pretrain.ramp <= 1:
+        raise ValueError(f"pretrain.ramp must be between 0 and 1, got {config.pretrain.ramp}")
     for name, value in (
         ("save_every", config.save_every), ("finetune.evaluate_every", config.finetune.evaluate_every),
         ("pretrain.steps", config.pretrain.steps), ("finetune.steps", config.finetune.steps),

@@ -53,6 +53,7 @@ def from_scratch(run: Run, name: str, objective: Objective, stages: tuple[str, .
             p.warmup,
             pixels=objective.pixels,
             stream=FINETUNING if "finetune" in stages else PRETRAINING,
+            fresh=True,
         ),
         model,
         optimizer,

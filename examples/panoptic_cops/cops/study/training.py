@@ -5,6 +5,7 @@ Whatever is random in step t of a stage follows from (seed, stage, t) and the nu
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from .run import Run
 from .threads import Part, ahead, backward_pipelined
 
 PRETRAINING, FINETUNING = 0, 2  # streams of samples
-Step = Callable[[Tensor, Targets], dict[str, Tensor]]
+Step = Callable[[Tensor, Targets, float], dict[str, Tensor]]
 
 
 @dataclass
@@ -41,7 +42,8 @@ class Stage:
     name : str
         Names its checkpoint.
     step : callable
-        From images and targets, a part of a batch, to losses; "loss" is minimised, the others are logged.
+        From images and targets, a part of a batch, and the part of the stage that is done, to losses; "loss" is
+        minimised, the others are logged.
     steps : int
     batch : int
         Samples a step, over all processes.
@@ -57,6 +59,8 @@ class Stage:
         Whether the solver works on one part while the network computes the next; `step` is a `TrainingStep` then.
     stream : int
         Stages of one stream see the same samples in the same order.
+    fresh : bool
+        Whether the stage begins with random weights; `step` is told 1 as the part that is done otherwise.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Stage:
     pixels: bool = False
     pipelined: bool = False
     stream: int = FINETUNING
+    fresh: bool = False
 
 
 def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
@@ -153,6 +158,7 @@ class _Training:
     def _backward(self, number: int, parts: Sequence[Part]) -> Iterator[dict[str, Tensor]]:
         """Backpropagate the mean loss of the parts; yield the losses of each."""
         step, share = self.stage.step, 1 / self.stage.accumulate
+        progress = number / self.stage.steps if self.stage.fresh else 1.0
 
         def finite(losses: dict[str, Tensor]) -> dict[str, Tensor]:
             if not math.isfinite(value := float(losses["loss"].detach())):  # before it reaches solvers and weights
@@ -162,10 +168,11 @@ class _Training:
         placed = (on_device(part, self.run.device) for part in parts)
         if self.stage.pipelined:
             assert isinstance(step, TrainingStep)
-            yield from backward_pipelined(placed, step.costs, lambda *given: finite(step.losses(*given)), share)
+            losses_of = functools.partial(step.losses, progress=progress)
+            yield from backward_pipelined(placed, step.costs, lambda *given: finite(losses_of(*given)), share)
             return
         for images, targets in placed:
-            losses = finite(step(images, targets))
+            losses = finite(step(images, targets, progress))
             (losses["loss"] * share).backward()  # type: ignore[no-untyped-call]
             yield losses
 

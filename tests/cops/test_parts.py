@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from cops.config import Config, config_from_dict, differences
-from cops.data.samples import Category, Prediction, Sample, Segment, random_crop
+from cops.data.samples import Category, Prediction, Sample, Segment, augmented, random_crop
 from cops.data.scenes import Scenes
 from cops.data.targets import make_targets, offsets, to_input
 from cops.losses import affinity_loss, top_k_mean
@@ -54,6 +54,19 @@ def test_targets_against_a_loop():
 def test_crowds_are_void_in_training():
     s = sample([[1, 2], [2, 2]], (1, 0), (2, 1, True))
     assert s.class_map().tolist() == [[0, -1], [-1, -1]]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 8)])
+def test_turns_move_image_and_segments_together_and_reach_every_orientation(size):
+    ids = np.arange(1, size[0] * size[1] + 1).reshape(size)
+    whole = Sample("x", np.repeat(ids[..., None], 3, axis=-1).astype(np.uint8), ids, ())
+    seen = set()
+    for seed in range(100):
+        turned = augmented(whole, size, np.random.default_rng(seed), turns=True)
+        np.testing.assert_array_equal(turned.image[..., 0], turned.ids)
+        assert sorted(turned.ids.ravel()) == sorted(ids.ravel())
+        seen.add(turned.ids.tobytes())
+    assert len(seen) == (8 if size[0] == size[1] else 4)
 
 
 def test_random_crop_pads_with_void_and_is_a_function_of_its_generator():

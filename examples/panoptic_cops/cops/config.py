@@ -23,6 +23,7 @@ class Dataset:
         by default.
     shortest_edges : If given, a training image is first resized so that its shorter edge is one of these, at random.
     brightness : Training images are made brighter or darker by up to this share, at random.
+    turns : Training images are also turned by multiples of 90 degrees, at random: for data without an up and a down.
     small_area : Things of fewer pixels than this weigh three times as much in pre-training.
     reject_things, reject_stuff : Smaller segments are rejected, in pixels.
     """
@@ -33,6 +34,7 @@ class Dataset:
     size: int | list[int] | None = None
     shortest_edges: list[int] | None = None
     brightness: float = 0.0
+    turns: bool = False
     small_area: int = 60
     reject_things: int = 20
     reject_stuff: int = 80

@@ -116,14 +116,22 @@ def augmented(
     rng: np.random.Generator,
     shortest_edges: Sequence[int] | None = None,
     brightness: float = 0.0,
+    turns: bool = False,
 ) -> Sample:
-    """Section 4.1: resize so that the shorter edge is one of those given, crop, flip; and change the brightness."""
+    """Section 4.1: resize so that the shorter edge is one of those given, crop, flip; and change the brightness.
+
+    With `turns`, a square crop is also turned by 0, 90, 180 or 270 degrees, another one by 0 or 180.
+    """
     if shortest_edges:
         sample = resized(sample, int(rng.choice(shortest_edges)))
     sample = random_crop(sample, size, rng)
     if brightness > 0:
         factor = rng.uniform(1 - brightness, 1 + brightness)
         sample = replace(sample, image=np.clip(factor * sample.image, 0, 255).astype(np.uint8))
+    if turns:
+        quarters = int(rng.integers(4)) if size[0] == size[1] else 2 * int(rng.integers(2))
+        image, ids = (np.ascontiguousarray(np.rot90(a, quarters)) for a in (sample.image, sample.ids))
+        sample = replace(sample, image=image, ids=ids)
     return sample
 
 

@@ -200,7 +200,7 @@ def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part
         distances, stride = on_pixels(distances, stride), 1
     parts = []
     for part in np.array_split(chosen, stage.accumulate):
-        samples = [augmented(data[int(i)], size, rng, d.shortest_edges, d.brightness) for i in part]
+        samples = [augmented(data[int(i)], size, rng, d.shortest_edges, d.brightness, d.turns) for i in part]
         targets = make_targets(samples, data.categories, distances, stride, d.small_area)
         parts.append((to_input([s.image for s in samples]), targets))
     return parts

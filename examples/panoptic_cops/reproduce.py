@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from cops.config import Config
+from cops.config import Config, config_from_dict
 from cops.data.coco import DataError
 from cops.data.pictures import comparison
 from cops.data.samples import Subset
@@ -31,6 +31,7 @@ from jsonargparse import ArgumentParser
 from diffcomb import get_num_threads
 
 HERE = Path(__file__).parent
+CONFIGURED = ("nuclei", "vnc", "neurons")  # data sets in COCO panoptic format with a file in configs/
 
 
 def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
@@ -109,7 +110,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Print and write one table or figure, or all."""
     parser = ArgumentParser(description="Reproduce the paper's tables and figures on small data.")
     parser.add_argument("what", type=Literal[(*WHAT, "all")], help="which table or figure")  # type: ignore[valid-type]
-    parser.add_argument("--data", type=Literal["scenes", "nuclei", "coco", "cityscapes", "folder"], default="scenes")
+    parser.add_argument(
+        "--data", type=Literal[("scenes", *CONFIGURED, "coco", "cityscapes", "folder")], default="scenes"
+    )
     parser.add_argument("--root", type=str | None, help="data folder")
     parser.add_argument("--resolution", type=Literal["pixels", "grid"], default="pixels", help="where cuts are made")
     parser.add_argument("--seeds", type=list[int], default=[0])
@@ -127,12 +130,21 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(2, f"reproduce.py: error: {error}\n")
 
 
+def _settings(data: str) -> Config:
+    """The settings of a data set: its file in configs/, or the defaults."""
+    if data not in CONFIGURED:
+        return Config(data=data)  # type: ignore[arg-type]
+    parser = ArgumentParser()
+    parser.add_class_arguments(Config)
+    return config_from_dict(parser.parse_path(HERE / "configs" / f"{data}.yaml").as_dict())
+
+
 def _reproduce(o: Any) -> None:
     from train import shortened
 
     threads = o.threads or min(4, get_num_threads())
     torch.set_num_threads(threads)
-    config = Config(data="coco" if o.data == "nuclei" else o.data, root=o.root, threads=threads).resolved()
+    config = replace(_settings(o.data), root=o.root, threads=threads).resolved()
     config = replace(config, finetune=replace(config.finetune, models=o.models or list(SECOND_STAGE)))
     name = o.data
     if o.resolution == "grid":

@@ -199,6 +199,10 @@ SECTIONS = tuple(recipe.name for recipe in _TABLE if recipe.has_section)
 
 # Models that a table or figure sets side by side, in this order; differences are to the first one.
 COMPARED = {
+    "claim": (
+        BASELINE, "control", "control_mean", CALIBRATED, "control_search", "single_mean",
+        "full", "full_all_layers", "full_svm", "single_svm",
+    ),
     "table4": ("full", "full_reference", "separate", "full_all_layers", "full_svm", "fenchel_young", "combined"),
     "table8": (BASELINE, CALIBRATED, "full", "full_svm"),
     "table9": (BASELINE, "full", "full_svm"),
@@ -213,7 +217,7 @@ COMPARED = {
     "figure5": ("full",),
     "figure6": (BASELINE, CALIBRATED, "full", "full_svm"),
     "checkpoints": (BASELINE, CALIBRATED, "full", "full_svm", "single_svm"),
-}
+}  # fmt: skip
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Score a trained model: exact PQ, SQ, RQ for all and for each class, boundary PQ, instance AP, mean IoU.
+"""Score a trained model: exact PQ, SQ, RQ for all and for each class, boundary PQ, instance AP, mean IoU, VI, ARE.
 
 python examples/panoptic_cops/evaluate.py runs/scenes/checkpoints/full.pt
 python examples/panoptic_cops/evaluate.py runs/coco/checkpoints/full.pt --root FOLDER --dump predictions
@@ -19,6 +19,7 @@ from cops.data.writer import PanopticWriter
 from cops.files import write_json
 from cops.model.checkpoints import CheckpointError, find_device, load_model
 from cops.scores.measure import Scores, predictions
+from cops.scores.neurites import READING
 from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
@@ -79,6 +80,7 @@ def evaluate(options: Any, stop: StopSignals) -> dict[str, Any]:
     print("\n| " + " | ".join(k for k in metrics if k != "classes") + " |")
     print("|" + "---|" * (len(metrics) - 1))
     print("| " + " | ".join(f"{v:.2f}" for k, v in metrics.items() if k != "classes") + " |\n")
+    print(f"{READING}\n")
     print("| class | PQ | SQ | RQ | TP | FP | FN |\n|---|---|---|---|---|---|---|")
     for row in metrics["classes"]:
         values = [f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()]

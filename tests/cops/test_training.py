@@ -217,7 +217,10 @@ def test_evaluate_scores_and_dumps_what_coco_reads_back(finished, tmp_path, caps
     scores = evaluate.main(arguments)
     assert {k: scores[k] for k in metrics["full"]} == metrics["full"]
     assert 0 <= scores["AP"] <= scores["AP50"] <= 100
-    assert "| class | PQ |" in capsys.readouterr().out
+    assert min(scores["VI_split"], scores["VI_merge"], scores["ARE"]) >= 0
+    printed = capsys.readouterr().out
+    assert "| class | PQ |" in printed
+    assert "| VI_split | VI_merge | ARE |" in printed
     assert json.loads((tmp_path / "m.json").read_text()) == scores
     content = json.loads((dump / "panoptic.json").read_text())
     (tmp_path / "annotations" / "panoptic_val.json").write_text(json.dumps(content))

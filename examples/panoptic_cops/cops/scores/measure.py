@@ -19,6 +19,7 @@ from ..data.samples import VOID, Category, Dataset, Prediction, Sample, Segment,
 from ..data.targets import make_targets, subsample
 from ..model.segmenter import Segmenter, enlarged, to_segments
 from .average_precision import AveragePrecision
+from .neurites import NeuriteScores
 from .quality import BoundaryPanopticQuality, MeanIoU, PanopticQuality
 from .rules import RULES, Partition, Rule
 
@@ -65,7 +66,7 @@ def panoptic_quality(
 
 @dataclass
 class Scores:
-    """Collects predictions; gives PQ and its parts, boundary PQ, AP and mean IoU.
+    """Collects predictions; gives PQ and its parts, boundary PQ, AP, mean IoU, and the scores of neurites.
 
     Parameters
     ----------
@@ -83,6 +84,7 @@ class Scores:
         self._boundary = BoundaryPanopticQuality(self.categories, ratio=self.ratio)
         self._precision = AveragePrecision(self.categories)
         self._iou = MeanIoU(self.categories)
+        self._neurites = NeuriteScores(self.categories)
 
     def add(self, sample: Sample, prediction: Prediction) -> None:
         """Add one image."""
@@ -90,11 +92,13 @@ class Scores:
         self._boundary.add(prediction.ids, prediction.segments, sample)
         self._precision.add(sample, prediction)
         self._iou.add(prediction.classes, sample)
+        self._neurites.add(sample, prediction)
 
     def result(self) -> dict[str, float]:
-        """All scores in percent."""
+        """All scores in percent, but for VI_split and VI_merge, which are in bits."""
         border = {f"{name}_b": value for name, value in self._boundary.result().items() if name in ("PQ", "SQ", "RQ")}
-        return {**self.quality.result(), **border, **self._precision.result(), **self._iou.result()}
+        others = (self._precision, self._iou, self._neurites)
+        return {**self.quality.result(), **border, **{k: v for part in others for k, v in part.result().items()}}
 
 
 def all_scores(

@@ -100,11 +100,14 @@ class Experiment:
                     train_model(run, name, start)
         return run, run.model(name)
 
-    def scores(self, seed: int, name: str) -> dict[str, float]:
-        """Every score of a model on the test split, cached in scores.json of its run."""
+    def scores(self, seed: int, name: str, wanted: Sequence[str] = ()) -> dict[str, float]:
+        """Every score of a model on the test split, cached in scores.json of its run.
+
+        If the cache lacks one of those wanted, which an earlier version did not compute, all are computed anew.
+        """
         path = self.folder / f"seed{seed}" / "scores.json"
         known: dict[str, dict[str, float]] = read_scores(path)
-        if name not in known:
+        if name not in known or not known[name].keys() >= set(wanted):
             run, model = self.model(seed, name)
             known[name] = all_scores(model, run.splits.test, run.device, f"test {name}, seed {seed}")
             write_json(known, path)
@@ -120,7 +123,7 @@ class Experiment:
 
     def table(self, names: Sequence[str], key: str) -> np.ndarray:
         """One score of models (rows) and seeds (columns)."""
-        return np.array([[self.scores(seed, name)[key] for seed in self.seeds] for name in names])
+        return np.array([[self.scores(seed, name, [key])[key] for seed in self.seeds] for name in names])
 
 
 def panoptic_deeplab(run: Run, name: str) -> DeepLabSegmenter:

@@ -77,7 +77,7 @@ class Pretrain:
     accumulate : Parts that a batch is split into, where it does not fit into memory.
     """
 
-    steps: int = 2000
+    steps: int = 1000
     batch: int | None = None
     accumulate: int = 1
     lr: float = 3e-3

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .images import check_one_page, opened, read_image, upright
-from .samples import VOID, DataError, Sample, Segment, first_double, flag, parse_categories, said, whole
+from .samples import VOID, DataError, ImageKey, Sample, Segment, first_double, flag, parse_categories, said, whole
 
 __all__ = ["CocoPanoptic", "DataError", "read_image"]
 MAX_ID = 256**3 - 1
@@ -109,6 +109,10 @@ class CocoPanoptic:
         check_sizes(ids, image, where)
         sample = Sample(a.image.stem, image, ids, a.segments, a.image_id, a.file_name)
         return numbered(sample, f"{where}: {a.label}")
+
+    def keys(self) -> list[ImageKey]:
+        """Image ids and file names, in the order of the annotations."""
+        return [ImageKey(a.image_id, a.file_name) for a in self._annotations]
 
 
 def parse_segments(infos: Any, index: Mapping[int, int], where: str) -> tuple[Segment, ...]:

@@ -88,6 +88,6 @@ def _loss(run: Run, name: str) -> str:
     n = -(-len(values) // 8)
     first, before, last = (float(part.mean()) for part in (values[:n], values[-2 * n :][:n], values[-n:]))
     return (
-        f"the loss in {run.log.path}: {first:.3g} in the first eighth of the steps, {before:.3g} in the last "
-        f"but one and {last:.3g} in the last; if it still falls, raise --pretrain.steps; if it never fell, change --pretrain.lr"
+        f"the loss in {run.log.path} was {first:.3g} in the first eighth of the steps, {before:.3g} in the seventh and "
+        f"{last:.3g} in the last. If it still falls, raise --pretrain.steps; if it never fell, change --pretrain.lr"
     )

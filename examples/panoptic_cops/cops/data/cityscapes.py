@@ -110,7 +110,7 @@ class Cityscapes:
         check_sizes(ids, image, name)
         return numbered(Sample(name, image, ids, segments, name, f"{name}{_IMAGE}"), f"{name}: {path}")
 
-    def keys(self) -> list[ImageKey]:
+    def image_keys(self) -> list[ImageKey]:
         """Names CITY_SEQ_FRAME and file names, in their order."""
         return [ImageKey(name, f"{name}{_IMAGE}") for name in self._names]
 

@@ -114,7 +114,7 @@ class CocoPanoptic:
         sample = Sample(a.image.stem, image, ids, a.segments, a.image_id, a.file_name)
         return numbered(sample, f"{where}: {a.label}")
 
-    def keys(self) -> list[ImageKey]:
+    def image_keys(self) -> list[ImageKey]:
         """Image ids and file names, in the order of the annotations."""
         return [ImageKey(a.image_id, a.file_name) for a in self._annotations]
 

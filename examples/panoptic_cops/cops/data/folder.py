@@ -125,7 +125,7 @@ class Folder:
         check_sizes(ids, image, str(label_path))
         return Sample(image_path.stem, image, ids, segments, image_path.stem, image_path.name)
 
-    def keys(self) -> list[ImageKey]:
+    def image_keys(self) -> list[ImageKey]:
         """Names without and with suffix, in their order."""
         return [ImageKey(image.stem, image.name) for image, _ in self._pairs]
 
@@ -138,7 +138,7 @@ def folder_split(root: str | Path, test: bool, held_out: str = RANDOM, gap: int 
     if has_splits(root):
         return Folder(root, "val" if test else "train")
     whole = Folder(root)
-    kept, chosen = hold_out(whole.keys(), max(1, len(whole) // 5), held_out, gap)
+    kept, chosen = hold_out(whole.image_keys(), max(1, len(whole) // 5), held_out, gap)
     return Subset(whole, sorted(chosen if test else kept))
 
 

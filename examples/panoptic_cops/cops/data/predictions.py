@@ -78,7 +78,7 @@ class Predictions:
         names = self._file_names(list_field(content, "images", self.json_path) if "images" in content else [])
         index = {category.id: k for k, category in enumerate(dataset.categories)}
         found = [self._annotation(entry, names, index) for entry in entries]
-        self._found = self._matched(found, dataset.keys(), missing, extra)
+        self._found = self._matched(found, dataset.image_keys(), missing, extra)
         things = {k for k, category in enumerate(dataset.categories) if category.isthing}
         self.unscored = sum(
             segment.category in things and math.isnan(score)

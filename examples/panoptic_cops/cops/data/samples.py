@@ -93,7 +93,7 @@ class ImageKey(NamedTuple):
 
 
 class Dataset(Protocol):
-    """A sequence of samples with its categories; `keys` names the samples without reading them."""
+    """A sequence of samples with its categories; `image_keys` names the samples without reading them."""
 
     categories: tuple[Category, ...]
 
@@ -101,7 +101,7 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int) -> Sample: ...
 
-    def keys(self) -> list[ImageKey]: ...
+    def image_keys(self) -> list[ImageKey]: ...
 
 
 class Subset:
@@ -118,9 +118,9 @@ class Subset:
     def __getitem__(self, index: int) -> Sample:
         return self.dataset[self.indices[index]]
 
-    def keys(self) -> list[ImageKey]:
+    def image_keys(self) -> list[ImageKey]:
         """What the data set calls these samples."""
-        keys = self.dataset.keys()
+        keys = self.dataset.image_keys()
         return [keys[i] for i in self.indices]
 
 

@@ -54,7 +54,7 @@ class Scenes:
             self._cache[index] = make_scene(np.random.default_rng([self.seed, index]), self.size, _name(index))
         return self._cache[index]
 
-    def keys(self) -> list[ImageKey]:
+    def image_keys(self) -> list[ImageKey]:
         """The names of the files that a dump lists for the scenes."""
         return [ImageKey(None, f"{_name(index)}.png") for index in range(self.count)]
 

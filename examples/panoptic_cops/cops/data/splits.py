@@ -85,7 +85,7 @@ def _held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
         raise DataError(
             f"validation={count} must leave training images{_beside(d.gap)}: {config.root} has {len(images)}"
         )
-    kept, chosen = hold_out(images.keys(), count, d.held_out, d.gap)
+    kept, chosen = hold_out(images.image_keys(), count, d.held_out, d.gap)
     return Subset(images, kept), Subset(images, chosen)
 
 
@@ -100,7 +100,7 @@ def _first_images(config: Config, count: int) -> Dataset:
         images = _open(config, test=False)
     if not 0 < count <= len(images):
         raise DataError(f"overfit={count} must be the number of some training images: there are {len(images)}")
-    return Subset(images, in_order_of_names(images.keys())[:count])
+    return Subset(images, in_order_of_names(images.image_keys())[:count])
 
 
 def _check(config: Config) -> None:

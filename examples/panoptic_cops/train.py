@@ -34,7 +34,7 @@ from cops.scores.measure import panoptic_quality, predictions
 from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
 from cops.study.first_weights import RECORD, first_weights, record_first_weights
-from cops.study.overfit import overfitting, verdict
+from cops.study.overfit import STEPS, overfitting, verdict
 from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, write_environment
 from cops.study.stages import run_stages
 from jsonargparse import ArgumentParser
@@ -63,15 +63,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
     parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
     parser.add_argument("--overfit", type=int | None, help="train and test on the first so many images: a first test")
+    parser.add_argument("--overfit_steps", type=int, default=STEPS, help="steps of that test")
     parser.add_class_arguments(Config)
     namespace = parser.parse_args(arguments)
     values = namespace.clone().as_dict()
-    for name in ("config", "overwrite", "max_steps", "overfit"):
+    for name in ("config", "overwrite", "max_steps", "overfit", "overfit_steps"):
         values.pop(name, None)
     try:
         config = config_from_dict(values).resolved()
         if namespace.overfit is not None:
-            config = overfitting(config, namespace.overfit)
+            config = overfitting(config, namespace.overfit, namespace.overfit_steps)
         return train(config if namespace.max_steps is None else shortened(config, namespace.max_steps),
                      overwrite=namespace.overwrite)  # fmt: skip
     except (DataError, CheckpointError, ValueError, FloatingPointError, OSError) as error:

@@ -12,29 +12,28 @@ from ..scores.quality import PanopticQuality
 from .run import Run
 
 MODEL = "single_mean"  # plain means of cross-entropies, from scratch: no step of training needs the solver
-STEPS, CROPS = 400, 4
+STEPS, CROPS = 400, 2
 ENOUGH = 80.0  # PQ
 
 
-def overfitting(config: Config, count: int) -> Config:
+def overfitting(config: Config, count: int, steps: int = STEPS) -> Config:
     """Change a resolved configuration to a run on the first training images alone, which takes a minute or two.
 
     Raises
     ------
     ValueError
-        If there is no image to train on.
+        If there is no image to train on, or fewer than two steps, one for each of the stages that the model takes.
     """
-    if count < 1:
-        raise ValueError(f"overfit must be at least 1 image, got {count}")
+    if count < 1 or steps < 2:
+        raise ValueError(f"overfit must be at least 1 image, and overfit_steps at least 2, got {count} and {steps}")
     p, f = config.pretrain, config.finetune
-    last = min(f.steps, STEPS // 4)
     return replace(
         config,
         out=f"{config.out}-overfit",
         pictures=max(config.pictures, count),
         dataset=replace(config.dataset, overfit=count),
-        pretrain=replace(p, steps=min(p.steps, STEPS - last), batch=min(p.batch or CROPS, CROPS), accumulate=1),
-        finetune=replace(f, steps=last, models=[MODEL]),
+        pretrain=replace(p, steps=steps - 1, batch=min(p.batch or CROPS, CROPS), accumulate=1),
+        finetune=replace(f, steps=1, models=[MODEL]),
         single_mean=replace(config.objective(MODEL), pixels=config.model.full_resolution),
     )
 
@@ -89,5 +88,5 @@ def _loss(run: Run, name: str) -> str:
     first, before, last = (float(part.mean()) for part in (values[:n], values[-2 * n :][:n], values[-n:]))
     return (
         f"the loss in {run.log.path} was {first:.3g} in the first eighth of the steps, {before:.3g} in the seventh and "
-        f"{last:.3g} in the last. If it still falls, raise --pretrain.steps; if it never fell, change --pretrain.lr"
+        f"{last:.3g} in the last. If it still falls, pass more --overfit_steps; if it never fell, change --pretrain.lr"
     )

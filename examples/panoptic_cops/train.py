@@ -33,6 +33,8 @@ from cops.recipes import RECIPES
 from cops.scores.measure import panoptic_quality, predictions
 from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
+from cops.study.first_weights import RECORD, first_weights, record_first_weights
+from cops.study.overfit import STEPS, overfitting, verdict
 from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, write_environment
 from cops.study.stages import run_stages
 from jsonargparse import ArgumentParser
@@ -42,7 +44,16 @@ from diffcomb import get_num_threads
 TRIAL = 8  # samples a step
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
 CATEGORIES = "categories.json"
-WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl", "environment.json", CATEGORIES)
+WRITTEN = (
+    "checkpoints",
+    "tensorboard",
+    "pictures",
+    "metrics.json",
+    "log.jsonl",
+    "environment.json",
+    CATEGORIES,
+    RECORD,
+)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -51,13 +62,17 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--config", action="config", help="YAML file with settings")
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
     parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
+    parser.add_argument("--overfit", type=int | None, help="train and test on the first so many images: a first test")
+    parser.add_argument("--overfit_steps", type=int, default=STEPS, help="steps of that test")
     parser.add_class_arguments(Config)
     namespace = parser.parse_args(arguments)
     values = namespace.clone().as_dict()
-    for name in ("config", "overwrite", "max_steps"):
+    for name in ("config", "overwrite", "max_steps", "overfit", "overfit_steps"):
         values.pop(name, None)
     try:
         config = config_from_dict(values).resolved()
+        if namespace.overfit is not None:
+            config = overfitting(config, namespace.overfit, namespace.overfit_steps)
         return train(config if namespace.max_steps is None else shortened(config, namespace.max_steps),
                      overwrite=namespace.overwrite)  # fmt: skip
     except (DataError, CheckpointError, ValueError, FloatingPointError, OSError) as error:
@@ -97,7 +112,10 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     out = Path(config.out or "runs")
     first = parallel.rank() == 0
     if first:
+        initial = first_weights(config, splits.train.categories, out, overwrite)
         resumed = _prepare(out, config, splits.train.categories, overwrite)
+        if initial is not None:
+            record_first_weights(initial, out)
         write_environment(out / "environment.json")
         print(
             f"{'resuming' if resumed else 'starting'} in {out}: {len(splits.train)} training, "
@@ -119,6 +137,8 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
         print("  pictures/              input, ground truth, and results")
         print("  log.jsonl              losses of every step")
         print("  tensorboard/           the same: tensorboard --logdir " + str(out))
+        if config.dataset.overfit is not None:
+            print(f"\n{verdict(run, names[-1])}")
     return metrics
 
 

@@ -19,6 +19,11 @@ class Dataset:
     train, test : Number of scenes.
     validation : Number of scenes, or of training images held out, that select checkpoints; 200 scenes or a fifth
         of the images by default.
+    held_out : Which training images are held out (and which are for testing, if one folder holds all): "random" ones,
+        or the "last" in the order of their file names, as in a stack of sections, where neighbours look alike.
+    gap : With "last": so many images between the parts are not used.
+    overfit : If given, training, validation and test images are the first so many training images, and nothing is
+        flipped, resized or made brighter. `train.py --overfit` sets it.
     size : Size of a scene, and of the training crops, in pixels, or [height, width]; 64 for scenes and 128 for images
         by default.
     shortest_edges : If given, a training image is first resized so that its shorter edge is one of these, at random.
@@ -31,6 +36,9 @@ class Dataset:
     train: int = 1000
     validation: int | None = None
     test: int = 400
+    held_out: Literal["random", "last"] = "random"
+    gap: int = 0
+    overfit: int | None = None
     size: int | list[int] | None = None
     shortest_edges: list[int] | None = None
     brightness: float = 0.0
@@ -147,6 +155,8 @@ class Config(_Sections):  # type: ignore[misc, valid-type]
     data : "scenes" is generated; "coco" (COCO panoptic), "cityscapes" and "folder" (your own) are read from `root`.
     root : Folder of the data, in the layouts that docs/data.md describes.
     out : Folder of the run; "runs/<data>" by default.
+    init : Checkpoint whose weights the models that are trained from scratch begin with. Its classes and distances may
+        be others: what both have by name is kept, the rest is fresh. The backbone must be the same.
     seed : Everything random follows from it.
     device : Where the network runs; "auto" takes CUDA if there is one.
     amp : The network computes in bfloat16 where that is safe; the solver always gets float32.
@@ -159,6 +169,7 @@ class Config(_Sections):  # type: ignore[misc, valid-type]
     """
 
     out: str | None = None
+    init: str | None = None
     seed: int = 0
     device: str = "auto"
     amp: bool = False

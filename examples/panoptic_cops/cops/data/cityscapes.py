@@ -8,7 +8,7 @@ from typing import Any
 from .coco import check_sizes, list_field, numbered, parse_segments, read_ids, read_json
 from .folder import decode, read_labels
 from .images import read_image
-from .samples import Category, DataError, Sample, Segment, first_double, said
+from .samples import Category, DataError, ImageKey, Sample, Segment, first_double, said
 
 DIVISOR = 1000
 BITS = 16  # of instanceIds: cityscapesscripts writes no others
@@ -109,6 +109,10 @@ class Cityscapes:
         ids = read_ids(path, name)
         check_sizes(ids, image, name)
         return numbered(Sample(name, image, ids, segments, name, f"{name}{_IMAGE}"), f"{name}: {path}")
+
+    def image_keys(self) -> list[ImageKey]:
+        """Names CITY_SEQ_FRAME and file names, in their order."""
+        return [ImageKey(name, f"{name}{_IMAGE}") for name in self._names]
 
 
 def _by_name(folder: Path, suffix: str) -> dict[str, Path]:

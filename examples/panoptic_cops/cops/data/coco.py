@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .images import check_one_page, opened, read_image, upright
-from .samples import VOID, DataError, Sample, Segment, first_double, flag, parse_categories, said, whole
+from .samples import VOID, DataError, ImageKey, Sample, Segment, first_double, flag, parse_categories, said, whole
 
 __all__ = ["CocoPanoptic", "DataError", "read_image"]
 MAX_ID = 256**3 - 1
@@ -77,7 +77,7 @@ class CocoPanoptic:
     def _images(self, entries: list[Any]) -> dict[int | str, str]:
         """File names by image ids."""
         try:
-            pairs = [(_image_id(e["id"]), _name(e["file_name"])) for e in entries]
+            pairs = [(image_id_of(e["id"]), file_name_of(e["file_name"])) for e in entries]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{self.json_path}: an image is malformed: {said(error)}") from error
         for what, values in (("id", [i for i, _ in pairs]), ("file_name", [name for _, name in pairs])):
@@ -87,7 +87,11 @@ class CocoPanoptic:
 
     def _annotation(self, entry: Any, images: dict[int | str, str], index: Mapping[int, int]) -> _Annotation:
         try:
-            image_id, name, infos = _image_id(entry["image_id"]), _name(entry["file_name"]), entry["segments_info"]
+            image_id, name, infos = (
+                image_id_of(entry["image_id"]),
+                file_name_of(entry["file_name"]),
+                entry["segments_info"],
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{self.json_path}: an annotation is malformed: {said(error)}") from error
         if image_id not in images:
@@ -109,6 +113,10 @@ class CocoPanoptic:
         check_sizes(ids, image, where)
         sample = Sample(a.image.stem, image, ids, a.segments, a.image_id, a.file_name)
         return numbered(sample, f"{where}: {a.label}")
+
+    def image_keys(self) -> list[ImageKey]:
+        """Image ids and file names, in the order of the annotations."""
+        return [ImageKey(a.image_id, a.file_name) for a in self._annotations]
 
 
 def parse_segments(infos: Any, index: Mapping[int, int], where: str) -> tuple[Segment, ...]:
@@ -189,11 +197,13 @@ def check_exact(file: Any, path: Path) -> None:
         raise DataError(f"the label {path} is {file.format}, which changes ids: save labels as PNG")
 
 
-def _image_id(value: Any) -> int | str:
+def image_id_of(value: Any) -> int | str:
+    """The value if it is an integer or a string, else a ValueError that quotes it."""
     return value if isinstance(value, str) else whole(value, "image id")
 
 
-def _name(value: Any) -> str:
+def file_name_of(value: Any) -> str:
+    """The value if it is a file name, else a ValueError that quotes it."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"'file_name' must be a string, got {value!r}")
     return value

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from .coco import check_exact, check_sizes, list_field, read_json
 from .frames import images_in
+from .held_out import RANDOM, hold_out
 from .images import check_one_page, opened, read_image, upright, values_of
-from .samples import VOID, Category, DataError, Sample, Segment, Subset, parse_categories
+from .samples import VOID, Category, DataError, ImageKey, Sample, Segment, Subset, parse_categories
 
 
 def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
@@ -124,15 +125,26 @@ class Folder:
         check_sizes(ids, image, str(label_path))
         return Sample(image_path.stem, image, ids, segments, image_path.stem, image_path.name)
 
+    def image_keys(self) -> list[ImageKey]:
+        """Names without and with suffix, in their order."""
+        return [ImageKey(image.stem, image.name) for image, _ in self._pairs]
 
-def folder_split(root: str | Path, test: bool) -> Folder | Subset:
-    """Images for training, or for testing: those of ``train/`` or ``val/``, or 4/5 or 1/5 of ``images/``."""
-    if any((Path(root) / name).is_dir() for name in ("train", "val")):
+
+def folder_split(root: str | Path, test: bool, held_out: str = RANDOM, gap: int = 0) -> Folder | Subset:
+    """Images for training, or for testing: those of ``train/`` or ``val/``, or 4/5 or 1/5 of ``images/``.
+
+    `held_out` and `gap` say which fifth, and how many images before it are in neither split: see `hold_out`.
+    """
+    if has_splits(root):
         return Folder(root, "val" if test else "train")
     whole = Folder(root)
-    order = np.random.default_rng(0).permutation(len(whole)).tolist()
-    held_out = max(1, len(whole) // 5)
-    return Subset(whole, sorted(order[:held_out] if test else order[held_out:]))
+    kept, chosen = hold_out(whole.image_keys(), max(1, len(whole) // 5), held_out, gap)
+    return Subset(whole, sorted(chosen if test else kept))
+
+
+def has_splits(root: str | Path) -> bool:
+    """Whether the folder says by ``train/`` or ``val/`` which images are for testing."""
+    return any((Path(root) / name).is_dir() for name in ("train", "val"))
 
 
 def folder_splits(root: str | Path) -> tuple[Folder | Subset, Folder | Subset]:

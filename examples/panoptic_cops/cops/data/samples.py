@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,14 +85,23 @@ class Prediction:
     edge_costs: NDArray[np.float32]
 
 
+class ImageKey(NamedTuple):
+    """What a data set calls an image, known before the image is read; see `Sample`."""
+
+    image_id: int | str | None
+    file_name: str
+
+
 class Dataset(Protocol):
-    """A sequence of samples with its categories."""
+    """A sequence of samples with its categories; `image_keys` names the samples without reading them."""
 
     categories: tuple[Category, ...]
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+    def image_keys(self) -> list[ImageKey]: ...
 
 
 class Subset:
@@ -109,6 +118,11 @@ class Subset:
     def __getitem__(self, index: int) -> Sample:
         return self.dataset[self.indices[index]]
 
+    def image_keys(self) -> list[ImageKey]:
+        """What the data set calls these samples."""
+        keys = self.dataset.image_keys()
+        return [keys[i] for i in self.indices]
+
 
 def augmented(
     sample: Sample,
@@ -117,6 +131,7 @@ def augmented(
     shortest_edges: Sequence[int] | None = None,
     brightness: float = 0.0,
     turns: bool = False,
+    flip: bool = True,
 ) -> Sample:
     """Section 4.1: resize so that the shorter edge is one of those given, crop, flip; and change the brightness.
 
@@ -124,7 +139,7 @@ def augmented(
     """
     if shortest_edges:
         sample = resized(sample, int(rng.choice(shortest_edges)))
-    sample = random_crop(sample, size, rng)
+    sample = random_crop(sample, size, rng, flip)
     if brightness > 0:
         factor = rng.uniform(1 - brightness, 1 + brightness)
         sample = replace(sample, image=np.clip(factor * sample.image, 0, 255).astype(np.uint8))
@@ -145,8 +160,8 @@ def resized(sample: Sample, shortest_edge: int) -> Sample:
     return replace(sample, image=image, ids=ids.astype(np.int64))
 
 
-def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Sample:
-    """Crop to `size` at random, padding what is missing with void, and flip horizontally every other time."""
+def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator, flip: bool = True) -> Sample:
+    """Crop to `size` at random, padding what is missing with void; with `flip`, mirror left and right at random."""
     image, ids = sample.image, sample.ids
     pad = [(0, max(0, want - have)) for want, have in zip(size, ids.shape, strict=True)]
     if any(after for _, after in pad):
@@ -155,7 +170,7 @@ def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator)
     top, left = (int(rng.integers(have - want + 1)) for want, have in zip(size, ids.shape, strict=True))
     window = slice(top, top + size[0]), slice(left, left + size[1])
     image, ids = image[window], ids[window]
-    if rng.random() < 0.5:
+    if flip and rng.random() < 0.5:
         image, ids = image[:, ::-1], ids[:, ::-1]
     return replace(sample, image=np.ascontiguousarray(image), ids=np.ascontiguousarray(ids))
 

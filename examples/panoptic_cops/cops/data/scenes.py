@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .samples import Category, Sample, Segment
+from .samples import Category, ImageKey, Sample, Segment
 
 CATEGORIES = (
     Category(1, "stripes", False, (120, 170, 90)),
@@ -51,8 +51,16 @@ class Scenes:
         if not 0 <= index < self.count:
             raise IndexError(f"scene {index} of {self.count}")
         if index not in self._cache:
-            self._cache[index] = make_scene(np.random.default_rng([self.seed, index]), self.size, f"scene{index:05d}")
+            self._cache[index] = make_scene(np.random.default_rng([self.seed, index]), self.size, _name(index))
         return self._cache[index]
+
+    def image_keys(self) -> list[ImageKey]:
+        """The names of the files that a dump lists for the scenes."""
+        return [ImageKey(None, f"{_name(index)}.png") for index in range(self.count)]
+
+
+def _name(index: int) -> str:
+    return f"scene{index:05d}"
 
 
 def make_scene(rng: np.random.Generator, size: int, name: str) -> Sample:

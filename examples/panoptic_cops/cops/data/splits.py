@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
-
-import numpy as np
 
 from ..config import Config, crop_size
 from .cityscapes import Cityscapes
 from .coco import CocoPanoptic
-from .folder import folder_split
+from .folder import Folder, folder_split, has_splits
+from .held_out import RANDOM, hold_out, in_order_of_names
 from .samples import DataError, Dataset, Subset, category_differences
 from .scenes import Scenes
 
@@ -31,8 +31,13 @@ def load_splits(config: Config) -> Splits:
     ------
     DataError
         If the data on disk are missing or malformed, or a split would be empty.
+    ValueError
+        If settings of the splits contradict each other.
     """
+    _check(config)
     d = config.dataset
+    if d.overfit is not None:
+        return Splits(*[_first_images(config, d.overfit)] * 3)
     if config.data == "scenes":
         assert d.validation is not None and d.size is not None
         height, width = crop_size(d.size)
@@ -60,8 +65,11 @@ def load_split(config: Config, name: str) -> Dataset:
     ------
     DataError
         If the data on disk are missing or malformed, or the split is empty.
+    ValueError
+        If settings of the splits contradict each other.
     """
-    if config.data == "scenes":
+    _check(config)
+    if config.data == "scenes" or config.dataset.overfit is not None:
         return getattr(load_splits(config), name)  # type: ignore[no-any-return]
     if name == "test":
         return _open(config, test=True)
@@ -71,12 +79,39 @@ def load_split(config: Config, name: str) -> Dataset:
 
 def _held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
     """Images to train on, and held-out images that select checkpoints."""
-    validation = config.dataset.validation
-    count = validation if validation is not None else max(1, len(images) // 5)
-    if not 0 < count < len(images):
-        raise DataError(f"validation={count} must leave training images: {config.root} has {len(images)}")
-    order = np.random.default_rng(0).permutation(len(images)).tolist()
-    return Subset(images, order[count:]), Subset(images, order[:count])
+    d = config.dataset
+    count = d.validation if d.validation is not None else max(1, len(images) // 5)
+    if not 0 < count < len(images) - d.gap:
+        raise DataError(
+            f"validation={count} must leave training images{_beside(d.gap)}: {config.root} has {len(images)}"
+        )
+    kept, chosen = hold_out(images.image_keys(), count, d.held_out, d.gap)
+    return Subset(images, kept), Subset(images, chosen)
+
+
+def _first_images(config: Config, count: int) -> Dataset:
+    """The first images of those for training, in the order of their file names; a folder may hold a single one."""
+    images: Dataset
+    if config.data == "scenes":
+        images = load_splits(replace(config, dataset=replace(config.dataset, overfit=None))).train
+    elif config.data == "folder" and config.root is not None and not has_splits(config.root):
+        images = Folder(config.root)
+    else:
+        images = _open(config, test=False)
+    if not 0 < count <= len(images):
+        raise DataError(f"overfit={count} must be the number of some training images: there are {len(images)}")
+    return Subset(images, in_order_of_names(images.image_keys())[:count])
+
+
+def _check(config: Config) -> None:
+    """Raise a ValueError if settings of the splits contradict each other."""
+    d = config.dataset
+    if d.gap < 0:
+        raise ValueError(f"dataset.gap must not be negative, got {d.gap}")
+    if d.gap and d.held_out == RANDOM:
+        raise ValueError(f"dataset.gap={d.gap} needs dataset.held_out=last: images held out at random have no gap")
+    if config.data == "scenes" and d.held_out != RANDOM:
+        raise ValueError(f"dataset.held_out={d.held_out} is for images from files: scenes are drawn at random")
 
 
 def _open(config: Config, test: bool) -> Dataset:
@@ -86,11 +121,15 @@ def _open(config: Config, test: bool) -> Dataset:
     split = "val" if test else "train"
     found: Dataset
     if config.data == "folder":
-        found = folder_split(config.root, test)
+        found = folder_split(config.root, test, config.dataset.held_out, config.dataset.gap)
     elif config.data == "cityscapes":
         found = Cityscapes(config.root, split)
     else:
         found = CocoPanoptic(config.root, split)
     if not len(found):
-        raise DataError(f"{config.root} holds no image in the split {split!r}")
+        raise DataError(f"{config.root} holds no image in the split {split!r}{_beside(config.dataset.gap)}")
     return found
+
+
+def _beside(gap: int) -> str:
+    return f" beside a gap of {gap}" if gap else ""

@@ -73,32 +73,40 @@ class Scores:
     categories : sequence of Category
     ratio : float
         Boundary width as a share of the image's diagonal.
+    precision : bool
+        Whether AP is scored; it needs scores of the segments.
+    iou : bool
+        Whether mean IoU is scored; it needs the class of every pixel, also where a segment was rejected.
     """
 
     categories: Sequence[Category]
     ratio: float = 0.02
+    precision: bool = True
+    iou: bool = True
     quality: PanopticQuality = field(init=False)
 
     def __post_init__(self) -> None:
         self.quality = PanopticQuality(self.categories)
         self._boundary = BoundaryPanopticQuality(self.categories, ratio=self.ratio)
-        self._precision = AveragePrecision(self.categories)
-        self._iou = MeanIoU(self.categories)
+        self._precision = AveragePrecision(self.categories) if self.precision else None
+        self._iou = MeanIoU(self.categories) if self.iou else None
         self._neurites = NeuriteScores(self.categories)
 
     def add(self, sample: Sample, prediction: Prediction) -> None:
         """Add one image."""
         self.quality.add(prediction.ids, prediction.segments, sample)
         self._boundary.add(prediction.ids, prediction.segments, sample)
-        self._precision.add(sample, prediction)
-        self._iou.add(prediction.classes, sample)
+        if self._precision is not None:
+            self._precision.add(sample, prediction)
+        if self._iou is not None:
+            self._iou.add(prediction.classes, sample)
         self._neurites.add(sample, prediction)
 
     def result(self) -> dict[str, float]:
         """All scores in percent, but for VI_split and VI_merge, which are in bits."""
         border = {f"{name}_b": value for name, value in self._boundary.result().items() if name in ("PQ", "SQ", "RQ")}
-        others = (self._precision, self._iou, self._neurites)
-        return {**self.quality.result(), **border, **{k: v for part in others for k, v in part.result().items()}}
+        more = [part.result() for part in (self._precision, self._iou, self._neurites) if part is not None]
+        return {**self.quality.result(), **border, **{k: v for part in more for k, v in part.items()}}
 
 
 def all_scores(

@@ -24,6 +24,7 @@ from ..data.samples import Category, category_differences
 from ..data.splits import Splits
 from ..files import FULL, save_atomically, without_nan, write_json, write_text, writing
 from ..model.checkpoints import OTHER_VERSION, CheckpointError, categories_of, load_checkpoint, make_segmenter, using
+from ..model.initial import take_weights
 from ..model.network import strides_of
 from ..model.segmenter import Segmenter, cut_layer
 from ..model.weights import load_backbone_weights
@@ -145,12 +146,14 @@ class Run:
     log: RunLog
 
     def model(self, checkpoint: str | None = None) -> Segmenter:
-        """A model with the weights of a finished stage, or fresh ones that follow from the seed."""
+        """A model with the weights of a finished stage, or first ones: from the seed, `init` or pretraining."""
         torch.manual_seed(self.config.seed)
         model = make_segmenter(self.config, self.splits.train.categories)
         weights = self.config.model.backbone_weights
         if checkpoint is None and weights is not None:
             load_backbone_weights(model.network.backbone, weights)
+        if checkpoint is None and self.config.init is not None:
+            take_weights(model, self.config.model.backbone, Path(self.config.init))
         if checkpoint is not None:
             path = self.checkpoint(checkpoint)
             content = self.load(path)
@@ -199,6 +202,11 @@ def check_settings(config: Config, categories: Sequence[Category], world: int = 
     """
     model = config.model
     divisor = strides_of(model.backbone)[-1]
+    if config.init is not None and model.backbone_weights is not None:
+        raise ValueError(
+            f"init={config.init} holds weights of the backbone too: leave out init or model.backbone_weights, or pass "
+            f"null for it"
+        )
     cut_layer(model.distances, categories, {"solver": model.solver, "effort": model.effort})
     size = config.dataset.size or 64
     if any(n % divisor for n in crop_size(size)):

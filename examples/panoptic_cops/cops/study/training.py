@@ -198,9 +198,10 @@ def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part
     distances = c.model.distances
     if stage.pixels:
         distances, stride = on_pixels(distances, stride), 1
+    changes = (d.shortest_edges, d.brightness, d.turns, True) if d.overfit is None else (None, 0.0, False, False)
     parts = []
     for part in np.array_split(chosen, stage.accumulate):
-        samples = [augmented(data[int(i)], size, rng, d.shortest_edges, d.brightness, d.turns) for i in part]
+        samples = [augmented(data[int(i)], size, rng, *changes) for i in part]
         targets = make_targets(samples, data.categories, distances, stride, d.small_area)
         parts.append((to_input([s.image for s in samples]), targets))
     return parts

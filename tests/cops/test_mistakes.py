@@ -44,6 +44,7 @@ def things(*numbers):
             row((1, 10)), row((1, 2), (2, 2), (0, 6)), {1: "missed"}, {1: "false", 2: "false"}, id="specks are no split"
         ),
         pytest.param(row((1, 5), (2, 5)), row((1, 10)), {1: "merged", 2: "merged"}, {1: "merged"}, id="two in one"),
+        pytest.param(row((1, 10), (2, 10)), row((1, 12), (2, 8)), {}, {}, id="an outline two pixels beside the true one"),
         pytest.param(row((1, 7), (2, 3)), row((1, 10)), {2: "merged"}, {}, id="matched, and swallowed another"),
     ],
 )  # fmt: skip
@@ -52,6 +53,8 @@ def test_kinds_of_mistakes(truth, found, true, predicted):
     mistakes = find(truth, real, found, results)
     assert mistakes.true == true
     assert mistakes.predicted == predicted
+    assert mistakes.counts["split"] == ("split" in predicted.values())
+    assert mistakes.counts["merged"] == ("merged" in true.values())
 
 
 def test_counts_name_each_mistake_once():

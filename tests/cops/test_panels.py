@@ -17,8 +17,8 @@ from cops.study.panels import (
     cost_panels,
     mistakes_panel,
     model_panels,
+    note_of,
     panel_size,
-    rejection_note,
     resized,
     resized_ids,
     segments_panel,
@@ -125,10 +125,14 @@ def test_ids_in_another_size_are_ids_of_the_place(size):
 def test_undertrained_models_get_a_note_inside_their_panel(cells):
     truth, guess = cells
     nothing = replace(guess, ids=0 * guess.ids, segments=(), scores=())
-    assert rejection_note(nothing) == NOTHING == "no segment above the rejection thresholds"
-    assert rejection_note(guess) == ""
+    assert note_of(nothing) == NOTHING == "no segment above the rejection thresholds"
+    assert note_of(guess) == ""
     most = found(np.where(np.arange(2400).reshape(40, 60) < 600, 9, 0))
-    assert rejection_note(most) == "75 % lies in segments below the rejection thresholds"
+    assert note_of(most) == "75 % lies in segments below the rejection thresholds"
+    pieces = found(1 + np.arange(2400).reshape(40, 60), *range(1, 2401))
+    assert note_of(pieces) == "2,400 segments: most pixels lie on an outline"
+    torn = mistakes_panel("m", truth, pieces, find_mistakes(truth, pieces, CATEGORIES), truth.ids.shape)
+    assert not (torn.picture == 255).all(-1).any()  # without outlines
     own, wrong = model_panels("m", truth, nothing, CATEGORIES, (320, 480))
     assert (own.note, own.entries) == (NOTHING, [((), "0 segments")])
     plain, noted = (np.asarray(arranged([[replace(own, note=note)]])) for note in ("", own.note))
@@ -157,6 +161,7 @@ def test_cut_edges_say_if_none_or_all_are_cut(cells):
     cut[:2], cut[2:] = 0, 1
     panels = cost_panels("m", replace(guess, edges=cut), DISTANCES, (80, 120))
     assert [panel.note for panel in panels] == ["", "", "no edge is cut", "every edge is cut"]
+    assert [panel.entries[0][1] for panel in panels[2:]] == ["cut: 0.0 %", "cut: 100.0 %"]
     assert [panel.title for panel in panels][::2] == ["m: affinity, d = 1", "m: cut edges, d = 1"]
     limit = np.abs(guess.edge_costs).max()
     costs = np.zeros_like(guess.edge_costs)

@@ -21,6 +21,7 @@ LARGEST = 640  # pixels of it at most: larger images are shrunk
 COLUMNS = 6  # panels side by side
 GAP = 12  # pixels between panels
 STRIPE = 4  # pixels
+DENSE = 0.5  # share of pixels on outlines above which these hide a panel
 COLORS: dict[str, Color] = {  # readers with colour blindness tell these apart (Okabe and Ito)
     "missed": (213, 94, 0), "false": (86, 180, 233), "split": (240, 228, 66), "merged": (204, 121, 167),
 }  # fmt: skip
@@ -113,7 +114,7 @@ def model_panels(
 ) -> tuple[Panel, Panel]:
     """Segments of a model, and its mistakes."""
     own = segments_panel(name, sample, prediction.ids, prediction.segments, categories, size)
-    own = replace(own, entries=[((), f"{len(prediction.segments)} segments")], note=rejection_note(prediction))
+    own = replace(own, entries=[((), f"{len(prediction.segments):,} segments")], note=note_of(prediction))
     return own, mistakes_panel(name, sample, prediction, find_mistakes(sample, prediction, categories), size)
 
 
@@ -135,7 +136,10 @@ def segments_panel(
 def mistakes_panel(
     name: str, sample: Sample, prediction: Prediction, mistakes: Mistakes, size: tuple[int, int]
 ) -> Panel:
-    """The image in grey; segments without a match in the colours of their mistakes, with outlines; and counts."""
+    """The image in grey; segments without a match in the colours of their mistakes, with outlines; and counts.
+
+    Outlines are left out where they would hide the colours.
+    """
     true, found = resized_ids(sample.ids, size), resized_ids(prediction.ids, size)
     of_true, of_found = _kinds(true, mistakes.true), _kinds(found, mistakes.predicted)
     stripe = np.add.outer(np.arange(size[0]), np.arange(size[1])) // STRIPE % 2 == 1
@@ -143,9 +147,10 @@ def mistakes_panel(
     grey = np.array(Image.fromarray(resized(sample.image, size)).convert("L").convert("RGB"))
     colors = np.array([(0, 0, 0), *(COLORS[name] for name in KINDS)], np.uint8)[kind]
     drawn = np.where(kind[..., None] > 0, blended(grey, colors), grey)
-    near = binary_dilation(kind > 0, np.ones((3, 3)))
-    drawn[borders(true) & near] = 0
-    drawn[borders(found) & near] = 255
+    if not _dense(prediction.ids):
+        near = binary_dilation(kind > 0, np.ones((3, 3)))
+        drawn[borders(true) & near] = 0
+        drawn[borders(found) & near] = 255
     counts = mistakes.counts
     return Panel(f"{name}: {counts['right']} matches", drawn, [((COLORS[k],), f"{k} {counts[k]}") for k in KINDS])
 
@@ -173,12 +178,20 @@ def class_entries(
     ] + void
 
 
-def rejection_note(prediction: Prediction) -> str:
-    """What to say of a prediction that is mostly void; nothing of others."""
+def note_of(prediction: Prediction) -> str:
+    """What to say of a prediction that is mostly void, or in pieces too small to see; nothing of others."""
     void = float((prediction.ids == VOID).mean())
     if void == 1:
         return NOTHING
-    return f"{100 * void:.0f} % lies in segments below the rejection thresholds" if void > 0.5 else ""
+    if void > 0.5:
+        return f"{100 * void:.0f} % lies in segments below the rejection thresholds"
+    if _dense(prediction.ids):
+        return f"{len(prediction.segments):,} segments: most pixels lie on an outline"
+    return ""
+
+
+def _dense(ids: NDArray[np.int64]) -> bool:
+    return bool(borders(ids).mean() > DENSE)
 
 
 def cost_panels(name: str, prediction: Prediction, distances: Sequence[int], size: tuple[int, int]) -> list[Panel]:
@@ -195,7 +208,8 @@ def cost_panels(name: str, prediction: Prediction, distances: Sequence[int], siz
         cut = np.maximum(prediction.edges[2 * k], prediction.edges[2 * k + 1])
         white = np.repeat((255 * (1 - cut))[..., None], 3, 2).astype(np.uint8)
         note = "no edge is cut" if not cut.any() else "every edge is cut" if cut.all() else ""
-        cuts.append(Panel(f"{name}: cut edges, d = {distances[k]}", resized(white, size), (), note))
+        share = [(((0, 0, 0),), f"cut: {100 * cut.mean():.1f} %")]
+        cuts.append(Panel(f"{name}: cut edges, d = {distances[k]}", resized(white, size), share, note))
     return affinities + cuts
 
 

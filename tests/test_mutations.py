@@ -30,6 +30,7 @@ OBJECTIVE, SLACK = "diffcomb/solvers/levels/objective.py", "diffcomb/solvers/lev
 GREEDY = "diffcomb/solvers/greedy.py"
 CHAINS, PAIRS = "diffcomb/solvers/moves/ejection_chains.py", "diffcomb/solvers/moves/pair_moves.py"
 SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/model/segmenter.py", "tests/cops/test_parts.py"
+NEURITES, MISTAKES = (f"examples/panoptic_cops/cops/scores/{name}.py" for name in ("neurites", "mistakes"))
 IMAGES = "examples/panoptic_cops/cops/data/images.py"
 TINY, REDUCTION = "diffcomb/solvers/enumeration.py", "diffcomb/solvers/reduction.py"
 TILES, EXTREME_TEST = "examples/panoptic_cops/cops/model/tiles.py", "tests/test_extreme_costs.py"
@@ -99,7 +100,10 @@ MUTATIONS = [
     (SURROGATE, "return iou**4", "return iou**2", "tests/cops/test_surrogate.py", "soft_threshold"),
     (QUALITY, "if iou > 0.5", "if iou >= 0.5", "tests/cops/test_quality.py", "golden"),
     (QUALITY, " - overlap.get((p, VOID), 0))", ")", "tests/cops/test_quality.py", "golden"),
-    (QUALITY, "if not segment.iscrowd:", "if g in real_area and not segment.iscrowd:", "tests/cops/test_quality.py", "without_pixels"),
+    (QUALITY, "if not segment.iscrowd:", "if g in found.real_area and not segment.iscrowd:", "tests/cops/test_quality.py", "without_pixels"),
+    (NEURITES, "table.sum(1)[rows] / shared", "table.sum(0)[columns] / shared", "tests/cops/test_neurites.py", "by_hand"),
+    (NEURITES, "np.delete(table.sum(0), BACKGROUND)", "table.sum(0)", "tests/cops/test_neurites.py", "by_hand"),
+    (MISTAKES, "if 2 * pixels > parts[part]", "if pixels", "tests/cops/test_mistakes.py", "kinds"),
     (IMAGES, "turned = ImageOps.exif_transpose(image)", "turned = image.copy()", "tests/cops/test_images.py", "orientation"),
     (IMAGES, "low, high = numbers.min(), numbers.max()", "low, high = 0.0, 65535.0", "tests/cops/test_images.py", "range"),
     (TINY, "if z[j] != place else max(-costs[i, j], 0.0)", "", EXTREME_TEST, "tiny_instances"),

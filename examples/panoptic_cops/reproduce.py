@@ -17,13 +17,13 @@ from typing import Any, Literal
 import torch
 from cops.config import Config, config_from_dict
 from cops.data.coco import DataError
-from cops.data.pictures import comparison
 from cops.data.samples import Subset
 from cops.files import save_atomically
 from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
 from cops.recipes import SECOND_STAGE
 from cops.scores.measure import panoptic_quality, predictions
 from cops.study.experiments import Experiment, logged
+from cops.study.panels import comparison
 from cops.study.report import curves, save
 from cops.study.tables import TABLES, two_digits
 from jsonargparse import ArgumentParser

@@ -24,7 +24,6 @@ from typing import Any
 import torch
 from cops import parallel
 from cops.config import Config, config_from_dict, differences
-from cops.data.pictures import comparison
 from cops.data.samples import Category, DataError, Subset, category_differences
 from cops.data.splits import load_splits
 from cops.files import read_scores, write_json, writing
@@ -35,6 +34,7 @@ from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
 from cops.study.first_weights import RECORD, first_weights, record_first_weights
 from cops.study.overfit import STEPS, overfitting, verdict
+from cops.study.panels import comparison
 from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, write_environment
 from cops.study.stages import run_stages
 from jsonargparse import ArgumentParser

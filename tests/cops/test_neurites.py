@@ -9,13 +9,14 @@ import cops.study.experiments
 import numpy as np
 import pytest
 from cops.config import Config
-from cops.data.samples import Category, Prediction, Sample, Segment
+from cops.data.samples import Category, Sample, Segment
 from cops.scores.measure import Scores
 from cops.scores.neurites import NeuriteScores, adapted_rand_error, contingency, variation_of_information
 from cops.study.experiments import Experiment
 from cops.study.tables import ALL_SCORES, neurites
 from hypothesis import given
 from hypothesis import strategies as st
+from prediction_files import prediction
 
 CATEGORIES = (
     Category(1, "membrane", False, (0, 0, 0)),
@@ -29,20 +30,18 @@ ANY = st.lists(st.lists(st.integers(0, 4), min_size=6, max_size=6), min_size=1, 
 def pair(truth, found, real=None, predicted=None):
     """A sample and a prediction whose ids are all neurites, but for those with another class."""
     truth, found = np.asarray(truth, np.int64), np.asarray(found, np.int64)
-    segments = [
-        tuple(Segment(i, *(classes or {}).get(i, (NEURITE,))) for i in np.unique(ids).tolist() if i)
+    in_truth, in_found = (
+        [(i, *(classes or {}).get(i, (NEURITE,))) for i in np.unique(ids).tolist() if i]
         for ids, classes in ((truth, real), (found, predicted))
-    ]
-    sample = Sample("a", np.zeros((*truth.shape, 3), np.uint8), truth, segments[0])
-    empty = np.zeros(0, np.float32)
-    scores = (0.5,) * len(segments[1])
-    return sample, Prediction(found, segments[1], scores, found * 0, np.zeros(0, np.uint8), empty, empty)
+    )
+    segments = tuple(Segment(*s) for s in in_truth)
+    return Sample("a", np.zeros((*truth.shape, 3), np.uint8), truth, segments), prediction(found, in_found)
 
 
 def score(*pairs):
     scores = NeuriteScores(CATEGORIES)
-    for sample, prediction in pairs:
-        scores.add(sample, prediction)
+    for sample, result in pairs:
+        scores.add(sample, result)
     return scores.result()
 
 
@@ -90,8 +89,8 @@ def test_scores_equal_sums_over_pixels_and_pairs_of_pixels(rows, random):
     found = np.array([[random.randint(0, 4) for _ in row] for row in rows])
     stuff = {4: (MEMBRANE,)}
     pixels = [(g, p) for g, p in zip(truth.ravel(), found.ravel(), strict=True) if g not in (0, 4)]
-    sample, prediction = pair(truth, found, stuff, stuff)
-    table = contingency(sample, prediction.ids, prediction.segments, CATEGORIES)
+    sample, result = pair(truth, found, stuff, stuff)
+    table = contingency(sample, result.ids, result.segments, CATEGORIES)
     assert table.sum() == len(pixels)
     if not pixels:
         return
@@ -119,8 +118,8 @@ def test_scores_match_published_code():
 
 
 def test_table_stays_small_whatever_the_ids_are():
-    sample, prediction = pair([[1, 1, 256**3 - 1, 256**3 - 1]], [[2**40, 3, 3, 2**40]])
-    table = contingency(sample, prediction.ids, prediction.segments, CATEGORIES)
+    sample, result = pair([[1, 1, 256**3 - 1, 256**3 - 1]], [[2**40, 3, 3, 2**40]])
+    table = contingency(sample, result.ids, result.segments, CATEGORIES)
     assert table.shape == (2, 3)
     assert table.nnz == 4
     with pytest.raises(ValueError, match="differ in size"):

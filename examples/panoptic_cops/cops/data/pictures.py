@@ -1,17 +1,16 @@
-"""Pictures: overlays with a legend, affinity maps, cut edges, and the comparison of models on one image."""
+"""Pictures of predictions: overlays, outlines and instances under a legend, and what they are drawn with."""
 
 from __future__ import annotations
 
 import colorsys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from .samples import VOID, Category, Prediction, Sample, Segment
+from .samples import VOID, Category, Prediction, Segment
 
 VIEWS = ("overlay", "outlines", "instances")
 SHARE = 1 / 8  # of a picture that a legend in its corner may cover
@@ -42,7 +41,7 @@ def overlay(
     image: NDArray[np.uint8], ids: NDArray[np.int64], segments: Sequence[Segment], categories: Sequence[Category]
 ) -> NDArray[np.uint8]:
     """The image under half-transparent segments with white borders."""
-    mixed = _blended(image, colorize(ids, segments, categories))
+    mixed = blended(image, colorize(ids, segments, categories))
     mixed[borders(ids)] = 255
     return mixed
 
@@ -65,9 +64,9 @@ def instances(
 ) -> NDArray[np.uint8]:
     """The image under half-transparent things, neighbours in different colours; stuff is left as it is."""
     things = [s for s in segments if categories[s.category].isthing]
-    colors = _table(ids, {s.id: instance_color(s.id) for s in things})[ids]
-    thing = _table(ids, {s.id: (1, 1, 1) for s in things})[ids][..., 0] > 0
-    mixed = _blended(image, colors)
+    colors = color_table(ids, {s.id: instance_color(s.id) for s in things})[ids]
+    thing = color_table(ids, {s.id: (1, 1, 1) for s in things})[ids][..., 0] > 0
+    mixed = blended(image, colors)
     mixed[~thing] = image[~thing]
     mixed[borders(np.where(thing, ids, VOID))] = 255
     return mixed
@@ -77,7 +76,7 @@ def class_colors(
     ids: NDArray[np.int64], segments: Sequence[Segment], categories: Sequence[Category]
 ) -> NDArray[np.uint8]:
     """Every segment in the colour of its class; void is black."""
-    return _table(ids, {s.id: categories[s.category].color for s in segments})[ids]
+    return color_table(ids, {s.id: categories[s.category].color for s in segments})[ids]
 
 
 def instance_color(number: int) -> Color:
@@ -109,7 +108,7 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[Sequence[Color], s
     small pictures also get a white margin on the right, so that the text is legible.
     """
     size = int(np.clip(round((picture.width * picture.height) ** 0.5 / 50), 12, 96))
-    widths = [round(2.2 * size + ImageFont.load_default(size).getlength(text)) for _, text in entries]
+    widths = [_width(text, size) for _, text in entries]
     width, height = max(widths) + size // 2, round((0.5 + 1.5 * len(entries)) * size)
     fits = max(width / picture.width, height / picture.height) < 0.7
     if fits and width * height <= SHARE * picture.width * picture.height:
@@ -119,17 +118,29 @@ def with_legend(picture: Image.Image, entries: Sequence[tuple[Sequence[Color], s
         _draw_entries(box, [(size // 2, round((0.5 + 1.5 * k) * size)) for k in range(len(entries))], entries, size)
         drawn.paste(box, corner)
         return drawn
-    width = max(picture.width, 14 * size, *(w + size for w in widths))
+    below = legend(entries, max(picture.width, 14 * size, *(w + size for w in widths)), size)
+    canvas = Image.new("RGB", (below.width, picture.height + below.height), "white")
+    canvas.paste(picture)
+    canvas.paste(below, (0, picture.height))
+    return canvas
+
+
+def legend(entries: Sequence[tuple[Sequence[Color], str]], width: int, size: int) -> Image.Image:
+    """Colours and texts of a size, side by side on white, and in further rows where the width is used up."""
     places, x, y = [], size // 2, size // 2
-    for w in widths:
+    for w in (_width(text, size) for _, text in entries):
         if x + w > width:
             x, y = size // 2, y + round(1.5 * size)
-        places.append((x, y + picture.height))
+        places.append((x, y))
         x += w
-    canvas = Image.new("RGB", (width, picture.height + y + round(1.7 * size)), "white")
-    canvas.paste(picture)
+    canvas = Image.new("RGB", (width, y + round(1.7 * size)), "white")
     _draw_entries(canvas, places, entries, size)
     return canvas
+
+
+def _width(text: str, size: int) -> int:
+    """Pixels that an entry of a legend takes."""
+    return round(2.2 * size + ImageFont.load_default(size).getlength(text))
 
 
 def _draw_entries(
@@ -146,45 +157,15 @@ def _draw_entries(
         pen.text((left + round(1.3 * size), top + size // 2), text, fill="black", font=font, anchor="lm")
 
 
-def _blended(image: NDArray[np.uint8], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def blended(image: NDArray[np.uint8], colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image under half-transparent colours."""
     return np.array(Image.blend(Image.fromarray(image), Image.fromarray(colors), 0.55))
 
 
-def _table(ids: NDArray[np.int64], colors: Mapping[int, Color]) -> NDArray[np.uint8]:
+def color_table(ids: NDArray[np.int64], colors: Mapping[int, Color]) -> NDArray[np.uint8]:
     """A colour for every id; black for ids without one."""
     table = np.zeros((int(ids.max(initial=0)) + 1, 3), np.uint8)
     for number, color in colors.items():
         if number < len(table):
             table[number] = color
     return table
-
-
-def comparison(
-    path: Path, sample: Sample, results: dict[str, Prediction], categories: Sequence[Category], distances: Sequence[int]
-) -> None:
-    """Draw input, ground truth and every model's result; below, affinity maps and cut edges of the last one."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    top = [("input", sample.image), ("ground truth", overlay(sample.image, sample.ids, sample.segments, categories))]
-    top += [(name, overlay(sample.image, p.ids, p.segments, categories)) for name, p in results.items()]
-    name, last = list(results.items())[-1]
-    shown = [0, len(distances) // 2, len(distances) - 1]
-    columns = max(len(top), len(shown) + 2)
-    figure = Figure(figsize=(2.6 * columns, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2, columns)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (title, picture) in zip(axes[0], top, strict=False):
-        axis.imshow(picture)
-        axis.set_title(title)
-    limit = float(np.abs(last.edge_costs).max()) or 1.0
-    for axis, d in zip(axes[1], shown, strict=False):
-        axis.imshow(last.edge_costs[2 * d], cmap="RdBu", vmin=-limit, vmax=limit)
-        axis.set_title(f"{name}: affinity, d = {distances[d]}")
-    for axis, d in zip(axes[1, len(shown) :], shown, strict=False):
-        axis.imshow(np.maximum(last.edges[2 * d], last.edges[2 * d + 1]), cmap="gray_r")
-        axis.set_title(f"{name}: cut edges, d = {distances[d]}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)

@@ -24,6 +24,27 @@ class _Counts:
     fn: int = 0
 
 
+@dataclass(frozen=True)
+class Matching:
+    """Which predicted segments of one image match which true ones; both are named by their ids.
+
+    Attributes
+    ----------
+    overlap : pixels that a predicted and a true segment share, by pair; id 0 is void
+    area, real_area : pixels of each predicted and each true segment that has any
+    iou : of every matched pair, predicted before true
+    missed : true segments without a match; never crowds
+    false : predicted segments without a match, but for those that lie mostly on void or on a crowd of their class
+    """
+
+    overlap: dict[tuple[int, int], int]
+    area: dict[int, int]
+    real_area: dict[int, int]
+    iou: dict[tuple[int, int], float]
+    missed: list[int]
+    false: list[int]
+
+
 @dataclass
 class PanopticQuality:
     """Accumulates images; sums come first, ratios last, as in panopticapi.
@@ -49,6 +70,29 @@ class PanopticQuality:
         ValueError
             If sizes differ or the prediction holds an id that `segments` lacks.
         """
+        found = self.match(ids, segments, truth)
+        predicted = {s.id: s for s in segments}
+        real = {s.id: s for s in truth.segments}
+        missed = set(found.missed)
+        for (_, g), iou in found.iou.items():
+            count = self.counts[real[g].category]
+            count.iou += iou
+            count.tp += 1
+        for g, segment in real.items():
+            if not segment.iscrowd:
+                self.counts[segment.category].fn += g in missed
+                self.areas.append((segment.category, found.real_area.get(g, 0), g not in missed))
+        for p in found.false:
+            self.counts[predicted[p].category].fp += 1
+
+    def match(self, ids: NDArray[np.int64], segments: Sequence[Segment], truth: Sample) -> Matching:
+        """Match predicted and true segments of one image, without counting them.
+
+        Raises
+        ------
+        ValueError
+            If sizes differ or the prediction holds an id that `segments` lacks.
+        """
         if ids.shape != truth.ids.shape:
             raise ValueError(f"{truth.name}: prediction {ids.shape} and ground truth {truth.ids.shape} differ in size")
         predicted = {s.id: s for s in segments}
@@ -64,7 +108,7 @@ class PanopticQuality:
         unknown = set(area) - {VOID} - set(predicted)
         if unknown:
             raise ValueError(f"{truth.name}: the prediction holds ids without a segment, e.g. {min(unknown)}")
-        matched_p, matched_g = set(), set()
+        matched: dict[tuple[int, int], float] = {}
         limit = self._limits(ids, truth.ids)
         for (p, g), a in overlap.items():
             if p == VOID or g == VOID or real[g].iscrowd or predicted[p].category != real[g].category:
@@ -73,22 +117,18 @@ class PanopticQuality:
             if limit is not None:
                 iou = min(iou, limit.get((p, g), 0.0))
             if iou > 0.5:
-                count = self.counts[real[g].category]
-                count.iou += iou
-                count.tp += 1
-                matched_p.add(p)
-                matched_g.add(g)
-        for g, segment in real.items():
-            if not segment.iscrowd:
-                self.counts[segment.category].fn += g not in matched_g
-                self.areas.append((segment.category, real_area.get(g, 0), g in matched_g))
+                matched[p, g] = iou
+        matched_p, matched_g = {p for p, _ in matched}, {g for _, g in matched}
+        false = []
         for p, segment in predicted.items():
             if p not in area or p in matched_p:
                 continue
             crowd = [g for g, s in real.items() if s.iscrowd and s.category == segment.category]
             ignored = overlap.get((p, VOID), 0) + sum(overlap.get((p, g), 0) for g in crowd[-1:])
             if ignored / area[p] <= 0.5:
-                self.counts[segment.category].fp += 1
+                false.append(p)
+        missed = [g for g, segment in real.items() if not segment.iscrowd and g not in matched_g]
+        return Matching(overlap, area, real_area, matched, missed, false)
 
     def table(self) -> NDArray[np.float64]:
         """The sums so far, (K, 4): IoU, TP, FP, FN of every class; those of several processes add up."""

@@ -25,6 +25,8 @@ class Dataset:
     brightness : Training images are made brighter or darker by up to this share, at random.
     small_area : Things of fewer pixels than this weigh three times as much in pre-training.
     reject_things, reject_stuff : Smaller segments are rejected, in pixels.
+    normalize : "fixed" takes grey values as they are; "percentile" stretches each channel of an image between its
+        percentiles 1 and 99.8, as is usual in microscopy.
     """
 
     train: int = 1000
@@ -36,6 +38,7 @@ class Dataset:
     small_area: int = 60
     reject_things: int = 20
     reject_stuff: int = 80
+    normalize: Literal["fixed", "percentile"] = "fixed"
 
 
 @dataclass

@@ -10,7 +10,8 @@ from ..config import Config, crop_size
 from .cityscapes import Cityscapes
 from .coco import CocoPanoptic
 from .folder import folder_split
-from .samples import DataError, Dataset, Subset, category_differences
+from .normalize import PERCENTILE, Stretched
+from .samples import DataError, Dataset, Note, Subset, category_differences, refuse
 from .scenes import Scenes
 
 NEEDS = {"coco": "annotations/", "cityscapes": "leftImg8bit/ and gtFine/", "folder": "classes.json"}
@@ -24,8 +25,8 @@ class Splits(NamedTuple):
     test: Dataset
 
 
-def load_splits(config: Config) -> Splits:
-    """Open the data of a resolved configuration.
+def load_splits(config: Config, note: Note = refuse) -> Splits:
+    """Open the data of a resolved configuration; `note` gets the problems with single files.
 
     Raises
     ------
@@ -39,11 +40,12 @@ def load_splits(config: Config) -> Splits:
         if height != width:
             raise ValueError(f"dataset.size must be one number for scenes, which are squares, got {d.size}")
         # Seeds of the splits are apart for every run seed, and the same scenes come whatever the counts are.
-        return Splits(*(Scenes(n, seed, height) for seed, n in enumerate((d.train, d.validation, d.test))))
-    train, test = _open(config, test=False), _open(config, test=True)
+        scenes = [Scenes(n, seed, height) for seed, n in enumerate((d.train, d.validation, d.test))]
+        return Splits(*(Stretched(s) if d.normalize == PERCENTILE else s for s in scenes))
+    train, test = (open_images(config, test, note) for test in (False, True))
     changed = category_differences(train.categories, test.categories, "the training split", "the test split")
     if changed is not None:
-        raise DataError(f"{config.root}: the splits have different categories: {changed}")
+        note(f"{config.root}: the splits have different categories: {changed}")
     return Splits(*_held_out(config, train), test)
 
 
@@ -64,8 +66,8 @@ def load_split(config: Config, name: str) -> Dataset:
     if config.data == "scenes":
         return getattr(load_splits(config), name)  # type: ignore[no-any-return]
     if name == "test":
-        return _open(config, test=True)
-    train, validation = _held_out(config, _open(config, test=False))
+        return open_images(config, test=True)
+    train, validation = _held_out(config, open_images(config, test=False))
     return train if name == "train" else validation
 
 
@@ -79,18 +81,18 @@ def _held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
     return Subset(images, order[count:]), Subset(images, order[:count])
 
 
-def _open(config: Config, test: bool) -> Dataset:
+def open_images(config: Config, test: bool, note: Note = refuse) -> Dataset:
     """Images of a data set on disk, either those for training or those for testing."""
     if config.root is None:
         raise DataError(f"data={config.data!r} needs the folder that holds {NEEDS[config.data]}: give --root")
-    split = "val" if test else "train"
+    split, normalize = "val" if test else "train", config.dataset.normalize
     found: Dataset
     if config.data == "folder":
-        found = folder_split(config.root, test)
+        found = folder_split(config.root, test, normalize, note)
     elif config.data == "cityscapes":
-        found = Cityscapes(config.root, split)
+        found = Cityscapes(config.root, split, normalize, note)
     else:
-        found = CocoPanoptic(config.root, split)
+        found = CocoPanoptic(config.root, split, normalize, note)
     if not len(found):
         raise DataError(f"{config.root} holds no image in the split {split!r}")
     return found

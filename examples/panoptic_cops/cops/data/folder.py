@@ -100,7 +100,7 @@ class Folder:
         self.root, self.normalize = Path(root), normalize
         if not self.root.is_dir():
             raise DataError(f"the data folder {root} does not exist (--root)")
-        self.categories, self.divisor = _read_classes(self.root / "classes.json")
+        self.categories, self.divisor = read_classes(self.root / "classes.json")
         self._index = {c.id: k for k, c in enumerate(self.categories)}
         base = self.root if split is None else self.root / split
         for folder in (base / "images", base / "labels"):
@@ -169,7 +169,7 @@ def _by_stem(folder: Path, note: Note) -> dict[str, Path]:
     return by_stem
 
 
-def _read_classes(path: Path) -> tuple[tuple[Category, ...], int]:
+def read_classes(path: Path) -> tuple[tuple[Category, ...], int]:
     if not path.exists():
         raise DataError(f"{path} is missing: it names the classes of the labels")
     content: dict[str, Any] = read_json(path)

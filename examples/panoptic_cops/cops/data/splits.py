@@ -46,7 +46,7 @@ def load_splits(config: Config, note: Note = refuse) -> Splits:
     changed = category_differences(train.categories, test.categories, "the training split", "the test split")
     if changed is not None:
         note(f"{config.root}: the splits have different categories: {changed}")
-    return Splits(*_held_out(config, train), test)
+    return Splits(*held_out(config, train), test)
 
 
 def load_split(config: Config, name: str) -> Dataset:
@@ -67,11 +67,11 @@ def load_split(config: Config, name: str) -> Dataset:
         return getattr(load_splits(config), name)  # type: ignore[no-any-return]
     if name == "test":
         return open_images(config, test=True)
-    train, validation = _held_out(config, open_images(config, test=False))
+    train, validation = held_out(config, open_images(config, test=False))
     return train if name == "train" else validation
 
 
-def _held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
+def held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
     """Images to train on, and held-out images that select checkpoints."""
     validation = config.dataset.validation
     count = validation if validation is not None else max(1, len(images) // 5)

@@ -316,7 +316,10 @@ def test_images_without_annotation_are_left_out_unless_there_is_a_background(tmp
     write_image(tmp_path / "in" / "c.png")
     assert run("labelme", tmp_path / "in", "--out", tmp_path / "one") == 0
     assert set(read(tmp_path / "one")) == {"a"}
-    assert "left out 1 images without annotation" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "left out 1 images without annotation (" in out
+    assert "left out 1 images without an annotation file: " in out
+    assert "c.png" in out
     assert run("labelme", tmp_path / "in", "--out", tmp_path / "two", "--background", "bench") == 0
     assert {name: [label for label, _, _ in found] for name, found in read(tmp_path / "two").items()} == {
         "a": ["bench", "bolt"], "b": ["bench"]}  # fmt: skip
@@ -379,6 +382,18 @@ def broken_json(tmp_path, text):
     return ["labelme", tmp_path / "in"]
 
 
+def two_annotations(tmp_path):
+    arguments = one(tmp_path, shape("x", SQUARE))
+    (tmp_path / "in" / "b.json").write_text((tmp_path / "in" / "a.json").read_text())
+    return arguments
+
+
+def two_images(tmp_path):
+    labelme(tmp_path / "in", "a_b", [shape("x", SQUARE)])
+    labelme(tmp_path / "in" / "a", "b", [shape("x", SQUARE)])
+    return ["labelme", tmp_path / "in"]
+
+
 def without_image(arguments, name):
     folder = arguments[1] if arguments[1].is_dir() else arguments[1].parent
     (folder / name).unlink()
@@ -413,6 +428,8 @@ ERRORS = {
     "twice": (lambda t: [*one(t, shape("x", SQUARE)), "--classes", "x", "x"], "the class 'x' is named twice"),
     "stuff": (lambda t: [*one(t, shape("x", SQUARE)), "--stuff", "y"], "--stuff names 'y', which is none of the classes"),
     "nothing": (one, "there is no annotated image"),
+    "annotated twice": (two_annotations, r"a\.json and .*b\.json both annotate .*a\.png: keep one"),
+    "one name": (two_images, "would both get the name a_b"),
     "coco image": (lambda t: without_image(["coco", coco(t, [POLYGON])], "sub/a.jpg"), r"image 1: the image .* is missing"),
     "coco box": (lambda t: ["coco", coco(t, [{"bbox": [1, 2, 3, 4]}])], "annotation 100 has no 'segmentation': boxes alone"),
     "coco odd": (lambda t: ["coco", coco(t, [{"segmentation": [[1, 2, 3]]}])], "annotation 100: a polygon must be a list"),

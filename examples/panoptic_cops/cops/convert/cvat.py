@@ -40,7 +40,8 @@ def read_cvat(path: Path, images: Path | None = None) -> Source:
     if root.tag != "annotations" or root.find("track") is not None:
         raise DataError(f'{path} must be an export of the format "CVAT for images 1.1", got <{root.tag}> '
                         f"{'with tracks of a video' if root.find('track') is not None else ''}".rstrip())  # fmt: skip
-    labels = [name_of_label(e.text, f"{path}, labels") for e in root.findall("meta//labels/label/name")]
+    listed = [e for e in root.findall("meta//labels/label") if e.find("parent") is None]  # without points of skeletons
+    labels = [name_of_label(e.findtext("name"), f"{path}, labels") for e in listed]
     names = [image.get("name", "") for image in root.iter("image")]
     for what, values in (("labels", labels), ("images", names)):
         if (twice := first_double(values)) is not None:

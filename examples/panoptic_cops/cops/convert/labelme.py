@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..data.coco import read_json
+from ..data.frames import images_in
 from ..data.samples import DataError
 from .shapes import Draw, Shape, Shapes, ellipse, polygon, rectangle, window
 from .sources import Source, existing, name_of_label, stated_size
@@ -41,6 +42,10 @@ def read_labelme(folder: Path, images: Path | None = None) -> Source:
     source = Source()
     for path in source.progress(paths):
         source.add(_annotation(path, folder, images, source))
+    used = {image.image.resolve() for image in source.images}
+    for path in images_in(images or folder, recursive=True).files:
+        if path.resolve() not in used:
+            source.skip("images without an annotation file", str(path))
     return source
 
 

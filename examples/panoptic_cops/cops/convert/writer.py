@@ -222,10 +222,14 @@ def _names(images: list[Annotated]) -> list[str]:
     Raises
     ------
     DataError
-        If two images get one name, or one has a suffix that is not read.
+        If two images get one name, one is annotated twice, or has a suffix that is not read.
     """
     owner: dict[str, Annotated] = {}
+    annotated: dict[Path, str] = {}
     for image in images:
+        other = annotated.setdefault(image.image.resolve(), image.where)
+        if other != image.where:
+            raise DataError(f"{other} and {image.where} both annotate {image.image}: keep one of them")
         if image.image.suffix.lower() not in readable():
             raise DataError(f"{image.where}: {image.image} has the suffix of no format that is read here")
         name = "_".join(part for part in Path(image.name).parts if part not in ("/", "..", "."))

@@ -32,6 +32,8 @@ CHAINS, PAIRS = "diffcomb/solvers/moves/ejection_chains.py", "diffcomb/solvers/m
 SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/model/segmenter.py", "tests/cops/test_parts.py"
 NEURITES, MISTAKES = (f"examples/panoptic_cops/cops/scores/{name}.py" for name in ("neurites", "mistakes"))
 IMAGES = "examples/panoptic_cops/cops/data/images.py"
+NORMALIZE, CHECKS = "examples/panoptic_cops/cops/data/normalize.py", "examples/panoptic_cops/cops/data/checks.py"
+SHAPES, CONVERT_TEST = "examples/panoptic_cops/cops/convert/shapes.py", "tests/cops/test_convert.py"
 TINY, REDUCTION = "diffcomb/solvers/enumeration.py", "diffcomb/solvers/reduction.py"
 TILES, EXTREME_TEST = "examples/panoptic_cops/cops/model/tiles.py", "tests/test_extreme_costs.py"
 STEP, CONFIG = "examples/panoptic_cops/cops/step.py", "examples/panoptic_cops/cops/config.py"
@@ -106,6 +108,11 @@ MUTATIONS = [
     (MISTAKES, "if 2 * pixels > parts[part]", "if pixels", "tests/cops/test_mistakes.py", "kinds"),
     (IMAGES, "turned = ImageOps.exif_transpose(image)", "turned = image.copy()", "tests/cops/test_images.py", "orientation"),
     (IMAGES, "low, high = numbers.min(), numbers.max()", "low, high = 0.0, 65535.0", "tests/cops/test_images.py", "range"),
+    (IMAGES, "        return stretched(numbers)\n", "        pass\n", "tests/cops/test_normalize.py", "percentiles_act"),
+    (NORMALIZE, "LOW, HIGH = 1.0, 99.8", "LOW, HIGH = 0.0, 100.0", "tests/cops/test_normalize.py", "percentiles_act"),
+    (SHAPES, "self.label not in stuff", "self.label in stuff", CONVERT_TEST, "stuff_lies_below"),
+    (SHAPES, "-self.area", "self.area", CONVERT_TEST, "smaller_coco"),
+    (CHECKS, "held_out_too == across", "not across", "tests/cops/test_check_data.py", "all_errors"),
     (TINY, "if z[j] != place else max(-costs[i, j], 0.0)", "", EXTREME_TEST, "tiny_instances"),
     (TINY, "nodes -= nodes.min(axis=1, keepdims=True)", "pass", EXTREME_TEST, "tiny_instances"),
     (REDUCTION, "edge_costs[cannot] = -weight", "edge_costs[cannot] = weight", EXTREME_TEST, "infinite_costs_are_obeyed"),

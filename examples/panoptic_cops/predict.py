@@ -158,7 +158,7 @@ def predict(images: list[Path], large: Large, done: Done, stop: StopSignals) -> 
         for path, name in named.items():
             before = bar.n
             try:
-                for title, image in frames_of(given[path]):
+                for title, image in frames_of(given[path], large.model.normalize):
                     prediction = large.predict(image)
                     stop.check()
                     with stop.uninterrupted():

@@ -217,7 +217,7 @@ def test_no_image_is_an_error(tmp_path, capsys):
 def frames_then(action, count=2):
     """Stands for `frames_of`: so many frames, and then something happens."""
 
-    def frames_of(path):
+    def frames_of(path, normalize):
         for number in range(count):
             yield f"{path.stem}_{number:05d}", np.full((8, 8, 3), 40 * number, np.uint8)
         action(path)

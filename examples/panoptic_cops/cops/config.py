@@ -31,6 +31,8 @@ class Dataset:
     turns : Training images are also turned by multiples of 90 degrees, at random: for data without an up and a down.
     small_area : Things of fewer pixels than this weigh three times as much in pre-training.
     reject_things, reject_stuff : Smaller segments are rejected, in pixels.
+    normalize : "fixed" takes grey values as they are; "percentile" stretches each channel of an image between its
+        percentiles 1 and 99.8, as is usual in microscopy.
     """
 
     train: int = 1000
@@ -46,6 +48,7 @@ class Dataset:
     small_area: int = 60
     reject_things: int = 20
     reject_stuff: int = 80
+    normalize: Literal["fixed", "percentile"] = "fixed"
 
 
 @dataclass

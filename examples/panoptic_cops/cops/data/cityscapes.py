@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .coco import check_sizes, list_field, numbered, parse_segments, read_ids, read_json
+from .coco import list_field, numbered, parse_segments, read_ids, read_json, same_size
 from .folder import decode, read_labels
 from .images import read_image
-from .samples import Category, DataError, ImageKey, Sample, Segment, first_double, said
+from .normalize import FIXED
+from .samples import Category, DataError, ImageKey, Note, Sample, Segment, first_double, noted, refuse, said
 
 DIVISOR = 1000
 BITS = 16  # of instanceIds: cityscapesscripts writes no others
@@ -51,6 +52,10 @@ class Cityscapes:
         Folder that holds ``leftImg8bit/`` and ``gtFine/``.
     split : str
         "train" or "val".
+    normalize : str
+        One of `NORMALIZE`, for the images.
+    note : callable
+        Gets the problems with single files; by default, the first one is raised.
 
     Raises
     ------
@@ -61,8 +66,8 @@ class Cityscapes:
 
     categories = CATEGORIES
 
-    def __init__(self, root: str | Path, split: str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Path, split: str, normalize: str = FIXED, note: Note = refuse) -> None:
+        self.root, self.normalize = Path(root), normalize
         if not self.root.is_dir():
             raise DataError(f"the data folder {root} does not exist (--root)")
         folder = self.root / "leftImg8bit"
@@ -75,11 +80,11 @@ class Cityscapes:
         if not labels:
             self._labels = self._panoptic_json(split)
         self._names = sorted(self._labels)
-        missing = [n for n in self._names if n not in self._images] or [
-            n for n in self._images if n not in self._labels
-        ]
-        if missing:
-            raise DataError(f"{self.root}: {missing[0]} must have both an image {_IMAGE} and ground truth in gtFine")
+        missing = [n for n in self._names if n not in self._images]
+        missing += [n for n in self._images if n not in self._labels]
+        for name in missing:
+            note(f"{self.root}: {name} must have both an image {_IMAGE} and ground truth in gtFine")
+        self._names = [n for n in self._names if n in self._images]
 
     def _panoptic_json(self, split: str) -> dict[str, tuple[Path, tuple[Segment, ...]]]:
         """Label PNGs and their segments by image."""
@@ -97,18 +102,24 @@ class Cityscapes:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Sample:
+        sample = self.read(index, refuse)
+        assert sample is not None
+        return sample
+
+    def read(self, index: int, note: Note) -> Sample | None:
+        """The sample; `note` gets every problem with its files, and None is returned if they make no sample."""
         name = self._names[index]
-        image = read_image(self._images[name])
-        label = self._labels[name]
-        if isinstance(label, Path):
-            values = read_labels(label, BITS)
-            ids, segments = decode(values, DIVISOR, {c.id: k for k, c in enumerate(CATEGORIES)}, CATEGORIES)
-            check_sizes(ids, image, name)
+        image, label = noted(note, read_image, self._images[name], "", self.normalize), self._labels[name]
+        instance_ids = isinstance(label, Path)
+        ids = noted(note, read_labels, label, BITS) if instance_ids else noted(note, read_ids, label[0], name)
+        if image is None or ids is None or not same_size(ids, image, name, note):
+            return None
+        if instance_ids:
+            ids, segments = decode(ids, DIVISOR, {c.id: k for k, c in enumerate(CATEGORIES)}, CATEGORIES)
             return Sample(name, image, ids, segments, name, f"{name}{_IMAGE}")
-        path, segments = label
-        ids = read_ids(path, name)
-        check_sizes(ids, image, name)
-        return numbered(Sample(name, image, ids, segments, name, f"{name}{_IMAGE}"), f"{name}: {path}")
+        sample = Sample(name, image, ids, label[1], name, f"{name}{_IMAGE}")
+        found: Sample | None = noted(note, numbered, sample, f"{name}: {label[0]}")
+        return found
 
     def image_keys(self) -> list[ImageKey]:
         """Names CITY_SEQ_FRAME and file names, in their order."""

@@ -12,7 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .images import check_one_page, opened, read_image, upright
-from .samples import VOID, DataError, ImageKey, Sample, Segment, first_double, flag, parse_categories, said, whole
+from .normalize import FIXED
+from .samples import (
+    VOID,
+    DataError,
+    ImageKey,
+    Note,
+    Sample,
+    Segment,
+    first_double,
+    flag,
+    noted,
+    parse_categories,
+    refuse,
+    said,
+    whole,
+)
 
 __all__ = ["CocoPanoptic", "DataError", "read_image"]
 MAX_ID = 256**3 - 1
@@ -41,6 +56,10 @@ class CocoPanoptic:
         Folder that holds ``annotations/``.
     split : str
         Name of the split.
+    normalize : str
+        One of `NORMALIZE`, for the images.
+    note : callable
+        Gets the problems with single annotations and files; by default, the first one is raised.
 
     Raises
     ------
@@ -49,8 +68,8 @@ class CocoPanoptic:
         and PNGs are read when asked for.
     """
 
-    def __init__(self, root: str | Path, split: str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Path, split: str, normalize: str = FIXED, note: Note = refuse) -> None:
+        self.root, self.normalize = Path(root), normalize
         self.json_path = _find_json(self.root, split)
         self.label_folder = self.json_path.with_suffix("")
         self.image_folder = self.root / self.json_path.stem.removeprefix("panoptic_")
@@ -62,17 +81,19 @@ class CocoPanoptic:
         index = {category.id: k for k, category in enumerate(self.categories)}
         images = self._images(list_field(content, "images", self.json_path))
         entries = list_field(content, "annotations", self.json_path)
-        self._annotations = [self._annotation(entry, images, index) for entry in entries]
+        found = [noted(note, self._annotation, entry, images, index) for entry in entries]
+        self._annotations: list[_Annotation] = [a for a in found if a is not None]
         for what, values in (
             ("image", [a.image_id for a in self._annotations]),
             ("PNG", [a.label.relative_to(self.label_folder).as_posix() for a in self._annotations]),
         ):
             if (twice := first_double(values)) is not None:
-                raise DataError(f"{self.json_path}: two annotations name the {what} {twice!r}")
+                note(f"{self.json_path}: two annotations name the {what} {twice!r}")
         for annotation in self._annotations:  # now, not after hours of training
             for path in (annotation.image, annotation.label):
                 if not path.exists():
-                    raise DataError(f"{self._where(annotation.image_id)}: the file {path} is missing")
+                    note(f"{self._where(annotation.image_id)}: the file {path} is missing")
+        self._annotations = [a for a in self._annotations if a.image.exists() and a.label.exists()]
 
     def _images(self, entries: list[Any]) -> dict[int | str, str]:
         """File names by image ids."""
@@ -107,12 +128,21 @@ class CocoPanoptic:
         return len(self._annotations)
 
     def __getitem__(self, index: int) -> Sample:
+        sample = self.read(index, refuse)
+        assert sample is not None
+        return sample
+
+    def read(self, index: int, note: Note) -> Sample | None:
+        """The sample; `note` gets every problem with its files, and None is returned if they make no sample."""
         a = self._annotations[index]
         where = self._where(a.image_id)
-        image, ids = read_image(a.image, where), read_ids(a.label, where)
-        check_sizes(ids, image, where)
+        image = noted(note, read_image, a.image, where, self.normalize)
+        ids = noted(note, read_ids, a.label, where)
+        if image is None or ids is None or not same_size(ids, image, where, note):
+            return None
         sample = Sample(a.image.stem, image, ids, a.segments, a.image_id, a.file_name)
-        return numbered(sample, f"{where}: {a.label}")
+        found: Sample | None = noted(note, numbered, sample, f"{where}: {a.label}")
+        return found
 
     def image_keys(self) -> list[ImageKey]:
         """Image ids and file names, in the order of the annotations."""
@@ -167,10 +197,12 @@ def numbered(sample: Sample, where: str) -> Sample:
     return replace(sample, ids=table[inverse.reshape(sample.ids.shape)], segments=segments)
 
 
-def check_sizes(ids: NDArray[np.int64], image: NDArray[np.uint8], where: str) -> None:
-    """Raise a DataError if a label and its image differ in size."""
-    if ids.shape != image.shape[:2]:
-        raise DataError(f"{where}: label {ids.shape} and image {image.shape[:2]} differ in size")
+def same_size(ids: NDArray[np.int64], image: NDArray[np.uint8], where: str, note: Note) -> bool:
+    """Whether a label and its image have one size; if not, `note` gets the problem."""
+    same = ids.shape == image.shape[:2]
+    if not same:
+        note(f"{where}: label {ids.shape} and image {image.shape[:2]} differ in size")
+    return same
 
 
 def read_ids(path: Path, where: str = "") -> NDArray[np.int64]:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .coco import check_exact, check_sizes, list_field, read_json
+from .coco import check_exact, list_field, read_json, same_size
 from .frames import images_in
 from .held_out import RANDOM, hold_out
 from .images import check_one_page, opened, read_image, upright, values_of
-from .samples import VOID, Category, DataError, ImageKey, Sample, Segment, Subset, parse_categories
+from .normalize import FIXED
+from .samples import VOID, Category, DataError, ImageKey, Note, Sample, Segment, Subset, noted, parse_categories, refuse
 
 
 def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
@@ -84,6 +85,10 @@ class Folder:
         Folder that holds ``classes.json``: {"divisor": 1000, "classes": [{"id", "name", "isthing"}, ...]}.
     split : str or None
         Name of a folder of `root` with ``images/`` and ``labels/``; None takes those of `root` itself.
+    normalize : str
+        One of `NORMALIZE`, for the images.
+    note : callable
+        Gets the problems with single files; by default, the first one is raised.
 
     Raises
     ------
@@ -92,37 +97,45 @@ class Folder:
         be read. Images and labels are read when asked for.
     """
 
-    def __init__(self, root: str | Path, split: str | None = None) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Path, split: str | None = None, normalize: str = FIXED, note: Note = refuse) -> None:
+        self.root, self.normalize = Path(root), normalize
         if not self.root.is_dir():
             raise DataError(f"the data folder {root} does not exist (--root)")
-        self.categories, self.divisor = _read_classes(self.root / "classes.json")
+        self.categories, self.divisor = read_classes(self.root / "classes.json")
         self._index = {c.id: k for k, c in enumerate(self.categories)}
         base = self.root if split is None else self.root / split
         for folder in (base / "images", base / "labels"):
             if not folder.is_dir():
                 raise DataError(f"the folder {folder} is missing")
-        images, labels = _by_stem(base / "images"), _by_stem(base / "labels")
+        images, labels = _by_stem(base / "images", note), _by_stem(base / "labels", note)
         for have, lack, kind in ((images, labels, "label"), (labels, images, "image")):
-            alone = sorted(set(have) - set(lack))
-            if alone:
-                raise DataError(f"{have[alone[0]]} has no {kind} of the same name")
+            for name in sorted(set(have) - set(lack)):
+                note(f"{have[name]} has no {kind} of the same name")
         if not images:
             raise DataError(f"{base / 'images'} holds no images")
-        self._pairs = [(images[name], labels[name]) for name in sorted(images)]
+        self._pairs = [(images[name], labels[name]) for name in sorted(set(images) & set(labels))]
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def __getitem__(self, index: int) -> Sample:
+        sample = self.read(index, refuse)
+        assert sample is not None
+        return sample
+
+    def read(self, index: int, note: Note) -> Sample | None:
+        """The sample; `note` gets every problem with its files, and None is returned if they make no sample."""
         image_path, label_path = self._pairs[index]
-        image, values = read_image(image_path), read_labels(label_path)
+        image, values = noted(note, read_image, image_path, "", self.normalize), noted(note, read_labels, label_path)
+        if values is None:
+            return None
         classes = np.unique(np.where(values < self.divisor, values, values // self.divisor))
         unknown = sorted(set(classes.tolist()) - {0} - set(self._index))
-        if unknown:
-            raise DataError(f"{label_path} holds class {unknown[0]}, which classes.json lacks; 0 is void")
+        for number in unknown:
+            note(f"{label_path} holds class {number}, which classes.json lacks; 0 is void")
         ids, segments = decode(values, self.divisor, self._index, self.categories)
-        check_sizes(ids, image, str(label_path))
+        if image is None or not same_size(ids, image, str(label_path), note):
+            return None
         return Sample(image_path.stem, image, ids, segments, image_path.stem, image_path.name)
 
     def image_keys(self) -> list[ImageKey]:
@@ -130,14 +143,21 @@ class Folder:
         return [ImageKey(image.stem, image.name) for image, _ in self._pairs]
 
 
-def folder_split(root: str | Path, test: bool, held_out: str = RANDOM, gap: int = 0) -> Folder | Subset:
+def folder_split(
+    root: str | Path,
+    test: bool,
+    held_out: str = RANDOM,
+    gap: int = 0,
+    normalize: str = FIXED,
+    note: Note = refuse,
+) -> Folder | Subset:
     """Images for training, or for testing: those of ``train/`` or ``val/``, or 4/5 or 1/5 of ``images/``.
 
     `held_out` and `gap` say which fifth, and how many images before it are in neither split: see `hold_out`.
     """
     if has_splits(root):
-        return Folder(root, "val" if test else "train")
-    whole = Folder(root)
+        return Folder(root, "val" if test else "train", normalize, note)
+    whole = Folder(root, None, normalize, note)
     kept, chosen = hold_out(whole.image_keys(), max(1, len(whole) // 5), held_out, gap)
     return Subset(whole, sorted(chosen if test else kept))
 
@@ -152,23 +172,23 @@ def folder_splits(root: str | Path) -> tuple[Folder | Subset, Folder | Subset]:
     return folder_split(root, test=False), folder_split(root, test=True)
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, note: Note) -> dict[str, Path]:
     """Images of a folder by their names without suffix; hidden files are skipped."""
     found = images_in(folder)
     for path, reason in found.left_out:
-        raise DataError(f"{path} is {reason}")
+        note(f"{path} is {reason}")
     by_stem: dict[str, Path] = {}
     for path in found.files:
         if path.stem in by_stem:
-            raise DataError(f"{by_stem[path.stem]} and {path.name} have one name: keep one, or rename one and its pair")
+            note(f"{by_stem[path.stem]} and {path.name} have one name: keep one, or rename one and its pair")
         by_stem[path.stem] = path
     for inner in sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if images_in(inner, recursive=True).files:
-            raise DataError(f"{inner} holds images, but those of folders in {folder} are not read: move them there")
+            note(f"{inner} holds images, but those of folders in {folder} are not read: move them there")
     return by_stem
 
 
-def _read_classes(path: Path) -> tuple[tuple[Category, ...], int]:
+def read_classes(path: Path) -> tuple[tuple[Category, ...], int]:
     if not path.exists():
         raise DataError(f"{path} is missing: it names the classes of the labels")
     content: dict[str, Any] = read_json(path)

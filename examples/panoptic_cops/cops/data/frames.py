@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .images import FOREIGN, count_pages, opened, pages, readable, to_rgb
+from .normalize import FIXED, PERCENTILE, stretched
 from .samples import DataError
 
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
@@ -86,8 +87,10 @@ def why_not(path: Path) -> str | None:
     return None
 
 
-def frames_of(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def frames_of(path: Path, normalize: str = FIXED) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Names and images (H, W, 3) of a file: one for a picture, one for each page of a stack or frame of a video.
+
+    Pages and frames are normalised one by one.
 
     Raises
     ------
@@ -96,12 +99,13 @@ def frames_of(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         damaged one may have been yielded by then.
     """
     if path.suffix.lower() in VIDEOS:
-        yield from _video(path)
+        for name, image in _video(path):
+            yield name, stretched(image) if normalize == PERCENTILE else image
         return
     with opened(path) as file:
         single = count_pages(file) == 1
         for number, page in enumerate(pages(file)):
-            yield path.stem if single else f"{path.stem}_{number:05d}", to_rgb(page, path)
+            yield path.stem if single else f"{path.stem}_{number:05d}", to_rgb(page, path, normalize)
 
 
 def _video(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .normalize import FIXED, PERCENTILE, stretched
 from .samples import DataError
 
 # Pillow warns above its limit and refuses what has twice as many pixels; here one limit holds, and below it is silence.
@@ -132,11 +133,16 @@ def values_of(image: Image.Image) -> NDArray[np.generic]:
     return values.view(np.uint32) if image.info.get("unsigned") else values
 
 
-def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+def to_rgb(image: Image.Image, path: Path, normalize: str = FIXED) -> NDArray[np.uint8]:
     """RGB (H, W, 3) of an opened image or of one of its pages, upright.
 
     Numbers of 16 or 32 bits and floats are scaled from the image's own range to 0-255, as microscopes use a part of
     theirs; a constant image becomes black. Transparency is left out.
+
+    Parameters
+    ----------
+    normalize : str
+        One of `NORMALIZE`. "percentile" sees the numbers before they are reduced to 8 bits.
 
     Raises
     ------
@@ -145,15 +151,16 @@ def to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     """
     image = upright(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return np.repeat(_scaled(values_of(image), path)[..., None], 3, axis=2)
+        return np.repeat(_scaled(values_of(image), path, normalize)[..., None], 3, axis=2)
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # a palette may hold transparency, which does not become RGB at once
     elif image.mode == "La":
         image = image.convert("LA")
-    return np.array(image.convert("RGB"))
+    rgb = np.array(image.convert("RGB"))
+    return stretched(rgb) if normalize == PERCENTILE else rgb
 
 
-def read_image(path: Path, where: str = "") -> NDArray[np.uint8]:
+def read_image(path: Path, where: str = "", normalize: str = FIXED) -> NDArray[np.uint8]:
     """Read a file that holds one picture as RGB (H, W, 3) uint8.
 
     Raises
@@ -163,14 +170,16 @@ def read_image(path: Path, where: str = "") -> NDArray[np.uint8]:
     """
     with opened(path, where) as file:
         check_one_page(file, path)
-        return to_rgb(file, path)
+        return to_rgb(file, path, normalize)
 
 
-def _scaled(values: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
+def _scaled(values: NDArray[np.generic], path: Path, normalize: str) -> NDArray[np.uint8]:
     numbers = values.astype(np.float64)
     low, high = numbers.min(), numbers.max()
     if not np.isfinite(high - low):
         raise DataError(f"{path} holds NaN or infinite values: replace them before it can be scaled to 8 bits")
+    if normalize == PERCENTILE:
+        return stretched(numbers)
     return np.rint((numbers - low) * (255 / (high - low) if high > low else 0.0)).astype(np.uint8)
 
 

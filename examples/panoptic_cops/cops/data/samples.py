@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,6 +17,23 @@ SHOWN = 3  # differences that a message names
 
 class DataError(Exception):
     """The data on disk are not as they should be; the message says which file, and what to do."""
+
+
+Note = Callable[[str], None]  # takes one problem of the data; reading goes on after it if it returns
+
+
+def refuse(problem: str) -> None:
+    """Raise a DataError: what training, evaluation and prediction do with the first problem."""
+    raise DataError(problem)
+
+
+def noted(note: Note, read: Callable[..., Any], *arguments: Any) -> Any:
+    """What `read` returns; None if it raised a DataError, of which `note` has got the message."""
+    try:
+        return read(*arguments)
+    except DataError as error:
+        note(str(error))
+        return None
 
 
 @dataclass(frozen=True)

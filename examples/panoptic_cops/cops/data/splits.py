@@ -10,7 +10,8 @@ from .cityscapes import Cityscapes
 from .coco import CocoPanoptic
 from .folder import Folder, folder_split, has_splits
 from .held_out import RANDOM, hold_out, in_order_of_names
-from .samples import DataError, Dataset, Subset, category_differences
+from .normalize import PERCENTILE, Stretched
+from .samples import DataError, Dataset, Note, Subset, category_differences, refuse
 from .scenes import Scenes
 
 NEEDS = {"coco": "annotations/", "cityscapes": "leftImg8bit/ and gtFine/", "folder": "classes.json"}
@@ -24,8 +25,8 @@ class Splits(NamedTuple):
     test: Dataset
 
 
-def load_splits(config: Config) -> Splits:
-    """Open the data of a resolved configuration.
+def load_splits(config: Config, note: Note = refuse) -> Splits:
+    """Open the data of a resolved configuration; `note` gets the problems with single files.
 
     Raises
     ------
@@ -44,12 +45,13 @@ def load_splits(config: Config) -> Splits:
         if height != width:
             raise ValueError(f"dataset.size must be one number for scenes, which are squares, got {d.size}")
         # Seeds of the splits are apart for every run seed, and the same scenes come whatever the counts are.
-        return Splits(*(Scenes(n, seed, height) for seed, n in enumerate((d.train, d.validation, d.test))))
-    train, test = _open(config, test=False), _open(config, test=True)
+        scenes = [Scenes(n, seed, height) for seed, n in enumerate((d.train, d.validation, d.test))]
+        return Splits(*(Stretched(s) if d.normalize == PERCENTILE else s for s in scenes))
+    train, test = (open_images(config, test, note) for test in (False, True))
     changed = category_differences(train.categories, test.categories, "the training split", "the test split")
     if changed is not None:
-        raise DataError(f"{config.root}: the splits have different categories: {changed}")
-    return Splits(*_held_out(config, train), test)
+        note(f"{config.root}: the splits have different categories: {changed}")
+    return Splits(*held_out(config, train), test)
 
 
 def load_split(config: Config, name: str) -> Dataset:
@@ -72,12 +74,12 @@ def load_split(config: Config, name: str) -> Dataset:
     if config.data == "scenes" or config.dataset.overfit is not None:
         return getattr(load_splits(config), name)  # type: ignore[no-any-return]
     if name == "test":
-        return _open(config, test=True)
-    train, validation = _held_out(config, _open(config, test=False))
+        return open_images(config, test=True)
+    train, validation = held_out(config, open_images(config, test=False))
     return train if name == "train" else validation
 
 
-def _held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
+def held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
     """Images to train on, and held-out images that select checkpoints."""
     d = config.dataset
     count = d.validation if d.validation is not None else max(1, len(images) // 5)
@@ -95,9 +97,9 @@ def _first_images(config: Config, count: int) -> Dataset:
     if config.data == "scenes":
         images = load_splits(replace(config, dataset=replace(config.dataset, overfit=None))).train
     elif config.data == "folder" and config.root is not None and not has_splits(config.root):
-        images = Folder(config.root)
+        images = Folder(config.root, None, config.dataset.normalize)
     else:
-        images = _open(config, test=False)
+        images = open_images(config, test=False)
     if not 0 < count <= len(images):
         raise DataError(f"overfit={count} must be the number of some training images: there are {len(images)}")
     return Subset(images, in_order_of_names(images.image_keys())[:count])
@@ -114,18 +116,18 @@ def _check(config: Config) -> None:
         raise ValueError(f"dataset.held_out={d.held_out} is for images from files: scenes are drawn at random")
 
 
-def _open(config: Config, test: bool) -> Dataset:
+def open_images(config: Config, test: bool, note: Note = refuse) -> Dataset:
     """Images of a data set on disk, either those for training or those for testing."""
     if config.root is None:
         raise DataError(f"data={config.data!r} needs the folder that holds {NEEDS[config.data]}: give --root")
-    split = "val" if test else "train"
+    split, normalize = "val" if test else "train", config.dataset.normalize
     found: Dataset
     if config.data == "folder":
-        found = folder_split(config.root, test, config.dataset.held_out, config.dataset.gap)
+        found = folder_split(config.root, test, config.dataset.held_out, config.dataset.gap, normalize, note)
     elif config.data == "cityscapes":
-        found = Cityscapes(config.root, split)
+        found = Cityscapes(config.root, split, normalize, note)
     else:
-        found = CocoPanoptic(config.root, split)
+        found = CocoPanoptic(config.root, split, normalize, note)
     if not len(found):
         raise DataError(f"{config.root} holds no image in the split {split!r}{_beside(config.dataset.gap)}")
     return found

@@ -29,6 +29,8 @@ class Segmenter(nn.Module):
         Whether predictions are cut on pixels instead of the network's grid (Table 8), from interpolated costs. Edges
         between neighbours stay edges between neighbours, with the costs of the shortest distance; longer ones keep
         their length in pixels. Takes stride² times as long.
+    normalize : str
+        One of `NORMALIZE`: how the images that it gets have to be read.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.categories = tuple(categories)
         self.full_resolution = config.model.full_resolution
+        self.normalize = config.dataset.normalize
         self.network = CopsNetwork(config.model.backbone, len(categories), config.model.distances)
         self.scaling = CostScaling(len(categories), len(config.model.distances))
         self.distances = list(config.model.distances)

@@ -1,0 +1,1 @@
+"""Annotations of other programs, and the own-data folder that they are converted to."""

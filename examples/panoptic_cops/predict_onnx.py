@@ -1,0 +1,48 @@
+"""Segment an image with an exported network: onnxruntime for the costs, diffcomb for the cut, and no torch.
+
+    python examples/panoptic_cops/export_onnx.py CHECKPOINT --out model.onnx --pixels true
+    python examples/panoptic_cops/predict_onnx.py model.onnx IMAGE SEGMENTS.png
+
+The PNG holds the ids of the segments, R + 256 G + 256² B, as predict.py writes them. This is an example to copy from:
+it reads images of 8 bits, and of 16 bits if the model normalises by percentiles.
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from diffcomb import amwc, grid_graph
+
+network, path, out = sys.argv[1:]
+session = onnxruntime.InferenceSession(network)
+model = json.loads(session.get_modelmeta().custom_metadata_map["diffcomb"])
+with Image.open(path) as file:
+    image = np.asarray(file if file.mode.startswith("I") else file.convert("RGB")).astype(float)
+height, width = image.shape[:2]
+image = np.broadcast_to(image.reshape(height, width, -1), (height, width, 3))
+if model["normalize"] == "percentile":
+    ends = np.percentile(image, (1, 99.8), axis=(0, 1))
+    low, high = np.where(ends[0] == ends[1], (image.min((0, 1)), image.max((0, 1))), ends)
+    image = np.rint(np.clip((image - low) * (255 / np.maximum(high - low, 1e-9)), 0, 255))
+padding = [(0, -n % model["divisor"]) for n in (height, width)]
+batch = (np.pad(image, [*padding, (0, 0)], mode="edge").transpose(2, 0, 1)[None] - 127.5) / 60
+class_costs, edge_costs = (costs[0] for costs in session.run(None, {"images": batch.astype(np.float32)}))
+rows, columns = (-(-n // model["stride"]) for n in (height, width))
+graph = grid_graph((rows, columns), model["offsets"])
+maps = [costs[:rows, :columns][graph.map_window(o, "center")] for o, costs in enumerate(edge_costs)]
+nodes, edges = (
+    class_costs[:, :rows, :columns].reshape(len(class_costs), -1).T,
+    np.concatenate([m.ravel() for m in maps]),
+)
+found = amwc(graph, nodes, edges, model["partitionable"], **model["options"])
+classes = np.zeros(found.clusters.max() + 1, int)  # of every cluster
+classes[found.clusters] = found.node_labels
+clusters = np.kron(found.clusters.reshape(rows, columns), np.ones((model["stride"],) * 2, int))[:height, :width]
+keep = np.bincount(clusters.ravel(), minlength=len(classes)) >= np.maximum(1, np.array(model["thresholds"])[classes])
+ids = np.where(keep, keep.cumsum(), 0)[clusters]  # 0 is void: segments that are too small
+Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 256**2], 2).astype(np.uint8)).save(out)
+for number, category in enumerate(classes[keep], start=1):
+    print(number, model["categories"][category]["name"], (ids == number).sum(), "pixels")

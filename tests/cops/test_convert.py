@@ -1,0 +1,482 @@
+"""Converters to the own-data folder: shapes that are drawn here come back from the folder's reader."""
+
+import base64
+import io
+import json
+import pickle
+import re
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import prepare_custom
+import pytest
+from cops.data.folder import Folder
+from PIL import Image
+from pycocotools import mask as mask_tools
+from scipy.ndimage import binary_dilation
+
+SIZE = (40, 60)
+SQUARE = [[5, 6], [20, 6], [20, 16], [5, 16]]  # x and y: rows 6 to 15, columns 5 to 19
+HEXAGON = [[40, 5], [50, 10], [50, 22], [40, 27], [30, 22], [30, 10]]
+
+
+def write_image(path, size=SIZE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(path.name))
+    Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(path)
+    return path
+
+
+def run(*arguments):
+    """Exit status of the command."""
+    try:
+        prepare_custom.main([str(a) for a in arguments])
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def read(out, split=None):
+    """The masks of every image by name: {image: [(class, iscrowd, mask), ...]}."""
+    data = Folder(out, split)
+    samples = [data[i] for i in range(len(data))]
+    return {s.name: [(data.categories[x.category].name, x.iscrowd, s.ids == x.id) for x in s.segments]
+            for s in samples}  # fmt: skip
+
+
+def square(mask=None):
+    expected = np.zeros(SIZE, bool)
+    expected[6:16, 5:20] = True
+    return expected if mask is None else bool((mask == expected).all())
+
+
+def inside(points, size=SIZE):
+    """Pixels whose middles lie in a convex polygon."""
+    y, x = np.mgrid[: size[0], : size[1]] + 0.5
+    points = np.array(points, float)
+    turns = [(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
+             for a, b in zip(points, np.roll(points, -1, 0), strict=True)]  # fmt: skip
+    return np.all(np.array(turns) >= 0, 0) | np.all(np.array(turns) <= 0, 0)
+
+
+def within_a_pixel(found, expected):
+    ring = binary_dilation(expected) & binary_dilation(~expected)
+    return not (found ^ expected)[~ring].any() and (found & expected).sum() > 0.9 * expected.sum()
+
+
+def disc(x, y, radius):
+    v, u = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    return (u - x) ** 2 + (v - y) ** 2 <= radius**2
+
+
+def labelme(folder, name, shapes, **more):
+    write_image(folder / f"{name}.png")
+    content = {"version": "5", "shapes": shapes, "imagePath": f"{name}.png", "imageHeight": SIZE[0],
+               "imageWidth": SIZE[1], **more}  # fmt: skip
+    (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def shape(label, points, kind="polygon", group=None, **more):
+    return {"label": label, "points": points, "shape_type": kind, "group_id": group, **more}
+
+
+def test_labelme_shapes_come_back(tmp_path, capsys):
+    mask = disc(7, 5, 4)[:10, :14]
+    png = io.BytesIO()
+    Image.fromarray(mask).save(png, "PNG")
+    masked = shape("nut", [[44.0, 28.0], [57, 37]], "mask", mask=base64.b64encode(png.getvalue()).decode())
+    labelme(tmp_path / "in", "a", [
+        shape("screw", [[20, 16], [5, 6]], "rectangle"), shape("screw", HEXAGON),
+        shape("nut", [[15, 29], [15, 35]], "circle"), masked, shape("hole", [[1, 1]], "point"),
+    ])  # fmt: skip
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    assert "wrote 1 images with labels" in out
+    assert "nut 2, screw 2" in out
+    assert "left out 1 shapes without an area (point): " in out
+    nuts, screws = ([m for label, _, m in read(tmp_path / "out")["a"] if label == name] for name in ("nut", "screw"))
+    assert square(screws[0])
+    assert within_a_pixel(screws[1], inside(HEXAGON))
+    np.testing.assert_array_equal(nuts[0], disc(15, 29, 6))
+    np.testing.assert_array_equal(nuts[1][28:38, 44:58], mask)
+    assert nuts[1].sum() == mask.sum()
+
+
+def test_labelme_groups_are_one_instance_and_stuff_lies_below(tmp_path):
+    wall = [[0, 0], [60, 0], [60, 40], [0, 40]]
+    labelme(tmp_path / "in", "a", [shape("bolt", SQUARE, group=3), shape("bolt", HEXAGON, group=3),
+                                   shape("bolt", [[52, 30], [58, 36]], "rectangle"), shape("wall", wall)])  # fmt: skip
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out", "--stuff", "wall") == 0
+    found = read(tmp_path / "out")["a"]
+    bolts = sorted((m for label, _, m in found if label == "bolt"), key=np.sum)
+    assert [int(m.sum()) for m in bolts] == [36, bolts[1].sum()]
+    assert bolts[1][10, 10]
+    assert bolts[1][15, 40]
+    (rest,) = [m for label, _, m in found if label == "wall"]
+    np.testing.assert_array_equal(rest, ~(bolts[0] | bolts[1]))
+    labelme(tmp_path / "bad", "a", [shape("bolt", SQUARE, group=3), shape("wall", HEXAGON, group=3)])
+    assert run("labelme", tmp_path / "bad", "--out", tmp_path / "other") == 2
+
+
+def coco(folder, annotations, images=({"id": 1, "file_name": "sub/a.jpg"},), categories=("cell", "floor")):
+    for image in images:
+        write_image(folder / image["file_name"])
+    content = {
+        "images": [{"height": SIZE[0], "width": SIZE[1], **image} for image in images],
+        "categories": [{"id": 10 * (k + 1), "name": name} for k, name in enumerate(categories)],
+        "annotations": [{"id": 100 + k, "image_id": 1, "category_id": 10, **a} for k, a in enumerate(annotations)],
+    }
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder / "instances.json"
+
+
+def flat(points):
+    return [float(v) for point in points for v in point]
+
+
+def test_coco_polygons_and_run_lengths_come_back(tmp_path):
+    packed = mask_tools.encode(np.asfortranarray(disc(15, 29, 6).astype(np.uint8)))
+    packed = {"size": list(SIZE), "counts": packed["counts"].decode()}
+    corner = np.zeros(SIZE, bool)
+    corner[:4, 50:] = True
+    runs = corner.ravel(order="F").astype(int)
+    starts = np.flatnonzero(np.diff(runs, prepend=0, append=-1)).tolist()
+    counts = np.diff([0, *starts]).tolist()
+    path = coco(tmp_path / "in", [
+        {"segmentation": [flat(SQUARE)]}, {"segmentation": packed},
+        {"segmentation": {"size": list(SIZE), "counts": counts}, "iscrowd": 1},
+        {"segmentation": [flat(HEXAGON), [52, 30, 58, 30, 58, 36, 52, 36]]},
+        {"segmentation": [[0, 30, 60, 30, 60, 40, 0, 40]], "category_id": 20},
+    ])  # fmt: skip
+    assert run("coco", path, "--out", tmp_path / "out", "--stuff", "floor") == 0
+    found = read(tmp_path / "out")["sub_a"]
+    cells = {int(m.sum()): (crowd, m) for label, crowd, m in found if label == "cell"}
+    assert square(cells[150][1])
+    np.testing.assert_array_equal(cells[disc(15, 29, 6).sum()][1], disc(15, 29, 6))
+    np.testing.assert_array_equal(cells[40][1], corner)
+    assert [crowd for crowd, _ in cells.values()].count(True) == 1
+    assert cells[40][0]
+    two = max(cells.values(), key=lambda pair: pair[1].sum())[1]
+    assert two[33, 55]
+    assert two[15, 40]
+    assert sum(label == "floor" for label, _, _ in found) == 1
+    assert (tmp_path / "out" / "images" / "sub_a.jpg").read_bytes() == (tmp_path / "in" / "sub" / "a.jpg").read_bytes()
+
+
+def test_smaller_coco_instances_lie_above_larger_ones(tmp_path):
+    inner = [[8, 8], [12, 8], [12, 12], [8, 12]]
+    path = coco(tmp_path / "in", [{"segmentation": [flat(inner)]}, {"segmentation": [flat(SQUARE)]}])
+    assert run("coco", path, "--out", tmp_path / "out") == 0
+    assert sorted(m.sum() for _, _, m in read(tmp_path / "out")["sub_a"]) == [16, 150 - 16]
+
+
+def cvat(folder, shapes, image='id="0" name="a.png" width="60" height="40"', labels=("screw", "nut")):
+    write_image(folder / "images" / "a.png")
+    names = "".join(f"<label><name>{name}</name></label>" for name in labels)
+    content = f"<annotations><meta><job><labels>{names}</labels></job></meta><image {image}>{''.join(shapes)}</image></annotations>"
+    (folder / "annotations.xml").write_text(content)
+    return folder / "annotations.xml"
+
+
+def element(tag, label, **attributes):
+    given = {"label": label, "occluded": "0", **attributes}
+    return f"<{tag} {' '.join(f'{k}={quoteattr(str(v))}' for k, v in given.items())}></{tag}>"
+
+
+def joined(points):
+    return ";".join(f"{x:.2f},{y:.2f}" for x, y in points)
+
+
+def test_cvat_shapes_come_back(tmp_path):
+    window = disc(7, 5, 4)[:10, :14]
+    runs = np.flatnonzero(np.diff(window.ravel().astype(int), prepend=0)).tolist()
+    rle = np.diff([0, *runs, window.size]).tolist()
+    path = cvat(tmp_path / "in", [
+        element("box", "screw", xtl=5, ytl=6, xbr=20, ybr=16), element("polygon", "screw", points=joined(HEXAGON)),
+        element("ellipse", "nut", cx=15, cy=29, rx=6, ry=6),
+        element("mask", "nut", rle=", ".join(map(str, rle)), left=44, top=28, width=14, height=10),
+        element("box", "nut", xtl=24, ytl=30, xbr=34, ybr=34, rotation=90), element("points", "nut", points="1,1"),
+    ])  # fmt: skip
+    assert run("cvat", path, "--out", tmp_path / "out") == 0
+    found = read(tmp_path / "out")["a"]
+    screws, nuts = ([m for label, _, m in found if label == name] for name in ("screw", "nut"))
+    assert square(screws[0])
+    assert within_a_pixel(screws[1], inside(HEXAGON))
+    np.testing.assert_array_equal(nuts[0], disc(15, 29, 6))
+    np.testing.assert_array_equal(nuts[1][28:38, 44:58], window)
+    turned = np.zeros(SIZE, bool)
+    turned[27:37, 27:31] = True
+    assert within_a_pixel(nuts[2], turned)
+
+
+def test_cvat_layers_and_groups(tmp_path):
+    above = element("box", "screw", xtl=0, ytl=0, xbr=10, ybr=10, z_order=1)
+    path = cvat(tmp_path / "in", [above, element("box", "nut", xtl=0, ytl=0, xbr=20, ybr=20, group_id=4),
+                                  element("box", "nut", xtl=30, ytl=0, xbr=40, ybr=20, group_id=4)])  # fmt: skip
+    assert run("cvat", path, "--out", tmp_path / "out") == 0
+    assert sorted((label, m.sum()) for label, _, m in read(tmp_path / "out")["a"]) == [("nut", 500), ("screw", 100)]
+
+
+def numbers(count=3, kind=np.uint16):
+    """Squares with numbers that have gaps."""
+    values = np.zeros(SIZE, kind)
+    for k in range(count):
+        values[2 + 8 * (k // 6) : 8 + 8 * (k // 6), 2 + 9 * (k % 6) : 9 + 9 * (k % 6)] = 7 * k + 2
+    return values
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a_masks.png", "a_cp_masks.tif", "a_cp_masks.png", "a_seg.npy"])
+@pytest.mark.parametrize("together", [True, False])
+def test_masks_of_stardist_and_cellpose_come_back(name, together, tmp_path):
+    images, masks = tmp_path / "images", tmp_path / ("images" if together else "masks")
+    write_image(images / "a.jpg")
+    masks.mkdir(exist_ok=True)
+    if name.endswith(".npy"):
+        content = {
+            "masks": numbers(),
+            "filename": "a.jpg",
+            "flows": [np.zeros((2, 2), np.float32)],
+            "diameter": np.float32(3),
+        }
+        np.save(masks / name, content)
+    else:
+        Image.fromarray(numbers(kind=np.int32 if name.endswith("tif") else np.uint16)).save(masks / name)
+    (masks / "a_flows.tif").write_bytes(b"not read")
+    arguments = ["masks", masks, "--out", tmp_path / "out", *([] if together else ["--images", images])]
+    if together and Path(name).stem == "a":
+        assert run(*arguments) == 2  # which of the two is the image?
+        return
+    assert run(*arguments) == 0
+    found = read(tmp_path / "out")["a"]
+    assert [label for label, _, _ in found].count("cell") == 3
+    for value in (2, 9, 16):
+        assert any((m == (numbers() == value)).all() for label, _, m in found if label == "cell")
+    (ground,) = [m for label, _, m in found if label == "background"]
+    np.testing.assert_array_equal(ground, numbers() == 0)
+
+
+def test_masks_without_background_leave_void(tmp_path):
+    write_image(tmp_path / "a.png")
+    Image.fromarray(numbers()).save(tmp_path / "a_masks.png")
+    assert run("masks", tmp_path, "--out", tmp_path / "out", "--thing", "nucleus", "--background", "") == 0
+    data = Folder(tmp_path / "out")
+    assert [(c.id, c.name, c.isthing) for c in data.categories] == [(1, "nucleus", True)]
+    np.testing.assert_array_equal(data[0].ids == 0, numbers() == 0)
+
+
+def test_pickled_code_is_not_run(tmp_path, capsys):
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    write_image(tmp_path / "a.png")
+    np.save(tmp_path / "a_seg.npy", {"masks": numbers(), "more": Trap()}, allow_pickle=True)
+    assert pickle.loads(pickle.dumps(Trap())) is None  # it works where pickles are trusted
+    (tmp_path / "ran").unlink()
+    assert run("masks", tmp_path, "--out", tmp_path / "out") == 2
+    assert "which is not read: export the masks as PNG" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("count", "classes", "suffix", "divisor"), [(3, 2, ".png", 1000), (1500, 2, ".png", 2000),
+                                                                      (600, 80, ".tif", 1000), (3, 80, ".png", 500)])  # fmt: skip
+def test_many_instances_and_classes_find_room_in_labels(count, classes, suffix, divisor, tmp_path):
+    size = (40, 60)
+    write_image(tmp_path / "in" / "a.png", size)
+    boxes = [[x, y, x + 1, y, x + 1, y + 1, x, y + 1] for y in range(40) for x in range(60)][:count]
+    images = ({"id": 1, "file_name": "a.png"},)
+    names = [f"class{k}" for k in range(classes)]
+    path = coco(tmp_path / "in", [{"segmentation": [box]} for box in boxes], images, names)
+    assert run("coco", path, "--out", tmp_path / "out") == 0
+    assert [p.suffix for p in (tmp_path / "out" / "labels").iterdir()] == [suffix]
+    assert json.loads((tmp_path / "out" / "classes.json").read_text())["divisor"] == divisor
+    (found,) = read(tmp_path / "out").values()
+    assert len(found) == count
+    assert all(m.sum() == 1 for _, _, m in found)
+
+
+def test_shapes_beyond_the_image_are_cut_and_hidden_ones_reported(tmp_path, capsys):
+    beyond = [[50, 30], [90, 30], [90, 70], [50, 70]]
+    labelme(tmp_path / "in", "a", [
+        shape("a", beyond), shape("a", [[-9, -9], [4, 4]], "rectangle"), shape("a", [[100, 100], [120, 120]], "rectangle"),
+        shape("a", [[200, 3], [200, 5]], "circle"), shape("a", [[24, 24], [26, 26]], "rectangle"),
+        shape("a", [[20, 20], [30, 30]], "rectangle"),
+    ])  # fmt: skip
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert sorted(int(m.sum()) for _, _, m in read(tmp_path / "out")["a"]) == [16, 100, 100]
+    out = capsys.readouterr().out
+    assert "left out 3 instances without a pixel" in out
+
+
+def test_images_without_annotation_are_left_out_unless_there_is_a_background(tmp_path, capsys):
+    labelme(tmp_path / "in", "a", [shape("bolt", SQUARE)])
+    labelme(tmp_path / "in", "b", [])
+    write_image(tmp_path / "in" / "c.png")
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "one") == 0
+    assert set(read(tmp_path / "one")) == {"a"}
+    out = capsys.readouterr().out
+    assert "left out 1 images without annotation (" in out
+    assert "left out 1 images without an annotation file: " in out
+    assert "c.png" in out
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "two", "--background", "bench") == 0
+    assert {name: [label for label, _, _ in found] for name, found in read(tmp_path / "two").items()} == {
+        "a": ["bench", "bolt"], "b": ["bench"]}  # fmt: skip
+
+
+def test_void_labels_and_the_order_of_classes(tmp_path):
+    labelme(tmp_path / "in", "a", [shape("bolt", SQUARE), shape("ignore", HEXAGON)])
+    assert (
+        run("labelme", tmp_path / "in", "--out", tmp_path / "out", "--classes", "nut", "bolt", "--void", "ignore") == 0
+    )
+    assert [(c.id, c.name) for c in Folder(tmp_path / "out").categories] == [(1, "nut"), (2, "bolt")]
+    assert [label for label, _, _ in read(tmp_path / "out")["a"]] == ["bolt"]
+
+
+def test_two_splits_share_their_classes(tmp_path, capsys):
+    labelme(tmp_path / "one", "a", [shape("wall", HEXAGON), shape("bolt", SQUARE)])
+    labelme(tmp_path / "two", "b", [shape("wall", HEXAGON), shape("bolt", SQUARE)])
+    labelme(tmp_path / "three", "c", [shape("nut", HEXAGON)])
+    out = tmp_path / "out"
+    assert run("labelme", tmp_path / "one", "--out", out, "--split", "train", "--stuff", "wall") == 0
+    assert run("labelme", tmp_path / "three", "--out", out, "--split", "val") == 2
+    assert "c.json: the label 'nut' is unknown to" in capsys.readouterr().err
+    assert run("labelme", tmp_path / "two", "--out", out, "--split", "val") == 0
+    for split in ("train", "val"):
+        (found,) = read(out, split).values()
+        assert [label for label, _, _ in found] == ["wall", "bolt"]
+    assert run("labelme", tmp_path / "two", "--out", out) == 2  # beside splits, the reader would not see it
+    assert "train exists: choose another --out" in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten_and_a_stopped_call_begins_anew(tmp_path, capsys, monkeypatch):
+    for name in "abc":
+        labelme(tmp_path / "in", name, [shape("bolt", SQUARE)])
+    real, seen = Image.Image.save, []
+
+    def save(self, path, *rest, **more):
+        seen.append(path)
+        if len(seen) == 2:
+            raise OSError("stopped")
+        return real(self, path, *rest, **more)
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 2
+    assert not (tmp_path / "out" / "labels").exists()
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert len(before) == 7
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 2
+    assert "images exists: choose another --out, or delete it to convert anew" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
+
+
+def one(tmp_path, *shapes, **more):
+    return ["labelme", labelme(tmp_path / "in", "a", list(shapes), **more)]
+
+
+def broken_json(tmp_path, text):
+    labelme(tmp_path / "in", "a", [])
+    (tmp_path / "in" / "a.json").write_text(text)
+    return ["labelme", tmp_path / "in"]
+
+
+def two_annotations(tmp_path):
+    arguments = one(tmp_path, shape("x", SQUARE))
+    (tmp_path / "in" / "b.json").write_text((tmp_path / "in" / "a.json").read_text())
+    return arguments
+
+
+def two_images(tmp_path):
+    labelme(tmp_path / "in", "a_b", [shape("x", SQUARE)])
+    labelme(tmp_path / "in" / "a", "b", [shape("x", SQUARE)])
+    return ["labelme", tmp_path / "in"]
+
+
+def without_image(arguments, name):
+    folder = arguments[1] if arguments[1].is_dir() else arguments[1].parent
+    (folder / name).unlink()
+    return arguments
+
+
+def masks(tmp_path, **files):
+    for name, values in files.items():
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    return ["masks", tmp_path]
+
+
+BOX = element("box", "screw", xtl=5, ytl=6, xbr=20, ybr=16)
+POLYGON = {"segmentation": [[5, 6, 20, 6, 20, 16]]}
+GREY = np.zeros((*SIZE, 3), np.uint8)
+ERRORS = {
+    "empty file": (lambda t: broken_json(t, ""), r"a\.json is not valid JSON"),
+    "no labelme": (lambda t: broken_json(t, "{}"), r"a\.json lacks the list 'shapes'"),
+    "no annotation": (lambda t: ["labelme", write_image(t / "in" / "a.png").parent], "holds no labelme annotation"),
+    "labelme image": (lambda t: without_image(one(t), "a.png"), r"a\.json: the image .*a\.png is missing: put it there"),
+    "two points": (lambda t: one(t, shape("x", SQUARE[:2])), r"a\.json, shape 1: a polygon needs at least three points"),
+    "text": (lambda t: one(t, shape("x", [["1", 2], [3, 4], [5, 6]])), r"a\.json, shape 1: a point must be two numbers"),
+    "far": (lambda t: one(t, shape("x", [[1e9, 2], [3, 4], [5, 6]])), r"shape 1: a point must be two numbers of pixels"),
+    "nan": (lambda t: one(t, shape("x", [[float("nan"), 2], [3, 4], [5, 6]])), r"shape 1: a point must be two numbers"),
+    "no label": (lambda t: one(t, shape(" ", SQUARE)), r"a\.json, shape 1: a label must be a text"),
+    "kind": (lambda t: one(t, shape("x", SQUARE, "cube")), r"a\.json, shape 1: the shape type 'cube' is not known"),
+    "no mask": (lambda t: one(t, shape("x", [[1, 2], [3, 4]], "mask")), r"shape 1: 'mask' must be a PNG in base64"),
+    "point": (lambda t: one(t, shape("x", [[1, 2], [1, 2]], "circle")), r"the radii of a circle .* must be positive"),
+    "size": (lambda t: one(t, shape("x", SQUARE), imageHeight=60, imageWidth=40), r"40x60 pixels, but .*a\.png has 60x40; one"),
+    "capitals": (lambda t: one(t, shape("x", SQUARE), shape("X", HEXAGON)), "the classes 'X' and 'x' differ in capitals"),
+    "unknown": (lambda t: [*one(t, shape("x", SQUARE)), "--classes", "y"], r"a\.json: the label 'x' is unknown to --classes"),
+    "twice": (lambda t: [*one(t, shape("x", SQUARE)), "--classes", "x", "x"], "the class 'x' is named twice"),
+    "stuff": (lambda t: [*one(t, shape("x", SQUARE)), "--stuff", "y"], "--stuff names 'y', which is none of the classes"),
+    "nothing": (one, "there is no annotated image"),
+    "annotated twice": (two_annotations, r"a\.json and .*b\.json both annotate .*a\.png: keep one"),
+    "one name": (two_images, "would both get the name a_b"),
+    "coco image": (lambda t: without_image(["coco", coco(t, [POLYGON])], "sub/a.jpg"), r"image 1: the image .* is missing"),
+    "coco box": (lambda t: ["coco", coco(t, [{"bbox": [1, 2, 3, 4]}])], "annotation 100 has no 'segmentation': boxes alone"),
+    "coco odd": (lambda t: ["coco", coco(t, [{"segmentation": [[1, 2, 3]]}])], "annotation 100: a polygon must be a list"),
+    "coco short": (lambda t: ["coco", coco(t, [{"segmentation": [[1, 2, 3, 4]]}])], "100: a polygon needs at least three"),
+    "coco category": (lambda t: ["coco", coco(t, [{**POLYGON, "category_id": 7}])], "annotation 100: image 1 or category 7 is"),
+    "coco crowd": (lambda t: ["coco", coco(t, [{**POLYGON, "iscrowd": "no"}])], "annotation 100 is malformed: 'iscrowd'"),
+    "coco names": (lambda t: ["coco", coco(t, [POLYGON], categories=("a", "a"))], "two categories have the name 'a'"),
+    "coco size": (lambda t: ["coco", coco(t, [{"segmentation": {"size": [4, 4], "counts": [16]}}])],
+                  "annotation 100: run lengths are of the size"),
+    "coco sum": (lambda t: ["coco", coco(t, [{"segmentation": {"size": [40, 60], "counts": [16]}}])],
+                 "annotation 100: run lengths add up to 16 pixels, but the image has 2400"),
+    "coco text": (lambda t: ["coco", coco(t, [{"segmentation": {"size": [40, 60], "counts": "abc"}}])],
+                  "annotation 100: run lengths cannot be decoded"),
+    "no xml": (lambda t: ["cvat", without_xml(t)], r"annotations\.xml is not valid XML"),
+    "video": (lambda t: ["cvat", without_xml(t, "<annotations><track/></annotations>")], "with tracks of a video"),
+    "no images": (lambda t: ["cvat", without_xml(t, "<annotations></annotations>")], "lists no image"),
+    "cvat image": (lambda t: ["cvat", cvat(t, [BOX], 'name="b.png" width="60" height="40"')], r"image 'b\.png': the image .*missing"),
+    "cvat size": (lambda t: ["cvat", cvat(t, [BOX], 'name="a.png" width="61" height="40"')], r"61x40 pixels, but .* has 60x40$"),
+    "cvat label": (lambda t: ["cvat", cvat(t, [element("box", "bolt", xtl=5, ytl=6, xbr=20, ybr=16)])],
+                   r"shape 1 \(box\): the label 'bolt' is not listed"),
+    "cvat labels": (lambda t: ["cvat", cvat(t, [BOX], labels=("screw", "screw"))], "two labels have the name 'screw'"),
+    "cvat lacks": (lambda t: ["cvat", cvat(t, [element("box", "screw", xtl=5)])], r"shape 1 \(box\) is malformed: 'ytl' is missing"),
+    "cvat runs": (lambda t: ["cvat", cvat(t, [element("mask", "screw", rle="1, 9", left=0, top=0, width=3, height=3)])],
+                  "run lengths add up to 10 pixels, but the window has 3x3"),
+    "no pair": (lambda t: masks(t, b_masks=numbers(), a=GREY), r"b_masks\.png has no image of the name b"),
+    "two masks": (lambda t: masks(t, a_masks=numbers(), a_cp_masks=numbers(), a=GREY), "are masks of one image"),
+    "colours": (lambda t: masks(t, a_masks=GREY, a=GREY), r"a_masks\.png must have one channel"),
+    "mask size": (lambda t: masks(t, a_masks=numbers()[1:], a=GREY), r"a_masks\.png: mask \(39, 60\) and image \(40, 60\)"),
+    "binary": (lambda t: masks(t, a_masks=(numbers() > 0).astype(np.uint8) * 255, a=GREY), "holds only 0 and 255: number"),
+    "no masks": (lambda t: masks(t, a=GREY), "holds no masks, named IMAGE_seg.npy or IMAGE and one of"),
+    "file": (lambda t: ["coco", t], "must be a file for the format coco"),
+    "gone": (lambda t: ["coco", t / "gone.json"], r"gone\.json does not exist"),
+}  # fmt: skip
+
+
+def without_xml(tmp_path, text=""):
+    path = cvat(tmp_path, [])
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_name_the_file_and_write_nothing(case, tmp_path, capsys):
+    make, message = ERRORS[case]
+    arguments = make(tmp_path)
+    assert run(*arguments, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.count("prepare_custom.py: error: ") == 1
+    assert re.search(message, error.strip()), error
+    assert not (tmp_path / "out" / "labels").exists()

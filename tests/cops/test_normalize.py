@@ -115,3 +115,10 @@ def test_checkpoints_without_the_setting_mean_fixed():
     del values["dataset"]["normalize"]
     assert config_from_dict(values).dataset.normalize == "fixed"
     assert load_model(NUCLEI)[0].normalize == "fixed"
+
+
+def test_overfitting_a_normalised_scene_finds_its_name():
+    config = Config(dataset=Dataset(normalize="percentile", overfit=1, size=64)).resolved()
+    (sample,) = load_splits(config).train
+    assert sample.image.min() == 0
+    assert sample.image.max() == 255

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .samples import Dataset, Sample
+from .samples import Dataset, ImageKey, Sample
 
 NORMALIZE = FIXED, PERCENTILE = ("fixed", "percentile")
 LOW, HIGH = 1.0, 99.8  # percentiles that become 0 and 255
@@ -49,3 +49,7 @@ class Stretched:
     def __getitem__(self, index: int) -> Sample:
         sample = self.dataset[index]
         return replace(sample, image=stretched(sample.image))
+
+    def image_keys(self) -> list[ImageKey]:
+        """Those of the data set."""
+        return self.dataset.image_keys()

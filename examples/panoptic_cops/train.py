@@ -1,5 +1,6 @@
 """Train COPS: pre-training, the controls, full training through the solver; then score all on the test split.
 
+    python examples/panoptic_cops/train.py --quick                           # small procedural scenes, about a minute
     python examples/panoptic_cops/train.py                                   # procedural scenes, minutes on a CPU
     python examples/panoptic_cops/train.py --data coco --root FOLDER         # COCO panoptic format
     torchrun --nproc-per-node 2 examples/panoptic_cops/train.py ...          # data-parallel
@@ -40,6 +41,7 @@ from jsonargparse import ArgumentParser
 from diffcomb import get_num_threads
 
 TRIAL = 8  # samples a step
+QUICK = Path(__file__).parent / "configs" / "quick.yaml"
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
 CATEGORIES = "categories.json"
 WRITTEN = ("checkpoints", "tensorboard", "pictures", "metrics.json", "log.jsonl", "environment.json", CATEGORIES)
@@ -51,13 +53,19 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--config", action="config", help="YAML file with settings")
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
     parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
+    parser.add_argument("--quick", action="store_true", help="a first trained result in a minute: configs/quick.yaml")
     parser.add_class_arguments(Config)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "--quick" in arguments:
+        arguments.insert(0, f"--config={QUICK}")  # first, so that what is given beside it wins
     namespace = parser.parse_args(arguments)
     values = namespace.clone().as_dict()
-    for name in ("config", "overwrite", "max_steps"):
+    for name in ("config", "overwrite", "max_steps", "quick"):
         values.pop(name, None)
     try:
         config = config_from_dict(values).resolved()
+        if namespace.quick and config.data != "scenes":
+            raise ValueError(f"--quick needs data='scenes', got {config.data!r}: for a trial run, pass --max_steps 99")
         return train(config if namespace.max_steps is None else shortened(config, namespace.max_steps),
                      overwrite=namespace.overwrite)  # fmt: skip
     except (DataError, CheckpointError, ValueError, FloatingPointError, OSError) as error:

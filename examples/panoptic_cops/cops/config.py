@@ -19,8 +19,7 @@ class Dataset:
     train, test : Number of scenes.
     validation : Number of scenes, or of training images held out, that select checkpoints; 200 scenes or a fifth
         of the images by default.
-    size : Size of a scene, and of the training crops, in pixels, or [height, width]; 64 for scenes and 128 for images
-        by default.
+    size : Size of a scene, and of the training crops, in pixels, or [height, width]; 128 by default.
     shortest_edges : If given, a training image is first resized so that its shorter edge is one of these, at random.
     brightness : Training images are made brighter or darker by up to this share, at random.
     small_area : Things of fewer pixels than this weigh three times as much in pre-training.
@@ -69,7 +68,7 @@ class Pretrain:
     ----------
     semantic_share, affinity_share : Share of the hardest cells and edges in the loss.
     affinity_weight : Weight of the affinity loss.
-    batch : Samples a step; 65,536 pixels' worth by default, which is 16 scenes.
+    batch : Samples a step; 65,536 pixels' worth by default, which is 4 scenes.
     accumulate : Parts that a batch is split into, where it does not fit into memory.
     """
 
@@ -89,7 +88,7 @@ class Finetune:
 
     Attributes
     ----------
-    batch : Samples a step; 196,608 pixels' worth by default, which is 48 scenes.
+    batch : Samples a step; 196,608 pixels' worth by default, which is 12 scenes.
     accumulate : Parts that a batch is split into; the surrogate then sums over each part alone.
     overlap : Whether a thread solves one part while the network computes the next; by default if that runs on an
         accelerator.
@@ -157,7 +156,7 @@ class Config(_Sections):  # type: ignore[misc, valid-type]
 
     def resolved(self) -> Config:
         """This configuration with every default that depends on another setting filled in."""
-        size = self.dataset.size or (64 if self.data == "scenes" else 128)
+        size = self.dataset.size or 128
         height, width = crop_size(size)
         area = height * width
         validation = self.dataset.validation

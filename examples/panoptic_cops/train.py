@@ -1,6 +1,6 @@
 """Train COPS: pre-training, the controls, full training through the solver; then score all on the test split.
 
-    python examples/panoptic_cops/train.py --quick                           # small procedural scenes, about a minute
+    python examples/panoptic_cops/train.py --quick                           # smaller scenes, fewer steps
     python examples/panoptic_cops/train.py                                   # procedural scenes, minutes on a CPU
     python examples/panoptic_cops/train.py --data coco --root FOLDER         # COCO panoptic format
     torchrun --nproc-per-node 2 examples/panoptic_cops/train.py ...          # data-parallel
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--config", action="config", help="YAML file with settings")
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
     parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
-    parser.add_argument("--quick", action="store_true", help="a first trained result in a minute: configs/quick.yaml")
+    parser.add_argument("--quick", action="store_true", help="a first trained result: settings of configs/quick.yaml")
     parser.add_class_arguments(Config)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if "--quick" in arguments:

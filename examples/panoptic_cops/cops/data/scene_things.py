@@ -59,9 +59,9 @@ class Scene(NamedTuple):
 
 
 def make_things(rng: np.random.Generator, size: int) -> Iterator[Thing]:
-    """Groups of things, mostly of one class; what comes later lies in front.
+    """Groups of things of one class; what comes later lies in front.
 
-    Things have the same size in pixels in scenes of every size, but none is longer than half of a scene.
+    Things have the same size in pixels in scenes of every size, but logs are at most about half as long as a scene.
     """
     for _ in range(round(size**2 / 16384 * rng.uniform(5, 9)) or 1):
         k = int(rng.choice([STONE, LEAF, CRATE, LOG], p=[0.3, 0.25, 0.22, 0.23]))

@@ -51,7 +51,7 @@ from cops.data.targets import make_targets, offsets  # noqa: E402
 from cops.surrogate import PanopticQualitySurrogate  # noqa: E402
 
 DISTANCES = [1, 2, 4, 8]
-THINGS = [2, 3, 4]
+THINGS = [k for k, c in enumerate(Scenes.categories) if c.isthing]
 SOLVERS = {
     "exact": dict(solver="exact"),
     "multilevel, effort 8": dict(effort=8),
@@ -242,7 +242,7 @@ def _gradients(judge, costs, targets, surrogate, way: Way, generator, options):
 def _costs(targets) -> tuple[torch.Tensor, torch.Tensor]:
     """Costs like those of a half-trained network: blurred truth plus noise."""
     g = torch.Generator().manual_seed(0)
-    truth = torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5).permute(0, 3, 1, 2).float()
+    truth = torch.nn.functional.one_hot(targets.labels.clamp(min=0), len(Scenes.categories)).permute(0, 3, 1, 2).float()
     blur = torch.nn.AvgPool2d(5, 1, 2, count_include_pad=False)
     class_costs = -3 * blur(truth) + 0.8 * torch.randn(truth.shape, generator=g)
     return class_costs, blur(1 - 2 * targets.cut) + 0.3 + 0.8 * torch.randn(targets.cut.shape, generator=g)

@@ -91,7 +91,10 @@ def main() -> None:
         each = (long - short) / (LONG - SHORT)
         first = next((row["seconds a step"] for row in rows if row["model"] == model), each)
         rows.append({"model": model, "how": name, "seconds a step": each, "times as fast": float(first) / each})  # type: ignore[arg-type]
-    note = f"Scenes, batches of 48 images of 64x64 pixels, from the checkpoint in the repository; {cores} cores."
+    config = Config().resolved()
+    size, batch = config.dataset.size, config.finetune.batch
+    note = f"Scenes, batches of {batch} images of {size}x{size} pixels, from the checkpoint in the repository; "
+    note += f"{cores} cores."
     save("throughput", "## Seconds a step of training through the solver", rows, options.out, note)
 
 

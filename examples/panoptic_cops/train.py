@@ -1,5 +1,6 @@
 """Train COPS: pre-training, the controls, full training through the solver; then score all on the test split.
 
+    python examples/panoptic_cops/train.py --quick                           # smaller scenes, fewer steps
     python examples/panoptic_cops/train.py                                   # procedural scenes, minutes on a CPU
     python examples/panoptic_cops/train.py --data coco --root FOLDER         # COCO panoptic format
     torchrun --nproc-per-node 2 examples/panoptic_cops/train.py ...          # data-parallel
@@ -42,6 +43,7 @@ from jsonargparse import ArgumentParser
 from diffcomb import get_num_threads
 
 TRIAL = 8  # samples a step
+QUICK = Path(__file__).parent / "configs" / "quick.yaml"
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
 CATEGORIES = "categories.json"
 WRITTEN = (
@@ -64,13 +66,19 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
     parser.add_argument("--overfit", type=int | None, help="train and test on the first so many images: a first test")
     parser.add_argument("--overfit_steps", type=int, default=STEPS, help="steps of that test")
+    parser.add_argument("--quick", action="store_true", help="a first trained result: settings of configs/quick.yaml")
     parser.add_class_arguments(Config)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "--quick" in arguments:
+        arguments.insert(0, f"--config={QUICK}")  # first, so that what is given beside it wins
     namespace = parser.parse_args(arguments)
     values = namespace.clone().as_dict()
-    for name in ("config", "overwrite", "max_steps", "overfit", "overfit_steps"):
+    for name in ("config", "overwrite", "max_steps", "overfit", "overfit_steps", "quick"):
         values.pop(name, None)
     try:
         config = config_from_dict(values).resolved()
+        if namespace.quick and config.data != "scenes":
+            raise ValueError(f"--quick needs data='scenes', got {config.data!r}: for a trial run, pass --max_steps 99")
         if namespace.overfit is not None:
             config = overfitting(config, namespace.overfit, namespace.overfit_steps)
         return train(config if namespace.max_steps is None else shortened(config, namespace.max_steps),

@@ -225,6 +225,20 @@ def test_configuration_files_match_table_2_of_the_paper(name, tmp_path, capsys):
         assert c.full.dropout == 0.1
 
 
+def test_quick_run_presets_settings_and_those_given_beside_it_win(tmp_path, monkeypatch, capsys):
+    configs = []
+    monkeypatch.setattr(train, "train", lambda config, overwrite: configs.append(config))
+    train.main(["--quick"])
+    train.main(["--pretrain.steps=7", "--quick", f"--out={tmp_path}"])
+    quick, changed = configs
+    assert (quick.out, quick.dataset.size, quick.finetune.models) == ("runs/scenes-quick", 64, ["full_svm"])
+    assert changed == replace(quick, out=str(tmp_path), pretrain=replace(quick.pretrain, steps=7))
+    with pytest.raises(SystemExit):
+        train.main(["--quick", "--data=folder", f"--root={tmp_path}"])
+    assert "--quick needs data='scenes', got 'folder'" in capsys.readouterr().err
+    assert len(configs) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,6 +1,7 @@
 """Boundary quality, mean IoU, other rules on the same costs, calibration by search, Panoptic-DeepLab, the tables."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from scipy.ndimage import binary_erosion
 
 from diffcomb import grid_graph
 
+K = len(Scenes.categories)
 CATEGORIES = (Category(1, "stuff", False, (0, 0, 0)), Category(2, "thing", True, (0, 0, 0)))
 
 
@@ -136,13 +138,13 @@ def model():
 
 def test_search_finds_the_offset_that_was_added(model, monkeypatch):
     """Costs from the truth, with affinities so biased that all is one: the search has to undo it."""
-    data, cpu = Scenes(3, 1), torch.device("cpu")
+    data, cpu = Scenes(3, 1, 64), torch.device("cpu")
     targets = make_targets([data[i] for i in range(3)], Scenes.categories, [1, 4], 2, 0)
-    classes = 4.0 * torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5).permute(0, 3, 1, 2)
+    classes = 4.0 * torch.nn.functional.one_hot(targets.labels.clamp(min=0), K).permute(0, 3, 1, 2)
     noise = torch.randn(targets.cut.shape, generator=torch.Generator().manual_seed(0)) - 1.5
     logits = Logits(classes, 2 * targets.cut - 1 + 0.8 * noise)
     monkeypatch.setattr(model, "costs", lambda images, device: tuple(c.detach() for c in model.scaling(logits)))
-    assert np.linalg.matrix_rank(_directions(model)) == 5 + 2 * 2  # a basis: every direction can be reached
+    assert np.linalg.matrix_rank(_directions(model)) == K + 2 * 2  # a basis: every direction can be reached
     before = panoptic_quality(model, data, cpu).result()["PQ"]
     curve = search(model, data, cpu, 40)
     assert curve[0] == [1, pytest.approx(before)]
@@ -154,7 +156,12 @@ def test_search_finds_the_offset_that_was_added(model, monkeypatch):
 
 @pytest.mark.parametrize("full", [False, True])
 def test_every_rule_scores_the_same_costs(model, monkeypatch, full):
-    data, cpu = Scenes(2, 1), torch.device("cpu")
+    """Costs from the truth, so noisy that every rule makes mistakes."""
+    data, cpu = Scenes(2, 1, 64), torch.device("cpu")
+    targets, g = make_targets([data[0], data[1]], Scenes.categories, [1, 4], 2, 0), torch.Generator().manual_seed(0)
+    classes = -2.0 * torch.nn.functional.one_hot(targets.labels.clamp(min=0), K).permute(0, 3, 1, 2)
+    costs = [c + 1.5 * torch.randn(c.shape, generator=g) for c in (classes, 1 - 2 * targets.cut)]
+    monkeypatch.setattr(model, "costs", lambda images, device: costs)
     monkeypatch.setattr(model, "full_resolution", full)
     rows = with_rules(model, data, cpu)
     assert [row["rule"] for row in rows] == list(RULES)
@@ -162,7 +169,8 @@ def test_every_rule_scores_the_same_costs(model, monkeypatch, full):
     multilevel = next(row for row in rows if row["rule"] == "AMWC, multilevel, effort 0")
     assert {k: multilevel[k] for k in own} == pytest.approx(own)
     oracle = with_true_classes(model, data, cpu)
-    assert oracle["PQ_st"] > 85 > own["PQ_st"]
+    assert oracle["PQ_st"] > 85
+    assert oracle["PQ_st"] > own["PQ_st"] > 0
     same = at_resolution(model, data, cpu, full)
     assert {k: same[k] for k in ("PQ", "SQ", "RQ")} == pytest.approx({k: own[k] for k in ("PQ", "SQ", "RQ")})
     assert same["seconds"] > 0
@@ -172,11 +180,11 @@ def test_every_rule_scores_the_same_costs(model, monkeypatch, full):
 
 def test_cut_on_pixels_solves_interpolated_costs(model, monkeypatch):
     """With true costs on the grid, a cut on pixels finds the same objects, with better outlines; odd sizes work."""
-    data = Scenes(8, 1)
+    data = Scenes(8, 1, 64)
     targets = make_targets([data[i] for i in range(8)], Scenes.categories, [1, 4], 2, 0)
-    classes = -4.0 * torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5).permute(0, 3, 1, 2)
+    classes = -4.0 * torch.nn.functional.one_hot(targets.labels.clamp(min=0), K).permute(0, 3, 1, 2)
     edges = 1 - 2 * targets.cut
-    monkeypatch.setattr(model, "thresholds", torch.tensor([80.0, 80, 20, 20, 20]))
+    monkeypatch.setattr(model, "thresholds", torch.tensor([20.0 if c.isthing else 80.0 for c in Scenes.categories]))
     qualities = []
     for full in (False, True):
         monkeypatch.setattr(model, "full_resolution", full)
@@ -194,12 +202,12 @@ def test_cut_on_pixels_solves_interpolated_costs(model, monkeypatch):
 
 def test_deeplab_grouping_recovers_segments_from_their_targets():
     """From true heat map, offsets and classes the grouping gives back the segments on the grid."""
-    scene = Scenes(1, 3)[0]
+    scene = Scenes(1, 3, 64)[0]
     targets = make_targets([scene], Scenes.categories, [1], 2, 0)
     isthing = torch.tensor([c.isthing for c in Scenes.categories])
     heat, offsets, thing = centre_targets(targets, isthing)
     assert thing[0].sum() == isthing[targets.labels.clamp(min=0)][targets.labels >= 0].sum()
-    classes = torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5)[0].permute(2, 0, 1).float()
+    classes = torch.nn.functional.one_hot(targets.labels.clamp(min=0), K)[0].permute(2, 0, 1).float()
     labels, clusters = group(classes, heat[0], offsets[0], isthing)
     truth = targets.segments.flatten().numpy()
     mask = thing[0].bool().flatten().numpy()
@@ -230,7 +238,8 @@ def test_confidence_interval_is_student_s():
     assert np.isnan(interval(np.array([1.0]))[1])
 
 
-def test_every_table_has_a_command(tmp_path, capsys):
+def test_every_table_has_a_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(reproduce, "Config", partial(Config, dataset=Dataset(size=64)))  # a quarter of the time
     arguments = ["--max_steps=1", f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--threads=1"]
     reproduce.main(["all", *arguments])
     reproduce.main(["table1", *arguments, "--seeds=[0,1]"])

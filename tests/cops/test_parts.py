@@ -5,7 +5,8 @@ import pytest
 import torch
 from cops.config import Config, config_from_dict, differences
 from cops.data.samples import Category, Prediction, Sample, Segment, augmented, random_crop
-from cops.data.scenes import Scenes
+from cops.data.scene_ground import noise
+from cops.data.scenes import CATEGORIES, VISIBLE, Scenes
 from cops.data.targets import make_targets, offsets, to_input
 from cops.losses import affinity_loss, top_k_mean
 from cops.model.backbones import ResNet50, SmallBackbone
@@ -13,6 +14,7 @@ from cops.model.network import CopsNetwork, CostScaling, Decoder, Logits, differ
 from cops.model.segmenter import Confidence, Segmenter, interpolate
 from cops.model.weights import load_backbone_weights
 from cops.scores.average_precision import AveragePrecision
+from scipy.ndimage import label
 
 STUFF, THING = Category(7, "stuff", False, (1, 2, 3)), Category(9, "thing", True, (4, 5, 6))
 
@@ -266,17 +268,57 @@ def test_scenes_are_reproducible_and_rich():
     for i in range(30):
         s = a[i]
         labels = s.class_map()
-        thing = labels >= 2
+        thing = labels >= 3
         classes |= set(np.unique(labels).tolist())
         void += (s.ids == 0).any()
         same = (labels[:, :-1] == labels[:, 1:]) & thing[:, :-1] & (s.ids[:, :-1] != s.ids[:, 1:])
         touching += same.any()
         assert {x.id for x in s.segments} == set(np.unique(s.ids).tolist()) - {0}
-    assert classes == {-1, 0, 1, 2, 3, 4}
-    assert touching > 10
+    assert classes == {-1, *range(len(CATEGORIES))}
+    assert touching > 20
     assert void > 3
     with pytest.raises(IndexError):
         a[30]
+    with pytest.raises(IndexError):
+        a[-1]
+
+
+def test_scene_depends_on_seed_and_index_alone_whatever_the_counts_and_the_order():
+    few, many = Scenes(3, 4, 64), Scenes(50, 4, 64)
+    for i in (2, 0, 1, 2):  # the second look at a scene takes it from the cache
+        assert (few[i].image == many[i].image).all()
+        assert (few[i].ids == many[i].ids).all()
+        assert few[i].segments == many[i].segments
+        assert few[i].ids.dtype == np.int64
+
+
+def test_things_are_cut_by_what_lies_in_front_and_stay_one_segment():
+    scenes = [Scenes(30, 1)[i] for i in range(30)]
+    parts = [label(s.ids == x.id)[1] for s in scenes for x in s.segments if CATEGORIES[x.category].isthing]
+    assert sum(n > 1 for n in parts) > 15
+
+
+def test_sizes_of_things_span_a_wide_range_and_do_not_follow_the_size_of_the_scene():
+    areas = {}
+    for size in (64, 128):
+        scenes = [Scenes(40, 1, size)[i] for i in range(40)]
+        seen = [int((s.ids == x.id).sum()) for s in scenes for x in s.segments if CATEGORIES[x.category].isthing]
+        areas[size] = np.percentile(seen, [10, 50, 90])
+        assert min(seen) >= VISIBLE[True]
+        assert areas[size][2] > 6 * areas[size][0]
+        for s in scenes:
+            stuff = [x.id for x in s.segments if not CATEGORIES[x.category].isthing]
+            assert all((s.ids == i).sum() >= VISIBLE[False] for i in stuff)
+    np.testing.assert_allclose(areas[64], areas[128], rtol=0.5)
+
+
+def test_noise_is_smooth_and_has_unit_variance():
+    rng = np.random.default_rng(0)
+    fields = np.stack([noise(rng, 96, (3.0, 12.0)) for _ in range(40)])
+    assert abs(fields.mean()) < 0.05
+    assert fields.std() == pytest.approx(1, abs=0.05)
+    down, across = (float(np.square(np.diff(fields, axis=axis)).mean()) for axis in (1, 2))
+    assert down > 6 * across > 0  # its features are four times as wide as high
 
 
 def test_input_is_normalised():

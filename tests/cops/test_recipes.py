@@ -101,7 +101,7 @@ def batch():
     """A model, images, and targets on the grid and on pixels."""
     torch.manual_seed(0)
     model = Segmenter(Config(model=Model(distances=[1, 4])).resolved(), Scenes.categories, torch.Generator())
-    samples = [Scenes(2, 1)[i] for i in range(2)]
+    samples = [Scenes(2, 1, 64)[i] for i in range(2)]
     grid, pixels = (make_targets(samples, Scenes.categories, d, s, 60) for d, s in (([1, 4], 2), ([1, 8], 1)))
     return model, to_input([s.image for s in samples]), grid, pixels
 

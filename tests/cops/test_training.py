@@ -38,7 +38,7 @@ EXAMPLE = Path(train.__file__).parent
 
 def tiny(out, **changes):
     return Config(
-        dataset=Dataset(train=12, validation=3, test=4),
+        dataset=Dataset(size=64, train=12, validation=3, test=4),
         model=Model(distances=[1, 4]),
         pretrain=Pretrain(steps=5, batch=2, warmup=2),
         finetune=Finetune(steps=4, batch=2, evaluate_every=2, search=3),
@@ -53,6 +53,7 @@ def tiny(out, **changes):
 MODELS = ["baseline", "control", "control_mean", "control_pixels", "control_search", "full", "full_svm"]
 ARGUMENTS = [
     f"--finetune.models={MODELS[1:]}",
+    "--dataset.size=64",
     "--dataset.train=12",
     "--dataset.validation=3",
     "--dataset.test=4",
@@ -238,7 +239,7 @@ def test_predict_writes_overlay_png_and_json(finished, tmp_path, capsys):
     out, _ = finished
     folder = tmp_path / "images"
     folder.mkdir()
-    Image.fromarray(Scenes(1, 5)[0].image).save(folder / "one.png")
+    Image.fromarray(Scenes(1, 5, 64)[0].image).save(folder / "one.png")
     Image.new("L", (50, 31), 100).save(folder / "two.jpg")
     (folder / "notes.txt").write_text("no image")
     predict.main([str(folder), f"--checkpoint={out / 'checkpoints' / 'full.pt'}", f"--out={tmp_path / 'p'}"])
@@ -262,7 +263,7 @@ def test_predict_writes_overlay_png_and_json(finished, tmp_path, capsys):
 def test_predict_takes_the_frames_of_animations_and_videos(finished, tmp_path, capsys):
     out, _ = finished
     checkpoint = f"--checkpoint={out / 'checkpoints' / 'full.pt'}"
-    frames = [Scenes(3, 5)[i].image for i in range(3)]
+    frames = [Scenes(3, 5, 64)[i].image for i in range(3)]
     first, *others = [Image.fromarray(frame) for frame in frames]
     first.save(tmp_path / "clip.gif", save_all=True, append_images=others)
     predict.main([str(tmp_path / "clip.gif"), checkpoint, f"--out={tmp_path / 'gif'}"])
@@ -437,13 +438,13 @@ def test_trial_run_shortens_every_stage(tmp_path):
 def test_descent_on_costs_raises_exact_panoptic_quality():
     """The fast integration test: no network; twelve steps on the costs of a few scenes, at least ten points."""
     config = Config(model=Model(distances=[1, 2, 4, 8])).resolved()
-    scenes = Scenes(8, 99)
+    scenes = Scenes(8, 99, 64)
     model = Segmenter(config, scenes.categories, torch.Generator().manual_seed(0))
     model.layer.estimator = Blackbox(Uniform(1000, 5000, 3), start="warm")
     samples = [scenes[i] for i in range(8)]
     targets = make_targets(samples, scenes.categories, config.model.distances, 2, 60)
     g = torch.Generator().manual_seed(0)
-    truth = torch.nn.functional.one_hot(targets.labels.clamp(min=0), 5).permute(0, 3, 1, 2).float()
+    truth = torch.nn.functional.one_hot(targets.labels.clamp(min=0), len(scenes.categories)).permute(0, 3, 1, 2).float()
     blur = torch.nn.AvgPool2d(5, 1, 2, count_include_pad=False)
     class_costs = -3 * blur(truth) + 0.8 * torch.randn(truth.shape, generator=g)
     edge_costs = blur(1 - 2 * targets.cut) + 0.3 + 0.8 * torch.randn(targets.cut.shape, generator=g)
@@ -472,7 +473,7 @@ def test_descent_on_costs_raises_exact_panoptic_quality():
 
 def test_large_network_trains_through_the_solver(tmp_path):
     """Every stage with ResNet-50, one step each: shapes, strides and frozen layers fit; nothing is learnt."""
-    arguments = [*ARGUMENTS, "--model.backbone=resnet50", "--dataset.size=64", f"--out={tmp_path / 'run'}"]
+    arguments = [*ARGUMENTS, "--model.backbone=resnet50", f"--out={tmp_path / 'run'}"]
     short = ["--pretrain.steps=1", "--finetune.steps=1", "--finetune.models=[full]", "--dataset.test=1", "--pictures=0"]
     metrics = train.main([*arguments, *short])
     assert list(metrics) == ["baseline", "full"]

@@ -23,9 +23,8 @@ class Dataset:
         or the "last" in the order of their file names, as in a stack of sections, where neighbours look alike.
     gap : With "last": so many images between the parts are not used.
     overfit : If given, training, validation and test images are the first so many training images, and nothing is
-        flipped, resized or made brighter. `train.py --overfit` sets it.
-    size : Size of a scene, and of the training crops, in pixels, or [height, width]; 64 for scenes and 128 for images
-        by default.
+        flipped, turned, resized or made brighter. `train.py --overfit` sets it.
+    size : Size of a scene, and of the training crops, in pixels, or [height, width]; 128 by default.
     shortest_edges : If given, a training image is first resized so that its shorter edge is one of these, at random.
     brightness : Training images are made brighter or darker by up to this share, at random.
     turns : Training images are also turned by multiples of 90 degrees, at random: for data without an up and a down.
@@ -84,7 +83,7 @@ class Pretrain:
     ramp : Part of the steps over which these shares fall from 1, linearly. 0 mines from the first step, as in the
         paper; a network that cannot tell the hardest edges apart yet then learns to answer 1/2 for all of them.
     affinity_weight : Weight of the affinity loss.
-    batch : Samples a step; 65,536 pixels' worth by default, which is 16 scenes.
+    batch : Samples a step; 65,536 pixels' worth by default, which is 4 scenes.
     accumulate : Parts that a batch is split into, where it does not fit into memory.
     """
 
@@ -111,7 +110,7 @@ class Finetune:
 
     Attributes
     ----------
-    batch : Samples a step; 196,608 pixels' worth by default, which is 48 scenes.
+    batch : Samples a step; 196,608 pixels' worth by default, which is 12 scenes.
     accumulate : Parts that a batch is split into; the surrogate then sums over each part alone.
     overlap : Whether a thread solves one part while the network computes the next; by default if that runs on an
         accelerator.
@@ -182,7 +181,7 @@ class Config(_Sections):  # type: ignore[misc, valid-type]
 
     def resolved(self) -> Config:
         """This configuration with every default that depends on another setting filled in."""
-        size = self.dataset.size or (64 if self.data == "scenes" else 128)
+        size = self.dataset.size or 128
         height, width = crop_size(size)
         area = height * width
         validation = self.dataset.validation

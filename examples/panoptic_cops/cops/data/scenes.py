@@ -1,26 +1,34 @@
-"""The embedded data set: procedural scenes with touching and overlapping things on textured stuff.
+"""The embedded data set: procedural scenes of a river bank from above, with things that touch and cover each other.
 
-Every scene is a function of (seed, index) alone, so nothing is stored or downloaded. Two stuff
-regions with a wavy border carry textures; clusters of discs, boxes and triangles, mostly of one class, lie on
-them and cover each other; instances of a class differ only slightly in shade. Smudges without a label are void.
+Every scene is a function of (seed, index) alone, so nothing is stored or downloaded. Sand, grass and water carry
+textures and clutter; clusters of stones, piles of leaves, rows of crates and stacks of logs lie on them. Instances of a
+group differ only slightly in shade, and the outlines between them may be faint. What lies in front cuts what lies
+behind, sometimes into parts, which stay one segment. Mud without a label, and what is all but hidden, are void. A
+camera adds uneven light, blur and noise.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from .samples import Category, ImageKey, Sample, Segment
+from .samples import VOID, Category, ImageKey, Sample, Segment
+from .scene_ground import Image, make_ground, noise
+from .scene_things import Scene, Sun, draw, make_things
 
-CATEGORIES = (
-    Category(1, "stripes", False, (120, 170, 90)),
-    Category(2, "dots", False, (150, 120, 180)),
-    Category(3, "disc", True, (220, 60, 50)),
-    Category(4, "box", True, (50, 90, 220)),
-    Category(5, "triangle", True, (240, 190, 40)),
+CATEGORIES = (  # stuff in the order of scene_ground, things in that of scene_things
+    Category(1, "sand", False, (222, 196, 140)),
+    Category(2, "grass", False, (104, 152, 70)),
+    Category(3, "water", False, (78, 136, 176)),
+    Category(4, "stone", True, (150, 110, 190)),
+    Category(5, "leaf", True, (240, 160, 40)),
+    Category(6, "crate", True, (214, 70, 70)),
+    Category(7, "log", True, (60, 170, 160)),
 )
-_BASE = np.array([[96, 128, 80], [118, 104, 128], [150, 96, 88], [92, 104, 152], [158, 140, 92]], float)
-_NUM_STUFF = 2
+VISIBLE = {False: 80, True: 24}  # stuff and things of which fewer pixels are seen are void
+_NUM_STUFF = sum(not c.isthing for c in CATEGORIES)
 
 
 class Scenes:
@@ -33,16 +41,16 @@ class Scenes:
     seed : int
         Scenes of different seeds are different.
     size : int
-        Height and width in pixels.
+        Height and width in pixels. A larger scene shows more things, not larger ones.
     """
 
     categories = CATEGORIES
 
-    def __init__(self, count: int, seed: int, size: int = 64) -> None:
+    def __init__(self, count: int, seed: int, size: int = 128) -> None:
         self.count = count
         self.seed = seed
         self.size = size
-        self._cache: dict[int, Sample] = {}
+        self._cache: dict[int, Sample] = {}  # with ids of 16 bits: a thousand scenes take 80 MB
 
     def __len__(self) -> int:
         return self.count
@@ -51,8 +59,9 @@ class Scenes:
         if not 0 <= index < self.count:
             raise IndexError(f"scene {index} of {self.count}")
         if index not in self._cache:
-            self._cache[index] = make_scene(np.random.default_rng([self.seed, index]), self.size, _name(index))
-        return self._cache[index]
+            scene = make_scene(np.random.default_rng([self.seed, index]), self.size, _name(index))
+            self._cache[index] = replace(scene, ids=scene.ids.astype(np.int16))
+        return replace(self._cache[index], ids=self._cache[index].ids.astype(np.int64))
 
     def image_keys(self) -> list[ImageKey]:
         """The names of the files that a dump lists for the scenes."""
@@ -65,71 +74,50 @@ def _name(index: int) -> str:
 
 def make_scene(rng: np.random.Generator, size: int, name: str) -> Sample:
     """Draw one scene."""
-    yy, xx = np.mgrid[:size, :size].astype(float)
-    labels, colors = _stuff(rng, yy, xx)
-    ids = labels + 1
-    segments = [Segment(k + 1, k) for k in range(_NUM_STUFF)]
-    for _ in range(rng.integers(1, 4)):
-        cluster_class = int(rng.integers(_NUM_STUFF, len(CATEGORIES)))
-        center = rng.uniform(0.15 * size, 0.85 * size, 2)
-        spread = rng.uniform(0.05, 0.16) * size
-        for _ in range(rng.integers(1, 6)):
-            k = cluster_class if rng.random() < 0.85 else int(rng.integers(_NUM_STUFF, len(CATEGORIES)))
-            y, x = center + spread * rng.standard_normal(2)
-            mask = _shape(rng, k, yy - y, xx - x, rng.uniform(0.06, 0.13) * size)
-            if mask.sum() < 4:
-                continue
-            segment = Segment(len(segments) + 1, k)
-            segments.append(segment)
-            ids[mask] = segment.id
-            shade = _BASE[k] + rng.normal(0, 9) + rng.normal(0, 4, 3)
-            gradient = rng.normal(0, 0.35, 2)
-            colors[mask] = shade + (gradient[0] * (yy - y) + gradient[1] * (xx - x))[mask][:, None]
-    for _ in range(rng.poisson(0.6)):
-        y, x = rng.uniform(0, size, 2)
-        smudge = (yy - y) ** 2 / rng.uniform(1, 4) + (xx - x) ** 2 / rng.uniform(1, 4) < (0.05 * size) ** 2
-        ids[smudge] = 0
-        colors[smudge] = rng.uniform(60, 180, 3)
-    image = _blur(colors) + rng.normal(0, 11, colors.shape)
-    present = set(np.unique(ids).tolist())
-    kept = tuple(s for s in segments if s.id in present)
-    return Sample(name, np.clip(image, 0, 255).astype(np.uint8), ids.astype(np.int64), kept)
+    ground = make_ground(rng, size)
+    sun = Sun(rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.45), int(rng.integers(1, 4)))
+    scene = Scene(ground.colors, ground.labels + 1, ground.grain, sun)
+    categories = list(range(_NUM_STUFF))  # of the segments 1, 2, ...
+    _spread_mud(rng, scene)
+    for thing in make_things(rng, size):
+        categories.append(thing.category)
+        draw(scene, thing, len(categories))
+    ids = scene.ids
+    area = np.bincount(ids.ravel(), minlength=len(categories) + 1)[1:]
+    seen = [n >= VISIBLE[CATEGORIES[k].isthing] for n, k in zip(area, categories, strict=True)]
+    ids = np.where(np.array([False, *seen])[ids], ids, VOID)
+    segments = tuple(Segment(i + 1, k) for i, k in enumerate(categories) if seen[i])
+    return Sample(name, _photograph(rng, scene.colors, sun), ids, segments)
 
 
-def _stuff(
-    rng: np.random.Generator, yy: NDArray[np.float64], xx: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Stuff labels by a wavy line, and their textures."""
-    size = len(yy)
-    angle, phase = rng.uniform(0, 2 * np.pi, 2)
-    along = (xx - size / 2) * np.cos(angle) + (yy - size / 2) * np.sin(angle)
-    across = (yy - size / 2) * np.cos(angle) - (xx - size / 2) * np.sin(angle)
-    wave = 0.08 * size * np.sin(along * rng.uniform(4, 10) / size + phase)
-    labels = (across + wave > rng.uniform(-0.25, 0.25) * size).astype(np.int64)
-    colors = _BASE[labels] + rng.normal(0, 8, (1, 1, 3))
-    turn = rng.uniform(0, np.pi)
-    stripes = np.sin((xx * np.cos(turn) + yy * np.sin(turn)) * rng.uniform(0.9, 1.5))
-    dots = np.sin(xx * rng.uniform(0.9, 1.4)) * np.sin(yy * rng.uniform(0.9, 1.4))
-    return labels, colors + 22 * np.where(labels == 0, stripes, 1.5 * dots)[..., None]
+def _spread_mud(rng: np.random.Generator, scene: Scene) -> None:
+    """Cover a part of some scenes with mud, which nobody labelled."""
+    size = len(scene.ids)
+    if rng.random() < 0.3:
+        mud = noise(rng, size, rng.uniform(9, 14)) > rng.uniform(1.9, 2.4)
+        scene.ids[mud] = VOID
+        scene.colors[:, mud] = np.array([[1], [0.9], [0.78]]) * (78 + 12 * scene.grain[mud])
 
 
-def _shape(
-    rng: np.random.Generator, k: int, dy: NDArray[np.float64], dx: NDArray[np.float64], radius: float
-) -> NDArray[np.bool_]:
-    turn = rng.uniform(0, 2 * np.pi)
-    u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
-    if CATEGORIES[k].name == "disc":
-        inside = u**2 + (v * rng.uniform(1.0, 1.5)) ** 2 < radius**2
-    elif CATEGORIES[k].name == "box":
-        inside = (abs(u) < radius) & (abs(v) < radius * rng.uniform(0.5, 1.0))
-    else:
-        inside = (v > -0.6 * radius) & (v + 1.9 * abs(u) < 1.2 * radius)
-    return np.asarray(inside)
+def _photograph(rng: np.random.Generator, colors: Image, sun: Sun) -> NDArray[np.uint8]:
+    """Light that falls off, shadows of trees beside the scene, a colour cast, blur, and noise of the sensor."""
+    size = colors.shape[1]
+    y, x = np.linspace(-1, 1, size, dtype=np.float32)[:, None], np.linspace(-1, 1, size, dtype=np.float32)
+    light = 1 + rng.uniform(0, 0.16) * (y * np.sin(sun.angle) + x * np.cos(sun.angle))
+    if rng.random() < 0.45:
+        trees = noise(rng, size, 22) + 0.25 * noise(rng, size, 6) + y * np.sin(sun.angle) + x * np.cos(sun.angle)
+        light = light * (1 - rng.uniform(0.5, 1) * sun.dark / (1 + np.exp(7 * (trees + rng.uniform(0.3, 1.3)))))
+    cast = (rng.uniform(0.9, 1.12) * rng.normal(1, 0.025, (3, 1, 1))).astype(np.float32)
+    image = colors * (cast * light)
+    for _ in range(rng.integers(1, 3)):
+        image = _blurred(image, rng.uniform(0.15, 0.5))
+    image += rng.uniform(3, 10) * rng.standard_normal(image.shape, np.float32)
+    return np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
-def _blur(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average every pixel with its neighbours, so that borders are blurred."""
-    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
-    blurred: NDArray[np.float64] = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 4
-    return blurred
+def _blurred(image: Image, share: float) -> Image:
+    """Average every pixel with its neighbours, which count `share` of it."""
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, 1:-1] + share * (padded[:, :-2] + padded[:, 2:])
+    both = rows[..., 1:-1] + share * (rows[..., :-2] + rows[..., 2:])
+    return np.asarray(both * (1 + 2 * share) ** -2)

@@ -108,38 +108,37 @@ def _write_split(
     images, annotations = [], []
     for number, item in enumerate(tqdm(items, desc=split), start=1):
         label_path, image_path = labels / f"{item.name}.png", out / split / f"{item.name}.png"
-        if _source(label_path) == item.source and image_path.exists():
+        if source_of(label_path) == item.source and image_path.exists():
             ids = read_ids(label_path)
         else:
             image, ids = item.read()
             _write(image, ids, item.source, image_path, label_path)
         height, width = ids.shape
         images.append({"id": number, "file_name": image_path.name, "height": height, "width": width})
-        segments = _segments(ids, category_of)
+        segments = segments_of(ids, category_of)
         annotations.append({"image_id": number, "file_name": label_path.name, "segments_info": segments})
     content = {"images": images, "annotations": annotations, "categories": list(categories)}
     write_json(content, out / "annotations" / f"panoptic_{split}.json")
     kept = {item.name for item in items}
     for label_path in sorted(labels.glob("*.png")):
-        if label_path.stem not in kept and _source(label_path) is not None:
+        if label_path.stem not in kept and source_of(label_path) is not None:
             label_path.unlink()
             (out / split / label_path.name).unlink(missing_ok=True)
 
 
 def _write(image: NDArray[np.uint8], ids: NDArray[np.int64], source: str, image_path: Path, label_path: Path) -> None:
     """Write an image, and its label last: it says that the image is finished, and what it was made of."""
-    rgb = np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
     partial, text = label_path.with_suffix(".partial"), PngInfo()
     text.add_text(SOURCE, source)
     with writing(image_path):
         Image.fromarray(image).save(image_path)
     with writing(label_path):
-        Image.fromarray(rgb).save(partial, format="PNG", pnginfo=text)
+        Image.fromarray(rgb_of(ids)).save(partial, format="PNG", pnginfo=text)
         partial.replace(label_path)
 
 
-def _source(label_path: Path) -> str | None:
-    """Hash of what a label PNG was made of; None if there is none, or if it is not of these programs."""
+def source_of(label_path: Path) -> str | None:
+    """What a label PNG says of what it was made of; None if there is none, or if it is not of these programs."""
     try:
         with opened(label_path, kind="label") as file:
             return file.info.get(SOURCE)
@@ -147,9 +146,24 @@ def _source(label_path: Path) -> str | None:
         return None
 
 
-def _segments(
-    ids: NDArray[np.int64], category_of: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+def rgb_of(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The colours of segment ids in a panoptic PNG: id = R + 256 G + 256² B."""
+    return np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
+
+
+def segments_of(
+    ids: NDArray[np.int64],
+    category_of: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+    is_crowd: Callable[[NDArray[np.int64]], NDArray[np.bool_]] = np.zeros_like,
 ) -> list[dict[str, Any]]:
+    """The segments of an image as the JSON lists them; 0 is void.
+
+    Parameters
+    ----------
+    ids : array, shape (H, W)
+    category_of, is_crowd : callable
+        From an array of segment ids to their category ids, and to whether they are groups.
+    """
     values, inverse, areas = np.unique(ids, return_inverse=True, return_counts=True)
     boxes = find_objects(inverse.reshape(ids.shape) + 1)
     return [
@@ -158,8 +172,10 @@ def _segments(
             "category_id": int(category),
             "area": int(area),
             "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start],
-            "iscrowd": 0,
+            "iscrowd": int(crowd),
         }
-        for value, category, area, (y, x) in zip(values, category_of(values), areas, boxes, strict=True)
+        for value, category, crowd, area, (y, x) in zip(
+            values, category_of(values), is_crowd(values), areas, boxes, strict=True
+        )
         if value
     ]

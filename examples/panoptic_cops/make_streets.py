@@ -66,16 +66,20 @@ def draw(out: Path, train: int, val: int, size: tuple[int, int], seed: int) -> N
             others = sorted(p.name for p in folder.iterdir() if p.name != CITY) if folder.is_dir() else []
             if others:
                 raise DataError(f"{folder} holds {others[0]}, which is not of this program: choose another --out")
+    areas: list[int] = []
     for number, (split, count) in enumerate((("train", train), ("val", val))):
-        _draw_split(out, split, [(seed, number, i) for i in range(count)], size)
+        areas += _draw_split(out, split, [(seed, number, i) for i in range(count)], size)
+    things = f"{len(areas) / (train + val):.1f} things an image"
+    things += f", of {min(areas)} to {max(areas)} pixels" if areas else ""
     print(
-        f"wrote {train} training and {val} test images of {size[0]}x{size[1]} in the format of Cityscapes to {out}; to "
-        f"train:\npython examples/panoptic_cops/train.py --config examples/panoptic_cops/configs/cityscapes.yaml "
-        f"--root {out}"
+        f"wrote {train} training and {val} test images of {size[0]}x{size[1]} in the format of Cityscapes to {out} "
+        f"({things}); to train:\n"
+        f"python examples/panoptic_cops/train.py --config examples/panoptic_cops/configs/cityscapes.yaml --root {out}"
     )
 
 
-def _draw_split(out: Path, split: str, seeds: list[tuple[int, int, int]], size: tuple[int, int]) -> None:
+def _draw_split(out: Path, split: str, seeds: list[tuple[int, int, int]], size: tuple[int, int]) -> list[int]:
+    """Write one split; returns the areas of all things."""
     panoptic = out / "gtFine" / f"cityscapes_panoptic_{split}"
     for folder in (panoptic, out / "leftImg8bit" / split / CITY, out / "gtFine" / split / CITY):
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +102,7 @@ def _draw_split(out: Path, split: str, seeds: list[tuple[int, int, int]], size: 
     content: dict[str, Any] = {"images": images, "annotations": annotations, "categories": categories}
     write_json(content, panoptic.with_suffix(".json"))
     _remove_others(out, split, {image["id"] for image in images})
+    return [s["area"] for a in annotations for s in a["segments_info"] if s["id"] >= DIVISOR]
 
 
 def _paths(out: Path, split: str, name: str) -> dict[str, Path]:

@@ -167,4 +167,9 @@ def test_command_says_what_it_wrote_and_how_to_train(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "wrote 1 training and 1 test images of 32x64" in said
     assert "configs/cityscapes.yaml --root" in said
+    data = [Cityscapes(tmp_path / "out", split)[0] for split in ("train", "val")]
+    areas = [
+        int((s.ids == x.id).sum()) for s in data for x in s.segments if CATEGORIES[x.category].isthing and not x.iscrowd
+    ]
+    assert f"({len(areas) / 2:.1f} things an image, of {min(areas)} to {max(areas)} pixels)" in said
     assert parse_size("32x64") == Cityscapes(tmp_path / "out", "val")[0].ids.shape

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .coco import check_exact, check_sizes, list_field, read_json
 from .frames import images_in
 from .images import check_one_page, opened, read_image, upright, values_of
-from .samples import VOID, Category, DataError, Sample, Segment, Subset, parse_categories
+from .samples import VOID, Category, DataError, Sample, Segment, Subset, parse_categories, unique
 
 
 def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
@@ -56,7 +56,7 @@ def decode(
     classes : mapping
         From class ids to indices of `categories`; all other classes are void.
     """
-    present, inverse = np.unique(values, return_inverse=True)
+    present, inverse = unique(values)
     segments: list[Segment] = []
     number: dict[tuple[int, int], int] = {}
     table = np.full(len(present), VOID, np.int64)
@@ -71,7 +71,7 @@ def decode(
             crowd = categories[category].isthing and instance < 0
             segments.append(Segment(number[key], category, crowd))
         table[i] = number[key]
-    return table[inverse.reshape(values.shape)], tuple(segments)
+    return table[inverse], tuple(segments)
 
 
 class Folder:

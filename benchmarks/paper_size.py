@@ -2,7 +2,7 @@
 
     python benchmarks/paper_size.py                                # many hours on two cores; rerun to resume
     python benchmarks/paper_size.py --steps 1 --cases pretrain full
-    python benchmarks/paper_size.py --size 64x128 --steps 1 --backbone small --work runs/tiny --out runs/tiny  # a trial
+    python benchmarks/paper_size.py --size 64x128 --steps 1 --backbone small --out runs/trial  # a trial run
 
 It runs configs/cityscapes.yaml (ResNet-50, crops of half the size of the images, cut at 1/4) on scenes that
 make_streets.py draws. Each case runs in a process of its own, whose largest resident set is the peak memory, and is
@@ -48,7 +48,7 @@ from cops.data.targets import Targets  # noqa: E402
 from cops.files import save_atomically, write_json  # noqa: E402
 from cops.model.checkpoints import find_device, load_checkpoint  # noqa: E402
 from cops.recipes import BASELINE  # noqa: E402
-from cops.step import TrainingStep  # noqa: E402
+from cops.step import TrainingStep, drop  # noqa: E402
 from cops.study.report import save  # noqa: E402
 from cops.study.run import Run, RunLog, check_settings  # noqa: E402
 from cops.study.stages import optimizer_of  # noqa: E402
@@ -80,7 +80,9 @@ def main() -> None:
     draw(o.root, o.images, 2, parse_size(o.size), 0)
     command = [sys.executable, __file__, *(f"--{k}={v}" for k, v in _passed_on(o).items())]
     for case in tqdm([c for c in cases if c not in {row["case"] for row in known}], desc="cases"):
-        done = subprocess.run([*command, "--case", case], stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run([*command, "--case", case], stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise SystemExit(f"{case!r} has failed; rerun the same command to resume")
         known.append({**json.loads(done.stdout.splitlines()[-1]), "settings": settings})
         known.sort(key=lambda row: list(all_cases()).index(row["case"]))
         write_json({"rows": known}, path)
@@ -98,7 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=get_num_threads(), help="of torch and of the solver")
     parser.add_argument("--device", default="auto", help="where the network runs")
     parser.add_argument("--root", type=Path, help="where the images lie or are drawn; runs/streets-SIZE by default")
-    parser.add_argument("--work", type=Path, default=Path("runs/paper_size"), help="for weights")
+    parser.add_argument("--work", type=Path, help="for weights; runs/paper_size-SIZE-BACKBONE by default")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "results" / "streets")
     parser.add_argument("--cases", nargs="+", choices=all_cases())
     parser.add_argument("--case", choices=all_cases(), help=argparse.SUPPRESS)
@@ -106,6 +108,7 @@ def _options() -> argparse.Namespace:
     if o.steps < 1 or o.part < 1 or o.images < 2:
         parser.error(f"needed: --steps >= 1, --part >= 1 and --images >= 2, got {o.steps}, {o.part} and {o.images}")
     o.root = o.root or Path(f"runs/streets-{o.size}")
+    o.work = o.work or Path(f"runs/paper_size-{o.size}-{o.backbone}")
     return o
 
 
@@ -223,7 +226,8 @@ def _part(watch: Stopwatch, step: TrainingStep, case: str, images: Tensor, targe
 
     def costs_of(images: Tensor) -> tuple[Tensor, ...]:
         costs = step.costs(images)
-        return near_truth(costs, targets) if case == NEAR else costs
+        costs = near_truth(costs, targets) if case == NEAR else costs
+        return tuple(drop(c, objective.dropout) for c in costs) if objective.loss == "surrogate" else costs
 
     objective = step.objective
     if objective.loss == "surrogate":

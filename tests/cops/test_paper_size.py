@@ -93,7 +93,9 @@ def test_command_writes_its_table_skips_what_is_measured_and_refuses_other_setti
     def run(command, **_):
         measured.append(command[-1])
         row = {"case": command[-1], "crops": 2, "all": 1.5, "peak, GiB": 2.0}
-        return SimpleNamespace(stdout=f"a line of something else\n{json.dumps(row)}\n")
+        return SimpleNamespace(
+            stdout=f"a line of something else\n{json.dumps(row)}\n", returncode=command[-1] == "control"
+        )
 
     monkeypatch.setattr(paper_size.subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["paper_size.py", *arguments, "--cases", "full", "pretrain"])
@@ -109,6 +111,9 @@ def test_command_writes_its_table_skips_what_is_measured_and_refuses_other_setti
     monkeypatch.setattr(sys, "argv", ["paper_size.py", *arguments, "--cases", "full", "predict 1"])
     paper_size.main()
     assert measured == ["full", "pretrain", "predict 1"]
+    monkeypatch.setattr(sys, "argv", ["paper_size.py", *arguments, "--cases", "control"])
+    with pytest.raises(SystemExit, match="'control' has failed; rerun the same command"):
+        paper_size.main()
     monkeypatch.setattr(sys, "argv", ["paper_size.py", *arguments, "--part=2"])
     with pytest.raises(SystemExit, match=r"other settings .*choose another --out"):
         paper_size.main()

@@ -13,20 +13,16 @@ removes its own files of images that SOURCE lacks or that moved to the other spl
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from cops.data.coco import read_ids
+from cops.data.converted import Item, hash_of, write_folder
 from cops.data.frames import images_in
 from cops.data.images import check_one_page, opened, read_image, to_rgb, upright, values_of
 from cops.data.samples import DataError
-from cops.files import write_json, writing
 from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from tqdm import tqdm
 
 NUCLEUS, BACKGROUND = 1, 2  # category ids
@@ -35,7 +31,6 @@ CATEGORIES = [
     {"id": BACKGROUND, "name": "background", "isthing": 0, "color": [70, 70, 70]},
 ]
 REST = 1  # segment id of the background
-SOURCE = "diffcomb source"  # name of the text in label PNGs that holds the hash of what they were made of
 GREY = 128  # a mask of more than two values has at least this one, at its soft border or inside it
 COLOURFUL, DARK = 8.0, 100.0  # a fluorescence image is greyer than the first, and its median darker than the second
 
@@ -71,8 +66,11 @@ def convert(source: Path, out: Path, test: float, fluorescence_only: bool, seed:
         _masks(folder)
     order = np.random.default_rng(seed).permutation(len(chosen)).tolist()
     count = min(max(1, round(test * len(chosen))), len(chosen) - 1)
-    for split, numbers in (("val", sorted(order[:count])), ("train", sorted(order[count:]))):
-        _write_split([chosen[i] for i in numbers], out, split)
+    splits = {
+        split: [_item(chosen[i]) for i in tqdm(sorted(numbers), desc=f"hashing {split}")]
+        for split, numbers in (("val", order[:count]), ("train", order[count:]))
+    }
+    write_folder(out, splits, CATEGORIES, lambda ids: np.where(ids == REST, BACKGROUND, NUCLEUS))
     print(f"wrote {len(chosen) - count} training and {count} test images in COCO panoptic format to {out}")
 
 
@@ -82,61 +80,12 @@ def is_fluorescence(image: NDArray[np.uint8]) -> bool:
     return bool(spread.mean() < COLOURFUL and np.median(image) < DARK)
 
 
-def _write_split(folders: list[Path], out: Path, split: str) -> None:
-    labels = out / "annotations" / f"panoptic_{split}"
-    for folder in (labels, out / split):
-        folder.mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
-    for number, folder in enumerate(tqdm(folders, desc=split), start=1):
-        label_path, image_path = labels / f"{folder.name}.png", out / split / f"{folder.name}.png"
-        source = _hash([_image_path(folder), *_masks(folder)])
-        if _source(label_path) == source and image_path.exists():
-            ids = read_ids(label_path)
-        else:
-            image = read_image(_image_path(folder))
-            ids = _ids(folder, image.shape[:2])
-            _write(image, ids, source, image_path, label_path)
-        height, width = ids.shape
-        images.append({"id": number, "file_name": image_path.name, "height": height, "width": width})
-        annotations.append({"image_id": number, "file_name": label_path.name, "segments_info": _segments(ids)})
-    content = {"images": images, "annotations": annotations, "categories": CATEGORIES}
-    write_json(content, out / "annotations" / f"panoptic_{split}.json")
-    kept = {folder.name for folder in folders}
-    for label_path in sorted(labels.glob("*.png")):
-        if label_path.stem not in kept and _source(label_path) is not None:
-            label_path.unlink()
-            (out / split / label_path.name).unlink(missing_ok=True)
+def _item(folder: Path) -> Item:
+    def read() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        image = read_image(_image_path(folder))
+        return image, _ids(folder, image.shape[:2])
 
-
-def _write(image: NDArray[np.uint8], ids: NDArray[np.int64], source: str, image_path: Path, label_path: Path) -> None:
-    """Write an image, and its label last: it says that the image is finished, and what it was made of."""
-    rgb = np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
-    partial, text = label_path.with_suffix(".partial"), PngInfo()
-    text.add_text(SOURCE, source)
-    with writing(image_path):
-        Image.fromarray(image).save(image_path)
-    with writing(label_path):
-        Image.fromarray(rgb).save(partial, format="PNG", pnginfo=text)
-        partial.replace(label_path)
-
-
-def _hash(paths: list[Path]) -> str:
-    """Hash of the names and contents of files."""
-    found = hashlib.sha256()
-    for path in paths:
-        content = path.read_bytes()
-        found.update(f"{path.name}\0{len(content)}\0".encode())
-        found.update(content)
-    return found.hexdigest()
-
-
-def _source(label_path: Path) -> str | None:
-    """Hash of what a label PNG was made of; None if there is none, or if it is not of this program."""
-    try:
-        with opened(label_path, kind="label") as file:
-            return file.info.get(SOURCE)
-    except DataError:  # missing or damaged
-        return None
+    return Item(folder.name, hash_of([_image_path(folder), *_masks(folder)]), read)
 
 
 def _image_path(folder: Path) -> Path:
@@ -191,14 +140,6 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             f"{path} holds {len(values)} values up to {values[-1]}: a mask holds one nucleus, and two values"
         )
     return levels > values[-1] / 2
-
-
-def _segments(ids: NDArray[np.int64]) -> list[dict[str, Any]]:
-    values, areas = np.unique(ids, return_counts=True)
-    return [
-        {"id": int(v), "category_id": BACKGROUND if v == REST else NUCLEUS, "area": int(a), "iscrowd": 0}
-        for v, a in zip(values, areas, strict=True)
-    ]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from .samples import (
     parse_categories,
     refuse,
     said,
+    unique,
     whole,
 )
 
@@ -187,14 +188,14 @@ def numbered(sample: Sample, where: str) -> Sample:
     for segment in sample.segments:
         if not VOID < segment.id <= MAX_ID:
             raise DataError(f"{where}: segment ids must lie between 1 and {MAX_ID} (0 is void), got {segment.id}")
-    values, inverse = np.unique(sample.ids, return_inverse=True)
+    values, inverse = unique(sample.ids)
     new = {VOID: VOID, **{s.id: i for i, s in enumerate(sample.segments, start=1)}}
     missing = set(values.tolist()) - set(new)
     if missing:
         raise DataError(f"{where} holds ids that segments_info lacks, e.g. {min(missing)} (id = R + 256 G + 256² B)")
     table = np.array([new[int(v)] for v in values], np.int64)
     segments = tuple(Segment(i, s.category, s.iscrowd) for i, s in enumerate(sample.segments, start=1))
-    return replace(sample, ids=table[inverse.reshape(sample.ids.shape)], segments=segments)
+    return replace(sample, ids=table[inverse], segments=segments)
 
 
 def same_size(ids: NDArray[np.int64], image: NDArray[np.uint8], where: str, note: Note) -> bool:

@@ -14,7 +14,20 @@ from .frames import images_in
 from .held_out import RANDOM, hold_out
 from .images import check_one_page, opened, read_image, upright, values_of
 from .normalize import FIXED
-from .samples import VOID, Category, DataError, ImageKey, Note, Sample, Segment, Subset, noted, parse_categories, refuse
+from .samples import (
+    VOID,
+    Category,
+    DataError,
+    ImageKey,
+    Note,
+    Sample,
+    Segment,
+    Subset,
+    noted,
+    parse_categories,
+    refuse,
+    unique,
+)
 
 
 def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
@@ -58,7 +71,7 @@ def decode(
     classes : mapping
         From class ids to indices of `categories`; all other classes are void.
     """
-    present, inverse = np.unique(values, return_inverse=True)
+    present, inverse = unique(values)
     segments: list[Segment] = []
     number: dict[tuple[int, int], int] = {}
     table = np.full(len(present), VOID, np.int64)
@@ -73,7 +86,7 @@ def decode(
             crowd = categories[category].isthing and instance < 0
             segments.append(Segment(number[key], category, crowd))
         table[i] = number[key]
-    return table[inverse.reshape(values.shape)], tuple(segments)
+    return table[inverse], tuple(segments)
 
 
 class Folder:

@@ -215,6 +215,19 @@ def parse_categories(entries: Sequence[Any], path: Path) -> tuple[Category, ...]
     return tuple(found)
 
 
+def unique(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different values in order, and the number of each element's value among them, as np.unique finds them.
+
+    Values that are not negative and not many times larger than the number of elements are counted instead of sorted,
+    which is many times faster for large labels.
+    """
+    if not values.size or values.min() < 0 or values.max() > 4 * values.size:
+        found, inverse = np.unique(values, return_inverse=True)
+        return found, inverse.reshape(values.shape)
+    present = np.bincount(values.ravel()) > 0
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[values]
+
+
 def whole(value: Any, field: str) -> int:
     """The value if it is an integer, else a ValueError that quotes it as it is written."""
     if not isinstance(value, int) or isinstance(value, bool):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +21,10 @@ from ..model.deeplab import DeepLabSegmenter, deeplab_losses
 from ..model.segmenter import Segmenter
 from ..recipes import BASELINE, COMPARED, RECIPES, SECOND_STAGE, counterpart
 from ..scores.measure import all_scores
-from ..surrogate import PanopticQualitySurrogate, Truth
+from ..surrogate import PanopticQualitySurrogate
 from .run import Run, RunLog, write_environment
 from .stages import run_stages, train_model
+from .times import Stopwatch, through_solver
 from .training import Stage, on_device, parts_of_step, train
 
 
@@ -160,28 +160,20 @@ def time_of_an_iteration(run: Run, model: Segmenter, steps: int = 5) -> dict[str
     layer, stride = model.cut
     surrogate = PanopticQualitySurrogate(model.thresholds, float(stride**2), 10.0)
     stage = Stage("times", lambda *_: {}, steps, run.config.finetune.batch or 1, pixels=model.full_resolution)
-    spent = {"samples": 0.0, "network": 0.0, "AMWC": 0.0, "surrogate": 0.0, "MWC": 0.0, "network backward": 0.0}
     model.eval()
-    for number in range(-1, steps):  # the first one compiles and is not counted
-        marks = [time.perf_counter()]
+
+    def costs_of(images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return model.to_cut(*model.scaling(model.network(images)), images.shape[2:])
+
+    watch = Stopwatch(run.device)
+    for number in range(-1, steps):
+        if number == 0:  # the first one compiles and is not counted
+            watch.spent.clear()
+        watch.restart()
         images, targets = on_device(parts_of_step(run, stage, model.stride, max(number, 0))[0], run.device)
-        marks.append(time.perf_counter())
-        costs = model.to_cut(*model.scaling(model.network(images)), images.shape[2:])
-        marks.append(time.perf_counter())
-        leaves = [c.detach().requires_grad_() for c in costs]
-        out = layer(*leaves)
-        marks.append(time.perf_counter())
-        truth = Truth(targets.segments)
-        shared = truth.overlaps(out)
-        (upstream,) = torch.autograd.grad(surrogate.of_overlaps(shared, out.label_classes, truth), shared)
-        marks.append(time.perf_counter())
-        gradients = torch.autograd.grad(shared, leaves, upstream)
-        marks.append(time.perf_counter())
-        torch.autograd.backward(costs, gradients)
-        marks.append(time.perf_counter())
-        if number >= 0:
-            for name, seconds in zip(spent, np.diff(marks), strict=True):
-                spent[name] += float(seconds) / steps
+        watch("samples")
+        through_solver(watch, costs_of, layer, surrogate, images, targets)
+    spent = {name: seconds / steps for name, seconds in watch.spent.items()}
     return {**spent, "all": sum(spent.values())}
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import prepare_nuclei
 import pytest
 import train
-import yaml
 from cops.config import Config, config_from_dict
 from cops.data.cityscapes import CATEGORIES, Cityscapes
 from cops.data.coco import CocoPanoptic, DataError
@@ -19,6 +18,7 @@ from cops.data.splits import load_splits
 from cops.data.writer import PanopticWriter
 from cops.recipes import BASELINE, SECOND_STAGE
 from cops.scores.quality import PanopticQuality
+from jsonargparse import ArgumentParser
 from PIL import Image
 
 PAIR = (Category(7, "road", False, (0, 0, 0)), Category(26, "car", True, (0, 0, 0)))
@@ -212,7 +212,9 @@ def test_configuration_files_match_table_2_of_the_paper(name, tmp_path, capsys):
             train.main([f"--config={path}", f"--root={tmp_path / 'nowhere'}", f"--out={tmp_path / 'run'}"])
         assert "nowhere" in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
-    c = config_from_dict(yaml.safe_load(path.read_text())).resolved()
+    parser = ArgumentParser()
+    parser.add_class_arguments(Config)
+    c = config_from_dict(parser.parse_path(path).as_dict()).resolved()
     if name in ("scenes", "nuclei"):
         assert replace(c, root=None, out=None) == replace(Config(data=c.data).resolved(), out=None)  # the defaults
     else:

@@ -199,10 +199,16 @@ def training(case: str, o: argparse.Namespace) -> dict[str, Any]:
         watch = Stopwatch(run.device)
         parts = parts_of_step(run, stage, model.stride, number)
         watch("samples")
-        if number == done:  # compiles kernels and fills caches
+        if number == done:  # compiles kernels and fills caches; batch norm forgets it
+            kept = {name: value.clone() for name, value in model.state_dict().items()}
             _part(Stopwatch(run.device), step, case, *on_device(parts[0], run.device), share=1.0)
-            watch.restart()
+            model.load_state_dict(kept)
+            del kept
+        for generator in (torch.default_generator, model.generator):  # a resumed case equals an uninterrupted one
+            if generator is not None:
+                generator.manual_seed(number)
         optimizer.zero_grad(set_to_none=True)
+        watch.restart()
         bar = tqdm(parts, "crops", leave=False)
         losses = [_part(watch, step, case, *on_device(part, run.device), share=1 / len(parts)) for part in bar]
         optimizer.step()

@@ -95,14 +95,19 @@ def solver_loss(
     """
     if isinstance(loss, type) or not hasattr(loss, "evaluate"):
         raise TypeError(f"loss must be a loss such as FenchelYoung(), got {loss!r}")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
+    check_reduction(reduction)
     options = make_options(
         solver, lift=lift, generator=generator, cost_ndims=cost_ndims, vectorized=vectorized,
         per_instance=per_instance, arrays=arrays, parallel=parallel, maximize=maximize, mask=mask,
         known_costs=known_costs, value=value,
     )  # fmt: skip
     return SolverLoss(options, loss, reduction)
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise a ValueError unless `reduction` is known."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
 
 
 class SolverLoss:

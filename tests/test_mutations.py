@@ -57,7 +57,7 @@ MUTATIONS = [
     (GRADIENTS + "oracle.py", "scales * self.scale", "scales", ESTIMATORS_TEST, "normalising_in_torch"),
     (LOSSES + "fenchel_young.py", "w - e for w, e", "e - w for w, e", LOSSES_TEST, "finite_differences and fenchel"),
     (LOSSES + "spo.py", "2 * (s - p)", "(s - p)", LOSSES_TEST, "finite_differences and spo"),
-    (LOSSES + "structured_svm.py", "c - self.margin * (1", "c + self.margin * (1", LOSSES_TEST, "svm"),
+    (LOSSES + "structured_svm.py", "(c - m)", "(c + m)", LOSSES_TEST, "svm"),
     (LOSSES + "ranking.py", "(p - q) / self.temperature", "(p - q)", LOSSES_TEST, "finite_differences and listwise"),
     (SUMS, "if SAFE[0] < square < SAFE[1]:", "if True:", "tests/test_norms.py", "vanish"),
     (GRADIENTS + "estimators/negative_identity.py", "-exponents, 0)", "0, 0)", "tests/test_norms.py", "any_magnitude"),

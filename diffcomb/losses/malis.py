@@ -103,7 +103,7 @@ def malis_loss(
     factors = (positive, negative)
     weights = _Weights.apply(values, graph, segments, _background(background), factors, logits)  # type: ignore[no-untyped-call]
     probabilities = torch.sigmoid(values) if logits else values
-    losses = (weights.abs() * ((weights > 0).to(values.dtype) - probabilities) ** 2).sum(-1)
+    losses: torch.Tensor = (weights.abs() * ((weights > 0).to(values.dtype) - probabilities) ** 2).sum(-1)
     if affinities.ndim == 1 or reduction == "none":
         return losses[0] if affinities.ndim == 1 else losses
     return losses.mean() if reduction == "mean" else losses.sum()
@@ -201,7 +201,7 @@ def _checked(graph: Any, affinities: Any, labels: Any, anchor: str) -> tuple[Gra
     elif affinities.ndim in (1, 2) and affinities.shape[-1] == graph.num_edges:
         edges = affinities if affinities.ndim == 2 else affinities[None]
     else:
-        maps = "".join(f" or maps (B, {len(graph.offsets)}, {shape})" for shape in grid)  # type: ignore[attr-defined]
+        maps = "".join(f" or maps (B, {len(graph.offsets)}, {shape})" for shape in grid)
         raise ValueError(
             f"affinities must have shape (m,) or (B, m) with m = {graph.num_edges}{maps}, got {tuple(affinities.shape)}"
         )
@@ -229,8 +229,8 @@ def _gathered(graph: GridGraph, maps: torch.Tensor, anchor: str) -> torch.Tensor
             f"maps of affinities must have shape (B, O, *shape) with O = {len(graph.offsets)} offsets and shape = "
             f"{graph.shape}, got {tuple(maps.shape)}"
         )
-    windows = [(slice(None), o, *graph.map_window(o, anchor)) for o in range(len(graph.offsets))]
-    return torch.cat([maps.new_empty(len(maps), 0), *(maps[window].flatten(1) for window in windows)], 1)
+    parts = [maps[:, o][(slice(None), *graph.map_window(o, anchor))].flatten(1) for o in range(len(graph.offsets))]
+    return torch.cat([maps.new_empty(len(maps), 0), *parts], 1)
 
 
 def _values(edges: torch.Tensor) -> Array:

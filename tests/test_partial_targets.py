@@ -201,7 +201,8 @@ def test_cuts_with_and_without_a_lift_train_towards_the_labels(lift, unlabelled)
         optimizer.step()
         values.append(float(value.detach()))
     assert min(values) >= -1e-9
-    assert values[-1] < 0.05 * values[0]
+    # With a lift, exchanging two instances of a class costs nothing, but has a distance: some loss stays.
+    assert values[-1] < (0.05 if lift is None else 0.2) * values[0]
     if unlabelled == "ignored":
         assert torch.equal(leaves[0][3].detach(), nodes[3])
 

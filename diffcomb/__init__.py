@@ -68,6 +68,8 @@ __all__ = [
     "gradcheck",
     "grid_graph",
     "make_problem",
+    "malis_loss",
+    "malis_pairs",
     "multicut",
     "mwc",
     "perturbed_grad",

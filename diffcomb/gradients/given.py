@@ -57,11 +57,11 @@ class Given:
             return
         count = len(instances) // max(self.repeats, 1)
         shapes = [[c.shape for c in i.own_costs] for i in instances[:count]]
-        masks = None if self.mask is None else _split(self.mask, shapes, batched, "mask")
-        known = None if self.known is None else _split(self.known, shapes, batched, "known_costs")
+        masks = None if self.mask is None else split_given(self.mask, shapes, batched, "mask")
+        known = None if self.known is None else split_given(self.known, shapes, batched, "known_costs")
         for b, instance in enumerate(instances):
             if masks is not None:
-                instance.allowed = tuple(None if m is None else _as_mask(m) for m in masks[b % count])
+                instance.allowed = tuple(None if m is None else as_mask(m, "mask", "allowed") for m in masks[b % count])
             if known is not None:
                 pairs = zip(known[b % count], instance.own_costs, strict=True)
                 sign = -1.0 if self.options.solver.maximize else 1.0
@@ -70,7 +70,7 @@ class Given:
                 instance.constant_part = _constant_part(self.options, instance)
 
 
-def _split(value: Any, shapes: list[list[tuple[int, ...]]], batched: bool, name: str) -> list[tuple[Any, ...]]:
+def split_given(value: Any, shapes: list[list[tuple[int, ...]]], batched: bool, name: str) -> list[tuple[Any, ...]]:
     """The arrays of every instance, in the shapes of its costs; None where there is none for a cost."""
     if not shapes:
         return []
@@ -105,9 +105,10 @@ def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, 
         ) from error
 
 
-def _as_mask(array: Array) -> Array:
+def as_mask(array: Array, name: str, meaning: str) -> Array:
+    """Return a mask, or raise a TypeError unless it is boolean."""
     if array.dtype != np.bool_:
-        raise TypeError(f"mask must be boolean, True where an entry is allowed, got dtype {array.dtype}")
+        raise TypeError(f"{name} must be boolean, True where an entry is {meaning}, got dtype {array.dtype}")
     return array
 
 

@@ -41,6 +41,8 @@ class Instance:
         Costs that the solver adds to the own ones.
     constant_part : callable, optional
         f(w), where the solver minimises <c, w> + f(w) and f is no sum of known costs.
+    labelled : tuple of bool arrays or None, optional
+        Which entries of a loss' target are known; None where all are.
     """
 
     own_costs: tuple[Array, ...]
@@ -53,6 +55,7 @@ class Instance:
     allowed: tuple[Array | None, ...] | None = None
     known: tuple[Array, ...] | None = None
     constant_part: Callable[[tuple[Array, ...]], float] | None = None
+    labelled: tuple[Array | None, ...] | None = None
 
     @cached_property
     def costs(self) -> tuple[Array, ...]:
@@ -75,9 +78,16 @@ class Instance:
     @cached_property
     def allowed_lifted(self) -> tuple[Array | None, ...]:
         """`allowed` in the lifted space."""
-        masks = self.allowed or (None,) * len(self.own_costs)
-        if self.lift is None or self.allowed is None:
-            return masks
+        return self._lifted(self.allowed)
+
+    @cached_property
+    def labelled_lifted(self) -> tuple[Array | None, ...]:
+        """`labelled` in the lifted space."""
+        return self._lifted(self.labelled)
+
+    def _lifted(self, masks: tuple[Array | None, ...] | None) -> tuple[Array | None, ...]:
+        if self.lift is None or masks is None:
+            return masks or (None,) * len(self.own_costs)
         whole = [np.ones(c.shape) if m is None else m.astype(float) for c, m in zip(self.own_costs, masks, strict=True)]
         return tuple(m > 0 for m in self.lift.costs(tuple(whole)))
 

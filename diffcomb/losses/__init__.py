@@ -1,10 +1,12 @@
 """Losses for when optimal solutions or true costs are known: no upstream gradient, and mostly convex in the costs.
 
-``solver_loss`` wraps a solver and a loss; every loss is a small file that says how to value one batch.
+``solver_loss`` wraps a solver and a loss; every loss is a small file that says how to value one batch. ``malis_loss``
+needs no solver.
 """
 
 from .contrastive import Contrastive
 from .fenchel_young import FenchelYoung
+from .malis import malis_loss, malis_pairs
 from .pool import SolutionPool
 from .ranking import Ranking
 from .solver_loss import solver_loss
@@ -21,5 +23,7 @@ __all__ = [
     "SPOPlus",
     "SolutionPool",
     "StructuredSVM",
+    "malis_loss",
+    "malis_pairs",
     "solver_loss",
 ]

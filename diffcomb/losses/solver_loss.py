@@ -14,6 +14,7 @@ from .._arrays import Array, is_tensor, to_numpy
 from .._implicit import explicit
 from ..gradients.batch import Batch, as_tensors, batch_of, copied
 from ..gradients.differences import Arrays
+from ..gradients.given import as_mask, split_given
 from ..gradients.options import Options, make_options
 from ..gradients.oracle import Instance, Oracle, keep
 from ..gradients.ragged import RaggedBatch, is_ragged, rows_of
@@ -31,7 +32,8 @@ class Loss(Protocol):
     ) -> tuple[Array, list[Arrays]]:
         """Return the loss of every instance (B,), and its gradients in the space of ``instance.costs``.
 
-        ``instance.solutions`` holds the targets. The gradients are not pulled back.
+        ``instance.solutions`` holds the targets. The gradients are not pulled back. A loss whose attribute
+        ``takes_partial_targets`` is True may find which entries are known in ``instance.labelled``.
         """
         ...
 
@@ -69,16 +71,19 @@ def solver_loss(
     Returns
     -------
     callable
-        ``f(*costs, target=..., true_costs=..., **data)``. `target` is the optimal solution, an array or tensor of the
-        costs' shape, or a tuple with one for each cost tensor (and auxiliary outputs behind them); `true_costs` are
-        what it is optimal for, in the same form. A loss says which of the two it needs; where only true costs are
-        given, the target is solved for. Costs of different sizes go as lists, and so do targets and true costs. The
-        result is a scalar, or (B,) for the reduction "none". Its gradient is computed with it, in one pass.
+        ``f(*costs, target=..., true_costs=..., labelled=..., **data)``. `target` is the optimal solution, an array or
+        tensor of the costs' shape, or a tuple with one for each cost tensor (and auxiliary outputs behind them);
+        `true_costs` are what it is optimal for, in the same form. A loss says which of the two it needs; where only
+        true costs are given, the target is solved for. `labelled` is True where the target is known: a boolean array
+        for each cost tensor, of its shape or one that broadcasts to it (a mask of nodes as ``known[..., None]``), or
+        None where all of it is known. :class:`StructuredSVM` and :class:`FenchelYoung` say what they do with the other
+        entries. Costs of different sizes go as lists, and so do targets, true costs and masks. The result is a scalar,
+        or (B,) for the reduction "none". Its gradient is computed with it, in one pass.
 
     Raises
     ------
     TypeError
-        If a target or true costs are missing, or `loss` is no loss.
+        If a target or true costs are missing, `loss` is no loss, or it takes no partial targets.
     ValueError
         If shapes do not fit, or values are not finite.
 
@@ -95,14 +100,19 @@ def solver_loss(
     """
     if isinstance(loss, type) or not hasattr(loss, "evaluate"):
         raise TypeError(f"loss must be a loss such as FenchelYoung(), got {loss!r}")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
+    check_reduction(reduction)
     options = make_options(
         solver, lift=lift, generator=generator, cost_ndims=cost_ndims, vectorized=vectorized,
         per_instance=per_instance, arrays=arrays, parallel=parallel, maximize=maximize, mask=mask,
         known_costs=known_costs, value=value,
     )  # fmt: skip
     return SolverLoss(options, loss, reduction)
+
+
+def check_reduction(reduction: str) -> None:
+    """Raise a ValueError unless `reduction` is known."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduction!r}")
 
 
 class SolverLoss:
@@ -113,28 +123,52 @@ class SolverLoss:
         self.loss = loss
         self.reduction = reduction
 
-    def __call__(self, *costs: Any, target: Any = None, true_costs: Any = None, **data: Any) -> Any:
+    def __call__(
+        self, *costs: Any, target: Any = None, true_costs: Any = None, labelled: Any = None, **data: Any
+    ) -> Any:
         """Evaluate; see `solver_loss`."""
         rows = rows_of(self.options, costs) if is_ragged(costs) else None
         tensors = as_tensors(self.options, costs) if rows is None else [t for row in rows for t in row]
         if true_costs is None and (target is None or self.loss.needs_true_costs):
             missing = "true_costs" if self.loss.needs_true_costs else "target or true_costs"
             raise TypeError(f"{type(self.loss).__name__} needs {missing}=")
+        if labelled is not None:
+            self._check_partial()
         batch = batch_of(self.options, tensors, data) if rows is None else RaggedBatch(self.options, rows, data)
-        values, *_ = _Evaluate.apply(self, batch, target, true_costs, *tensors)  # type: ignore[no-untyped-call]
+        values, *_ = _Evaluate.apply(self, batch, (target, true_costs, labelled), *tensors)  # type: ignore[no-untyped-call]
         if not batch.batched:
             return values[0]
         return values if self.reduction == "none" else getattr(values, self.reduction)()
 
+    def _check_partial(self) -> None:
+        if not getattr(self.loss, "takes_partial_targets", False):
+            name = type(self.loss).__name__
+            raise TypeError(f"{name} takes whole targets only; labelled= is for StructuredSVM and FenchelYoung")
+        if self.options.known_costs is not None or self.options.value is not None:
+            raise ValueError(
+                "labelled= cannot be given with known_costs= or value=, which count at unlabelled entries too"
+            )
+
     def evaluate(
-        self, batch: Batch, target: Any, true_costs: Any, tensors: Sequence[torch.Tensor]
+        self, batch: Batch, truths: tuple[Any, Any, Any], tensors: Sequence[torch.Tensor]
     ) -> tuple[Array, list[Array]]:
-        """Losses of all instances, and their gradients stacked over the batch."""
+        """Losses of all instances, and their gradients stacked over the batch.
+
+        `truths` are the target, true costs, and which entries of the target are labelled, each as given to the call.
+        """
+        target, true_costs, labelled = truths
         truth = None if true_costs is None else _known(batch, tensors, true_costs, "true_costs")
         known = None if target is None else _known(batch, tensors, target, "target", auxiliary=True)
         if batch.size == 0:
             return np.zeros(0), [np.zeros(tuple(t.shape)) for t in tensors]
-        oracle = Oracle(self.options.solver, _instances(batch, tensors, truth, known))
+        instances = _instances(batch, tensors, truth, known)
+        if labelled is not None:
+            masks = split_given(
+                labelled, [[c.shape for c in i.own_costs] for i in instances], batch.batched, "labelled"
+            )
+            for instance, row in zip(instances, masks, strict=True):
+                instance.labelled = tuple(None if m is None else as_mask(m, "labelled", "known") for m in row)
+        oracle = Oracle(self.options.solver, instances)
         true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
         values, lifted = self.loss.evaluate(oracle, true, self.options.generator)
         pulled = [i.pull_back(g) for i, g in zip(oracle.instances, lifted, strict=True)]
@@ -151,8 +185,8 @@ class _Evaluate(torch.autograd.Function):
     """The losses of a batch, and the gradients that were computed with them as further outputs."""
 
     @staticmethod
-    def forward(f: SolverLoss, batch: Batch, target: Any, true_costs: Any, *costs: torch.Tensor) -> Any:
-        values, gradients = f.evaluate(batch, target, true_costs, costs)
+    def forward(f: SolverLoss, batch: Batch, truths: tuple[Any, Any, Any], *costs: torch.Tensor) -> Any:
+        values, gradients = f.evaluate(batch, truths, costs)
         return (
             copied(np.asarray(values)).to(costs[0]),
             *(copied(g).to(c) for g, c in zip(gradients, costs, strict=True)),
@@ -172,8 +206,8 @@ class _Evaluate(torch.autograd.Function):
             return g * (grad.reshape(-1, *[1] * (g.ndim - 1)) if ctx.batched else grad[0])
 
         if ctx.ragged:
-            return (None,) * 4 + tuple(g * grad[i // ctx.ragged] for i, g in enumerate(ctx.saved_tensors))
-        return (None, None, None, None, *(times(g) for g in ctx.saved_tensors))
+            return (None,) * 3 + tuple(g * grad[i // ctx.ragged] for i, g in enumerate(ctx.saved_tensors))
+        return (None, None, None, *(times(g) for g in ctx.saved_tensors))
 
 
 def _known(

@@ -133,3 +133,53 @@ def test_only_losses_through_the_solver_drop_costs(batch, loss):
         step = TrainingStep(model, Objective(loss, num_lambdas=2, dropout=dropout), Config().pretrain)
         values.append(float(step(images, grid)["loss"].detach()))
     assert (values[0] != values[1]) == LOSSES[loss].through_solver
+
+
+@pytest.fixture(scope="module")
+def void():
+    """Targets with a square of void; class and edge costs; and the same costs with others at void."""
+    samples = [Scenes(2, 1)[i] for i in range(2)]
+    for sample in samples:
+        sample.ids[10:30, 10:30] = 0
+    targets = make_targets(samples, Scenes.categories, [1, 4], 1, 60)
+    g = torch.Generator().manual_seed(0)
+    classes, edges = torch.randn(2, len(Scenes.categories), 64, 64, generator=g), torch.randn(2, 4, 64, 64, generator=g)
+    known = (targets.labels >= 0)[:, None], targets.edge_weight > 0
+    others = [torch.where(k, c, c.flip(0)) for c, k in zip((classes, edges), known, strict=True)]
+    return targets, (classes, edges), others
+
+
+def loss_of(model, objective, costs, targets):
+    model.generator.manual_seed(0)
+    leaves = [c.clone().requires_grad_() for c in costs]
+    losses = TrainingStep(model, objective, Config().pretrain).losses(*leaves, targets)
+    return losses, torch.autograd.grad(losses["loss"], leaves)
+
+
+def test_malis_takes_the_means_of_classes_and_leaves_void_out(batch, void):
+    (targets, costs, others), options = void, {"pixels": False, "dropout": 0.0}
+    losses, _ = loss_of(batch[0], Objective("malis", **options), costs, targets)
+    changed, gradients = loss_of(batch[0], Objective("malis", **options), others, targets)
+    assert torch.equal(changed["loss"], losses["loss"])
+    assert torch.equal(losses["loss"], losses["semantic"] + losses["malis"])
+    assert torch.equal(
+        losses["semantic"], loss_of(batch[0], Objective("mean", **options), costs, targets)[0]["semantic"]
+    )
+    assert not gradients[1][targets.edge_weight == 0].any()
+    assert gradients[1].any()
+
+
+@pytest.mark.parametrize("loss", ["structured_svm", "fenchel_young"])
+def test_void_that_is_ignored_has_no_influence(batch, void, loss):
+    targets, costs, others = void
+    objective = Objective(loss, dropout=0.0, num_lambdas=2, void="ignored")
+    losses, _ = loss_of(batch[0], objective, costs, targets)
+    changed, gradients = loss_of(batch[0], objective, others, targets)
+    assert torch.equal(changed["loss"], losses["loss"])
+    assert not gradients[1][targets.edge_weight == 0].any()
+    completed, gradients = loss_of(batch[0], replace(objective, void="completed"), costs, targets)
+    assert torch.isfinite(completed["loss"])
+    assert gradients[1][targets.edge_weight == 0].any()
+    assert not torch.equal(
+        loss_of(batch[0], replace(objective, void="zero"), costs, targets)[0]["loss"], losses["loss"]
+    )

@@ -165,7 +165,8 @@ class Config(_Sections):  # type: ignore[misc, valid-type]
     threads : torch threads; all CPUs, but not more than 4, by default: the default network is too small for more.
     save_every : Steps between checkpoints.
     pictures : Test images to draw.
-    control, control_mean, control_pixels, full, full_svm : Objectives of the second stage; "full" is the paper's.
+    control, control_mean, control_pixels, malis, full, full_svm, fenchel_young : Objectives of the second stage; "full"
+        is the paper's.
     single_mean, single_svm : Objectives of models that are trained from scratch in one stage of as many steps as both
         stages take; all layers learn at `pretrain.lr`.
     """

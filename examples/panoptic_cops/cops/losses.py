@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffcomb import CutOutput, FenchelYoung, StructuredSVM, amwc, solver_loss
+from diffcomb import CutOutput, FenchelYoung, StructuredSVM, amwc, malis_loss, solver_loss
 
 from .data.targets import Targets
 from .model.network import Logits
@@ -36,12 +36,19 @@ def paper(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) 
 def mean(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
     """Plain means of both cross-entropies over all known cells and edges; they calibrate the costs."""
     logits = logits_of(cut)
-    cells = F.cross_entropy(logits.classes, targets.labels, ignore_index=-1, reduction="none")
+    semantic = mean_semantic_loss(logits.classes, targets)
     edges = F.binary_cross_entropy_with_logits(logits.cuts, targets.cut, reduction="none")
-    known_cells, known_edges = (targets.labels >= 0).to(cells), (targets.edge_weight > 0).to(edges)
-    semantic = (cells * known_cells).sum() / known_cells.sum().clamp(min=1)
+    known_edges = (targets.edge_weight > 0).to(edges)
     affinity = (edges * known_edges).sum() / known_edges.sum().clamp(min=1)
     return {"loss": semantic + affinity, "semantic": semantic, "affinity": affinity}
+
+
+def malis(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
+    """MALIS on the edges, and the mean cross-entropy of the classes; no path goes through void."""
+    edges, graph = cut.layer.edge_costs(cut.edge_costs)  # logits of "not cut"
+    affinity = malis_loss(graph, edges, targets.segments.flatten(1), logits=True)
+    semantic = mean_semantic_loss(-cut.class_costs, targets)
+    return {"loss": semantic + affinity, "semantic": semantic, "malis": affinity}
 
 
 def surrogate(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
@@ -59,12 +66,14 @@ def separate(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrai
 
 def structured_svm(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
     """The structured SVM against the true partition: one solve with costs that prefer mistakes."""
-    return against_true_partition(StructuredSVM(objective.margin), cut, targets)
+    loss = StructuredSVM(objective.margin, **_unlabelled(objective))
+    return against_true_partition(loss, cut, targets, objective.void)
 
 
 def fenchel_young(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
     """The Fenchel-Young loss against the true partition: solves with noise on the costs."""
-    return against_true_partition(FenchelYoung(objective.sigma, objective.num_lambdas), cut, targets)
+    loss = FenchelYoung(objective.sigma, objective.num_lambdas, **_unlabelled(objective))
+    return against_true_partition(loss, cut, targets, objective.void)
 
 
 def combined(cut: Cut, targets: Targets, objective: Objective, pretrain: Pretrain) -> dict[str, Tensor]:
@@ -94,6 +103,13 @@ def semantic_loss(logits: Tensor, targets: Targets, share: float) -> Tensor:
     return top_k_mean(loss * targets.class_weight, share)
 
 
+def mean_semantic_loss(logits: Tensor, targets: Targets) -> Tensor:
+    """Plain mean of the cross-entropy over all known cells."""
+    cells = F.cross_entropy(logits, targets.labels, ignore_index=-1, reduction="none")
+    known = (targets.labels >= 0).to(cells)
+    return (cells * known).sum() / known.sum().clamp(min=1)
+
+
 def affinity_loss(logits: Tensor, targets: Targets, share: float) -> Tensor:
     """Binary cross-entropy of "cut", weighted, over the hardest `share` of each map, summed over the maps."""
     loss = F.binary_cross_entropy_with_logits(logits, targets.cut, reduction="none") * targets.edge_weight
@@ -101,23 +117,33 @@ def affinity_loss(logits: Tensor, targets: Targets, share: float) -> Tensor:
     return torch.stack(maps).sum()
 
 
-def against_true_partition(loss: StructuredSVM | FenchelYoung, cut: Cut, targets: Targets) -> dict[str, Tensor]:
+def against_true_partition(
+    loss: StructuredSVM | FenchelYoung, cut: Cut, targets: Targets, void: str = "zero"
+) -> dict[str, Tensor]:
     """A loss of `diffcomb.solver_loss` against the true partition, a mean over the nodes.
 
-    Void cells and edges that touch void get cost 0, so they have no influence.
+    With `void` "zero", void cells and edges that touch void get cost 0, but a margin or noise as all others; else they
+    are unlabelled parts of the target, and the loss says what that means.
     """
     layer = cut.layer
-    known = (targets.labels >= 0).flatten(1)
+    known = (targets.labels >= 0).flatten(1)[..., None]
     x = F.one_hot(targets.labels.clamp(min=0), cut.class_costs.shape[1]).flatten(1, 2).to(cut.class_costs)
     edges, graph = layer.edge_costs(cut.edge_costs)
     y, _ = layer.edge_costs(targets.cut.to(cut.edge_costs))
     weight, _ = layer.edge_costs(targets.edge_weight.to(cut.edge_costs))
     nodes = cut.class_costs.flatten(2).transpose(1, 2)
+    labelled = known, weight > 0
+    if void == "zero":
+        nodes, edges, labelled = nodes * known, edges * (weight > 0), None
     value = solver_loss(amwc, loss, generator=layer.generator)(
-        nodes * known[..., None], edges * (weight > 0), target=(x, y),
+        nodes, edges, target=(x, y), labelled=labelled,
         graph=graph, partitionable=layer.partitionable, **layer.options,
     )  # fmt: skip
     return {"loss": value / nodes.shape[1]}
+
+
+def _unlabelled(objective: Objective) -> dict[str, str]:
+    return {} if objective.void == "zero" else {"unlabelled": objective.void}
 
 
 def separate_losses(out: CutOutput, targets: Targets, weight: float) -> dict[str, Tensor]:

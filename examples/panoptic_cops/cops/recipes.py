@@ -29,6 +29,7 @@ class Loss(NamedTuple):
 LOSSES = {
     "paper": Loss(losses.paper, through_solver=False),
     "mean": Loss(losses.mean, through_solver=False),
+    "malis": Loss(losses.malis, through_solver=False),
     "surrogate": Loss(losses.surrogate, through_solver=True),
     "separate": Loss(losses.separate, through_solver=True),
     "structured_svm": Loss(losses.structured_svm, through_solver=True),
@@ -43,7 +44,8 @@ class Objective:
 
     Attributes
     ----------
-    loss : Without the solver: "paper", the losses of pre-training, or "mean", plain means of both cross-entropies.
+    loss : Without the solver: "paper", the losses of pre-training, "mean", plain means of both cross-entropies, or
+        "malis", the mean cross-entropy of the classes and MALIS on the edges.
         Through it: "surrogate" of panoptic quality (eq. 6), "separate" losses on classes and edges (eq. 8-9),
         "structured_svm" or "fenchel_young" against the true partition, or "combined", the surrogate and the SVM.
     layers : What learns beside the scales and offsets of the costs: "none", the "heads", or "all" layers.
@@ -59,6 +61,8 @@ class Objective:
     margin : Of the structured SVM, in units of the costs.
     svm_weight : Factor of the structured SVM, a mean over the grid's nodes, in "combined".
     sigma : Noise of Fenchel-Young, in units of the costs.
+    void : What the structured SVM and Fenchel-Young do with void: "zero" sets its costs to 0 but keeps its margin and
+        noise; "ignored" and "completed" are those of diffcomb.StructuredSVM.
     """
 
     loss: Literal[tuple(LOSSES)]  # type: ignore[valid-type]
@@ -79,6 +83,7 @@ class Objective:
     margin: float = 1.0
     svm_weight: float = 10.0
     sigma: float = 0.5
+    void: Literal["zero", "ignored", "completed"] = "zero"
 
     def estimator(self) -> Blackbox:
         """The gradient estimator of the solver (eq. 4)."""
@@ -163,8 +168,10 @@ _TABLE = (
         Recipe("control_mean", Objective("mean"), drawn=True),
         Recipe("control_pixels", Objective("mean", pixels=True), default=True, on_grid="control_mean"),
         Recipe("control_search", method="search"),
+        Recipe("malis", Objective("malis", pixels=True)),
         Recipe("full", Objective("surrogate", pixels=True, **_HEADS), default=True, drawn=True),
         Recipe("full_svm", Objective("structured_svm", pixels=True), default=True, drawn=True),
+        Recipe("fenchel_young", Objective("fenchel_young", pixels=True)),
         Recipe("single_mean", Objective("mean", pixels=True), "scratch", None, _BOTH, drawn=True),
         Recipe("single_svm", Objective("structured_svm", pixels=True, dropout=0.0), "scratch", None, _BOTH, drawn=True),
         choice=True,
@@ -175,7 +182,6 @@ _TABLE = (
         Recipe("full_reference", Objective("surrogate", variant="reference", **_HEADS)),
         Recipe("separate", Objective("separate", **_HEADS)),
         Recipe("full_all_layers", Objective("surrogate", **_ALL)),
-        Recipe("fenchel_young", Objective("fenchel_young")),
         Recipe("combined", Objective("combined")),
         # What does each objective add to a network that is calibrated, and the search after training?
         Recipe("mean_on", Objective("mean"), start=CALIBRATED),

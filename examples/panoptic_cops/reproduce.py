@@ -24,8 +24,10 @@ from cops.recipes import SECOND_STAGE
 from cops.scores.measure import panoptic_quality, predictions
 from cops.study.experiments import Experiment, logged
 from cops.study.panels import comparison
+from cops.study.questions import QUESTIONS
 from cops.study.report import curves, save
-from cops.study.tables import TABLES, two_digits
+from cops.study.rows import two_digits
+from cops.study.tables import TABLES
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
@@ -103,7 +105,7 @@ def figure6(e: Experiment, report: Callable[..., None]) -> None:
     report("figure6", "Figures 6 and 9: pictures", rows, "Number of segments found.")
 
 
-WHAT = {f.__name__: f for f in (*TABLES, figure4, figure5, figure6, checkpoints)}
+WHAT = {f.__name__: f for f in (*TABLES, *QUESTIONS, figure4, figure5, figure6, checkpoints)}
 
 
 def main(arguments: list[str] | None = None) -> None:

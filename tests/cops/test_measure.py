@@ -8,13 +8,14 @@ import pytest
 import reproduce
 import torch
 from cops.config import Config, Dataset, Model
-from cops.data.samples import Category, Sample, Segment, augmented
+from cops.data.samples import Category, Prediction, Sample, Segment, augmented
 from cops.data.scenes import Scenes
 from cops.data.targets import make_targets
 from cops.model.deeplab import centre_targets, group
 from cops.model.network import Logits
 from cops.model.segmenter import Segmenter
-from cops.scores.measure import at_resolution, panoptic_quality, with_rules, with_true_classes
+from cops.scores import measure
+from cops.scores.measure import at_resolution, best_overlaps, panoptic_quality, with_rules, with_true_classes
 from cops.scores.quality import BoundaryPanopticQuality, MeanIoU, PanopticQuality, boundary
 from cops.scores.rules import RULES, by_mutex_watershed
 from cops.study.experiments import interval
@@ -198,6 +199,16 @@ def test_cut_on_pixels_solves_interpolated_costs(model, monkeypatch):
     assert odd.ids.shape == odd.classes.shape == (63, 61)
     assert odd.edges.shape == (4, 63, 61)
     assert len(odd.scores) == len(odd.segments)
+
+
+def test_best_overlap_is_the_highest_iou_with_a_prediction_of_the_class(monkeypatch):
+    truth = np.repeat([[1, 1, 1, 1, 2, 2, 2, 2, 3, 3]], 2, axis=0)
+    found = np.repeat([[1, 1, 1, 4, 4, 4, 5, 5, 0, 0]], 2, axis=0)  # 4 overlaps both things; 5 has the wrong class
+    real = (Segment(1, 1), Segment(2, 1), Segment(3, 1))
+    sample = Sample("a", np.zeros((2, 10, 3), np.uint8), truth, real)
+    prediction = Prediction(found, (Segment(1, 1), Segment(4, 1), Segment(5, 0)), (), found, found, None, None)
+    monkeypatch.setattr(measure, "predictions", lambda *_: [(sample, prediction)])
+    assert best_overlaps(None, None, None).tolist() == [3 / 4, 2 / 5, 0]
 
 
 def test_deeplab_grouping_recovers_segments_from_their_targets():

@@ -13,7 +13,8 @@ from cops.data.samples import Category, Sample, Segment
 from cops.scores.measure import Scores
 from cops.scores.neurites import NeuriteScores, adapted_rand_error, contingency, variation_of_information
 from cops.study.experiments import Experiment
-from cops.study.tables import ALL_SCORES, neurites
+from cops.study.questions import neurites
+from cops.study.rows import ALL_SCORES
 from hypothesis import given
 from hypothesis import strategies as st
 from prediction_files import prediction

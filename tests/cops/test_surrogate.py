@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from cops.surrogate import PanopticQualitySurrogate, _match, soft_threshold
+from cops.surrogate import PanopticQualitySurrogate, _match, slope_of_threshold, soft_threshold
 
 
 def loss_of(masks, classes, truth, thresholds=(0.0, 0.0), variant="paper", slope=1000.0, **options):
@@ -20,6 +20,12 @@ def boxes(*parts, size=20):
     for mask, (rows, columns) in zip(masks, parts, strict=True):
         mask[slice(*rows), slice(*columns)] = 1
     return masks
+
+
+def test_slope_of_the_threshold_is_its_derivative():
+    iou = torch.linspace(0, 1, 101, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(soft_threshold(iou).sum(), iou)
+    np.testing.assert_allclose(slope_of_threshold(iou.detach().numpy()), slope.numpy(), atol=1e-12)
 
 
 def test_soft_threshold():

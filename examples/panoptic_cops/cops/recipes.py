@@ -183,6 +183,10 @@ _TABLE = (
         Recipe("separate", Objective("separate", **_HEADS)),
         Recipe("full_all_layers", Objective("surrogate", **_ALL)),
         Recipe("combined", Objective("combined")),
+        # Do the layers that learn, and their rates, explain how objectives differ?
+        Recipe("mean_heads", Objective("mean", **_HEADS)),
+        Recipe("svm_heads", Objective("structured_svm", **_HEADS)),
+        Recipe("full_fast", Objective("surrogate")),
         # What does each objective add to a network that is calibrated, and the search after training?
         Recipe("mean_on", Objective("mean"), start=CALIBRATED),
         Recipe("svm_on", Objective("structured_svm"), start=CALIBRATED),
@@ -210,6 +214,8 @@ COMPARED = {
         "full", "full_all_layers", "full_svm", "single_svm",
     ),
     "table4": ("full", "full_reference", "separate", "full_all_layers", "full_svm", "fenchel_young", "combined"),
+    "rates": ("full", "mean_heads", "svm_heads", "full_all_layers", "full_fast", CALIBRATED, "full_svm"),
+    "reach": (BASELINE, CALIBRATED, "full", "full_svm"),
     "table8": (BASELINE, CALIBRATED, "full", "full_svm"),
     "table9": (BASELINE, "full", "full_svm"),
     "comparators": (BASELINE, CALIBRATED, "full_svm"),

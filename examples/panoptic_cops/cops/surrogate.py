@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -20,6 +21,11 @@ VARIANTS = ("paper", "reference")
 def soft_threshold(iou: Tensor) -> Tensor:
     """h(u) = u⁴ / (u⁴ + (1 - u)⁴): the probability that a mask of that IoU is a true positive."""
     return iou**4 / (iou**4 + (1 - iou) ** 4)
+
+
+def slope_of_threshold(iou: np.ndarray) -> np.ndarray:
+    """h'(u) = 4 u³ (1 - u)³ / (u⁴ + (1 - u)⁴)²: what the surrogate hears of a change of that IoU."""
+    return 4 * (iou * (1 - iou)) ** 3 / (iou**4 + (1 - iou) ** 4) ** 2
 
 
 class Truth:

@@ -128,6 +128,25 @@ def found_by_area(model: Segmenter, dataset: Dataset, device: torch.device) -> N
     return np.array(things, np.int64).reshape(-1, 2)
 
 
+def best_overlaps(model: Segmenter, dataset: Dataset, device: torch.device) -> NDArray[np.float64]:
+    """For every true segment of a data set, the highest IoU with a predicted segment of its class."""
+    found: list[float] = []
+    for sample, prediction in predictions(model, dataset, device):
+        ids, classes = prediction.ids, {s.id: s.category for s in prediction.segments}
+        areas = np.bincount(ids.ravel(), minlength=int(ids.max(initial=0)) + 1)
+        for segment in sample.segments:
+            here = sample.ids == segment.id
+            others, shared = np.unique(ids[here], return_counts=True)
+            ious = [
+                n / (areas[p] + here.sum() - n)
+                for p, n in zip(others.tolist(), shared.tolist(), strict=True)
+                if classes.get(p) == segment.category
+            ]
+            if not segment.iscrowd:
+                found.append(max(ious, default=0.0))
+    return np.array(found)
+
+
 def with_rules(model: Segmenter, dataset: Dataset, device: torch.device) -> list[dict[str, Any]]:
     """Apply every rule of `rules` to the model's costs: PQ, and milliseconds an image."""
     qualities = {name: PanopticQuality(dataset.categories) for name in RULES}

@@ -73,7 +73,7 @@ def lines(report: Report) -> Iterator[str]:
         yield f"\n{name}: {found.images} images" + f", {found.unreadable} of them unreadable" * bool(found.unreadable)
         if height is not None:
             yield (
-                f"sizes from {_range(width)} by {_range(height)} pixels; {_range(things)} things in an image, "
+                f"width {_range(width)}, height {_range(height)} pixels; {_range(things)} things in an image, "
                 f"{things['50']:g} in the median; {summary['percent_of_void']:.1f} % of the pixels are void"
             )
             yield f"\n| class | kind | images | segments | crowds | % of pixels | {' | '.join(map(_area, SHARES))} |"

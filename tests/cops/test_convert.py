@@ -4,82 +4,33 @@ import base64
 import io
 import json
 import pickle
-import re
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
-import prepare_custom
 import pytest
+from annotation_files import (
+    HEXAGON,
+    SIZE,
+    SQUARE,
+    coco,
+    cvat,
+    disc,
+    element,
+    flat,
+    inside,
+    joined,
+    labelme,
+    numbers,
+    read,
+    run,
+    shape,
+    square,
+    within_a_pixel,
+    write_image,
+)
 from cops.data.folder import Folder
 from PIL import Image
 from pycocotools import mask as mask_tools
-from scipy.ndimage import binary_dilation
-
-SIZE = (40, 60)
-SQUARE = [[5, 6], [20, 6], [20, 16], [5, 16]]  # x and y: rows 6 to 15, columns 5 to 19
-HEXAGON = [[40, 5], [50, 10], [50, 22], [40, 27], [30, 22], [30, 10]]
-
-
-def write_image(path, size=SIZE):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(len(path.name))
-    Image.fromarray(rng.integers(0, 255, (*size, 3), np.uint8)).save(path)
-    return path
-
-
-def run(*arguments):
-    """Exit status of the command."""
-    try:
-        prepare_custom.main([str(a) for a in arguments])
-    except SystemExit as end:
-        return end.code
-    return 0
-
-
-def read(out, split=None):
-    """The masks of every image by name: {image: [(class, iscrowd, mask), ...]}."""
-    data = Folder(out, split)
-    samples = [data[i] for i in range(len(data))]
-    return {s.name: [(data.categories[x.category].name, x.iscrowd, s.ids == x.id) for x in s.segments]
-            for s in samples}  # fmt: skip
-
-
-def square(mask=None):
-    expected = np.zeros(SIZE, bool)
-    expected[6:16, 5:20] = True
-    return expected if mask is None else bool((mask == expected).all())
-
-
-def inside(points, size=SIZE):
-    """Pixels whose middles lie in a convex polygon."""
-    y, x = np.mgrid[: size[0], : size[1]] + 0.5
-    points = np.array(points, float)
-    turns = [(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])
-             for a, b in zip(points, np.roll(points, -1, 0), strict=True)]  # fmt: skip
-    return np.all(np.array(turns) >= 0, 0) | np.all(np.array(turns) <= 0, 0)
-
-
-def within_a_pixel(found, expected):
-    ring = binary_dilation(expected) & binary_dilation(~expected)
-    return not (found ^ expected)[~ring].any() and (found & expected).sum() > 0.9 * expected.sum()
-
-
-def disc(x, y, radius):
-    v, u = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
-    return (u - x) ** 2 + (v - y) ** 2 <= radius**2
-
-
-def labelme(folder, name, shapes, **more):
-    write_image(folder / f"{name}.png")
-    content = {"version": "5", "shapes": shapes, "imagePath": f"{name}.png", "imageHeight": SIZE[0],
-               "imageWidth": SIZE[1], **more}  # fmt: skip
-    (folder / f"{name}.json").write_text(json.dumps(content))
-    return folder
-
-
-def shape(label, points, kind="polygon", group=None, **more):
-    return {"label": label, "points": points, "shape_type": kind, "group_id": group, **more}
 
 
 def test_labelme_shapes_come_back(tmp_path, capsys):
@@ -120,22 +71,6 @@ def test_labelme_groups_are_one_instance_and_stuff_lies_below(tmp_path):
     assert run("labelme", tmp_path / "bad", "--out", tmp_path / "other") == 2
 
 
-def coco(folder, annotations, images=({"id": 1, "file_name": "sub/a.jpg"},), categories=("cell", "floor")):
-    for image in images:
-        write_image(folder / image["file_name"])
-    content = {
-        "images": [{"height": SIZE[0], "width": SIZE[1], **image} for image in images],
-        "categories": [{"id": 10 * (k + 1), "name": name} for k, name in enumerate(categories)],
-        "annotations": [{"id": 100 + k, "image_id": 1, "category_id": 10, **a} for k, a in enumerate(annotations)],
-    }
-    (folder / "instances.json").write_text(json.dumps(content))
-    return folder / "instances.json"
-
-
-def flat(points):
-    return [float(v) for point in points for v in point]
-
-
 def test_coco_polygons_and_run_lengths_come_back(tmp_path):
     packed = mask_tools.encode(np.asfortranarray(disc(15, 29, 6).astype(np.uint8)))
     packed = {"size": list(SIZE), "counts": packed["counts"].decode()}
@@ -172,23 +107,6 @@ def test_smaller_coco_instances_lie_above_larger_ones(tmp_path):
     assert sorted(m.sum() for _, _, m in read(tmp_path / "out")["sub_a"]) == [16, 150 - 16]
 
 
-def cvat(folder, shapes, image='id="0" name="a.png" width="60" height="40"', labels=("screw", "nut")):
-    write_image(folder / "images" / "a.png")
-    names = "".join(f"<label><name>{name}</name></label>" for name in labels)
-    content = f"<annotations><meta><job><labels>{names}</labels></job></meta><image {image}>{''.join(shapes)}</image></annotations>"
-    (folder / "annotations.xml").write_text(content)
-    return folder / "annotations.xml"
-
-
-def element(tag, label, **attributes):
-    given = {"label": label, "occluded": "0", **attributes}
-    return f"<{tag} {' '.join(f'{k}={quoteattr(str(v))}' for k, v in given.items())}></{tag}>"
-
-
-def joined(points):
-    return ";".join(f"{x:.2f},{y:.2f}" for x, y in points)
-
-
 def test_cvat_shapes_come_back(tmp_path):
     window = disc(7, 5, 4)[:10, :14]
     runs = np.flatnonzero(np.diff(window.ravel().astype(int), prepend=0)).tolist()
@@ -217,14 +135,6 @@ def test_cvat_layers_and_groups(tmp_path):
                                   element("box", "nut", xtl=30, ytl=0, xbr=40, ybr=20, group_id=4)])  # fmt: skip
     assert run("cvat", path, "--out", tmp_path / "out") == 0
     assert sorted((label, m.sum()) for label, _, m in read(tmp_path / "out")["a"]) == [("nut", 500), ("screw", 100)]
-
-
-def numbers(count=3, kind=np.uint16):
-    """Squares with numbers that have gaps."""
-    values = np.zeros(SIZE, kind)
-    for k in range(count):
-        values[2 + 8 * (k // 6) : 8 + 8 * (k // 6), 2 + 9 * (k % 6) : 9 + 9 * (k % 6)] = 7 * k + 2
-    return values
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png", "a_masks.png", "a_cp_masks.tif", "a_cp_masks.png", "a_seg.npy"])
@@ -370,113 +280,3 @@ def test_nothing_is_overwritten_and_a_stopped_call_begins_anew(tmp_path, capsys,
     assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 2
     assert "images exists: choose another --out, or delete it to convert anew" in capsys.readouterr().err
     assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
-
-
-def one(tmp_path, *shapes, **more):
-    return ["labelme", labelme(tmp_path / "in", "a", list(shapes), **more)]
-
-
-def broken_json(tmp_path, text):
-    labelme(tmp_path / "in", "a", [])
-    (tmp_path / "in" / "a.json").write_text(text)
-    return ["labelme", tmp_path / "in"]
-
-
-def two_annotations(tmp_path):
-    arguments = one(tmp_path, shape("x", SQUARE))
-    (tmp_path / "in" / "b.json").write_text((tmp_path / "in" / "a.json").read_text())
-    return arguments
-
-
-def two_images(tmp_path):
-    labelme(tmp_path / "in", "a_b", [shape("x", SQUARE)])
-    labelme(tmp_path / "in" / "a", "b", [shape("x", SQUARE)])
-    return ["labelme", tmp_path / "in"]
-
-
-def without_image(arguments, name):
-    folder = arguments[1] if arguments[1].is_dir() else arguments[1].parent
-    (folder / name).unlink()
-    return arguments
-
-
-def masks(tmp_path, **files):
-    for name, values in files.items():
-        Image.fromarray(values).save(tmp_path / f"{name}.png")
-    return ["masks", tmp_path]
-
-
-BOX = element("box", "screw", xtl=5, ytl=6, xbr=20, ybr=16)
-POLYGON = {"segmentation": [[5, 6, 20, 6, 20, 16]]}
-GREY = np.zeros((*SIZE, 3), np.uint8)
-ERRORS = {
-    "empty file": (lambda t: broken_json(t, ""), r"a\.json is not valid JSON"),
-    "no labelme": (lambda t: broken_json(t, "{}"), r"a\.json lacks the list 'shapes'"),
-    "no annotation": (lambda t: ["labelme", write_image(t / "in" / "a.png").parent], "holds no labelme annotation"),
-    "labelme image": (lambda t: without_image(one(t), "a.png"), r"a\.json: the image .*a\.png is missing: put it there"),
-    "two points": (lambda t: one(t, shape("x", SQUARE[:2])), r"a\.json, shape 1: a polygon needs at least three points"),
-    "text": (lambda t: one(t, shape("x", [["1", 2], [3, 4], [5, 6]])), r"a\.json, shape 1: a point must be two numbers"),
-    "far": (lambda t: one(t, shape("x", [[1e9, 2], [3, 4], [5, 6]])), r"shape 1: a point must be two numbers of pixels"),
-    "nan": (lambda t: one(t, shape("x", [[float("nan"), 2], [3, 4], [5, 6]])), r"shape 1: a point must be two numbers"),
-    "no label": (lambda t: one(t, shape(" ", SQUARE)), r"a\.json, shape 1: a label must be a text"),
-    "kind": (lambda t: one(t, shape("x", SQUARE, "cube")), r"a\.json, shape 1: the shape type 'cube' is not known"),
-    "no mask": (lambda t: one(t, shape("x", [[1, 2], [3, 4]], "mask")), r"shape 1: 'mask' must be a PNG in base64"),
-    "point": (lambda t: one(t, shape("x", [[1, 2], [1, 2]], "circle")), r"the radii of a circle .* must be positive"),
-    "size": (lambda t: one(t, shape("x", SQUARE), imageHeight=60, imageWidth=40), r"40x60 pixels, but .*a\.png has 60x40; one"),
-    "capitals": (lambda t: one(t, shape("x", SQUARE), shape("X", HEXAGON)), "the classes 'X' and 'x' differ in capitals"),
-    "unknown": (lambda t: [*one(t, shape("x", SQUARE)), "--classes", "y"], r"a\.json: the label 'x' is unknown to --classes"),
-    "twice": (lambda t: [*one(t, shape("x", SQUARE)), "--classes", "x", "x"], "the class 'x' is named twice"),
-    "stuff": (lambda t: [*one(t, shape("x", SQUARE)), "--stuff", "y"], "--stuff names 'y', which is none of the classes"),
-    "nothing": (one, "there is no annotated image"),
-    "annotated twice": (two_annotations, r"a\.json and .*b\.json both annotate .*a\.png: keep one"),
-    "one name": (two_images, "would both get the name a_b"),
-    "coco image": (lambda t: without_image(["coco", coco(t, [POLYGON])], "sub/a.jpg"), r"image 1: the image .* is missing"),
-    "coco box": (lambda t: ["coco", coco(t, [{"bbox": [1, 2, 3, 4]}])], "annotation 100 has no 'segmentation': boxes alone"),
-    "coco odd": (lambda t: ["coco", coco(t, [{"segmentation": [[1, 2, 3]]}])], "annotation 100: a polygon must be a list"),
-    "coco short": (lambda t: ["coco", coco(t, [{"segmentation": [[1, 2, 3, 4]]}])], "100: a polygon needs at least three"),
-    "coco category": (lambda t: ["coco", coco(t, [{**POLYGON, "category_id": 7}])], "annotation 100: image 1 or category 7 is"),
-    "coco crowd": (lambda t: ["coco", coco(t, [{**POLYGON, "iscrowd": "no"}])], "annotation 100 is malformed: 'iscrowd'"),
-    "coco names": (lambda t: ["coco", coco(t, [POLYGON], categories=("a", "a"))], "two categories have the name 'a'"),
-    "coco size": (lambda t: ["coco", coco(t, [{"segmentation": {"size": [4, 4], "counts": [16]}}])],
-                  "annotation 100: run lengths are of the size"),
-    "coco sum": (lambda t: ["coco", coco(t, [{"segmentation": {"size": [40, 60], "counts": [16]}}])],
-                 "annotation 100: run lengths add up to 16 pixels, but the image has 2400"),
-    "coco text": (lambda t: ["coco", coco(t, [{"segmentation": {"size": [40, 60], "counts": "abc"}}])],
-                  "annotation 100: run lengths cannot be decoded"),
-    "no xml": (lambda t: ["cvat", without_xml(t)], r"annotations\.xml is not valid XML"),
-    "video": (lambda t: ["cvat", without_xml(t, "<annotations><track/></annotations>")], "with tracks of a video"),
-    "no images": (lambda t: ["cvat", without_xml(t, "<annotations></annotations>")], "lists no image"),
-    "cvat image": (lambda t: ["cvat", cvat(t, [BOX], 'name="b.png" width="60" height="40"')], r"image 'b\.png': the image .*missing"),
-    "cvat size": (lambda t: ["cvat", cvat(t, [BOX], 'name="a.png" width="61" height="40"')], r"61x40 pixels, but .* has 60x40$"),
-    "cvat label": (lambda t: ["cvat", cvat(t, [element("box", "bolt", xtl=5, ytl=6, xbr=20, ybr=16)])],
-                   r"shape 1 \(box\): the label 'bolt' is not listed"),
-    "cvat labels": (lambda t: ["cvat", cvat(t, [BOX], labels=("screw", "screw"))], "two labels have the name 'screw'"),
-    "cvat lacks": (lambda t: ["cvat", cvat(t, [element("box", "screw", xtl=5)])], r"shape 1 \(box\) is malformed: 'ytl' is missing"),
-    "cvat runs": (lambda t: ["cvat", cvat(t, [element("mask", "screw", rle="1, 9", left=0, top=0, width=3, height=3)])],
-                  "run lengths add up to 10 pixels, but the window has 3x3"),
-    "no pair": (lambda t: masks(t, b_masks=numbers(), a=GREY), r"b_masks\.png has no image of the name b"),
-    "two masks": (lambda t: masks(t, a_masks=numbers(), a_cp_masks=numbers(), a=GREY), "are masks of one image"),
-    "colours": (lambda t: masks(t, a_masks=GREY, a=GREY), r"a_masks\.png must have one channel"),
-    "mask size": (lambda t: masks(t, a_masks=numbers()[1:], a=GREY), r"a_masks\.png: mask \(39, 60\) and image \(40, 60\)"),
-    "binary": (lambda t: masks(t, a_masks=(numbers() > 0).astype(np.uint8) * 255, a=GREY), "holds only 0 and 255: number"),
-    "no masks": (lambda t: masks(t, a=GREY), "holds no masks, named IMAGE_seg.npy or IMAGE and one of"),
-    "file": (lambda t: ["coco", t], "must be a file for the format coco"),
-    "gone": (lambda t: ["coco", t / "gone.json"], r"gone\.json does not exist"),
-}  # fmt: skip
-
-
-def without_xml(tmp_path, text=""):
-    path = cvat(tmp_path, [])
-    path.write_text(text)
-    return path
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_errors_name_the_file_and_write_nothing(case, tmp_path, capsys):
-    make, message = ERRORS[case]
-    arguments = make(tmp_path)
-    assert run(*arguments, "--out", tmp_path / "out") == 2
-    error = capsys.readouterr().err
-    assert error.count("prepare_custom.py: error: ") == 1
-    assert re.search(message, error.strip()), error
-    assert not (tmp_path / "out" / "labels").exists()

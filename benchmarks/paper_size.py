@@ -49,7 +49,7 @@ from cops.files import save_atomically, write_json  # noqa: E402
 from cops.model.checkpoints import find_device, load_checkpoint  # noqa: E402
 from cops.recipes import BASELINE  # noqa: E402
 from cops.step import TrainingStep, drop  # noqa: E402
-from cops.study.report import save  # noqa: E402
+from cops.study.report import TIMES, save  # noqa: E402
 from cops.study.run import Run, RunLog, check_settings  # noqa: E402
 from cops.study.stages import optimizer_of  # noqa: E402
 from cops.study.times import Stopwatch, backward, through_solver  # noqa: E402
@@ -62,7 +62,6 @@ FIRST = "pretrain"
 PREDICT = {"predict 1/4": False, "predict 1": True}  # whether it cuts on pixels
 NEAR = "full, near the truth"
 MARGIN, NOISE = 4.0, 2.0  # of costs near the truth: a logit of ±4 with this deviation, which errs at 2 percent
-PAPER = "The paper (batch 24, GPU, 24 processes for the solver): AMWC 2.5 s, MWC 6.1 s, all 16.8 s an iteration."
 
 
 def main() -> None:
@@ -321,7 +320,7 @@ def _report(rows: list[dict[str, Any]], o: argparse.Namespace) -> None:
         f"at once, or of one predicted image of {o.size}. Training prepares the samples of the next step in a thread "
         f"meanwhile; here they wait for each other. AMWC is the forward solve, MWC all N = 5 perturbed ones; the "
         f"surrogate includes its own backward pass; of full_svm, AMWC is the one solve of its loss. Memory is the "
-        f"largest resident set of a process of its own. {PAPER}"
+        f"largest resident set of a process of its own. {TIMES}"
     )
     save(o.out, f"python benchmarks/paper_size.py {given}")("paper_size", "The size of the paper", shown, note)
 

@@ -98,7 +98,7 @@ def test_command_writes_its_table_skips_what_is_measured_and_refuses_other_setti
             stdout=f"a line of something else\n{json.dumps(row)}\n", returncode=command[-1] == "control"
         )
 
-    monkeypatch.setattr(paper_size.subprocess, "run", run)
+    monkeypatch.setattr(paper_size, "subprocess", SimpleNamespace(run=run, PIPE=None))
     monkeypatch.setattr(sys, "argv", ["paper_size.py", *arguments, "--cases", "full", "pretrain"])
     paper_size.main()
     assert measured == ["full", "pretrain"]

@@ -62,7 +62,7 @@ MUTATIONS = [
     (LOSSES + "spo.py", "2 * (s - p)", "(s - p)", LOSSES_TEST, "finite_differences and spo"),
     (LOSSES + "structured_svm.py", "(c - m)", "(c + m)", LOSSES_TEST, "svm"),
     (LOSSES + "maximin.py", "decided - _of_one_label(", "decided + _of_one_label(", "tests/test_malis.py", "many_components"),
-    (LOSSES + "maximin.py", "bits ^ np.uint32(0x7FFFFFFF)", "bits", "tests/test_malis.py", "threads"),
+    (LOSSES + "maximin.py", "bits ^ np.uint32(0x7FFFFFFF)", "bits", "tests/test_malis.py", "through_the_background"),
     (LOSSES + "partial.py", "enough * (1 - 2 * w)", "enough * (2 * w - 1)", "tests/test_partial_targets.py", "svm_agrees"),
     (LOSSES + "ranking.py", "(p - q) / self.temperature", "(p - q)", LOSSES_TEST, "finite_differences and listwise"),
     (SUMS, "if SAFE[0] < square < SAFE[1]:", "if True:", "tests/test_norms.py", "vanish"),

@@ -15,7 +15,14 @@ from cops.model.deeplab import centre_targets, group
 from cops.model.network import Logits
 from cops.model.segmenter import Segmenter
 from cops.scores import measure
-from cops.scores.measure import at_resolution, best_overlaps, panoptic_quality, with_rules, with_true_classes
+from cops.scores.measure import (
+    at_resolution,
+    best_overlaps,
+    panoptic_quality,
+    with_noisy_truth,
+    with_rules,
+    with_true_classes,
+)
 from cops.scores.quality import BoundaryPanopticQuality, MeanIoU, PanopticQuality, boundary
 from cops.scores.rules import RULES, by_mutex_watershed
 from cops.study.experiments import interval
@@ -199,6 +206,15 @@ def test_cut_on_pixels_solves_interpolated_costs(model, monkeypatch):
     assert odd.ids.shape == odd.classes.shape == (63, 61)
     assert odd.edges.shape == (4, 63, 61)
     assert len(odd.scores) == len(odd.segments)
+
+
+def test_noisy_truth_scores_less_the_more_is_wrong_and_less_on_the_grid():
+    scenes = Scenes(4, 5, 64)
+    model = Segmenter(Config(dataset=Dataset(reject_things=1, reject_stuff=1)).resolved(), scenes.categories)
+    scores = [with_noisy_truth(model, scenes, wrong, True)["PQ"] for wrong in (0.0, 0.3, 0.45)]
+    assert scores[0] > 97
+    assert scores == sorted(scores, reverse=True)
+    assert with_noisy_truth(model, scenes, 0.0, False)["PQ"] < scores[0] - 1
 
 
 def test_best_overlap_is_the_highest_iou_with_a_prediction_of_the_class(monkeypatch):

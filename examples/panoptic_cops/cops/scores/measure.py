@@ -187,6 +187,31 @@ def with_true_classes(model: Segmenter, dataset: Dataset, device: torch.device) 
     return quality.result()
 
 
+def with_noisy_truth(model: Segmenter, dataset: Dataset, wrong: float, pixels: bool) -> dict[str, float]:
+    """PQ, SQ and RQ of the cut of true classes and edges with costs of 1, of which the share `wrong` is false.
+
+    The truth is read at the cells of the network's grid, or at pixels, over the edges that the model has there. The
+    cut is made where the model makes it: costs of the grid are interpolated for a model that cuts on pixels.
+    """
+    quality, generator = PanopticQuality(dataset.categories), torch.Generator().manual_seed(0)
+    stride, count = (1 if pixels else model.stride), len(dataset.categories)
+    distances = [max(o) for o in (model.pixel_layer if pixels else model.layer).offsets[::2]]
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        size = sample.ids.shape
+        cells = padded(sample, [-(-n // stride) for n in size], stride)
+        targets = make_targets([cells], dataset.categories, distances, stride, 0)
+        labels, cut = targets.labels.clamp(min=0), targets.cut
+        others = torch.randint(count, labels.shape, generator=generator)
+        labels = torch.where(torch.rand(labels.shape, generator=generator) < wrong, others, labels)
+        cut = torch.where(torch.rand(cut.shape, generator=generator) < wrong, 1 - cut, cut)
+        nodes = -F.one_hot(labels, count).permute(0, 3, 1, 2).float() * (targets.labels >= 0)[:, None]
+        edges = (1 - 2 * cut) * (targets.edge_weight > 0)
+        (found,) = model.solve(nodes, edges, size) if pixels else model.segment(nodes, edges, size)
+        quality.add(found.ids, found.segments, sample)
+    return {k: quality.result()[k] for k in ("PQ", "SQ", "RQ")}
+
+
 def at_resolution(model: Segmenter, dataset: Dataset, device: torch.device, full: bool) -> dict[str, float]:
     """PQ, SQ, RQ, AP of the cut on the network's grid or on pixels, and seconds an image from costs on (Table 8)."""
     scores, seconds = Scores(dataset.categories), 0.0

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..recipes import BASELINE, DEEPLAB, FAST, LONGER, RECIPES
-from ..scores.measure import best_overlaps, found_by_area, with_rules
+from ..scores.measure import best_overlaps, found_by_area, with_noisy_truth, with_rules
 from ..scores.neurites import READING
 from ..surrogate import slope_of_threshold
 from .alignment import align
@@ -16,6 +16,7 @@ from .experiments import Experiment
 from .rows import ALL_SCORES, PANOPTIC, difference, rows_of, to_the_first, two_digits, with_spread
 
 AREAS = (25, 50, 100, 200, 400)  # pixels
+WRONG = (0.0, 0.1, 0.2)  # shares of false classes and edges
 OVERLAPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -121,6 +122,22 @@ def reach(e: Experiment, report: Callable[..., None]) -> None:
     report("reach", "What the surrogate's gradient reaches", rows, note)
 
 
+def ceiling(e: Experiment, report: Callable[..., None]) -> None:
+    """What true classes and edges score with a share of errors, and a network that is trained three times as long."""
+    run, model = e.model(e.seeds[0], BASELINE)
+    places = [(model.stride, False)] + ([(1, True)] if model.full_resolution else [])
+    rows = []
+    for stride, pixels in places:
+        for wrong in WRONG:
+            found = with_noisy_truth(model, run.splits.test, wrong, pixels)
+            rows.append({"costs": f"truth at 1/{stride}, {100 * wrong:g} % wrong", **two_digits(found)})
+    for name in e.compared("ceiling"):
+        scores = e.scores(e.seeds[0], name)
+        rows.append({"costs": name, **two_digits({k: scores[k] for k in ("PQ", "SQ", "RQ")})})
+    note = f"Test split, seed {e.seeds[0]}; *_long*: {LONGER} times the steps."
+    report("ceiling", "How much is there to gain?", rows, note)
+
+
 def alignment(e: Experiment, report: Callable[..., None]) -> None:
     """Gradients against finite differences of exact PQ along every scale and offset of the costs."""
     rows, lines = [], []
@@ -195,7 +212,8 @@ def overview(e: Experiment, report: Callable[..., None]) -> None:
 
 
 QUESTIONS = (
-    claim, neurites, sizes, comparators, rates, reach, alignment, calibrated, single, single_seeds, longer, overview,
+    claim, neurites, sizes, comparators, rates, reach, ceiling, alignment, calibrated, single, single_seeds, longer,
+    overview,
 )  # fmt: skip
 
 

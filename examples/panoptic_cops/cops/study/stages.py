@@ -26,8 +26,10 @@ def run_stages(run: Run) -> tuple[str, ...]:
 
 def train_model(run: Run, name: str, start: str | None) -> None:
     """Train one model as its recipe says, from the model `start`; writes its checkpoint."""
-    recipe, objective, f = RECIPES[name], run.config.objective(name), run.config.finetune
-    run = replace(run, config=replace(run.config, finetune=replace(f, steps=recipe.longer * f.steps)))
+    recipe, objective = RECIPES[name], run.config.objective(name)
+    stages = {stage: getattr(run.config, stage) for stage in recipe.stages}
+    longer = {stage: replace(part, steps=recipe.longer * part.steps) for stage, part in stages.items()}
+    run = replace(run, config=replace(run.config, **longer))
     if recipe.method == "search":
         calibrate(run, name, start)
     elif recipe.method == "finetune":

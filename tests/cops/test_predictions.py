@@ -20,6 +20,7 @@ from PIL import Image
 from prediction_files import prediction
 
 CHECKPOINT = Path(evaluate.__file__).parent / "checkpoints" / "scenes_full_svm.pt"
+SIZE = 64
 ROWS = [{"id": c.id, "name": c.name, "isthing": int(c.isthing)} for c in CATEGORIES]
 
 
@@ -32,7 +33,7 @@ def root(tmp_path_factory):
     (folder / "val").mkdir()
     content = {"images": [], "annotations": [], "categories": ROWS}
     for i in range(3):
-        scene = Scenes(3, 2)[i]
+        scene = Scenes(3, 2, SIZE)[i]
         Image.fromarray(scene.image).save(folder / "val" / f"{i}.png")
         (labels / f"{i}.png").write_bytes(id_png(scene.ids, {}, [], []))
         content["images"].append({"id": i, "file_name": f"{i}.png"})

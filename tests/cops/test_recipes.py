@@ -22,6 +22,7 @@ from cops.recipes import (
 )
 from cops.step import TrainingStep
 from cops.study.run import check_settings
+from torch.nn.functional import one_hot
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -114,7 +115,10 @@ def test_every_loss_is_finite_and_has_a_gradient_for_the_costs_and_leaves_the_la
     before = [layer.estimator for layer in layers]
     step = TrainingStep(model, Objective(loss, pixels=pixels, num_lambdas=2), Config().pretrain)
     assert all(step.layer is not layer for layer in layers)
-    costs = [c.detach().requires_grad_() for c in step.costs(images)]
+    classes, edges = (c.detach() for c in step.costs(images))
+    true_classes = one_hot(targets[0].labels.clamp(min=0), len(Scenes.categories)).movedim(-1, 1)
+    near_truth = classes - true_classes, edges + 1 - 2 * targets[0].cut  # a random network finds nothing to count
+    costs = [c.requires_grad_() for c in near_truth]
     losses = step.losses(*costs, targets[pixels])
     assert all(torch.isfinite(value).all() for value in losses.values())
     gradients = torch.autograd.grad(losses["loss"], costs)
@@ -138,7 +142,7 @@ def test_only_losses_through_the_solver_drop_costs(batch, loss):
 @pytest.fixture(scope="module")
 def void():
     """Targets with a square of void; class and edge costs; and the same costs with others at void."""
-    samples = [Scenes(2, 1)[i] for i in range(2)]
+    samples = [Scenes(2, 1, 64)[i] for i in range(2)]
     for sample in samples:
         sample.ids[10:30, 10:30] = 0
     targets = make_targets(samples, Scenes.categories, [1, 4], 1, 60)

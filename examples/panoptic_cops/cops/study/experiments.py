@@ -95,8 +95,9 @@ class Experiment:
                     asked = replace(run.config.finetune, models=[name] if recipe.choice else [])
                     run_stages(replace(run, config=replace(run.config, finetune=asked)))
                 else:
-                    start = self._here(recipe.start)
-                    self.model(seed, start)
+                    start = None if recipe.start is None else self._here(recipe.start)
+                    if start is not None:
+                        self.model(seed, start)
                     train_model(run, name, start)
         return run, run.model(name)
 

@@ -282,6 +282,7 @@ def test_every_table_has_a_command(tmp_path, capsys, monkeypatch):
     assert "--resolution grid --models" in grid
     assert "| control_mean |" in grid  # on the grid the same
     assert "full_svm" not in grid
+    monkeypatch.undo()  # the command line is made from the real class
     with pytest.raises(SystemExit):
         reproduce.main(["table1", "--data=nuclei", *arguments])
     assert "give --root" in capsys.readouterr().err

@@ -117,8 +117,9 @@ def test_every_loss_is_finite_and_has_a_gradient_for_the_costs_and_leaves_the_la
     assert all(step.layer is not layer for layer in layers)
     classes, edges = (c.detach() for c in step.costs(images))
     true_classes = one_hot(targets[0].labels.clamp(min=0), len(Scenes.categories)).movedim(-1, 1)
-    near_truth = classes - true_classes, edges + 1 - 2 * targets[0].cut  # a random network finds nothing to count
-    costs = [c.requires_grad_() for c in near_truth]
+    near_truth = classes - true_classes, edges + 1 - 2 * targets[0].cut  # a random network finds nothing to count,
+    g = torch.Generator().manual_seed(0)  # and the truth itself leaves nothing to learn
+    costs = [(c + torch.randn(c.shape, generator=g)).requires_grad_() for c in near_truth]
     losses = step.losses(*costs, targets[pixels])
     assert all(torch.isfinite(value).all() for value in losses.values())
     gradients = torch.autograd.grad(losses["loss"], costs)

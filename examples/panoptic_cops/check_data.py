@@ -3,7 +3,7 @@
     python examples/panoptic_cops/check_data.py --data folder --root FOLDER
     python examples/panoptic_cops/check_data.py --config examples/panoptic_cops/configs/coco.yaml --root FOLDER
 
-It takes the settings of train.py, so the arguments of a training can be given as they are.
+It takes the settings of train.py, but not its options --quick, --overfit, --max_steps and --overwrite.
 
 Exit status: 0, nothing stops a training (there may be warnings); 1, there are errors; 2, nothing could be checked;
 130 or 143, stopped by Ctrl-C or SIGTERM.

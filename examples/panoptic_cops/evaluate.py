@@ -46,10 +46,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "--settings", type=Path | None, help="config.json of a run: its data and splits, for --predictions"
     )
     parser.add_argument(
-        "--missing", type=Literal["error", "void"], default="error", help="what an image without a prediction is"
+        "--missing",
+        type=Literal["error", "void"],
+        default="error",
+        help="images without a prediction: stop with an error, or score them as void",
     )
     parser.add_argument(
-        "--extra", type=Literal["error", "ignore"], default="error", help="what a prediction for no image is"
+        "--extra",
+        type=Literal["error", "ignore"],
+        default="error",
+        help="predictions for images that the split lacks: stop with an error, or ignore them",
     )
     parser.add_argument("--solver", type=Literal["multilevel", "greedy"] | None, help="another solver than in training")
     parser.add_argument("--dump", type=Path | None, help="folder for the predictions in COCO panoptic format")

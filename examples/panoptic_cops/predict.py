@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Segment the images named on the command line; the exit status is that of the module's description."""
     parser = ArgumentParser(description="Segment your own images with a trained model.")
     parser.add_argument("images", nargs="+", type=Path, help="images, animations, videos, or folders of them")
-    parser.add_argument("--checkpoint", type=Path, default=HERE / "checkpoints" / "scenes_single_svm.pt")
+    parser.add_argument("--checkpoint", type=Path, default=HERE / "checkpoints" / "scenes_full_svm.pt")
     parser.add_argument(
         "--full_resolution", type=bool | None, help="cut on pixels or on the grid, if other than in training"
     )

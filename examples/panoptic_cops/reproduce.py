@@ -38,6 +38,8 @@ CONFIGURED = ("nuclei", "vnc", "neurons")  # data sets in COCO panoptic format w
 
 def checkpoints(e: Experiment, report: Callable[..., None]) -> None:
     """Small copies of trained models, in half precision, for evaluate.py and predict.py."""
+    if e.folder.name.startswith("vnc"):
+        raise ValueError("vnc has the licence CC BY-NC-SA: its weights cannot be published here")
     rows = []
     for name in e.compared("checkpoints"):
         run, _ = e.model(e.seeds[0], name)

@@ -60,7 +60,10 @@ WRITTEN = (
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Train all models that are not finished yet; return the metrics."""
-    parser = ArgumentParser(description="Train COPS and compare the baseline, the controls and full training.")
+    parser = ArgumentParser(
+        description="Train COPS and compare the baseline, the controls and full training.",
+        allow_abbrev=False,  # "--qui" would miss the settings of --quick
+    )
     parser.add_argument("--config", action="config", help="YAML file with settings")
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
     parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
@@ -78,11 +81,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     try:
         config = config_from_dict(values).resolved()
         if namespace.quick and config.data != "scenes":
-            raise ValueError(f"--quick needs data='scenes', got {config.data!r}: for a trial run, pass --max_steps 99")
+            raise ValueError(f"--quick needs data='scenes', got {config.data!r}: for a trial run, pass --max_steps 3")
         if namespace.overfit is not None:
             config = overfitting(config, namespace.overfit, namespace.overfit_steps)
-        return train(config if namespace.max_steps is None else shortened(config, namespace.max_steps),
-                     overwrite=namespace.overwrite)  # fmt: skip
+        if namespace.max_steps is not None:
+            config = shortened(config, namespace.max_steps)
+        # Labels are corrected between two first tests, and only a run that starts anew learns the new ones.
+        return train(config, overwrite=namespace.overwrite or namespace.overfit is not None)
     except (DataError, CheckpointError, ValueError, FloatingPointError, OSError) as error:
         parser.exit(2, f"train.py: error: {error}\n")
         raise AssertionError from error  # not reached
@@ -98,7 +103,7 @@ def shortened(config: Config, steps: int) -> Config:
     return replace(
         config,
         out=f"{config.out}-trial",
-        dataset=replace(d, test=min(d.test, steps), validation=min(d.validation or steps, steps)),
+        dataset=replace(d, test=min(d.test, steps), validation=d.validation and min(d.validation, steps)),
         pretrain=replace(p, steps=min(p.steps, steps), batch=min(p.batch or TRIAL, max(p.accumulate, TRIAL))),
         finetune=replace(
             f,

@@ -97,7 +97,7 @@ def broken(root):
     yield "labels/train3.png holds class 7, which classes.json lacks"
     yield "labels/train3.png holds class 9, which classes.json lacks"
     shutil.copy(train / "images" / "train4.png", root / "val" / "images" / "val1.png")
-    yield "the same image stands in training and test: train4 (training), val1 (test)"
+    yield "an image of the test split is also in another one: train4 (training), val1 (test)"
 
 
 def test_all_errors_are_reported_at_once(root, capsys):
@@ -157,7 +157,7 @@ def test_small_segments_void_images_and_doubles_are_warned_of(root):
     small = "12 of 42 segments of 'screw' (28.6 %) are smaller than --dataset.reject_things 20"
     assert f"{small}: they count as missed" in found
     assert any(text.startswith("1 ") and "images are void everywhere: void" in text for text in found)
-    assert any("the same image stands in the data twice" in text and "copy" in text for text in found)
+    assert any("images have the same pixels" in text and "copy" in text for text in found)
     assert not [text for text in messages(root, reject_things=9) if "reject_things" in text]
 
 

@@ -28,6 +28,7 @@ from annotation_files import (
     within_a_pixel,
     write_image,
 )
+from cops.convert.writer import _Layout
 from cops.data.folder import Folder
 from PIL import Image
 from pycocotools import mask as mask_tools
@@ -280,3 +281,9 @@ def test_nothing_is_overwritten_and_a_stopped_call_begins_anew(tmp_path, capsys,
     assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 2
     assert "images exists: choose another --out, or delete it to convert anew" in capsys.readouterr().err
     assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
+
+
+def test_labels_have_32_bits_where_the_largest_class_needs_them():
+    """Not the number of classes decides: an existing classes.json may number them with gaps."""
+    assert _Layout({"a": 1, "b": 64}, set(), 1000).suffix == ".png"
+    assert _Layout({"a": 1, "b": 70}, set(), 1000).suffix == ".tif"

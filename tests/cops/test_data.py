@@ -227,6 +227,19 @@ def test_configuration_files_match_table_2_of_the_paper(name, tmp_path, capsys):
         assert c.full.dropout == 0.1
 
 
+def test_abbreviation_of_quick_is_refused_since_its_settings_would_be_missing(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["--qui"])
+    assert stopped.value.code == 2
+    assert "--qui" in capsys.readouterr().err
+
+
+def test_trial_leaves_the_share_of_images_that_validate():
+    images, scenes = (train.shortened(Config(data=data).resolved(), 99) for data in ("coco", "scenes"))
+    assert images.dataset.validation is None
+    assert scenes.dataset.validation == 99
+
+
 def test_quick_run_presets_settings_and_those_given_beside_it_win(tmp_path, monkeypatch, capsys):
     configs = []
     monkeypatch.setattr(train, "train", lambda config, overwrite: configs.append(config))

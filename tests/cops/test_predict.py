@@ -23,7 +23,7 @@ from PIL import Image
 from prediction_files import listed, picture, pngs
 
 CHECKPOINTS = Path(predict.__file__).parent / "checkpoints"
-NUCLEI, SCENES = CHECKPOINTS / "nuclei_full_svm.pt", CHECKPOINTS / "scenes_single_svm.pt"
+NUCLEI, SCENES = CHECKPOINTS / "nuclei_full_svm.pt", CHECKPOINTS / "scenes_full_svm.pt"
 
 
 def run(*files, out, checkpoint=NUCLEI, **options):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from cops.config import Config, Dataset, Model, Pretrain, config_from_dict
+from cops.config import Config, Dataset, Model, Pretrain, config_from_dict, differences
 from cops.data.samples import Category, Sample, Segment, Subset
 from cops.data.splits import Splits
 from cops.data.targets import make_targets, to_input
@@ -95,6 +95,13 @@ def test_runs_recorded_before_the_ramp_have_none():
     del recorded["pretrain"]["ramp"]
     assert config_from_dict(recorded).pretrain.ramp == 0
     assert config_from_dict(Config().to_dict()).pretrain.ramp > 0
+
+
+def test_numbers_of_scenes_make_no_difference_to_other_data():
+    a, b = (Config(data="coco", dataset=Dataset(test=count)) for count in (1, 2))
+    assert differences(a, b) == []
+    scenes = [replace(c, data="scenes") for c in (a, b)]
+    assert differences(*scenes) == ["dataset.test: 1 -> 2"]
 
 
 @pytest.mark.parametrize("ramp", [-0.1, 1.1, float("nan")])

@@ -223,7 +223,7 @@ def test_overfit_run_ends_with_what_to_look_at(tmp_path, monkeypatch, capsys):
     assert "1 training, 1 validation and 1 test images" in said
     last = said[said.index("overfit: ") :]
     assert "overfit: the network cannot reproduce the image: PQ " in last
-    assert "'car': 1 of 1 segments are missed, 1 of them smaller than dataset.reject_things=100 pixels" in last
+    assert "'car': missed: 1 of 1 segments, 1 of them smaller than dataset.reject_things=100 pixels" in last
     assert "pictures: do image and ground truth show the same" in last
     assert "pass more --overfit_steps" in last
     out = tmp_path / "run-overfit"

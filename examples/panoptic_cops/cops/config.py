@@ -254,6 +254,8 @@ def config_from_dict(values: dict[str, Any]) -> Config:
 def differences(a: Config, b: Config) -> list[str]:
     """Which settings that shape the result differ, as "name: old -> new"."""
     free = {"out", "device", "threads", "save_every", "pictures", "finetune.models"}
+    if a.data != "scenes":
+        free |= {"dataset.train", "dataset.test"}  # numbers of scenes
     return [f"{k}: {v} -> {_flat(b)[k]}" for k, v in _flat(a).items() if k not in free and v != _flat(b)[k]]
 
 

@@ -24,7 +24,7 @@ def soft_threshold(iou: Tensor) -> Tensor:
 
 
 def slope_of_threshold(iou: np.ndarray) -> np.ndarray:
-    """h'(u) = 4 u³ (1 - u)³ / (u⁴ + (1 - u)⁴)²: what the surrogate hears of a change of that IoU."""
+    """h'(u) = 4 u³ (1 - u)³ / (u⁴ + (1 - u)⁴)²: the derivative of h at that IoU."""
     return 4 * (iou * (1 - iou)) ** 3 / (iou**4 + (1 - iou) ** 4) ** 2
 
 

@@ -42,7 +42,7 @@ class Numbered:
     size: None = None
 
     def labels(self) -> Counter[str]:
-        return Counter({self.label: len(self._numbers()[0])})
+        return +Counter({self.label: len(self._numbers()[0])})  # nothing for a mask without an instance
 
     def painted(self, size: Size, stuff: set[str]) -> tuple[NDArray[np.int64], list[Instance]]:
         values, ids = self._numbers()

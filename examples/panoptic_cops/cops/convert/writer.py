@@ -62,7 +62,7 @@ class _Layout(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        return ".png" if (len(self.numbers) + 1) * self.divisor <= 2**16 else ".tif"
+        return ".png" if (max(self.numbers.values(), default=0) + 1) * self.divisor <= 2**16 else ".tif"
 
 
 def write_folder(source: Source, out: Path, split: str | None, choice: Choice) -> Written:

@@ -11,7 +11,7 @@ import numpy as np
 from ..config import Config, crop_size
 from .normalize import FIXED
 from .samples import Category, DataError, Dataset, Note, category_differences, noted
-from .splits import held_out, load_splits, open_images
+from .splits import check_splits, held_out, load_splits, open_images
 from .statistics import Statistics, measure
 
 TRAIN, VALIDATION, TEST = NAMES = ("training", "validation", "test")
@@ -52,8 +52,11 @@ def check(config: Config) -> Report:
     ------
     DataError
         If no split can be opened.
+    ValueError
+        If settings of the splits contradict each other.
     """
     report = Report()
+    check_splits(config)
     datasets = open_all(config, report.errors.append)
     if not datasets:
         raise DataError("; ".join(dict.fromkeys(report.errors)))
@@ -101,7 +104,8 @@ def duplicates(splits: Mapping[str, Statistics], across: bool) -> Iterator[str]:
         held_out_too = len({name == TEST for name, _ in images}) == 2
         if len(images) > 1 and held_out_too == across:
             named = _listed([f"{image} ({name})" for name, image in images])
-            yield f"the same image stands in {'training and test' if across else 'the data twice'}: {named}"
+            what = "an image of the test split is also in another one" if across else "images have the same pixels"
+            yield f"{what}: {named}"
 
 
 def of_classes(splits: Mapping[str, Statistics], categories: Sequence[Category]) -> Iterator[str]:
@@ -151,7 +155,7 @@ def of_images(splits: Mapping[str, Statistics], config: Config) -> Iterator[str]
 def suggested(
     splits: Mapping[str, Statistics], categories: Sequence[Category], config: Config
 ) -> Iterator[dict[str, Any]]:
-    """Settings that fit better than those given, as far as the data tell."""
+    """Settings that fit better than those given, where the statistics of the data suggest another value."""
     learned = [found for name, found in splits.items() if name != TEST]  # settings are not chosen on the test split
     for setting, kind in (("reject_things", True), ("reject_stuff", False)):
         areas = [a for f in learned for k, c in enumerate(categories) if c.isthing == kind for a in f.areas[k]]

@@ -35,7 +35,7 @@ def load_splits(config: Config, note: Note = refuse) -> Splits:
     ValueError
         If settings of the splits contradict each other.
     """
-    _check(config)
+    check_splits(config)
     d = config.dataset
     if d.overfit is not None:
         return Splits(*[_first_images(config, d.overfit)] * 3)
@@ -70,7 +70,7 @@ def load_split(config: Config, name: str) -> Dataset:
     ValueError
         If settings of the splits contradict each other.
     """
-    _check(config)
+    check_splits(config)
     if config.data == "scenes" or config.dataset.overfit is not None:
         return getattr(load_splits(config), name)  # type: ignore[no-any-return]
     if name == "test":
@@ -105,7 +105,7 @@ def _first_images(config: Config, count: int) -> Dataset:
     return Subset(images, in_order_of_names(images.image_keys())[:count])
 
 
-def _check(config: Config) -> None:
+def check_splits(config: Config) -> None:
     """Raise a ValueError if settings of the splits contradict each other."""
     d = config.dataset
     if d.gap < 0:

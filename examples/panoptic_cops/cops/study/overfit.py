@@ -32,7 +32,9 @@ def overfitting(config: Config, count: int, steps: int = STEPS) -> Config:
         out=f"{config.out}-overfit",
         pictures=max(config.pictures, count),
         dataset=replace(config.dataset, overfit=count),
-        pretrain=replace(p, steps=steps - 1, batch=min(p.batch or CROPS, CROPS), accumulate=1),
+        pretrain=replace(
+            p, steps=steps - 1, warmup=min(p.warmup, steps // 8), batch=min(p.batch or CROPS, CROPS), accumulate=1
+        ),
         finetune=replace(f, steps=1, models=[MODEL]),
         single_mean=replace(config.objective(MODEL), pixels=config.model.full_resolution),
     )
@@ -73,8 +75,8 @@ def _missed(config: Config, model: Segmenter, quality: PanopticQuality) -> list[
             small = sum(area < limit for area in missed)
             setting = f"dataset.reject_{'things' if category.isthing else 'stuff'}={limit:.0f}"
             lines.append(
-                f"{category.name!r}: {len(missed)} of {count.tp + count.fn} segments are missed, {small} of them "
-                f"smaller than {setting} pixels; {count.fp} false ones"
+                f"{category.name!r}: missed: {len(missed)} of {count.tp + count.fn} segments, {small} of them smaller "
+                f"than {setting} pixels; false: {count.fp}"
             )
     return lines
 

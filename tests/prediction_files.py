@@ -4,7 +4,7 @@ import csv
 import json
 
 import numpy as np
-from cops.data.output_files import ids_of
+from cops.data.output_files import read_id_png
 from cops.data.samples import Prediction, Segment
 from PIL import Image
 
@@ -23,7 +23,7 @@ def listed(out):
     with open(out / "segments.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for annotation in content["annotations"]:
-        ids = ids_of(out / annotation["file_name"])
+        ids = read_id_png(out / annotation["file_name"])
         image = images[annotation["image_id"]]
         assert ids.shape == (image["height"], image["width"])
         assert set(np.unique(ids)) - {0} == {s["id"] for s in annotation["segments_info"]}

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 from cops.data.cityscapes import BITS, CATEGORIES, DIVISOR
-from cops.data.converted import SOURCE, rgb_of, segments_of, source_of
+from cops.data.converted import SOURCE, segments_of, source_of
 from cops.data.folder import read_labels
+from cops.data.id_colors import colors_of
 from cops.data.samples import DataError
 from cops.data.streets import make_street, parse_size
 from cops.files import write_json, writing
@@ -125,7 +126,7 @@ def _write(image: NDArray[np.uint8], values: NDArray[np.int64], paths: dict[str,
     with writing(paths["labelIds"]):
         Image.fromarray(_class_of(values).astype(np.uint8)).save(paths["labelIds"])
     with writing(paths["panoptic"]):
-        Image.fromarray(rgb_of(_evaluated(values))).save(paths["panoptic"])
+        Image.fromarray(colors_of(_evaluated(values))).save(paths["panoptic"])
     with writing(paths["instanceIds"]):
         Image.fromarray(values.astype(np.uint16)).save(partial, format="PNG", pnginfo=text)
         partial.replace(paths["instanceIds"])

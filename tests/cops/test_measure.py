@@ -2,6 +2,7 @@
 
 import itertools
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -224,7 +225,7 @@ def test_best_overlap_is_the_highest_iou_with_a_prediction_of_the_class(monkeypa
     sample = Sample("a", np.zeros((2, 10, 3), np.uint8), truth, real)
     prediction = Prediction(found, (Segment(1, 1), Segment(4, 1), Segment(5, 0)), (), found, found, None, None)
     monkeypatch.setattr(measure, "predictions", lambda *_: [(sample, prediction)])
-    assert best_overlaps(None, None, None).tolist() == [3 / 4, 2 / 5, 0]
+    assert best_overlaps(None, SimpleNamespace(categories=CATEGORIES), None).tolist() == [3 / 4, 2 / 5, 0]
 
 
 def test_deeplab_grouping_recovers_segments_from_their_targets():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .id_colors import ids_of
 from .images import check_one_page, opened, read_image, upright
 from .normalize import FIXED
 from .samples import (
@@ -108,14 +109,7 @@ class CocoPanoptic:
         return dict(pairs)
 
     def _annotation(self, entry: Any, images: dict[int | str, str], index: Mapping[int, int]) -> _Annotation:
-        try:
-            image_id, name, infos = (
-                image_id_of(entry["image_id"]),
-                file_name_of(entry["file_name"]),
-                entry["segments_info"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self.json_path}: an annotation is malformed: {said(error)}") from error
+        image_id, name, infos = annotation_fields(entry, self.json_path)
         if image_id not in images:
             raise DataError(f"{self.json_path}: annotations name image ids that 'images' lacks, e.g. {image_id!r}")
         segments = parse_segments(infos, index, self._where(image_id))
@@ -220,14 +214,21 @@ def read_ids(path: Path, where: str = "") -> NDArray[np.int64]:
         if file.mode != "RGB":
             raise DataError(f"{prefix}{path} must be an RGB image, got mode {file.mode}: id = R + 256 G + 256² B")
         check_exact(file, path)
-        rgb = np.asarray(upright(file)).astype(np.int64)
-    return rgb[..., 0] + 256 * rgb[..., 1] + 256**2 * rgb[..., 2]
+        return ids_of(np.asarray(upright(file)))
 
 
 def check_exact(file: Any, path: Path) -> None:
     """Raise a DataError if the format of a label changes its pixels."""
     if file.format in LOSSY:
         raise DataError(f"the label {path} is {file.format}, which changes ids: save labels as PNG")
+
+
+def annotation_fields(entry: Any, path: Path) -> tuple[int | str, str, Any]:
+    """Image id, file name and segments of an annotation; a DataError names the JSON file if one is missing or wrong."""
+    try:
+        return image_id_of(entry["image_id"]), file_name_of(entry["file_name"]), entry["segments_info"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: an annotation is malformed: {said(error)}") from error
 
 
 def image_id_of(value: Any) -> int | str:

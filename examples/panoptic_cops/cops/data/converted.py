@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..files import write_json, writing
 from .coco import list_field, read_ids, read_json
+from .id_colors import colors_of
 from .images import opened
 from .samples import DataError, category_differences, parse_categories
 
@@ -133,7 +134,7 @@ def _write(image: NDArray[np.uint8], ids: NDArray[np.int64], source: str, image_
     with writing(image_path):
         Image.fromarray(image).save(image_path)
     with writing(label_path):
-        Image.fromarray(rgb_of(ids)).save(partial, format="PNG", pnginfo=text)
+        Image.fromarray(colors_of(ids)).save(partial, format="PNG", pnginfo=text)
         partial.replace(label_path)
 
 
@@ -144,11 +145,6 @@ def source_of(label_path: Path) -> str | None:
             return file.info.get(SOURCE)
     except DataError:  # missing or damaged
         return None
-
-
-def rgb_of(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The colours of segment ids in a panoptic PNG: id = R + 256 G + 256² B."""
-    return np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
 
 
 def segments_of(

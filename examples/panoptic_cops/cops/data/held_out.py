@@ -9,7 +9,7 @@ import numpy as np
 
 from .samples import ImageKey
 
-RANDOM, LAST = "random", "last"
+RANDOM = "random"
 
 
 def hold_out(images: Sequence[ImageKey], count: int, how: str = RANDOM, gap: int = 0) -> tuple[list[int], list[int]]:

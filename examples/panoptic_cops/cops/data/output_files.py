@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 
 from ..files import replacing
 from .frames import VIDEOS
+from .id_colors import colors_of, ids_of
 
 FRAMED = VIDEOS | {".apng", ".gif", ".mpo", ".tif", ".tiff", ".webp"}  # may hold frames, called NAME_00000, ...
 _FRAME = re.compile(r"(.+)_\d{5,}")
@@ -126,9 +127,7 @@ def png(picture: Image.Image, record: dict[str, Any] | None = None) -> bytes:
 
 def id_png(ids: NDArray[np.int64], image: dict[str, Any], segments: Sequence[Any], categories: Sequence[Any]) -> bytes:
     """Ids as R + 256 G + 256² B, with a text chunk that records what the ids mean."""
-    height, width = ids.shape
-    rgb = np.ascontiguousarray(ids.astype("<u4").view(np.uint8).reshape(height, width, 4)[..., :3])
-    return png(Image.fromarray(rgb), {"image": image, "segments": segments, "categories": categories})
+    return png(Image.fromarray(colors_of(ids)), {"image": image, "segments": segments, "categories": categories})
 
 
 def is_foreign(path: Path) -> bool:
@@ -152,11 +151,10 @@ def record_of(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and set(record) >= KEYS else None
 
 
-def ids_of(path: Path) -> NDArray[np.int64]:
+def read_id_png(path: Path) -> NDArray[np.int64]:
     """The ids of an id PNG that this program wrote."""
     with Image.open(path) as file:
-        rgb = np.asarray(file).astype(np.int64)
-    return rgb[..., 0] + 256 * rgb[..., 1] + 256**2 * rgb[..., 2]
+        return ids_of(np.asarray(file))
 
 
 def _chunk(path: Path, name: str) -> str | None:

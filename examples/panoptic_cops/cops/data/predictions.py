@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .coco import file_name_of, image_id_of, list_field, numbered, parse_segments, read_ids, read_json
+from .coco import (
+    annotation_fields,
+    file_name_of,
+    image_id_of,
+    list_field,
+    numbered,
+    parse_segments,
+    read_ids,
+    read_json,
+)
 from .samples import (
     SHOWN,
     Category,
@@ -115,14 +124,7 @@ class Predictions:
             raise DataError(f"{self.json_path}: an image is malformed: {said(error)}") from error
 
     def _annotation(self, entry: Any, names: Mapping[int | str, str], index: Mapping[int, int]) -> _Found:
-        try:
-            image_id, name, infos = (
-                image_id_of(entry["image_id"]),
-                file_name_of(entry["file_name"]),
-                entry["segments_info"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self.json_path}: an annotation is malformed: {said(error)}") from error
+        image_id, name, infos = annotation_fields(entry, self.json_path)
         where = f"{self.json_path.name}, annotation of image {image_id!r}"
         segments = parse_segments(infos, index, where)
         png = self.folder / name

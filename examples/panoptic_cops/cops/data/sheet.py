@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .pictures import outlines
+from .pictures import legend, outlines
 from .samples import VOID, Category, Sample
 
 SIDE, COLUMNS, TEXT, GAP = 320, 4, 22, 6  # pixels of a cell, cells of a row, height of a caption, space around cells
+LETTERS = 13  # pixels of their height
 DARK = 0.35  # brightness of void
 
 
@@ -26,10 +27,11 @@ def sheet(samples: Sequence[tuple[str, Sample]], categories: Sequence[Category])
     rows = -(-len(samples) // columns)
     cell = SIDE + GAP, SIDE + TEXT + GAP
     used = {s.category for _, sample in samples for s in sample.segments}
-    entries = [(c.color, c.name) for k, c in enumerate(categories) if k in used]
-    width, font = columns * cell[0] + GAP, ImageFont.load_default(13)
-    places = _places([font.getlength(name) for _, name in entries], width)
-    canvas = Image.new("RGB", (width, rows * cell[1] + GAP + (places[-1][1] + TEXT if places else 0)), "white")
+    entries = [((c.color,), c.name) for k, c in enumerate(categories) if k in used]
+    width, top = columns * cell[0] + GAP, rows * cell[1] + GAP
+    below, font = legend(entries, width, LETTERS), ImageFont.load_default(LETTERS)
+    canvas = Image.new("RGB", (width, top + below.height), "white")
+    canvas.paste(below, (0, top))
     pen = ImageDraw.Draw(canvas)
     for number, (split, sample) in enumerate(samples):
         left, top = GAP + number % columns * cell[0], GAP + number // columns * cell[1]
@@ -39,22 +41,7 @@ def sheet(samples: Sequence[tuple[str, Sample]], categories: Sequence[Category])
             text = text[:-2] + "…"
         pen.text((left, top + TEXT // 2), f"{text}, {width}x{height}", fill="black", font=font, anchor="lm")
         canvas.paste(drawn(sample, categories), (left, top + TEXT))
-    for (x, y), (color, name) in zip(places, entries, strict=True):
-        top = rows * cell[1] + GAP + y
-        pen.rectangle((x, top, x + 12, top + 12), fill=color, outline="gray")
-        pen.text((x + 18, top + 6), name, fill="black", font=font, anchor="lm")
     return canvas
-
-
-def _places(lengths: Sequence[float], width: int) -> list[tuple[int, int]]:
-    """Where the entries of the legend stand, in rows of that width, from its upper left corner."""
-    places, x, y = [], GAP, 0
-    for length in lengths:
-        if x > GAP and x + length + 18 > width:
-            x, y = GAP, y + TEXT
-        places.append((x, y))
-        x += round(length) + 36
-    return places
 
 
 def drawn(sample: Sample, categories: Sequence[Category]) -> Image.Image:

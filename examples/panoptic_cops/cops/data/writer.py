@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.ndimage import find_objects
 
 from .coco import list_field, read_json
-from .output_files import absolute, id_png, ids_of, is_foreign, png, record_of, remove, write_file
+from .output_files import absolute, id_png, is_foreign, png, read_id_png, record_of, remove, write_file
 from .pictures import VIEWS
 from .samples import Category, DataError, Prediction, category_differences, parse_categories
 
@@ -245,7 +245,7 @@ class PanopticWriter:
             if ids.get(image["id"], name) != name:
                 image["id"] = self._next_id
             ids[image["id"]] = name
-            self._list(name, image, segments_info(ids_of(path), record["segments"]))
+            self._list(name, image, segments_info(read_id_png(path), record["segments"]))
 
     def _check_categories(self, found: list[Any], path: Path) -> None:
         changed = category_differences(parse_categories(found, path), self.categories, path.name, "this model")

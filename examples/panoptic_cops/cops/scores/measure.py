@@ -132,18 +132,14 @@ def best_overlaps(model: Segmenter, dataset: Dataset, device: torch.device) -> N
     """For every true segment of a data set, the highest IoU with a predicted segment of its class."""
     found: list[float] = []
     for sample, prediction in predictions(model, dataset, device):
-        ids, classes = prediction.ids, {s.id: s.category for s in prediction.segments}
-        areas = np.bincount(ids.ravel(), minlength=int(ids.max(initial=0)) + 1)
-        for segment in sample.segments:
-            here = sample.ids == segment.id
-            others, shared = np.unique(ids[here], return_counts=True)
-            ious = [
-                n / (areas[p] + here.sum() - n)
-                for p, n in zip(others.tolist(), shared.tolist(), strict=True)
-                if classes.get(p) == segment.category
-            ]
-            if not segment.iscrowd:
-                found.append(max(ious, default=0.0))
+        match = PanopticQuality(dataset.categories).match(prediction.ids, prediction.segments, sample)
+        predicted = {s.id: s.category for s in prediction.segments}
+        best = {s.id: 0.0 for s in sample.segments if not s.iscrowd}
+        classes = {s.id: s.category for s in sample.segments}
+        for (p, g), shared in match.overlap.items():
+            if g in best and predicted.get(p) == classes[g]:
+                best[g] = max(best[g], shared / (match.area[p] + match.real_area[g] - shared))
+        found += best.values()
     return np.array(found)
 
 

@@ -12,7 +12,8 @@ from strategies import instances, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
 from diffcomb.solvers import SOLVERS
-from diffcomb.solvers.structures.edge_table import pair_delete, pair_find, pair_insert, pair_table
+from diffcomb.solvers.structures.edge_table import pair_find, pair_insert, pair_table
+from diffcomb.solvers.structures.queue import queue_order, queue_pop, queue_push, queue_replace
 
 HEURISTICS = [name for name in SOLVERS if name != "exact"]
 
@@ -240,14 +241,35 @@ def test_pair_table_behaves_like_a_dict():
     reference = {}
     for step in range(3000):
         i, j = sorted(rng.integers(0, 12, 2).tolist())
-        if len(reference) < 50 and (i, j) not in reference and rng.random() < 0.6:
-            pair_insert(keys, values, i, j, step)
+        if (len(reference) < 50 or (i, j) in reference) and rng.random() < 0.6:
+            assert pair_insert(keys, values, i, j, step) == ((i, j) not in reference)
             reference[i, j] = step
-        else:
-            pair_delete(keys, values, i, j)
-            reference.pop((i, j), None)
         i, j = sorted(rng.integers(0, 12, 2).tolist())
         assert pair_find(keys, values, j, i) == reference.get((i, j), -1)
+
+
+@pytest.mark.nojit
+def test_queue_gives_the_largest_first():
+    rng = np.random.default_rng(0)
+    keys, items = np.empty(200), np.empty(200, np.int32)
+    reference = rng.integers(0, 20, 50).astype(float).tolist()
+    keys[:50], items[:50] = reference, np.arange(50)
+    queue_order(keys, items, 50)
+    size = 50
+    for step in range(1000):
+        choice = rng.random()
+        if choice < 0.4 and size < 200:
+            reference.append(float(rng.integers(0, 20)))
+            size = queue_push(keys, items, size, reference[-1], step)
+        elif choice < 0.8 and size:
+            reference.remove(max(reference))
+            size = queue_pop(keys, items, size)
+        elif size:
+            reference.remove(max(reference))
+            reference.append(float(rng.integers(0, keys[0] + 1)))
+            queue_replace(keys, items, size, 0, reference[-1], step)
+        assert size == len(reference)
+        assert not size or keys[0] == max(reference)
 
 
 def test_kernighan_lin_chains_moves_through_a_loss():

@@ -130,6 +130,8 @@ class KernelLimits(NamedTuple):
     """Of sums over many edges: what rounding may make of them."""
     few_roundings: float = 4e-15
     """Relative: what some additions make of a single cost."""
+    min_hub: int = 64
+    """Edges of a cluster from which greedy contraction keeps its neighbours in a hash table."""
     most: float = 3e38
     """Losses are float32: larger ones are as good as this."""
 

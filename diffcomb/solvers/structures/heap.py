@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..._arrays import Array
 from ..._numba import njit
 
@@ -39,17 +37,6 @@ def _sift_down(heap: Array, place: Array, keys: Array, size: int, at: int) -> No
         at = child
     heap[at] = item
     place[item] = at
-
-
-@njit
-def heap_build(keys: Array) -> tuple[Array, Array]:
-    """Heap of the items 0..m-1 and the place of every item in it (-1 once removed), in O(m)."""
-    size = len(keys)
-    heap = np.arange(size)
-    place = np.arange(size)
-    for at in range(size // 2 - 1, -1, -1):
-        _sift_down(heap, place, keys, size, at)
-    return heap, place
 
 
 @njit

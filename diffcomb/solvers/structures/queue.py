@@ -1,0 +1,59 @@
+"""A max-heap of (key, item) pairs in two arrays, with four children a node: an item may be in it more than once.
+
+Nothing is removed but the top. Whoever uses it knows which of an item's entries counts, and drops the others when they
+come up; that costs less than to keep track of where every item is.
+"""
+
+from __future__ import annotations
+
+from ..._arrays import Array
+from ..._numba import njit
+
+
+@njit
+def queue_push(keys: Array, items: Array, size: int, key: float, item: int) -> int:
+    """Enter an item; returns the new size. There must be room."""
+    at = size
+    while at > 0:
+        up = (at - 1) >> 2
+        if keys[up] >= key:
+            break
+        keys[at] = keys[up]
+        items[at] = items[up]
+        at = up
+    keys[at] = key
+    items[at] = item
+    return size + 1
+
+
+@njit
+def queue_replace(keys: Array, items: Array, size: int, at: int, key: float, item: int) -> None:
+    """Put an entry whose key is at most the one of the entry above it in the place `at`."""
+    while 4 * at + 1 < size:
+        child = 4 * at + 1
+        for other in range(child + 1, min(child + 4, size)):
+            if keys[other] > keys[child]:
+                child = other
+        if keys[child] <= key:
+            break
+        keys[at] = keys[child]
+        items[at] = items[child]
+        at = child
+    keys[at] = key
+    items[at] = item
+
+
+@njit
+def queue_pop(keys: Array, items: Array, size: int) -> int:
+    """Drop the top; returns the new size."""
+    size -= 1
+    if size > 0:
+        queue_replace(keys, items, size, 0, keys[size], items[size])
+    return size
+
+
+@njit
+def queue_order(keys: Array, items: Array, size: int) -> None:
+    """Make a heap of entries in any order, in O(size)."""
+    for at in range((size - 2) >> 2, -1, -1):
+        queue_replace(keys, items, size, at, keys[at], items[at])

@@ -143,7 +143,7 @@ def test_settling_joins_clusters_that_single_moves_and_chains_keep_apart():
     problem = make_problem(Graph(12, edges), np.zeros((12, 1)), costs, [0])
     level = finest_level(problem)
     labels = from_labels(np.zeros(12, np.int64), np.arange(12) // 6, problem.partitionable)
-    run = module._Run(problem, level, np.random.default_rng(0), Budget(1))
+    run = module.Run(problem, level, np.random.default_rng(0), Budget(1))
     run.labels, run.slack = labels, new_slack(12)
     assert level.move(labels, slack=run.slack) == level.chains(labels, run.slack) == 0
     solution = run._settle(Budget(1))

@@ -29,8 +29,9 @@ from .kernighan_lin import kernighan_lin
 from .levels.costs import takes_stencil
 from .limits import LIMITS
 from .moves.local_moving import local_moving
-from .multilevel import is_searched_whole, multilevel
+from .multilevel import multilevel
 from .reduction import reduce
+from .run import is_searched_whole
 
 
 class Solver(Protocol):

@@ -51,6 +51,34 @@ class Limits:
     tiny_half_edges: int = 2**14
     """Half-edges below which a round may also find nothing a few times, and a multiway cut is always tried."""
 
+    # Fusion of multicuts
+    fused_half_edges: int = 2**18
+    """Half-edges that the proposals of a round look at, all together."""
+    min_proposals: int = 3
+    """Proposals of a round at least, of large graphs."""
+    max_proposals: int = 96
+    """Proposals of a round at most, of small graphs."""
+    proposals_a_lineage: int = 12
+    """Proposals for which another labelling is kept beside the incumbent."""
+    fused_noise: float = 0.8
+    """Typical edge costs: what noise adds to or takes off an edge of a proposal, at most."""
+
+    # Tabu search in dense multicuts
+    max_dense: int = 3000
+    """Larger graphs get no matrix: this one takes 36 MB, and the gain matrix up to as much."""
+    min_density: float = 0.4
+    """Share of all pairs of nodes that must be edges."""
+    population: int = 8
+    """Labellings that are crossed with each other."""
+    agreeing: int = 3
+    """Searches from anywhere that end a round if they all find the same value."""
+    tabu_patience: int = 5
+    """Moves a node without a new best after which a tabu search ends."""
+    max_patience: int = 5000
+    """Of more moves the search of a graph of thousands of nodes would take many seconds."""
+    max_fruitless: int = 4
+    """Populations of crossings that improve nothing after which all labellings but the best begin anew."""
+
     # Settling
     chain_starts: float = 3.0
     """Typical edge costs: nodes that lose no more by moving begin an ejection chain."""
@@ -130,6 +158,12 @@ class KernelLimits(NamedTuple):
     """Of sums over many edges: what rounding may make of them."""
     few_roundings: float = 4e-15
     """Relative: what some additions make of a single cost."""
+    min_tenure: int = 10
+    """Moves during which a node may not move again, at least."""
+    nodes_a_tenure: int = 8
+    """Nodes for which that may be one more, by chance."""
+    nodes_a_block: int = 64
+    """Nodes that are searched for a gain at once."""
     min_hub: int = 64
     """Edges of a cluster from which greedy contraction keeps its neighbours in a hash table."""
     most: float = 3e38

@@ -58,8 +58,7 @@ def _contract_many(adjacency: Any, group: Array, num_groups: int) -> Rows:
     might end. What is written is moved together then; pages that were touched before that, up to as much again, remain
     resident.
     """
-    start, members = members_of(group, num_groups)
-    groups = Groups(group, start, members, _half_edges_before(adjacency, start, members))
+    groups = _groups_of(adjacency, group, num_groups)
     half_edges, before = len(adjacency.weights), groups.before
     rows = Rows(np.zeros(num_groups + 1, np.int64), np.empty(half_edges, np.int32), np.empty(half_edges, np.float64))
     parts: list[tuple[int, int, int]] = []
@@ -81,6 +80,27 @@ def _contract_many(adjacency: Any, group: Array, num_groups: int) -> Rows:
         count += stop - at
     # No copy: the rest of the arrays was never touched, so it takes no memory.
     return Rows(rows.indptr, rows.neighbours[:count], rows.weights[:count])
+
+
+@njit
+def contracted(rows: Rows, group: Array, num_groups: int) -> Rows:
+    """The same within a kernel, by one thread."""
+    groups = _groups_of(rows, group, num_groups)
+    out = _room(num_groups, len(rows.weights))
+    count = _write_rows(rows, groups, 0, num_groups, out)
+    indptr, neighbours, weights = out
+    return Rows(indptr, neighbours[:count], weights[:count])
+
+
+@njit
+def _groups_of(adjacency: Any, group: Array, num_groups: int) -> Groups:
+    start, members = members_of(group, num_groups)
+    return Groups(group, start, members, _half_edges_before(adjacency, start, members))
+
+
+@njit
+def _room(num_groups: int, half_edges: int) -> Rows:
+    return Rows(np.zeros(num_groups + 1, np.int64), np.empty(half_edges, np.int32), np.empty(half_edges, np.float64))
 
 
 @njit

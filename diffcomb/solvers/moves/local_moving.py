@@ -100,7 +100,7 @@ def local_moving(
             if temperature == 0 or not gain > -KERNELS.never * temperature:
                 continue
             if gain <= 0:
-                state, u = _uniform(state)
+                state, u = uniform(state)
                 if gain <= temperature * np.log(u):
                     continue
         moves += 1
@@ -119,7 +119,7 @@ def local_moving(
 
 
 @njit
-def _uniform(state: int) -> tuple[Any, Any]:
+def uniform(state: int) -> tuple[Any, Any]:
     """The next state and a number in (0, 1] of a 31-bit multiplicative generator (Park and Miller 1988)."""
     state = state * 48271 % 2147483647
     return state, state / 2147483647.0

@@ -1,0 +1,100 @@
+"""Fusion, the rounds of multicuts that are no large grids: quick solutions, of each of which the better part is kept.
+
+Greedy contraction is a better start than the descent on region adjacency graphs, and a worse one where costs are
+random; whichever it is, the two are fused, and the better of them says whether rounds of fusion come first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._arrays import Array
+from ..problem import Problem
+from .budget import Budget
+from .level import Level
+from .levels.costs import Rows, takes_stencil
+from .levels.labels import Labels
+from .levels.partition import compact
+from .limits import LIMITS
+from .moves.fusing import fuse_all, fuse_proposals, fused, greedy_clusters, is_better, polish, propose
+from .population import Population, is_dense
+
+
+def is_fused(problem: Problem) -> bool:
+    """Whether a problem is a multicut of a graph that is no large grid."""
+    return problem.num_classes == 1 and bool(problem.partitionable[0]) and not takes_stencil(problem.graph)
+
+
+class Fuser:
+    """Rounds of fusion on one level.
+
+    Parameters
+    ----------
+    level : Level
+        A multicut, in adjacency lists.
+    rng : numpy.random.Generator
+        Draws the noise of proposals.
+
+    Attributes
+    ----------
+    alone : bool
+        Whether no other search is worth its time: small and dense graphs.
+    first : bool
+        Whether the first round is one of fusion, where rounds of two kinds take turns.
+    """
+
+    def __init__(self, level: Level, rng: np.random.Generator) -> None:
+        n = level.num_nodes
+        level = level.contract(*compact(np.arange(n, dtype=np.int32), n))  # no parallel edges, in float64
+        self.rng = rng
+        self.rows: Rows = level.adjacency
+        half_edges = max(len(self.rows.weights), 1)
+        self.proposals = min(max(LIMITS.fused_half_edges // half_edges, LIMITS.min_proposals), LIMITS.max_proposals)
+        self.at_once = max(LIMITS.core_half_edges // half_edges, 1)
+        """Proposals between two looks at the clock."""
+        self.noise = LIMITS.fused_noise * level.typical_cost
+        self.lineages = np.empty((max(self.proposals // LIMITS.proposals_a_lineage, 1), n), np.int32)
+        self.population = Population(self.rows, rng) if is_dense(self.rows) else None
+        self.alone = n <= LIMITS.max_coarse or self.population is not None
+        self.first = True
+
+    def begin(self, labels: Labels) -> Labels:
+        """The better parts of a labelling and of greedy contraction."""
+        z, other = _from_one(labels.z), greedy_clusters(self.rows)
+        polish(self.rows, z)
+        polish(self.rows, other)
+        self.first = is_better(self.rows, z, other)
+        if self.first:
+            z, other = other, z
+        return _labels(self._fused(z, other))
+
+    def round(self, labels: Labels, budget: Budget) -> Labels:
+        """Fuse with so many proposals, or cross labellings of a dense graph; the result is never worse."""
+        z = _from_one(labels.z)
+        if self.population:
+            return _labels(self._fused(z, self.population.round(z, budget) + np.int32(1)))
+        self.lineages[0] = z
+        propose(self.rows, self.lineages[1:], self.noise, self._seed())
+        left = self.proposals
+        while left and not budget.spent():
+            count = min(left, self.at_once)
+            fuse_proposals(self.rows, self.lineages, self.noise, count, self._seed())
+            left -= count
+        return _labels(fuse_all(self.rows, self.lineages))
+
+    def _fused(self, z: Array, other: Array) -> Array:
+        better = fused(self.rows, z, other)
+        return better if len(better) else z
+
+    def _seed(self) -> int:
+        return int(self.rng.integers(2**31))
+
+
+def _from_one(z: Array) -> Array:
+    """Cluster ids 1..n."""
+    ids, _ = compact(z, int(z.max(initial=0)) + 1)
+    return ids + np.int32(1)
+
+
+def _labels(z: Array) -> Labels:
+    return Labels(z, np.zeros(len(z) + 1, np.int32))

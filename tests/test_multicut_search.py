@@ -1,0 +1,282 @@
+"""What finds multicuts of graphs that are no grids: persistency, greedy contraction with hubs, fusing, tabu search."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import instances
+
+from diffcomb import Graph, make_problem, multicut
+from diffcomb.solvers.budget import Budget
+from diffcomb.solvers.levels.costs import Rows
+from diffcomb.solvers.limits import LIMITS, changed
+from diffcomb.solvers.moves.fusing import fuse_all, fuse_proposals, fused, greedy_clusters, polish, propose
+from diffcomb.solvers.moves.tabu import cross, tabu
+from diffcomb.solvers.persistency import persistent
+from diffcomb.solvers.population import Population, is_dense
+
+MULTICUT = np.ones(1, bool)
+
+
+def problem_of(n, edges, costs):
+    return make_problem(Graph(n, edges), np.zeros((n, 1)), costs, MULTICUT)
+
+
+def optimum(n, edges, costs):
+    return multicut(Graph(n, edges), costs, solver="exact").objective
+
+
+def random_multicut(rng, n, m):
+    edges = rng.integers(0, n, (m, 2))
+    edges = np.unique(np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1), axis=0)
+    return edges, rng.normal(size=len(edges))
+
+
+def rows_of(n, edges, costs):
+    indptr, neighbours, ids = Graph(n, edges).csr
+    return Rows(indptr, neighbours, np.asarray(costs, float)[ids])
+
+
+def value(edges, costs, z):
+    return float(np.sum(costs[z[edges[:, 0]] != z[edges[:, 1]]]))
+
+
+def complete(rng, n, integral=True):
+    edges = np.stack(np.triu_indices(n, 1), axis=1)
+    costs = rng.integers(-20, 21, len(edges)).astype(float) if integral else rng.normal(size=len(edges))
+    return edges, costs
+
+
+# Persistency
+
+
+@pytest.mark.nojit
+@given(instances(max_nodes=6, max_edges=12, max_classes=1))
+def test_what_persistency_decides_agrees_with_an_optimum(instance):
+    n, edges, _, costs, _ = instance
+    problem = problem_of(n, edges, costs)
+    if n == 0:
+        return
+    smaller, group = persistent(problem)
+    edges = np.reshape(edges, (-1, 2))
+    clusters = multicut(smaller.graph, smaller.edge_costs, solver="exact").clusters
+    best = optimum(n, edges, costs)
+    assert value(edges, problem.edge_costs, clusters[group]) == pytest.approx(best, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize(
+    ("n", "edges", "costs", "group"),
+    [
+        (2, [(0, 1)], [1.0], [0, 0]),
+        (2, [(0, 1)], [-1.0], [0, 1]),
+        (3, [], [], [0, 1, 2]),
+        # both edges of node 1 weigh half of all there: it may go to either side, not to both
+        (3, [(0, 1), (1, 2), (0, 2)], [1.0, 1.0, -1.5], [0, 0, 1]),
+        # a chain of ever heavier edges is joined from its thin end
+        (4, [(0, 1), (1, 2), (2, 3)], [1.0, 2.0, 4.0], [0, 0, 0, 0]),
+        # what no attractive edge reaches is alone, and its edges are gone
+        (4, [(0, 1), (0, 2), (1, 3)], [3.0, -1.0, -1.0], [0, 0, 1, 2]),
+    ],
+)
+def test_certain_joins_and_cuts_by_hand(n, edges, costs, group):
+    smaller, found = persistent(problem_of(n, np.reshape(edges, (-1, 2)), costs))
+    assert found.tolist() == group
+    assert smaller.graph.num_nodes == max(group) + 1
+    assert smaller.graph.num_edges == 0
+
+
+def test_persistency_leaves_an_undecided_graph_as_it_is():
+    edges, costs = complete(np.random.default_rng(0), 12, integral=False)
+    smaller, group = persistent(problem_of(12, edges, costs))
+    assert group.tolist() == list(range(12))
+    assert sorted(smaller.edge_costs) == pytest.approx(sorted(costs))
+
+
+# Greedy contraction
+
+
+def gaec(n, edges, costs):
+    """Greedy additive edge contraction on a matrix; costs without ties."""
+    weights = np.zeros((n, n))
+    weights[edges[:, 0], edges[:, 1]] = costs
+    weights += weights.T
+    z = np.arange(n)
+    while True:
+        i, j = np.unravel_index(np.argmax(weights), weights.shape)
+        if weights[i, j] <= 0:
+            return z
+        z[z == j] = i
+        weights[i] += weights[j]
+        weights[:, i] = weights[i]
+        weights[j] = weights[:, j] = 0
+        weights[i, i] = 0
+
+
+@pytest.mark.parametrize("n", [5, 40, 150])
+@pytest.mark.parametrize("shape", ["complete", "sparse", "star"])
+def test_greedy_contracts_as_a_matrix_does_with_and_without_hubs(n, shape):
+    rng = np.random.default_rng(n)
+    edges, costs = complete(rng, n, integral=False) if shape == "complete" else random_multicut(rng, n, 4 * n)
+    if shape == "star":
+        spokes = np.stack([np.zeros(n - 1, int), np.arange(1, n)], axis=1)
+        edges = np.unique(np.concatenate([edges, spokes]), axis=0)
+        costs = rng.normal(size=len(edges))
+    found = multicut(Graph(n, edges), costs, solver="greedy")
+    assert found.objective == pytest.approx(value(edges, costs, gaec(n, edges, costs)))
+
+
+# Fusing
+
+
+@given(instances(max_nodes=7, max_edges=14, max_classes=1), st.integers(0, 2**31 - 1))
+def test_fusing_never_makes_a_labelling_worse(instance, seed):
+    n, edges, _, costs, _ = instance
+    if n == 0:
+        return
+    edges = np.reshape(edges, (-1, 2))
+    rng = np.random.default_rng(seed)
+    rows = rows_of(n, edges, costs)
+    costs = np.asarray(costs, float)
+    one, two = (rng.integers(1, n + 1, n).astype(np.int32) for _ in range(2))
+    rounding = 1e-9 * (1 + np.abs(costs).sum())
+    better = fused(rows, one, two)
+    if len(better):
+        assert value(edges, costs, better) < value(edges, costs, one)
+    lineages = np.stack([one, two])
+    fuse_proposals(rows, lineages, float(rng.random()), 5, int(rng.integers(2**31)))
+    assert lineages.min() >= 1
+    assert lineages.max() <= n
+    assert value(edges, costs, lineages[0]) <= value(edges, costs, one) + rounding
+    assert value(edges, costs, lineages[1]) <= value(edges, costs, two) + rounding
+    best = min(value(edges, costs, z) for z in lineages)
+    assert value(edges, costs, fuse_all(rows, lineages)) <= best + rounding
+
+
+def test_proposals_reach_the_optimum_of_small_random_graphs():
+    missed = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        edges, costs = random_multicut(rng, 8, 18)
+        rows = rows_of(8, edges, costs)
+        lineages = np.empty((2, 8), np.int32)
+        propose(rows, lineages, 0.5, seed)
+        fuse_proposals(rows, lineages, 0.5, 20, seed)
+        missed += value(edges, costs, fuse_all(rows, lineages)) > optimum(8, edges, costs) + 1e-9
+    assert missed == 0
+
+
+def test_polishing_joins_clusters_and_moves_nodes():
+    edges = np.array([(0, 1), (2, 3), (0, 2), (1, 3), (3, 4)])
+    costs = np.array([5.0, 5.0, 1.0, 1.0, -1.0])
+    z = np.array([1, 1, 2, 2, 2], np.int32)
+    polish(rows_of(5, edges, costs), z)
+    assert len(set(z[:4])) == 1
+    assert z[4] != z[3]
+
+
+def test_greedy_clusters_are_numbered_within_one_to_n():
+    edges, costs = random_multicut(np.random.default_rng(0), 50, 120)
+    z = greedy_clusters(rows_of(50, edges, costs))
+    assert 1 <= z.min() <= z.max() <= 50
+
+
+# Tabu search and populations
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_tabu_search_gains_what_it_says_and_finds_the_optimum_of_small_graphs(seed):
+    rng = np.random.default_rng(seed)
+    edges, costs = complete(rng, 8)
+    matrix = np.zeros((8, 8), np.int32)
+    matrix[edges[:, 0], edges[:, 1]] = costs
+    matrix += matrix.T
+    start = np.unique(rng.integers(0, 3, 8), return_inverse=True)[1].astype(np.int32)
+    z, gain = tabu(matrix, start, 400, seed)
+    assert gain == value(edges, costs, start) - value(edges, costs, z)
+    assert value(edges, costs, z) == optimum(8, edges, costs)
+
+
+@given(st.integers(1, 9), st.integers(0, 2**31 - 1))
+def test_tabu_search_never_ends_worse(n, seed):
+    rng = np.random.default_rng(seed)
+    edges, costs = complete(rng, n)
+    matrix = np.zeros((n, n), np.int32)
+    matrix[edges[:, 0], edges[:, 1]] = costs
+    matrix += matrix.T
+    start = np.unique(rng.integers(0, n, n), return_inverse=True)[1].astype(np.int32)
+    z, gain = tabu(matrix, start, 30, seed)
+    assert gain == value(edges, costs, start) - value(edges, costs, z) >= 0
+
+
+def test_a_crossing_takes_the_largest_cluster_of_either_parent_in_turn():
+    one = np.array([0, 0, 0, 0, 1, 1, 2, 2], np.int32)
+    two = np.array([0, 0, 1, 1, 1, 1, 1, 2], np.int32)
+    z = cross(one, two, 1)
+    assert len(set(z[:4])) == 1  # the largest of the first
+    assert len(set(z[4:7])) == 1  # of what is left the largest of the second
+    assert z[0] != z[4]
+    assert 0 <= z.min() <= z.max() < 3
+
+
+def test_a_round_of_a_population_is_never_worse_and_ends_where_all_agree():
+    edges, costs = complete(np.random.default_rng(0), 60)
+    rows = rows_of(60, edges, costs)
+    assert is_dense(rows)
+    population = Population(rows, np.random.default_rng(0))
+    start = np.zeros(60, np.int32)
+    before = value(edges, costs, start)
+    for _ in range(4):
+        z = population.round(start, Budget(1))
+        after = value(edges, costs, z)
+        assert after <= before
+        before = after
+    attractive = rows_of(60, edges, np.ones(len(edges)))
+    easy = Population(attractive, np.random.default_rng(0))
+    assert len(set(easy.round(start, Budget(1)))) == 1
+    assert len(easy.members) == LIMITS.agreeing
+
+
+def test_a_population_that_is_alike_begins_anew_and_keeps_its_best():
+    edges, costs = complete(np.random.default_rng(1), 10)
+    population = Population(rows_of(10, edges, costs), np.random.default_rng(0))
+    with changed(population=3, agreeing=9):
+        for _ in range(40):
+            best = value(edges, costs, population.round(np.zeros(10, np.int32), Budget(1)))
+    assert best == optimum(10, edges, costs)
+    assert len(population.members) <= 3
+
+
+# The whole
+
+
+@pytest.mark.parametrize("n", [12, 70, 600])
+def test_more_effort_is_never_worse_and_a_start_is_kept(n):
+    rng = np.random.default_rng(n)
+    edges, costs = random_multicut(rng, n, 5 * n)
+    graph = Graph(n, edges)
+    objectives = [multicut(graph, costs, effort=effort).objective for effort in (1, 2, 4)]
+    assert objectives == sorted(objectives, reverse=True)
+    start = rng.integers(0, 5, n)
+    assert multicut(graph, costs, init=start, effort=2).objective <= value(edges, costs, start)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_dense_and_sparse_graphs_take_any_dtype_parallel_edges_and_ties(dtype):
+    rng = np.random.default_rng(3)
+    for n, m in ((9, 30), (30, 500), (200, 400)):
+        edges = rng.integers(0, n, (m, 2))
+        costs = rng.integers(-3, 4, m).astype(dtype)
+        s = multicut(Graph(n, edges), costs)
+        assert not make_problem(Graph(n, edges), np.zeros((n, 1)), costs, MULTICUT).violations(
+            s.node_labels, s.edge_labels, s.clusters
+        )
+        assert s.objective == value(edges, costs.astype(float), s.clusters)
+
+
+def test_same_seed_same_multicut_whatever_the_number_of_threads():
+    rng = np.random.default_rng(5)
+    for n, m in ((100, 4900), (300, 900), (3000, 9000)):
+        edges, costs = random_multicut(rng, n, m)
+        first, second = (multicut(Graph(n, edges), costs, seed=4).clusters for _ in range(2))
+        assert np.array_equal(first, second)

@@ -92,6 +92,16 @@ def kahip(case: Case) -> Callable[[], np.ndarray]:
     return lambda: np.asarray(chszlablib.Decomposition.correlation_clustering(graph, seed=0).assignment)
 
 
+def kahip_memetic(case: Case, seconds: float) -> Callable[[], np.ndarray]:
+    import chszlablib
+
+    indptr, neighbours, edge_ids = case.graph.csr
+    scaled = np.rint(case.costs * 1000).astype(np.int64)
+    graph = chszlablib.Graph.from_csr(indptr, neighbours, edge_weights=scaled[edge_ids])
+    solve = chszlablib.Decomposition.evolutionary_correlation_clustering
+    return lambda: np.asarray(solve(graph, seed=0, time_limit=seconds).assignment)
+
+
 def leiden(case: Case) -> Callable[[], np.ndarray]:
     import igraph
     import leidenalg

@@ -26,6 +26,11 @@ class Limits:
     """Share of the edges of a grid that must be longer than a block for blocks to be the first coarse level."""
 
     # Descent
+    undivided: float = 0.9
+    """Share of the absolute costs of its short edges that a block must gain by being joined not to count as divided."""
+    max_divided: float = 0.25
+    """Share of the blocks: if no more are divided, their cells stay alone. Trained networks divide some 8 %, costs with
+    noise of the size of the signal 40 %."""
     min_shrink: float = 0.95
     """A coarser level that keeps more than this share of the nodes is not worth having."""
     max_coarse: int = 512
@@ -46,6 +51,9 @@ class Limits:
     """Nodes that the core graph keeps as they are, at least."""
     core_half_edges: int = 3 * 2**16
     """Half-edges: it keeps at least as many nodes as have so many, of which a search takes some milliseconds."""
+    undecided: float = 0.02
+    """Share of the nodes that would lose no more than a typical edge cost by moving: if more would, the first round
+    moves pieces of the whole graph. Clean grids have 0.2 to 0.7 %, costs of trained networks 3 to 17 %."""
     max_repeats: int = 16
     """Times that a round repeats on a small graph, as long as it finds something."""
     tiny_half_edges: int = 2**14

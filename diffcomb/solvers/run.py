@@ -22,7 +22,7 @@ from .levels.labels import Labels, changed_nodes, from_labels, labels_of_groups,
 from .levels.partition import compact, overlay
 from .levels.slack import Slack, new_slack
 from .limits import LIMITS
-from .search import Search, move_clusters
+from .search import Search, move_clusters, v_cycle
 
 ROUND = ("anneal", "cycle", "melt", "restart")
 CORE_ROUND = ("restart",)  # what annealing and V-cycles find in a core graph, chains find for less
@@ -126,8 +126,15 @@ class Run:
         return solution or self._settle(budget)
 
     def _search(self, round_: int, budget: Budget) -> None:
-        """Fuse in multicuts; in large ones that are no grids, search core graphs and fuse in turn."""
-        if self.fuser is None:
+        """Fuse in multicuts; in large ones that are no grids, search core graphs and fuse in turn.
+
+        Where many nodes are undecided, a core graph holds too few of them: first all are moved in pieces of any size.
+        """
+        if self.fuser is None and round_ == 0 and self._many_are_undecided():
+            self.labels = v_cycle(self.level, self.labels, self._random_order)
+            self.level.move(self.labels, slack=self.slack)
+            self.slack.forget_changes()
+        elif self.fuser is None:
             self._search_core(round_, budget)
         elif self.fuser.alone or (round_ % 2 == 0) == self.fuser.first:
             self.labels = self.fuser.round(self.labels, budget)
@@ -135,6 +142,13 @@ class Run:
             self.slack.forget_changes()
         else:
             self._search_core(round_ // 2, budget)
+
+    def _many_are_undecided(self) -> bool:
+        undecided = self.slack.within(self.level.typical_cost)
+        return not is_searched_whole(self.problem.graph) and float(np.mean(undecided)) > LIMITS.undecided
+
+    def _random_order(self, n: int) -> Array:
+        return self.rng.permutation(n).astype(np.int32)
 
     def _search_core(self, round_: int, budget: Budget) -> None:
         """Search among the undecided nodes and the pieces of the others, and refine the whole graph."""

@@ -22,6 +22,7 @@ SIDE = 2
 def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
     """Group the cells of a grid graph into blocks, where joining a block gains; else its cells stay alone.
 
+    If few blocks are divided, their cells stay alone as well; many are where costs are noisy, which blocks are for.
     Returns the group of every cell and the number of groups, which is n where blocks are of no use: if there are no
     short edges, or hardly any others, so that what a block averages is all there is to know.
     """
@@ -38,23 +39,28 @@ def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
         place = np.arange(length, dtype=np.int32) // SIDE
         block = block * count + place.reshape([-1 if a == axis else 1 for a in range(len(counts))])
     block = block.ravel()
-    gain = np.zeros(int(np.prod(counts)), np.float64)
+    gain, weight = np.zeros((2, int(np.prod(counts))), np.float64)
     for near, part in zip(short, graph.edge_slices, strict=True):
         if near:
-            _add_inner_costs(gain, block, graph.edges[part], problem.edge_costs[part])
+            _add_inner_costs(gain, weight, block, graph.edges[part], problem.edge_costs[part])
     _subtract_node_costs(gain, block, problem.node_costs, best)
-    alone = np.flatnonzero(gain[block] <= 0)
+    joined = gain > 0
+    divided = joined & (gain <= LIMITS.undivided * weight)
+    if divided.sum() <= LIMITS.max_divided * joined.sum():
+        joined &= ~divided
+    alone = np.flatnonzero(~joined[block])
     block[alone] = len(gain) + np.arange(len(alone))
     group, count = compact(block, len(gain) + len(alone))
     return group, int(count)
 
 
 @njit
-def _add_inner_costs(gain: Array, block: Array, edges: Array, costs: Array) -> None:
+def _add_inner_costs(gain: Array, weight: Array, block: Array, edges: Array, costs: Array) -> None:
     for e in range(len(edges)):
         b = block[edges[e, 0]]
         if b == block[edges[e, 1]]:
             gain[b] += costs[e]
+            weight[b] += abs(np.float64(costs[e]))
 
 
 @njit

@@ -51,7 +51,7 @@ class Population:
         return self.members[int(np.argmax(self.values))] if self.members else self.start
 
     def _agree(self) -> bool:
-        """Whether searches from anywhere have all ended at the same value: it is easy to find, and hardly to be beaten."""
+        """Whether searches from anywhere have all ended at the same value, which is then hardly to be beaten."""
         return LIMITS.agreeing <= len(self.members) < LIMITS.population and len(set(self.values)) == 1
 
     def _generation(self) -> None:

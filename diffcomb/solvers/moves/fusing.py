@@ -74,7 +74,7 @@ def propose(rows: Rows, lineages: Array, noise: float, seed: int) -> None:
 @njit
 def fuse_all(rows: Rows, lineages: Array) -> Array:
     """One labelling, not worse than any of the lineages; they do not change."""
-    z = lineages[0].copy()
+    z: Array = lineages[0].copy()
     for at in range(1, len(lineages)):
         better = fused(rows, z, lineages[at].copy())
         if len(better) > 0:

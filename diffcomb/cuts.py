@@ -13,6 +13,7 @@ from ._threads import thread_map
 from .graph import Graph, as_graph
 from .problem import Problem, Solution, checked_problem
 from .solvers import Solver, budget_of, check_time_limit, get_solver, prepare, solve
+from .solvers.resolution import multicut_at_resolution
 from .starts import Labelling, cluster_starts, starts_of
 
 
@@ -127,6 +128,8 @@ def multicut(
     graph: Any,
     edge_costs: Any,
     *,
+    node_weights: Any = None,
+    resolution: float | None = None,
     solver: str | Solver = "multilevel",
     init: Any = None,
     seed: int = 0,
@@ -141,6 +144,13 @@ def multicut(
         Of a plain edge list the largest end point tells the number of nodes.
     edge_costs : array_like or tensor, shape (m,) or (B, m)
         Cost of cutting each edge: positive is attractive, negative is repulsive, infinite as in :func:`amwc`.
+    node_weights : array_like, shape (n,), optional
+        Weights a of the nodes, not negative; 1 by default if there is a resolution.
+    resolution : float, optional
+        γ >= 0: any two nodes of different clusters also save γ a_i a_j, whether an edge joins them or not. Those pairs
+        are never listed: memory is O(n + m). 1 by default if there are node weights. With edge weights as costs, that
+        is the constant Potts model; with the sum of its edges as the weight of a node and 1 / (sum of all of those) as
+        resolution, modularity; with other weights, LambdaCC. One instance, `multilevel` alone, finite costs.
     solver, init, seed, effort, time_limit
         As in :func:`amwc`; a plain array as `init` holds cluster ids.
 
@@ -154,12 +164,48 @@ def multicut(
     >>> import numpy as np
     >>> multicut([(0, 1), (1, 2)], np.array([1.0, -1.0])).clusters.tolist()
     [0, 0, 1]
+
+    Two triangles and an edge between them are two communities at resolution 1/2:
+
+    >>> edges = [(0, 1), (1, 2), (0, 2), (3, 4), (4, 5), (3, 5), (2, 3)]
+    >>> multicut(edges, np.ones(7), resolution=0.5).clusters.tolist()
+    [0, 0, 0, 1, 1, 1]
     """
     graph = as_graph(graph)
+    if node_weights is not None or resolution is not None:
+        options = Options(solver, cluster_starts(init), seed, effort, time_limit)
+        return _at_resolution(graph, edge_costs, node_weights, resolution, options)
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
     nodes = np.zeros((graph.num_nodes, 1), edges.dtype)
     options = Options(solver, cluster_starts(init), seed, effort, time_limit)
     return _solve(graph, nodes, edges, (0,), options, edge_costs)
+
+
+def _at_resolution(graph: Graph, edge_costs: Any, node_weights: Any, resolution: Any, options: Options) -> Solution:
+    """Check what a cost of all pairs needs, and solve."""
+    if options.solver != "multilevel":
+        raise ValueError(f"solver must be 'multilevel' with node_weights or a resolution, got {options.solver!r}")
+    edges = float_array(edge_costs, "edge_costs", "(m,) with node_weights or a resolution")
+    if edges.ndim != 1:
+        raise ValueError(f"edge_costs must have shape (m,) with node_weights or a resolution, got {edges.shape}")
+    n = graph.num_nodes
+    weights = np.ones(n) if node_weights is None else float_array(node_weights, "node_weights", "(n,)")
+    if weights.shape != (n,) or (n and weights.min() < 0):
+        raise ValueError(f"node_weights must be n={n} numbers that are not negative, got {weights!r:.80}")
+    gamma = 1.0 if resolution is None else resolution
+    number = isinstance(gamma, (int, float, np.integer, np.floating)) and not isinstance(gamma, bool)
+    if not number or not 0 <= gamma < float("inf"):
+        raise ValueError(f"resolution must be a finite number that is not negative, got {resolution!r}")
+    problem = checked_problem(graph, np.zeros((n, 1), edges.dtype), edges, (0,))
+    start = starts_of(options.init, 1, False, n, 1)[0]
+    budget = budget_of(options.init, options.effort, options.time_limit)
+    rng = np.random.default_rng(options.seed)
+    with Interrupt(options.time_limit is not None, labelled=start is not None) as interrupt:
+        budget.interrupt = interrupt
+        found = multicut_at_resolution(
+            problem, weights.astype(np.float64), float(gamma), init=start, rng=rng, budget=budget
+        )
+        return _as_kind(found, edge_costs)
 
 
 @dataclass(frozen=True)

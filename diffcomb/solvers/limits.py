@@ -66,6 +66,8 @@ class Limits:
     """Proposals of a round at least, of large graphs."""
     max_proposals: int = 96
     """Proposals of a round at most, of small graphs."""
+    max_descents: int = 24
+    """Descents of a round at most, where there is a cost of all pairs."""
     proposals_a_lineage: int = 12
     """Proposals for which another labelling is kept beside the incumbent."""
     fused_noise: float = 0.8

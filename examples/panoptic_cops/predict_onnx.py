@@ -4,7 +4,7 @@
     python examples/panoptic_cops/predict_onnx.py model.onnx IMAGE SEGMENTS.png
 
 The PNG holds the ids of the segments, R + 256 G + 256² B, as predict.py writes them. This is an example to copy from:
-it reads images of 8 bits, and of 16 bits if the model normalises by percentiles.
+it reads one picture of 8 or 16 bits a file.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 from diffcomb import amwc, grid_graph
 
@@ -20,11 +20,13 @@ network, path, out = sys.argv[1:]
 session = onnxruntime.InferenceSession(network)
 model = json.loads(session.get_modelmeta().custom_metadata_map["diffcomb"])
 with Image.open(path) as file:
-    image = np.asarray(file if file.mode.startswith("I") else file.convert("RGB")).astype(float)
+    file = ImageOps.exif_transpose(file)
+    wide = file.mode[0] in "IF"  # more than 8 bits: stretched from its own range
+    image = np.asarray(file if wide else file.convert("RGB")).astype(float)
 height, width = image.shape[:2]
 image = np.broadcast_to(image.reshape(height, width, -1), (height, width, 3))
-if model["normalize"] == "percentile":
-    ends = np.percentile(image, (1, 99.8), axis=(0, 1))
+if model["normalize"] == "percentile" or wide:
+    ends = np.percentile(image, (1, 99.8) if model["normalize"] == "percentile" else (0, 100), axis=(0, 1))
     low, high = np.where(ends[0] == ends[1], (image.min((0, 1)), image.max((0, 1))), ends)
     image = np.rint(np.clip((image - low) * (255 / np.maximum(high - low, 1e-9)), 0, 255))
 padding = [(0, -n % model["divisor"]) for n in (height, width)]

@@ -67,10 +67,13 @@ def test_metadata_describe_the_cut(tmp_path):
     assert [c["name"] for c in grid["categories"]] == ["nucleus", "background"]
 
 
-@pytest.mark.parametrize("kind", ["pixels", "grid", "percentile"])
+@pytest.mark.parametrize("kind", ["pixels", "grid", "percentile", "turned", "16 bits"])
 def test_example_without_torch_finds_the_segments_of_predict(kind, tmp_path, capsys):
     path = percentile_checkpoint(tmp_path / "p.pt") if kind == "percentile" else CHECKPOINTS / "nuclei_full_svm.pt"
-    Image.fromarray(discs((85, 90), 16 if kind == "percentile" else 8)).save(tmp_path / "image.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6 if kind == "turned" else 1  # lying on its side
+    image = Image.fromarray(discs((85, 90), 16 if kind in ("percentile", "16 bits") else 8))
+    image.save(tmp_path / "image.png", exif=exif)
     pixels = str(kind != "grid").lower()
     export_onnx.main([str(path), f"--out={tmp_path / 'm.onnx'}", f"--pixels={pixels}", "--size=64"])
     predict.main([str(tmp_path / "image.png"), f"--checkpoint={path}", f"--out={tmp_path / 'p'}",

@@ -1,0 +1,134 @@
+"""Multicuts with a cost of all pairs that is never listed: communities at a resolution.
+
+The descent is that of :mod:`.multilevel` without classes: passes of local moving and contractions until nothing joins,
+then moves at every level on the way back. Rounds make more of them, in random orders and with noise on the costs of
+edges, and fuse each with the best so far, as :mod:`.moves.fusing` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from .._arrays import Array
+from ..problem import Problem, Solution, make_solution
+from .budget import Budget
+from .levels.contraction import contracted
+from .levels.costs import Rows
+from .levels.partition import compact, overlay
+from .limits import LIMITS
+from .moves.weighted_moving import Network, held, in_order, move_weighted, weights_of, with_noise
+
+Labelling = tuple[Array, Array]
+Order = Callable[[int], Array]
+
+
+def multicut_at_resolution(
+    problem: Problem,
+    weights: Array,
+    resolution: float,
+    *,
+    init: Labelling | None,
+    rng: np.random.Generator,
+    budget: Budget,
+) -> Solution:
+    """Solve a multicut in which any two nodes of different clusters also save γ a_i a_j.
+
+    Parameters
+    ----------
+    problem : Problem
+        A multicut with finite costs.
+    weights : float64 array, shape (n,)
+        a, not negative.
+    resolution : float
+        γ, not negative.
+    init, rng, budget
+        As for every solver.
+
+    Returns
+    -------
+    Solution
+        Its objective counts the pairs as well: a local optimum under moves of single nodes and of whole clusters. A
+        pass takes O(n + m).
+    """
+    n = problem.graph.num_nodes
+    if n == 0:
+        return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
+    indptr, neighbours, ids = problem.graph.csr
+    rows = Rows(indptr, neighbours, problem.edge_costs[ids].astype(np.float64))
+    network = Network(contracted(rows, in_order(n), n), weights, resolution)  # without parallel edges
+    z = _improved(network, in_order(n) if init is None else _numbered(init[1]), in_order)
+
+    def any_order(count: int) -> Array:
+        return rng.permutation(count).astype(np.int32)
+
+    budget.interrupt.labelled = True
+    half_edges = max(len(network.rows.weights), 1)
+    noise = LIMITS.fused_noise * float(np.median(np.abs(network.rows.weights))) if len(network.rows.weights) else 0.0
+    proposals = min(max(LIMITS.fused_half_edges // half_edges, LIMITS.min_proposals), LIMITS.max_descents)
+    for _ in budget.rounds():
+        for _ in range(proposals):
+            if not budget.spent():
+                noisy = network._replace(rows=with_noise(network.rows, noise, int(rng.integers(2**31))))
+                z = _fused(network, z, _improved(noisy, in_order(n), any_order), any_order)
+    found = make_solution(problem, np.zeros(n, np.int64), z)
+    return replace(found, objective=found.objective + _pairs_cut(weights, resolution, found.clusters))
+
+
+def _numbered(clusters: Array) -> Array:
+    ids: Array = np.unique(clusters, return_inverse=True)[1].astype(np.int32)
+    return ids
+
+
+def _pairs_cut(weights: Array, resolution: float, clusters: Array) -> float:
+    """-γ times the sum of a_i a_j over pairs of different clusters."""
+    total = np.bincount(clusters, weights)
+    return -0.5 * resolution * float(total.sum() ** 2 - (total**2).sum())
+
+
+def _improved(network: Network, z: Array, order: Order) -> Array:
+    """Moves of nodes, then of ever larger clusters, and back down; again until whole clusters do not move."""
+    while True:
+        networks = [network]
+        groups: list[Array] = []
+        labels = z.copy()
+        moved_above = False
+        while True:
+            moves = move_weighted(networks[-1], labels, order(len(labels)))
+            moved_above |= bool(groups) and moves > 0
+            group, count = compact(labels, len(labels))
+            if groups and moves == 0:
+                break
+            groups.append(group)
+            rows = contracted(networks[-1].rows, group, count)
+            networks.append(Network(rows, weights_of(networks[-1].weights, group, count), network.resolution))
+            labels = in_order(count)
+        for below, group in zip(networks[-2::-1], groups[::-1], strict=True):
+            labels = labels[group]
+            move_weighted(below, labels, order(len(labels)))
+        z = labels
+        if not moved_above:
+            return z
+
+
+def _fused(network: Network, z: Array, other: Array, order: Order) -> Array:
+    """The better part of both wherever they differ; never worse than the first."""
+    n = len(z)
+    group, count = overlay(z, n, other, n)
+    rows = contracted(network.rows, group, count)
+    small = Network(rows, weights_of(network.weights, group, count), network.resolution)
+    best, value = z, held(network, z)
+    for start in (in_order(count), _of_groups(z, group, count), _of_groups(other, group, count)):
+        labels = _improved(network, _improved(small, start, order)[group], order)
+        if held(network, labels) > value:
+            best, value = labels, held(network, labels)
+    return best
+
+
+def _of_groups(z: Array, group: Array, count: int) -> Array:
+    ids = compact(z, len(z))[0]
+    out = np.empty(count, np.int32)
+    out[group] = ids
+    return out

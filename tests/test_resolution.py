@@ -1,0 +1,114 @@
+"""Multicuts with a cost of all pairs: against the same pairs listed as edges, and on graphs whose communities are known."""
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffcomb import Graph, multicut
+
+
+def listed(n, edges, costs, weights, resolution):
+    """The same problem with an edge for every pair."""
+    matrix = np.zeros((n, n))
+    for (u, v), c in zip(edges, costs, strict=True):
+        if u != v:
+            matrix[min(u, v), max(u, v)] += c
+    pairs = np.stack(np.triu_indices(n, 1), axis=1)
+    return pairs, matrix[pairs[:, 0], pairs[:, 1]] - resolution * weights[pairs[:, 0]] * weights[pairs[:, 1]]
+
+
+def value(pairs, costs, z):
+    return float(np.sum(costs[z[pairs[:, 0]] != z[pairs[:, 1]]]))
+
+
+@st.composite
+def networks(draw):
+    n = draw(st.integers(1, 7))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    edges = rng.integers(0, n, (draw(st.integers(0, 14)), 2))
+    integral = draw(st.booleans())
+    costs = rng.integers(-2, 4, len(edges)).astype(float) if integral else rng.normal(0.5, 1, len(edges))
+    weights = rng.integers(0, 3, n).astype(float) if integral else rng.random(n)
+    return n, edges, costs, weights, draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+
+
+@given(networks())
+def test_objective_is_that_of_the_listed_pairs_and_never_below_the_optimum(network):
+    n, edges, costs, weights, resolution = network
+    pairs, all_costs = listed(n, edges, costs, weights, resolution)
+    s = multicut(Graph(n, edges), costs, node_weights=weights, resolution=resolution, effort=2)
+    best = multicut(Graph(n, pairs), all_costs, solver="exact").objective
+    assert s.objective == pytest.approx(value(pairs, all_costs, s.clusters), abs=1e-9)
+    assert s.objective >= best - 1e-6
+
+
+def test_small_networks_are_solved_to_the_optimum():
+    missed = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        edges = np.unique(np.sort(rng.integers(0, 9, (20, 2)), axis=1), axis=0)
+        costs, weights = rng.normal(0.5, 1, len(edges)), rng.random(9)
+        pairs, all_costs = listed(9, edges, costs, weights, 0.7)
+        s = multicut(Graph(9, edges), costs, node_weights=weights, resolution=0.7, effort=4)
+        missed += s.objective > multicut(Graph(9, pairs), all_costs, solver="exact").objective + 1e-7
+    assert missed == 0
+
+
+def test_resolution_zero_is_the_plain_multicut():
+    rng = np.random.default_rng(0)
+    edges = np.unique(np.sort(rng.integers(0, 40, (120, 2)), axis=1), axis=0)
+    costs = rng.normal(size=len(edges))
+    s = multicut(Graph(40, edges), costs, resolution=0.0, effort=4)
+    assert s.objective == pytest.approx(multicut(Graph(40, edges), costs, effort=4).objective, rel=0.01)
+
+
+def test_modularity_of_the_karate_club_is_the_known_optimum():
+    graph = nx.karate_club_graph()
+    edges = np.array(graph.edges())
+    degree = np.array([d for _, d in graph.degree()], float)
+    s = multicut(Graph(34, edges), np.ones(len(edges)), node_weights=degree, resolution=1 / (2 * len(edges)), effort=4)
+    communities = [set(np.flatnonzero(s.clusters == c).tolist()) for c in range(s.num_clusters)]
+    assert nx.community.modularity(graph, communities, weight=None) == pytest.approx(0.41979, abs=1e-5)
+
+
+def test_more_effort_is_never_worse_and_a_start_is_kept():
+    rng = np.random.default_rng(1)
+    edges = np.unique(np.sort(rng.integers(0, 300, (1200, 2)), axis=1), axis=0)
+    costs = np.ones(len(edges))
+    values = [multicut(Graph(300, edges), costs, resolution=0.05, effort=e).objective for e in (0, 1, 3)]
+    assert values == sorted(values, reverse=True)
+    start = rng.integers(0, 20, 300)
+    pairs, all_costs = listed(300, edges, costs, np.ones(300), 0.05)
+    assert multicut(Graph(300, edges), costs, resolution=0.05, init=start).objective <= value(pairs, all_costs, start)
+    first, second = (multicut(Graph(300, edges), costs, resolution=0.05, seed=3).clusters for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": -1.0}, "resolution must be a finite number"),
+        ({"resolution": np.nan}, "resolution must be a finite number"),
+        ({"resolution": "high"}, "resolution must be a finite number"),
+        ({"node_weights": [1.0, -1.0, 1.0]}, "node_weights must be n=3 numbers"),
+        ({"node_weights": [1.0, 1.0]}, "node_weights must be n=3 numbers"),
+        ({"node_weights": [1.0, np.nan, 1.0]}, "node_weights"),
+        ({"resolution": 0.5, "solver": "greedy"}, "solver must be 'multilevel'"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        multicut([(0, 1), (1, 2)], np.ones(2), **options)
+    with pytest.raises(ValueError, match="edge_costs"):
+        multicut([(0, 1), (1, 2)], np.array([np.inf, 1.0]), resolution=0.5)
+    with pytest.raises(ValueError, match="edge_costs"):
+        multicut([(0, 1), (1, 2)], np.ones((3, 2)), resolution=0.5)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_tiny_and_edgeless_graphs(n):
+    s = multicut(Graph(n, np.empty((0, 2), int)), np.empty(0), resolution=1.0)
+    assert s.num_clusters == n
+    assert s.objective == (-1.0 if n == 2 else 0.0)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from diffcomb.solvers.limits import changed
 
 settings.register_profile(
-    "suite", derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    "suite", derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
 
@@ -31,3 +31,12 @@ def limits():
     """A function that changes limits of the solvers until the test ends: small instances then take the ways of large ones."""
     with ExitStack() as stack:
         yield lambda **values: stack.enter_context(changed(**values))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_searches_in_plain_python():
+    """Without compilation a proposal takes a thousand times as long: a few show as much."""
+    with ExitStack() as stack:
+        if os.environ.get("NUMBA_DISABLE_JIT"):
+            stack.enter_context(changed(max_proposals=4, population=2, max_descents=2))
+        yield

@@ -113,6 +113,7 @@ def gaec(n, edges, costs):
         weights[i, i] = 0
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("n", [5, 40, 150])
 @pytest.mark.parametrize("shape", ["complete", "sparse", "star"])
 def test_greedy_contracts_as_a_matrix_does_with_and_without_hubs(n, shape):
@@ -129,6 +130,7 @@ def test_greedy_contracts_as_a_matrix_does_with_and_without_hubs(n, shape):
 # Fusing
 
 
+@pytest.mark.nojit
 @given(instances(max_nodes=7, max_edges=14, max_classes=1), st.integers(0, 2**31 - 1))
 def test_fusing_never_makes_a_labelling_worse(instance, seed):
     n, edges, _, costs, _ = instance
@@ -166,6 +168,7 @@ def test_proposals_reach_the_optimum_of_small_random_graphs():
     assert missed == 0
 
 
+@pytest.mark.nojit
 def test_polishing_joins_clusters_and_moves_nodes():
     edges = np.array([(0, 1), (2, 3), (0, 2), (1, 3), (3, 4)])
     costs = np.array([5.0, 5.0, 1.0, 1.0, -1.0])
@@ -197,6 +200,7 @@ def test_tabu_search_gains_what_it_says_and_finds_the_optimum_of_small_graphs(se
     assert value(edges, costs, z) == optimum(8, edges, costs)
 
 
+@pytest.mark.nojit
 @given(st.integers(1, 9), st.integers(0, 2**31 - 1))
 def test_tabu_search_never_ends_worse(n, seed):
     rng = np.random.default_rng(seed)
@@ -209,6 +213,7 @@ def test_tabu_search_never_ends_worse(n, seed):
     assert gain == value(edges, costs, start) - value(edges, costs, z) >= 0
 
 
+@pytest.mark.nojit
 def test_a_crossing_takes_the_largest_cluster_of_either_parent_in_turn():
     one = np.array([0, 0, 0, 0, 1, 1, 2, 2], np.int32)
     two = np.array([0, 0, 1, 1, 1, 1, 1, 2], np.int32)

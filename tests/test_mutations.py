@@ -23,11 +23,13 @@ BLACKBOX, LIFTING = "diffcomb/gradients/estimators/blackbox.py", "diffcomb/lifti
 GRADIENTS, LOSSES = "diffcomb/gradients/", "diffcomb/losses/"
 WARM = "diffcomb/warm_differences.py"
 ESTIMATORS_TEST, LOSSES_TEST = "tests/test_estimators.py", "tests/test_losses.py"
-MULTILEVEL, LABELS = "diffcomb/solvers/multilevel.py", "diffcomb/solvers/levels/labels.py"
+RUN, LABELS = "diffcomb/solvers/run.py", "diffcomb/solvers/levels/labels.py"
 CONTRACTION, SEARCH = "diffcomb/solvers/levels/contraction.py", "diffcomb/solvers/search.py"
 MOVING, VISITS = "diffcomb/solvers/moves/local_moving.py", "diffcomb/solvers/moves/visit.py"
 OBJECTIVE, SLACK = "diffcomb/solvers/levels/objective.py", "diffcomb/solvers/levels/slack.py"
-GREEDY = "diffcomb/solvers/greedy.py"
+CONTRACTING, FUSING = "diffcomb/solvers/moves/contracting.py", "diffcomb/solvers/moves/fusing.py"
+PERSISTENCY, TABU = "diffcomb/solvers/persistency.py", "diffcomb/solvers/moves/tabu.py"
+SEARCH_TEST = "tests/test_multicut_search.py"
 CHAINS, PAIRS = "diffcomb/solvers/moves/ejection_chains.py", "diffcomb/solvers/moves/pair_moves.py"
 SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/model/segmenter.py", "tests/cops/test_parts.py"
 NEURITES, MISTAKES = (f"examples/panoptic_cops/cops/scores/{name}.py" for name in ("neurites", "mistakes"))
@@ -85,7 +87,7 @@ MUTATIONS = [
     (MOVING, "if not queued[j] and (z[j]", "if queued[j] and (z[j]", "tests/test_multilevel.py", "local_optimum"),
     (VISITS, "and sums[k] < 0", "and sums[k] < -1e9", "tests/test_multilevel.py", "local_optimum"),
     (MOVING, " or adjacency.weights[h] < 0)", ")", "tests/test_warm_differences.py", "left_out"),
-    (MULTILEVEL, "            moves = clusters.level.move(after)", "            moves = 0", "tests/test_multilevel.py", "settling"),
+    (RUN, "            moves = clusters.level.move(after)", "            moves = 0", "tests/test_multilevel.py", "settling"),
     (LABELS, "if image[new] != old:", "if False:", "tests/test_solver_parts.py", "changed"),
     (CONTRACTION, "] -= at - count", "] -= 0", "tests/test_solver_parts.py", "in_threads"),
     (CONTRACTION, "in sorted(parts):", "in parts:", "tests/test_solver_parts.py", "in_threads"),
@@ -96,10 +98,14 @@ MUTATIONS = [
     (PAIRS, "(1 if z[j] == old else -1)", "(-1 if z[j] == old else 1)", "tests/test_solver_parts.py", "pair_updates"),
     (LABELS, "left[i] = component[i] != first[c]", "left[i] = 0", "tests/test_multilevel.py", "taken_apart"),
     (SEARCH, "if self.level.improvement(self.labels, labels) > 0:", "if True:", "tests/test_multilevel.py", "effort"),
-    (GREEDY, "if key < keys[e]:", "if False:", "tests/test_solvers.py", "popped"),
-    (GREEDY, "costs[parallel] += costs[f]", "costs[parallel] -= costs[f]", "tests/test_solvers.py", "letter"),
+    (CONTRACTING, "if key < entered[e]:", "if False:", "tests/test_solvers.py", "popped"),
+    (CONTRACTING, "costs[parallel] += costs[f]", "costs[parallel] -= costs[f]", "tests/test_solvers.py", "letter"),
+    (PERSISTENCY, "if 2 * most >= total", "if 3 * most >= total", SEARCH_TEST, "by_hand"),
+    (PERSISTENCY, "if part[neighbours[h]] == part[i]", "if True", SEARCH_TEST, "by_hand"),
+    (FUSING, "if not is_better(small, before, best)", "if False", SEARCH_TEST, "never_makes"),
+    (TABU, "sums[b, i] -= _MEMBER", "sums[b, i] -= 0", SEARCH_TEST, "gains_what_it_says"),
     ("diffcomb/solvers/exact.py", "if optimal and not cycles:", "if optimal:", "tests/test_solvers.py", "separates"),
-    ("diffcomb/problem.py", "if x[u] != x[v] or", "if", "tests/test_solvers.py", "heuristics_return_feasible"),
+    ("diffcomb/problem.py", "if x[u] != x[v] or", "if", "tests/test_solvers.py", "feasible and greedy"),
     ("diffcomb/graph.py", "-(-d // 2)", "d // 2", "tests/test_graph.py", "equations_10"),
     (SURROGATE, "0.5 * sigma[free]", "sigma[free]", "tests/cops/test_surrogate.py", "small_false_positive"),
     (SURROGATE, "return iou**4", "return iou**2", "tests/cops/test_surrogate.py", "soft_threshold"),

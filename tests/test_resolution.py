@@ -34,6 +34,7 @@ def networks(draw):
     return n, edges, costs, weights, draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
 
 
+@pytest.mark.nojit
 @given(networks())
 def test_objective_is_that_of_the_listed_pairs_and_never_below_the_optimum(network):
     n, edges, costs, weights, resolution = network

@@ -35,10 +35,8 @@ class_costs, edge_costs = (costs[0] for costs in session.run(None, {"images": ba
 rows, columns = (-(-n // model["stride"]) for n in (height, width))
 graph = grid_graph((rows, columns), model["offsets"])
 maps = [costs[:rows, :columns][graph.map_window(o, "center")] for o, costs in enumerate(edge_costs)]
-nodes, edges = (
-    class_costs[:, :rows, :columns].reshape(len(class_costs), -1).T,
-    np.concatenate([m.ravel() for m in maps]),
-)
+nodes = class_costs[:, :rows, :columns].reshape(len(class_costs), -1).T
+edges = np.concatenate([m.ravel() for m in maps])
 found = amwc(graph, nodes, edges, model["partitionable"], **model["options"])
 classes = np.zeros(found.clusters.max() + 1, int)  # of every cluster
 classes[found.clusters] = found.node_labels

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from instances import make
@@ -86,20 +87,23 @@ def bioimage(case: Case, kernighan_lin: bool) -> Callable[[], np.ndarray]:
 def kahip(case: Case) -> Callable[[], np.ndarray]:
     import chszlablib
 
-    indptr, neighbours, edge_ids = case.graph.csr
-    scaled = np.rint(case.costs * 1000).astype(np.int64)  # it takes integers
-    graph = chszlablib.Graph.from_csr(indptr, neighbours, edge_weights=scaled[edge_ids])
+    graph = _kahip_graph(case)
     return lambda: np.asarray(chszlablib.Decomposition.correlation_clustering(graph, seed=0).assignment)
 
 
 def kahip_memetic(case: Case, seconds: float) -> Callable[[], np.ndarray]:
     import chszlablib
 
-    indptr, neighbours, edge_ids = case.graph.csr
-    scaled = np.rint(case.costs * 1000).astype(np.int64)
-    graph = chszlablib.Graph.from_csr(indptr, neighbours, edge_weights=scaled[edge_ids])
-    solve = chszlablib.Decomposition.evolutionary_correlation_clustering
+    graph, solve = _kahip_graph(case), chszlablib.Decomposition.evolutionary_correlation_clustering
     return lambda: np.asarray(solve(graph, seed=0, time_limit=seconds).assignment)
+
+
+def _kahip_graph(case: Case) -> Any:
+    import chszlablib
+
+    indptr, neighbours, edge_ids = case.graph.csr
+    scaled = np.rint(case.costs * 1000).astype(np.int64)  # it takes integers
+    return chszlablib.Graph.from_csr(indptr, neighbours, edge_weights=scaled[edge_ids])
 
 
 def leiden(case: Case) -> Callable[[], np.ndarray]:

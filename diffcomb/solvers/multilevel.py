@@ -94,8 +94,5 @@ def _solve_small(run: Run) -> bool:
             return True
     contracted = greedy(run.problem, init=None, rng=run.rng, budget=run.budget)
     labels = from_labels(contracted.node_labels, contracted.clusters, run.problem.partitionable)
-    if run.level.improvement(run.labels, labels) > 0:
-        run.labels = labels
-    run.level.move(run.labels, slack=run.slack)
-    run.slack.forget_changes()
+    run.take(labels if run.level.improvement(run.labels, labels) > 0 else run.labels)
     return False

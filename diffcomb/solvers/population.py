@@ -57,33 +57,29 @@ class Population:
     def _generation(self) -> None:
         """Add a labelling while there are few; then let one that two were crossed to replace the worst."""
         if len(self.members) < LIMITS.population:
-            start = self.start if not self.members else self._any_labelling()
-            self._search(start)
+            self._add(*self._searched(self._any_labelling() if self.members else self.start))
             return
         one, two = self.rng.choice(LIMITS.population, 2, replace=False)
-        z = cross(self.members[one], self.members[two], self._seed())
-        before = self.values
-        self._search(_numbered(z))
-        value = self.values[-1]
-        worst = int(np.argmin(before))
-        if value > before[worst] and value not in before[:-1]:
-            self._drop(worst)
+        z, value = self._searched(_numbered(cross(self.members[one], self.members[two], self._seed())))
+        worst = int(np.argmin(self.values))
+        if value > self.values[worst] and value not in self.values:
+            del self.members[worst], self.values[worst]
+            self._add(z, value)
             self.fruitless = 0
             return
-        self._drop(-1)
         self.fruitless += 1
         if self.fruitless > LIMITS.max_fruitless * LIMITS.population:
             best = int(np.argmax(self.values))
             self.members, self.values, self.fruitless = [self.members[best]], [self.values[best]], 0
 
-    def _search(self, start: Array) -> None:
-        """Add what tabu search finds."""
+    def _searched(self, start: Array) -> tuple[Array, int]:
+        """What tabu search finds, and what its clusters hold."""
         z, _ = tabu(self.costs, start, self.patience, self._seed())
-        self.members.append(_numbered(z))
-        self.values.append(_inside(self.costs, z))
+        return _numbered(z), _inside(self.costs, z)
 
-    def _drop(self, at: int) -> None:
-        del self.members[at], self.values[at]
+    def _add(self, z: Array, value: int) -> None:
+        self.members.append(z)
+        self.values.append(value)
 
     def _any_labelling(self) -> Array:
         n = len(self.start)

@@ -7,7 +7,6 @@ edges, and fuse each with the best so far, as :mod:`.moves.fusing` does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,14 +14,14 @@ import numpy as np
 from .._arrays import Array
 from ..problem import Problem, Solution, make_solution
 from .budget import Budget
+from .hierarchy import Order, natural
 from .levels.contraction import contracted
-from .levels.costs import Rows
-from .levels.partition import compact, overlay
+from .levels.costs import rows_of
+from .levels.partition import clusters_of_groups, compact, overlay
 from .limits import LIMITS
-from .moves.weighted_moving import Network, held, in_order, move_weighted, weights_of, with_noise
+from .moves.weighted_moving import Network, held, move_weighted, weights_of, with_noise
 
 Labelling = tuple[Array, Array]
-Order = Callable[[int], Array]
 
 
 def multicut_at_resolution(
@@ -56,10 +55,9 @@ def multicut_at_resolution(
     n = problem.graph.num_nodes
     if n == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
-    indptr, neighbours, ids = problem.graph.csr
-    rows = Rows(indptr, neighbours, problem.edge_costs[ids].astype(np.float64))
-    network = Network(contracted(rows, in_order(n), n), weights, resolution)  # without parallel edges
-    z = _improved(network, in_order(n) if init is None else _numbered(init[1]), in_order)
+    rows = rows_of(replace(problem, edge_costs=problem.edge_costs.astype(np.float64)))
+    network = Network(contracted(rows, natural(n), n), weights, resolution)  # without parallel edges
+    z = _improved(network, natural(n) if init is None else _numbered(init[1]), natural)
 
     def any_order(count: int) -> Array:
         return rng.permutation(count).astype(np.int32)
@@ -72,7 +70,7 @@ def multicut_at_resolution(
         for _ in range(proposals):
             if not budget.spent():
                 noisy = network._replace(rows=with_noise(network.rows, noise, int(rng.integers(2**31))))
-                z = _fused(network, z, _improved(noisy, in_order(n), any_order), any_order)
+                z = _fused(network, z, _improved(noisy, natural(n), any_order), any_order)
     found = make_solution(problem, np.zeros(n, np.int64), z)
     return replace(found, objective=found.objective + _pairs_cut(weights, resolution, found.clusters))
 
@@ -104,7 +102,7 @@ def _improved(network: Network, z: Array, order: Order) -> Array:
             groups.append(group)
             rows = contracted(networks[-1].rows, group, count)
             networks.append(Network(rows, weights_of(networks[-1].weights, group, count), network.resolution))
-            labels = in_order(count)
+            labels = natural(count)
         for below, group in zip(networks[-2::-1], groups[::-1], strict=True):
             labels = labels[group]
             move_weighted(below, labels, order(len(labels)))
@@ -120,15 +118,8 @@ def _fused(network: Network, z: Array, other: Array, order: Order) -> Array:
     rows = contracted(network.rows, group, count)
     small = Network(rows, weights_of(network.weights, group, count), network.resolution)
     best, value = z, held(network, z)
-    for start in (in_order(count), _of_groups(z, group, count), _of_groups(other, group, count)):
+    for start in (natural(count), clusters_of_groups(z, group, count), clusters_of_groups(other, group, count)):
         labels = _improved(network, _improved(small, start, order)[group], order)
         if held(network, labels) > value:
             best, value = labels, held(network, labels)
     return best
-
-
-def _of_groups(z: Array, group: Array, count: int) -> Array:
-    ids = compact(z, len(z))[0]
-    out = np.empty(count, np.int32)
-    out[group] = ids
-    return out

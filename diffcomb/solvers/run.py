@@ -68,6 +68,12 @@ class Run:
         self._connected: tuple[Array, Array] | None = None
         self._settled: _Clusters | None = None
 
+    def take(self, labels: Labels) -> None:
+        """Take another labelling, and visit all nodes."""
+        self.labels = labels
+        self.level.move(self.labels, slack=self.slack)
+        self.slack.forget_changes()
+
     # 1. Descent
 
     def begin_at(self, node_labels: Array, clusters: Array) -> None:
@@ -97,9 +103,7 @@ class Run:
         self.slack = new_slack(self.level.num_nodes)
         self.labels = hierarchy.part(middle).refine(search.labels, slack=self.slack)
         if self.fuser:
-            self.labels = self.fuser.begin(self.labels)
-            self.level.move(self.labels, slack=self.slack)
-            self.slack.forget_changes()
+            self.take(self.fuser.begin(self.labels))
 
     def _divide(self, hierarchy: Hierarchy) -> int:
         """Remember a middle level as pieces; returns the first level that is small enough to be searched whole."""
@@ -131,15 +135,11 @@ class Run:
         Where many nodes are undecided, a core graph holds too few of them: first all are moved in pieces of any size.
         """
         if self.fuser is None and round_ == 0 and self._many_are_undecided():
-            self.labels = v_cycle(self.level, self.labels, self._random_order)
-            self.level.move(self.labels, slack=self.slack)
-            self.slack.forget_changes()
+            self.take(v_cycle(self.level, self.labels, self._random_order))
         elif self.fuser is None:
             self._search_core(round_, budget)
         elif self.fuser.alone or (round_ % 2 == 0) == self.fuser.first:
-            self.labels = self.fuser.round(self.labels, budget)
-            self.level.move(self.labels, slack=self.slack)
-            self.slack.forget_changes()
+            self.take(self.fuser.round(self.labels, budget))
         else:
             self._search_core(round_ // 2, budget)
 
@@ -158,9 +158,7 @@ class Run:
             search = Search(level.in_rows(self.problem), self.labels, self.rng)
             patience = min(max(LIMITS.tiny_half_edges // max(half_edges, 1), 1), 4)
             budget.run(search, ROUND, max(_repeats(level), 1), patience=patience)
-            self.labels = search.labels
-            level.move(self.labels, slack=self.slack)
-            self.slack.forget_changes()
+            self.take(search.labels)
             return
         group, count = self._core_groups(size)
         core = level.contract(group, count)

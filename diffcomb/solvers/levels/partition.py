@@ -63,6 +63,16 @@ def overlay(first: Array, num_first: int, second: Array, num_second: int) -> tup
 
 
 @njit
+def clusters_of_groups(z: Array, group: Array, count: int) -> Array:
+    """The clusters of groups whose members share one, numbered from 0; ids of `z` are 0..n."""
+    ids, _ = compact(z, len(z) + 1)
+    out = np.empty(count, np.int32)
+    for i in range(len(z)):
+        out[group[i]] = ids[i]
+    return out
+
+
+@njit
 def connected_parts(adjacency: Any, z: Array) -> Array:
     """A root, the smallest node, for the connected part of its cluster that every node lies in."""
     parent = numbers(len(z))

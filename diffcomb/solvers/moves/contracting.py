@@ -12,6 +12,7 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit
+from ..._union_find import find
 from ..levels.objective import cheapest_classes
 from ..limits import KERNELS
 from ..structures.edge_table import pair_find, pair_insert, pair_table
@@ -234,7 +235,8 @@ def contract_greedily(indptr: Array, neighbours: Array, weights: Array, node_cos
             half = following
         if not is_hub[i]:
             _unmark_neighbours(edges, i, mark)
-    _point_at_roots(parent)
+    for i in range(n):
+        parent[i] = find(parent, i)
     return parent, classes
 
 
@@ -248,16 +250,3 @@ def _enter_all(edges: Edges, entered: Array, keys: Array, items: Array) -> int:
             size += 1
     queue_order(keys, items, size)
     return size
-
-
-@njit
-def _point_at_roots(parent: Array) -> None:
-    for i in range(len(parent)):
-        root = i
-        while parent[root] != root:
-            root = parent[root]
-        at = i
-        while parent[at] != root:
-            above = parent[at]
-            parent[at] = root
-            at = above

@@ -20,7 +20,7 @@ from ..._union_find import numbers
 from ..levels.contraction import contracted
 from ..levels.costs import Rows
 from ..levels.objective import improvement
-from ..levels.partition import compact, overlay
+from ..levels.partition import clusters_of_groups, compact, overlay
 from .contracting import contract_greedily
 from .local_moving import local_moving, uniform
 
@@ -167,8 +167,7 @@ def is_better(rows: Rows, z: Array, other: Array) -> bool:
 @njit
 def _of_groups(z: Array, group: Array, count: int) -> Array:
     """The clusters of groups whose members share one, numbered from 1."""
-    ids, _ = compact(z, len(z) + 1)
-    out = np.empty(count, np.int32)
-    for i in range(len(z)):
-        out[group[i]] = ids[i] + 1
+    out = clusters_of_groups(z, group, count)
+    for g in range(count):
+        out[g] += 1
     return out

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit
-from ..._union_find import numbers
 from ..levels.costs import Rows
 from ..limits import KERNELS
+from .visit import count_members
 
 
 class Network(NamedTuple):
@@ -45,15 +45,9 @@ def move_weighted(network: Network, z: Array, order: Array) -> int:
     rows, weights, resolution = network
     indptr, neighbours, costs = rows
     n = len(z)
-    total, size = np.zeros(n, np.float64), np.zeros(n, np.int32)
-    for i in range(n):
-        total[z[i]] += weights[i]
-        size[z[i]] += 1
-    free, height = np.empty(n, np.int32), 0
-    for c in range(n):
-        if size[c] == 0:
-            free[height] = c
-            height += 1
+    total = weights_of(weights, z, n)
+    size, free, stack_height = count_members(z, 0)
+    height = stack_height[0]
     sums = np.zeros(n, np.float64)
     queue, queued = order.copy(), np.ones(n, np.bool_)
     head, waiting = 0, n
@@ -151,9 +145,3 @@ def held(network: Network, z: Array) -> float:
     for c in range(len(total)):
         pairs += total[c] * total[c]
     return 0.5 * (edges - resolution * pairs)
-
-
-@njit
-def in_order(n: int) -> Array:
-    """0..n-1: every node a cluster of its own, or the order of the numbers."""
-    return numbers(n)

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._threads import thread_ranges
+
 Array = NDArray[Any]
+_WORTH_A_THREAD = 2**20  # numbers to add up
 
 
 def is_tensor(value: object) -> bool:
@@ -87,7 +90,10 @@ def all_finite(array: Array) -> bool:
     # One pass without a temporary decides the common case: only a non-finite value makes the sum non-finite,
     # except for an overflow of huge finite values, which the exact test then acquits.
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+        sums = []
+        flat = array.reshape(-1)
+        thread_ranges(lambda first, last: sums.append(flat[first:last].sum()), len(flat), _WORTH_A_THREAD)
+        return bool(np.isfinite(sums).all()) or bool(np.isfinite(array).all())
 
 
 def check_same_device(**tensors: Any) -> None:

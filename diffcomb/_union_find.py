@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._arrays import Array
-from ._numba import njit
+from ._numba import njit, unsigned
 
 
 @njit
@@ -20,9 +20,9 @@ def numbers(n: int) -> Array:
 @njit
 def find(parent: Array, i: int) -> int:
     """The root of node i; the path to it is halved."""
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
+    while parent[unsigned(i)] != i:
+        parent[unsigned(i)] = parent[unsigned(parent[unsigned(i)])]
+        i = parent[unsigned(i)]
     return i
 
 
@@ -37,4 +37,4 @@ def unite(parent: Array, a: int, b: int) -> None:
 def flatten(parent: Array) -> None:
     """Let every node point at its root; roots have the smallest index, so parents are final before children."""
     for i in range(len(parent)):
-        parent[i] = parent[parent[i]]
+        parent[i] = parent[unsigned(parent[i])]

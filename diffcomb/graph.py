@@ -240,6 +240,10 @@ class GridGraph(Graph):
     def __repr__(self) -> str:
         return f"GridGraph(shape={self.shape}, offsets={self.offsets})"
 
+    def windows(self, offset: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """Return the part of the grid in which the edges of offset number `offset` begin, and where they end."""
+        return _windows(self.shape, self.offsets[offset])
+
     def map_window(self, offset: int, anchor: str = "start") -> tuple[slice, ...]:
         """Return the part of an affinity map of the grid's shape that holds the edges of offset number `offset`.
 
@@ -251,7 +255,7 @@ class GridGraph(Graph):
             Whether the value of the edge p -- p + d stands at p, or at its middle, p + ceil(d / 2)
             (COPS eq. 10-11: position i of the map joins i - ceil(d / 2) and i + floor(d / 2)).
         """
-        source, _ = _windows(self.shape, self.offsets[offset])
+        source, _ = self.windows(offset)
         if check_anchor(anchor) == "start":
             return source
         shift = [-(-d // 2) for d in self.offsets[offset]]

@@ -26,6 +26,7 @@ ESTIMATORS_TEST, LOSSES_TEST = "tests/test_estimators.py", "tests/test_losses.py
 RUN, LABELS = "diffcomb/solvers/run.py", "diffcomb/solvers/levels/labels.py"
 CONTRACTION, SEARCH = "diffcomb/solvers/levels/contraction.py", "diffcomb/solvers/search.py"
 MOVING, VISITS = "diffcomb/solvers/moves/local_moving.py", "diffcomb/solvers/moves/visit.py"
+JOINING, PARTITION = "diffcomb/solvers/moves/joining.py", "diffcomb/solvers/levels/partition.py"
 OBJECTIVE, SLACK = "diffcomb/solvers/levels/objective.py", "diffcomb/solvers/levels/slack.py"
 CONTRACTING, FUSING = "diffcomb/solvers/moves/contracting.py", "diffcomb/solvers/moves/fusing.py"
 PERSISTENCY, TABU = "diffcomb/solvers/persistency.py", "diffcomb/solvers/moves/tabu.py"
@@ -90,6 +91,9 @@ MUTATIONS = [
     (RUN, "            moves = clusters.level.move(after)", "            moves = 0", "tests/test_multilevel.py", "settling"),
     (LABELS, "if image[new] != old:", "if False:", "tests/test_solver_parts.py", "changed"),
     (CONTRACTION, "] -= at - count", "] -= 0", "tests/test_solver_parts.py", "in_threads"),
+    (JOINING, "== part else before[j]", "== part else z[j]", "tests/test_solver_parts.py", "one_by_one"),
+    (JOINING, "fence[j] != fence[i]", "False", "tests/test_solver_parts.py", "one_by_one"),
+    (PARTITION, "_join_uncut(some", "(some", "tests/test_solver_parts.py", "those_of_scipy"),
     (CONTRACTION, "in sorted(parts):", "in parts:", "tests/test_solver_parts.py", "in_threads"),
     (SLACK, "if known else np.inf", "if known else 0.0", "tests/test_solver_parts.py", "frontier"),
     (CHAINS, "if gain > most:", "if True:", "tests/test_chains.py", "trace"),

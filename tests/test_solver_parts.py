@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, grid_graph, make_problem, set_num_threads
@@ -14,12 +16,13 @@ from diffcomb import _threads as threads_module
 from diffcomb.solvers.hierarchy import natural
 from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.contraction import contract
-from diffcomb.solvers.levels.costs import Rows, Stencil, adjacency_of, end, span
+from diffcomb.solvers.levels.costs import Rows, Stencil, adjacency_of, end, half_edges
 from diffcomb.solvers.levels.grid_coarsening import block_groups
 from diffcomb.solvers.levels.labels import Labels, changed_nodes, from_labels
-from diffcomb.solvers.levels.partition import compact, connected_parts, overlay
+from diffcomb.solvers.levels.partition import compact, connected_parts, cut_components, overlay
 from diffcomb.solvers.levels.slack import NO_SLACK, Slack, frontier, new_slack
-from diffcomb.solvers.limits import KERNELS
+from diffcomb.solvers.limits import KERNELS, changed
+from diffcomb.solvers.moves.joining import joined
 from diffcomb.solvers.moves.pair_moves import linked_clusters, new_scratch, update_pair
 from diffcomb.solvers.search import Search, combine, descend, v_cycle
 
@@ -28,8 +31,7 @@ def dense(adjacency, n):
     """The matrix of all edge costs, read through the two functions that kernels read adjacency with."""
     matrix = np.zeros((n, n))
     for i in range(n):
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             matrix[i, end(adjacency, i, h)] += adjacency.weights[h]
     return matrix
 
@@ -272,6 +274,92 @@ def test_connected_parts_are_components_within_clusters():
 
 
 @pytest.mark.nojit
+def _join_one_by_one(level, order, fence, part_size):
+    """What `joined` says, on a dense matrix: even parts before odd ones, none seeing what its own turn did to others."""
+    n = level.num_nodes
+    matrix, z = dense(level.adjacency, n), np.arange(n)
+    part = np.arange(n) // part_size
+    for turn in range(2):
+        before = z.copy()
+        for i in sorted(order.tolist(), key=lambda i: part[i]):
+            if part[i] % 2 != turn:
+                continue
+            seen = np.where(part == part[i], z, before)
+            sums = np.bincount(seen, np.where(fence == fence[i], matrix[i], 0), minlength=n)
+            scores = sums - level.node_costs[i, level.best]
+            neighbours = np.unique(seen[(matrix[i] != 0) & (fence == fence[i])])
+            rivals = [int(c) for c in neighbours if c != z[i]]
+            best = max(rivals, key=lambda c: scores[c], default=z[i])
+            if scores[best] > scores[z[i]] + 1e-12:
+                z[i] = best
+    return z
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("fenced", [False, True])
+def test_joining_in_parts_is_joining_one_by_one_for_any_number_of_threads(limits, threads, parts, shuffled, fenced):
+    limits(min_stencil_nodes=0, **({"min_part": 4, "max_part": 8} if parts else {}))
+    rng = np.random.default_rng(parts + 2 * shuffled + 4 * fenced)
+    set_num_threads(threads)
+    try:
+        for _ in range(3):
+            level = finest_level(make_problem(*noisy_grid((9, 8), K=3, seed=int(rng.integers(100)))))
+            order = rng.permutation(72).astype(np.int32) if shuffled else None
+            fence = rng.integers(0, 2, 72).astype(np.int32) if fenced else np.zeros(72, np.int32)
+            z = joined(level.costs, order, *([fence] if fenced else []))
+            in_turn = np.arange(72) if order is None else order
+            assert z.tolist() == _join_one_by_one(level, in_turn, fence, 8 if parts else 72).tolist()
+            assert len(set(z.tolist())) < 72
+    finally:
+        set_num_threads(None)
+
+
+@pytest.mark.nojit
+@given(st.integers(1, 40), st.integers(0, 200), st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3]))
+def test_components_of_uncut_edges_are_those_of_scipy(n, m, seed, threads):
+    rng = np.random.default_rng(seed)
+    edges, z = rng.integers(0, n, (m, 2)).astype(np.int32), rng.integers(0, 3, n).astype(np.int32)
+    set_num_threads(threads)
+    with changed(half_edges_a_thread=8):
+        y, root = cut_components(edges, z)
+    set_num_threads(None)
+    assert y.tolist() == (z[edges[:, 0]] != z[edges[:, 1]]).tolist()
+    u, v = edges[y == 0].T
+    _, expected = connected_components(coo_array((np.ones(len(u)), (u, v)), shape=(n, n)), directed=False)
+    smallest = [int(np.flatnonzero(expected == c)[0]) for c in expected]
+    assert root.tolist() == smallest
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", [(9, 8), (5, 3, 4), (71,)])
+def test_blocks_gain_what_their_inner_edges_add_less_one_class(limits, threads, shape):
+    """Blocks that gain are joined, for any number of threads; layers of odd length end with thin blocks."""
+    limits(nodes_a_thread=1, max_divided=0.0, undivided=0.0, min_long_share=0.0)
+    near = list(np.eye(len(shape), dtype=int))
+    graph = grid_graph(shape, [*near, *(3 * d for d in near), *(-3 * d for d in near), *(4 * d for d in near)])
+    rng = np.random.default_rng(len(shape))
+    node_costs, edge_costs = rng.normal(size=(graph.num_nodes, 2)), rng.normal(0.5, 1, graph.num_edges)
+    problem = make_problem(graph, node_costs, edge_costs, [0])
+    set_num_threads(threads)
+    group, count = block_groups(problem, finest_level(problem).best)
+    set_num_threads(None)
+    place = np.stack(np.unravel_index(np.arange(graph.num_nodes), shape), axis=1) // 2
+    best = node_costs.argmin(1)
+    for block in np.unique(place, axis=0):
+        cells = np.flatnonzero((place == block).all(1))
+        within = np.isin(graph.edges, cells).all(1) & (
+            np.arange(graph.num_edges) < graph.edge_slices[len(shape) - 1].stop
+        )
+        class_costs = node_costs[cells, best[cells[0]]] - node_costs[cells, best[cells]]
+        gains = edge_costs[within].sum() - class_costs.sum() > 0
+        assert len(set(group[cells].tolist())) == (1 if gains or len(cells) == 1 else len(cells))
+    assert count == group.max() + 1
+
+
 def test_blocks_are_joined_where_joining_gains():
     graph = grid_graph((4, 6), [(0, 1), (1, 0), *[(0, 2), (0, 3)] * 3])
     u, v = graph.edges.T

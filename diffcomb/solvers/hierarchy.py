@@ -50,7 +50,7 @@ class Hierarchy:
         self.groups.append(group)
         self.levels.append(self.coarsest.contract(group, count))
 
-    def coarsen(self, order: Order, check: Check = _nothing) -> None:
+    def coarsen(self, order: Order | None = None, check: Check = _nothing) -> None:
         """Add levels in the relaxed problem (every class partitionable), by one pass from singletons each.
 
         It ends where nothing or hardly anything is joined. `check` is called at every level, and may raise.
@@ -58,10 +58,7 @@ class Hierarchy:
         while True:
             check()
             level = self.coarsest
-            relaxed = level.with_partitionable(np.ones_like(level.partitionable))
-            labels = relaxed.singletons()
-            relaxed.sweep(labels, order(level.num_nodes))
-            group, count = compact(labels.z, labels.num_ids)
+            group, count = compact(level.joined(order and order(level.num_nodes)), level.num_nodes)
             if count == level.num_nodes:
                 return
             self.contract(group, count)

@@ -16,7 +16,7 @@ from .._numba import njit
 from ..problem import Problem, Solution, make_solution
 from .budget import Budget
 from .level import finest_level
-from .levels.costs import Costs, end, span
+from .levels.costs import Costs, end, half_edges
 from .levels.labels import from_labels
 from .limits import LIMITS
 from .moves.pair_moves import Clusters, Scratch, linked_clusters, new_scratch, update_pair
@@ -77,8 +77,7 @@ def _neighbouring(adjacency: Any, clusters: Clusters, a: int, seen: Array, found
     seen[a] = a
     i = clusters.first[a]
     while i >= 0:
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             c = clusters.z[end(adjacency, i, h)]
             if seen[c] != a:
                 seen[c] = a

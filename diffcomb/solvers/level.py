@@ -22,7 +22,8 @@ from .levels.objective import cheapest_classes_of, improvement, labelling_value,
 from .levels.slack import NO_SLACK, Slack, frontier
 from .limits import KERNELS, LIMITS
 from .moves.ejection_chains import Chains, eject
-from .moves.local_moving import NO_TEMPERATURES, Survey, find_movers, local_moving, pieces
+from .moves.joining import joined
+from .moves.local_moving import NO_TEMPERATURES, Survey, find_movers, local_moving
 
 
 class Level:
@@ -94,9 +95,14 @@ class Level:
         """By how much at least the other labelling is better."""
         return float(improvement(self._bundle, tuple(labels), tuple(other)))
 
+    def joined(self, order: Array | None) -> Array:
+        """Join nodes in one pass, in the given order or that of their numbers; returns an id < n for each node."""
+        return joined(self.costs, order)
+
     def pieces(self, fence: Array, order: Array) -> Array:
-        """Cluster the nodes within the fences by their edge costs alone; returns an id < n for each node."""
-        return pieces(self.adjacency, fence, order)
+        """Join nodes within the fences, by their edge costs alone; returns an id < n for each node."""
+        free = np.zeros((self.num_nodes, 1), self.node_costs.dtype), np.zeros(self.num_nodes, np.int32)
+        return joined(Costs(self.adjacency, *free, self.partitionable), order, fence)
 
     def frontier(self, group: Array, changed: Array, slack: Slack) -> Array:
         """The members of the changed groups, and those of their neighbours that may want to move because of them."""
@@ -132,10 +138,6 @@ class Level:
 
         thread_ranges(look, len(nodes), LIMITS.min_parallel // 4)
         return nodes[survey.moves]
-
-    def sweep(self, labels: Labels, order: Array) -> int:
-        """One pass of local moving in the given order."""
-        return self._visit(labels, order.copy(), len(order), True)
 
     def anneal(self, labels: Labels, temperatures: Array, seed: int) -> None:
         """One sweep for each temperature."""

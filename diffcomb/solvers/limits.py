@@ -110,7 +110,7 @@ class Limits:
     """Share of the nodes that would lose no more than a typical edge cost by moving: more are many."""
 
     # Local moving
-    min_parallel: int = 2**15
+    min_parallel: int = 2**13
     """Of more nodes to visit, all threads look for those that gain first."""
     enough: float = 6.0
     """Typical edge costs: of a node that loses more by any move it does not matter how much."""
@@ -118,11 +118,17 @@ class Limits:
     """Edge costs from which the typical one is taken."""
 
     # Threads
+    min_part: int = 2**10
+    """Nodes of a part that joins clusters on its own, at least: of fewer than eight such parts, none are made."""
+    max_part: int = 2**12
+    """The same at most; a power of two."""
     nodes_a_thread: int = 2**12
     """Nodes whose slots are worth a thread to fill."""
     look_nodes_a_thread: int = 2**13
     """Nodes that are worth a thread to look at."""
-    half_edges_a_thread: int = 2**18
+    edges_a_sum: int = 2**19
+    """Edges whose costs are added up in one matrix of groups; their number decides in what order costs are added."""
+    half_edges_a_thread: int = 2**16
     """Half-edges that are worth a thread to contract."""
 
     # Infinite and huge costs

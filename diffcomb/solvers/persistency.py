@@ -21,7 +21,7 @@ from .._union_find import flatten, numbers, unite
 from ..graph import Graph
 from ..problem import Problem
 from .level import Level, finest_level
-from .levels.costs import Rows, end, span
+from .levels.costs import Rows, end, half_edges
 from .levels.partition import compact
 from .limits import LIMITS
 
@@ -74,8 +74,7 @@ def _joined(adjacency: Any, n: int) -> Array:
         most = 0.0
         total = 0.0
         best = -1
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             w = np.float64(adjacency.weights[h])
             total += abs(w)
             if w > most:

@@ -12,14 +12,14 @@ import numpy as np
 
 from .._arrays import Array
 from ..graph import Graph, GridGraph
-from ..problem import Problem, Solution, cut_components, solution_of_components
+from ..problem import Problem, Solution, solution_of_components
 from .budget import Budget
 from .fusion import Fuser, is_fused
 from .hierarchy import Hierarchy, natural
 from .level import Level
 from .levels.grid_coarsening import block_groups
 from .levels.labels import Labels, changed_nodes, from_labels, labels_of_groups, project, split
-from .levels.partition import compact, overlay
+from .levels.partition import compact, cut_components, overlay
 from .levels.slack import Slack, new_slack
 from .limits import LIMITS
 from .search import Search, move_clusters, v_cycle
@@ -89,7 +89,7 @@ class Run:
             group, count = block_groups(self.problem, self.level.best)
             if count < self.level.num_nodes:
                 hierarchy.contract(group, count)
-        hierarchy.coarsen(natural, self.budget.spent)
+        hierarchy.coarsen(check=self.budget.spent)
         middle = self._divide(hierarchy)
         coarsest = hierarchy.coarsest
         search = Search(hierarchy.levels[middle], hierarchy.refine(coarsest.singletons(), middle), self.rng)

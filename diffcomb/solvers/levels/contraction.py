@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import njit
-from ..._threads import thread_ranges
+from ..._numba import njit, unsigned
+from ..._threads import thread_map, thread_ranges
 from ...problem import Problem
 from ..limits import KERNELS, LIMITS
-from .costs import Rows, end, span
+from .costs import Rows, degree, end, half_edges
 from .partition import members_of
 
 
@@ -26,7 +27,7 @@ def contract(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -
     if num_groups <= KERNELS.few_groups:
         indptr, neighbours, weights, sums = _contract_few(adjacency, node_costs, group, num_groups)
         return Rows(indptr, neighbours, weights), sums
-    return _contract_many(adjacency, group, num_groups), _sums_of_groups(node_costs, group, num_groups)
+    return _contract_many(adjacency, node_costs, group, num_groups)
 
 
 def contract_cut(problem: Problem, y: Array, node_costs: Array, group: Array, num_groups: int) -> tuple[Rows, Array]:
@@ -35,8 +36,17 @@ def contract_cut(problem: Problem, y: Array, node_costs: Array, group: Array, nu
     Edges that are not cut are not looked at.
     """
     edges, edge_costs = problem.graph.edges, problem.edge_costs
-    indptr, neighbours, weights, sums = _contract_few_cut(edges, edge_costs, y, node_costs, group, num_groups)
-    return Rows(indptr, neighbours, weights), sums
+    starts = range(0, len(y), LIMITS.edges_a_sum)
+    totals = [np.zeros((num_groups, num_groups)) for _ in starts or [0]]
+
+    def add(first: int, last: int) -> None:
+        for start, total in zip(starts[first:last], totals[first:last], strict=True):
+            part = slice(start, start + LIMITS.edges_a_sum)
+            _add_cut(edges[part], edge_costs[part], y[part], group, total)
+
+    thread_ranges(add, len(starts), 1)
+    rows = _rows_of_matrix(sum(totals[1:], start=totals[0]))
+    return Rows(*rows), _sums_of_groups(node_costs, group, num_groups)
 
 
 class Groups(NamedTuple):
@@ -51,8 +61,8 @@ class Groups(NamedTuple):
     before: Array
 
 
-def _contract_many(adjacency: Any, group: Array, num_groups: int) -> Rows:
-    """The adjacency of many groups, in threads where there are enough edges; their number does not change a bit of it.
+def _contract_many(adjacency: Any, node_costs: Array, group: Array, num_groups: int) -> tuple[Rows, Array]:
+    """The same for many groups, in threads where there are enough edges; their number does not change a bit of it.
 
     Each thread takes as many groups as begin in its share of the half-edges, and begins to write where those before
     might end. What is written is moved together then; pages that were touched before that, up to as much again, remain
@@ -61,25 +71,29 @@ def _contract_many(adjacency: Any, group: Array, num_groups: int) -> Rows:
     groups = _groups_of(adjacency, group, num_groups)
     half_edges, before = len(adjacency.weights), groups.before
     rows = Rows(np.zeros(num_groups + 1, np.int64), np.empty(half_edges, np.int32), np.empty(half_edges, np.float64))
+    sums = np.zeros((num_groups, node_costs.shape[1]), np.float64)
     parts: list[tuple[int, int, int]] = []
 
     def write(low: int, high: int) -> None:
         first, last = (int(g) for g in np.searchsorted(before[:-1], (low, high)))
         parts.append((first, last, _write_rows(adjacency, groups, first, last, rows)))
+        _add_members(node_costs, groups, first, last, sums)
 
-    thread_ranges(
-        write, int(before[-1]) + 1, LIMITS.half_edges_a_thread
-    )  # + 1 for groups without edges behind all others
+    end_of_all = int(before[-1]) + 1  # + 1 for groups without edges behind all others
+    thread_ranges(write, end_of_all, LIMITS.half_edges_a_thread)
     count = 0
     for first, last, stop in sorted(parts):
         at = int(before[first])
         if at > count:
-            for array in (rows.neighbours, rows.weights):
-                array[count : count + stop - at] = array[at:stop]
+            thread_map(partial(_move_down, at, stop, count), (rows.neighbours, rows.weights))
             rows.indptr[first + 1 : last + 1] -= at - count
         count += stop - at
     # No copy: the rest of the arrays was never touched, so it takes no memory.
-    return Rows(rows.indptr, rows.neighbours[:count], rows.weights[:count])
+    return Rows(rows.indptr, rows.neighbours[:count], rows.weights[:count]), sums
+
+
+def _move_down(at: int, stop: int, to: int, array: Array) -> None:
+    array[to : to + stop - at] = array[at:stop]
 
 
 @njit
@@ -121,23 +135,33 @@ def _write_rows(adjacency: Any, groups: Groups, first: int, last: int, out: Rows
     for g in range(first, last):
         num_listed = 0
         for t in range(start[g], start[g + 1]):
-            i = members[t]
-            low, high = span(adjacency, i)
-            for h in range(low, high):
-                other = group[end(adjacency, i, h)]
+            i = unsigned(members[t])
+            for h in half_edges(adjacency, i):
+                other = unsigned(group[end(adjacency, i, h)])
                 sum_before = total[other]
-                listed[num_listed] = other
-                num_listed += sum_before == 0
+                listed[unsigned(num_listed)] = other
+                if sum_before == 0:
+                    num_listed += 1
                 total[other] = sum_before + adjacency.weights[h]
         total[g] = 0.0
         for t in range(num_listed):
-            other = listed[t]
-            neighbours[at] = other
-            weights[at] = total[other]
-            at += total[other] != 0
+            other = unsigned(listed[unsigned(t)])
+            neighbours[np.uint64(at)] = other
+            weights[np.uint64(at)] = total[other]
+            if total[other] != 0:
+                at += 1
             total[other] = 0.0
         indptr[g + 1] = at
     return at
+
+
+@njit
+def _add_members(node_costs: Array, groups: Groups, first: int, last: int, sums: Array) -> None:
+    for g in range(first, last):
+        for t in range(groups.start[g], groups.start[g + 1]):
+            i = unsigned(groups.members[t])
+            for k in range(node_costs.shape[1]):
+                sums[unsigned(g), unsigned(k)] += node_costs[i, unsigned(k)]
 
 
 @njit
@@ -147,8 +171,7 @@ def _half_edges_before(adjacency: Any, start: Array, members: Array) -> Array:
     for g in range(len(start) - 1):
         before[g + 1] = before[g]
         for t in range(start[g], start[g + 1]):
-            low, high = span(adjacency, members[t])
-            before[g + 1] += high - low
+            before[g + 1] += degree(adjacency, members[t])
     return before
 
 
@@ -161,14 +184,10 @@ def _contract_few(
 
 
 @njit
-def _contract_few_cut(
-    edges: Array, edge_costs: Array, y: Array, node_costs: Array, group: Array, num_groups: int
-) -> tuple[Array, Array, Array, Array]:
-    total = np.zeros((num_groups, num_groups), np.float64)
+def _add_cut(edges: Array, edge_costs: Array, y: Array, group: Array, total: Array) -> None:
     for e in range(len(y)):
         if y[e]:
-            total[group[edges[e, 0]], group[edges[e, 1]]] += edge_costs[e]
-    return (*_rows_of_matrix(total), _sums_of_groups(node_costs, group, num_groups))
+            total[unsigned(group[unsigned(edges[e, 0])]), unsigned(group[unsigned(edges[e, 1])])] += edge_costs[e]
 
 
 @njit
@@ -176,11 +195,10 @@ def between(adjacency: Any, group: Array, num_groups: int) -> Array:
     """The sum of the costs between any two groups, in one half of a matrix or the other; edges are read once."""
     total = np.zeros((num_groups, num_groups), np.float64)
     for i in range(len(group)):
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
             if j > i:
-                total[group[i], group[j]] += adjacency.weights[h]
+                total[unsigned(group[i]), unsigned(group[j])] += adjacency.weights[h]
     return total
 
 
@@ -210,5 +228,5 @@ def _sums_of_groups(node_costs: Array, group: Array, num_groups: int) -> Array:
     for i in range(n):
         g = group[i]
         for k in range(num_classes):
-            sums[g, k] += node_costs[i, k]
+            sums[unsigned(g), unsigned(k)] += node_costs[unsigned(i), unsigned(k)]
     return sums

@@ -2,7 +2,7 @@
 
 Edge costs: :class:`Rows` stores the neighbours of every node (compressed rows). :class:`Stencil` is for grids: every
 node has the same slots, one for each direction of each offset, so that a neighbour is an addition and only costs are
-stored. A kernel that loops over ``span(adjacency, i)`` and asks ``end(adjacency, i, h)`` is compiled for either.
+stored. A kernel that loops over ``half_edges(adjacency, i)`` and asks ``end(adjacency, i, h)`` is compiled for either.
 
 Node costs: plain arrays (n, K), or :class:`PerturbedCosts`, those of the lifted problem plus λ g (COPS Algorithm 1,
 line 1), of which a local search reads a few entries a node: never made, they cost no memory and no time. A kernel asks
@@ -11,6 +11,7 @@ line 1), of which a local search reads a few entries a node: never made, they co
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,11 +57,18 @@ class Stencil(NamedTuple):
     weights: Array
 
 
-def span(adjacency: Any, i: int) -> tuple[int, int]:
-    """Where the half-edges of node i begin and end."""
+def half_edges(adjacency: Any, i: int) -> range:
+    """The half-edges of node i, which number the costs in ``adjacency.weights``."""
     if isinstance(adjacency, Rows):
-        return adjacency.indptr[i], adjacency.indptr[i + 1]
-    return i * len(adjacency.shifts), (i + 1) * len(adjacency.shifts)
+        return range(adjacency.indptr[i], adjacency.indptr[i + 1])
+    return range(i * len(adjacency.shifts), (i + 1) * len(adjacency.shifts))
+
+
+def degree(adjacency: Any, i: int) -> int:
+    """How many half-edges (or slots) node i has."""
+    if isinstance(adjacency, Rows):
+        return int(adjacency.indptr[i + 1] - adjacency.indptr[i])
+    return len(adjacency.shifts)
 
 
 def end(adjacency: Any, i: int, h: int) -> int:
@@ -71,19 +79,32 @@ def end(adjacency: Any, i: int, h: int) -> int:
 
 
 # Implementations are lambdas because numba compares signatures, annotations included, with the typing function's.
-_SPAN = {
-    Rows: lambda adjacency, i: (adjacency.indptr[i], adjacency.indptr[i + 1]),
-    Stencil: lambda adjacency, i: (i * len(adjacency.shifts), (i + 1) * len(adjacency.shifts)),
+_HALF_EDGES = {
+    Rows: lambda adjacency, i: range(np.uint64(adjacency.indptr[i]), np.uint64(adjacency.indptr[i + 1])),
+    Stencil: lambda adjacency, i: range(
+        np.uint64(i * len(adjacency.shifts)), np.uint64((i + 1) * len(adjacency.shifts))
+    ),
+}
+_DEGREE = {
+    Rows: lambda adjacency, i: adjacency.indptr[i + 1] - adjacency.indptr[i],
+    Stencil: lambda adjacency, i: len(adjacency.shifts),  # noqa: ARG005
 }
 _END = {
-    Rows: lambda adjacency, i, h: adjacency.neighbours[h],  # noqa: ARG005
-    Stencil: lambda adjacency, i, h: i + adjacency.shifts[h - i * len(adjacency.shifts)] * (adjacency.weights[h] != 0),
+    Rows: lambda adjacency, i, h: np.uint32(adjacency.neighbours[h]),  # noqa: ARG005
+    Stencil: lambda adjacency, i, h: np.uint32(
+        i + adjacency.shifts[np.uint64(np.int64(h) - i * len(adjacency.shifts))] * (adjacency.weights[h] != 0)
+    ),
 }
 
 
-@overload(span)
-def _span(adjacency, i):  # type: ignore[no-untyped-def]
-    return _SPAN[adjacency.instance_class]
+@overload(half_edges)
+def _half_edges(adjacency, i):  # type: ignore[no-untyped-def]
+    return _HALF_EDGES[adjacency.instance_class]
+
+
+@overload(degree)
+def _degree(adjacency, i):  # type: ignore[no-untyped-def]
+    return _DEGREE[adjacency.instance_class]
 
 
 @overload(end)
@@ -103,19 +124,7 @@ def adjacency_of(problem: Problem) -> Any:
     """Gather the edge costs of a problem, in their own dtype, in O(n + m); self-loops are left out."""
     graph = problem.graph
     if isinstance(graph, GridGraph) and takes_stencil(graph):
-        slices = [s for s in graph.edge_slices if s.stop > s.start]
-        starts = np.array([s.start for s in slices])
-        stops = np.array([s.stop for s in slices])
-        first = graph.edges[starts].astype(np.int64)
-        forward = first[:, 1] - first[:, 0]
-        shifts = np.stack([forward, -forward], axis=1).ravel()
-        weights = np.zeros(graph.num_nodes * len(shifts), problem.edge_costs.dtype)
-
-        def fill(first: int, last: int) -> None:
-            _fill_slots(graph.edges, problem.edge_costs, starts, stops, first, last, weights)
-
-        thread_ranges(fill, graph.num_nodes, LIMITS.nodes_a_thread)
-        return Stencil(shifts, weights)
+        return _stencil_of(graph, problem.edge_costs)
     return rows_of(problem)
 
 
@@ -125,28 +134,72 @@ def rows_of(problem: Problem) -> Rows:
     return Rows(indptr, neighbours, problem.edge_costs[edge_ids])
 
 
-@njit
-def _fill_slots(edges: Array, costs: Array, starts: Array, stops: Array, first: int, last: int, weights: Array) -> None:
-    """Fill the slots of the nodes first..last-1.
+class _Windows(NamedTuple):
+    """Where the edges of the slots lie in a grid: slot t has one at every cell of a window.
 
-    Within an offset, edges are sorted by either end. A few nodes at a time, so that their slots stay in a cache.
+    ``begins[t]`` is the first cell of the window, ``lengths[t]`` its size (ndim,), and ``starts[t]`` the edge of that
+    cell. Edges come in row-major order of the cells.
     """
-    slots = 2 * len(starts)
-    at = np.empty(slots, np.int64)
-    for t in range(slots):
-        at[t] = _first_edge(edges[:, t % 2], starts[t // 2], stops[t // 2], first)
-    for chunk in range(first, last, KERNELS.nodes_at_once):
-        until = min(chunk + KERNELS.nodes_at_once, last)
-        for t in range(slots):
-            e = at[t]
-            while e < stops[t // 2] and edges[e, t % 2] < until:
-                weights[np.int64(edges[e, t % 2]) * slots + t] = costs[e]
-                e += 1
-            at[t] = e
+
+    begins: Array
+    lengths: Array
+    starts: Array
+
+
+def _stencil_of(graph: GridGraph, edge_costs: Array) -> Stencil:
+    """Fill the slots by arithmetic: to read where edges lead would take as long again."""
+    used = [t for t, edges in enumerate(graph.edge_slices) if edges.stop > edges.start]
+    ends = [end for t in used for end in graph.windows(t)]
+    windows = _Windows(
+        np.array([[axis.start for axis in window] for window in ends]),
+        np.array([[axis.stop - axis.start for axis in window] for window in ends]),
+        np.repeat([graph.edge_slices[t].start for t in used], 2),
+    )
+    strides = np.array([math.prod(graph.shape[axis + 1 :]) for axis in range(len(graph.shape))])
+    forward = np.array([graph.offsets[t] for t in used]) @ strides
+    shifts = np.stack([forward, -forward], axis=1).ravel()
+    weights = np.zeros(graph.num_nodes * len(shifts), edge_costs.dtype)
+    shape = np.array(graph.shape)
+    runs = graph.num_nodes // graph.shape[-1] * -(-graph.shape[-1] // KERNELS.nodes_at_once)
+
+    def fill(first: int, last: int) -> None:
+        _fill_slots(shape, windows, edge_costs, first, last, weights)
+
+    thread_ranges(fill, runs, -(-LIMITS.nodes_a_thread * runs // graph.num_nodes))
+    return Stencil(shifts, weights)
 
 
 @njit
-def _first_edge(ends: Array, low: int, high: int, node: int) -> int:
+def _fill_slots(shape: Array, windows: _Windows, costs: Array, first: int, last: int, weights: Array) -> None:
+    """Fill the slots of the runs first..last-1: a row along the last axis is one or several, that stay in a cache."""
+    slots, axes = windows.begins.shape
+    width = shape[axes - 1]
+    runs_a_row = -(-width // KERNELS.nodes_at_once)
+    place = np.empty(axes, np.int64)
+    for run in range(first, last):
+        row = run // runs_a_row
+        left = row
+        for axis in range(axes - 2, -1, -1):
+            place[axis] = left % shape[axis]
+            left //= shape[axis]
+        low = run % runs_a_row * KERNELS.nodes_at_once
+        high = min(low + KERNELS.nodes_at_once, width)
+        for t in range(slots):
+            begin, length = windows.begins[t], windows.lengths[t]
+            edge = 0
+            inside = True
+            for axis in range(axes - 1):
+                steps = place[axis] - begin[axis]
+                inside = inside and 0 <= steps < length[axis]
+                edge = edge * length[axis] + steps
+            if inside:
+                edge = windows.starts[t] + edge * length[axes - 1] - begin[axes - 1]
+                for x in range(max(low, begin[axes - 1]), min(high, begin[axes - 1] + length[axes - 1])):
+                    weights[np.uint64((row * width + x) * slots + t)] = costs[np.uint64(edge + x)]
+
+
+@njit
+def first_edge(ends: Array, low: int, high: int, node: int) -> int:
     """The first of the edges low..high-1 whose end is not below `node`, by bisection."""
     while low < high:
         middle = (low + high) // 2

@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import njit
+from ..._numba import njit, unsigned
+from ..._threads import thread_ranges
 from ...graph import GridGraph
 from ...problem import Problem
 from ..limits import LIMITS
+from .costs import first_edge
 from .partition import compact
 
 SIDE = 2
@@ -39,11 +41,17 @@ def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
         place = np.arange(length, dtype=np.int32) // SIDE
         block = block * count + place.reshape([-1 if a == axis else 1 for a in range(len(counts))])
     block = block.ravel()
+    slices = [part for near, part in zip(short, graph.edge_slices, strict=True) if near]
+    starts, stops = (np.array([getattr(part, side) for part in slices]) for side in ("start", "stop"))
     gain, weight = np.zeros((2, int(np.prod(counts))), np.float64)
-    for near, part in zip(short, graph.edge_slices, strict=True):
-        if near:
-            _add_inner_costs(gain, weight, block, graph.edges[part], problem.edge_costs[part])
-    _subtract_node_costs(gain, block, problem.node_costs, best)
+    layer = SIDE * n // graph.shape[0]  # cells of a layer of blocks, which shares no block with another
+
+    def add(first: int, last: int) -> None:
+        cells = first * layer, min(last * layer, n)
+        _add_inner_costs(gain, weight, block, graph.edges, problem.edge_costs, starts, stops, *cells)
+        _subtract_node_costs(gain, block, problem.node_costs, best, *cells)
+
+    thread_ranges(add, counts[0], -(-LIMITS.nodes_a_thread // layer))
     joined = gain > 0
     divided = joined & (gain <= LIMITS.undivided * weight)
     if divided.sum() <= LIMITS.max_divided * joined.sum():
@@ -55,20 +63,26 @@ def block_groups(problem: Problem, best: Array) -> tuple[Array, int]:
 
 
 @njit
-def _add_inner_costs(gain: Array, weight: Array, block: Array, edges: Array, costs: Array) -> None:
-    for e in range(len(edges)):
-        b = block[edges[e, 0]]
-        if b == block[edges[e, 1]]:
-            gain[b] += costs[e]
-            weight[b] += abs(np.float64(costs[e]))
+def _add_inner_costs(
+    gain: Array, weight: Array, block: Array, edges: Array, costs: Array, starts: Array, stops: Array, first: int,
+    last: int,
+) -> None:  # fmt: skip
+    """Add the costs of the edges within each block, and their absolute values, for the cells first..last-1."""
+    ends = edges[:, 0]
+    for t in range(len(starts)):
+        for e in range(first_edge(ends, starts[t], stops[t], first), first_edge(ends, starts[t], stops[t], last)):
+            b = unsigned(block[unsigned(edges[e, 0])])
+            if b == block[unsigned(edges[e, 1])]:
+                gain[b] += costs[e]
+                weight[b] += abs(np.float64(costs[e]))
 
 
 @njit
-def _subtract_node_costs(gain: Array, block: Array, node_costs: Array, best: Array) -> None:
+def _subtract_node_costs(gain: Array, block: Array, node_costs: Array, best: Array, first: int, last: int) -> None:
     """Subtract what it costs at least one way to bring a block into one class: the favourite of its first cell."""
     leader = np.full(len(gain), -1, np.int32)
-    for i in range(len(block)):
-        b = block[i]
+    for i in range(first, last):
+        b = unsigned(block[i])
         if leader[b] < 0:
             leader[b] = best[i]
         gain[b] -= np.float64(node_costs[i, leader[b]]) - node_costs[i, best[i]]

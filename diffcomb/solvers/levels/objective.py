@@ -12,7 +12,7 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit
 from ..limits import KERNELS
-from .costs import end, span
+from .costs import end, half_edges
 
 
 @njit
@@ -24,8 +24,7 @@ def labelling_value(costs: tuple[Any, ...], labels: tuple[Array, ...]) -> Any:
     cut = 0.0
     for i in range(len(z)):
         nodes += np.float64(node_costs[i, cluster_class[z[i]]])
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             cut += np.float64(adjacency.weights[h]) if z[end(adjacency, i, h)] != z[i] else 0.0
     return nodes + 0.5 * cut
 
@@ -48,8 +47,7 @@ def improvement(costs: tuple[Any, ...], labels: tuple[Array, ...], other: tuple[
             difference = np.float64(node_costs[i, old]) - np.float64(node_costs[i, new])
             gain += difference
             total += abs(difference)
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
             was = z[j] != z[i]
             if j < i and was != (new_z[j] != new_z[i]):

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import njit
+from ..._numba import njit, unsigned
+from ..._threads import thread_ranges
 from ..._union_find import flatten, numbers, unite
-from .costs import end, span
+from ..limits import LIMITS
+from .costs import end, half_edges
 
 
 @njit
@@ -19,7 +21,7 @@ def compact(ids: Array, num_ids: int) -> tuple[Array, int]:
     group = np.empty(len(ids), np.int32)
     count = 0
     for i in range(len(ids)):
-        c = ids[i]
+        c = unsigned(ids[i])
         if new_id[c] < 0:
             new_id[c] = count
             count += 1
@@ -32,14 +34,15 @@ def members_of(group: Array, num_groups: int) -> tuple[Array, Array]:
     """The nodes of group g are ``members[start[g]:start[g + 1]]``, by counting."""
     start = np.zeros(num_groups + 1, np.int64)
     for i in range(len(group)):
-        start[group[i] + 1] += 1
+        start[unsigned(group[i] + 1)] += 1
     for g in range(num_groups):
         start[g + 1] += start[g]
     fill = start[:-1].copy()
     members = np.empty(len(group), np.int32)
     for i in range(len(group)):
-        members[fill[group[i]]] = i
-        fill[group[i]] += 1
+        g = unsigned(group[i])
+        members[unsigned(fill[g])] = i
+        fill[g] += 1
     return start, members
 
 
@@ -53,12 +56,13 @@ def overlay(first: Array, num_first: int, second: Array, num_second: int) -> tup
     count = 0
     for a in range(num_first):
         for t in range(start[a], start[a + 1]):
-            b = second[members[t]]
+            i = unsigned(members[t])
+            b = unsigned(second[i])
             if owner[b] != a:
                 owner[b] = a
                 number[b] = count
                 count += 1
-            group[members[t]] = number[b]
+            group[i] = number[b]
     return group, count
 
 
@@ -77,10 +81,59 @@ def connected_parts(adjacency: Any, z: Array) -> Array:
     """A root, the smallest node, for the connected part of its cluster that every node lies in."""
     parent = numbers(len(z))
     for i in range(len(z)):
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
             if j < i and z[j] == z[i]:
                 unite(parent, i, j)
     flatten(parent)
     return parent
+
+
+def cut_components(edges: Array, z: Array) -> tuple[Array, Array]:
+    """Y of a labelling that cuts exactly the edges between ids, and a root of every node's component of uncut edges.
+
+    The first edges, a few for each node, join nearly all that there is to join. So threads look for the others that
+    still join something.
+    """
+    y = np.zeros(len(edges), np.uint8)
+    parent = numbers(len(z))
+    few = min(2 * len(z), len(edges))
+    _join_uncut(edges[:few], z, y, parent)
+    left: list[Array] = []
+
+    def look(first: int, last: int) -> None:
+        part = slice(few + first, few + last)
+        left.append(_joining(edges[part], z, y[part], parent))
+
+    thread_ranges(look, len(edges) - few, LIMITS.half_edges_a_thread)
+    for some in left:
+        _join_uncut(some, z, y, parent)
+    flatten(parent)
+    return y, parent
+
+
+@njit
+def _join_uncut(edges: Array, z: Array, y: Array, parent: Array) -> None:
+    """Mark the edges between ids in y, and join the ends of the others."""
+    for e in range(len(edges)):
+        u, v = unsigned(edges[e, 0]), unsigned(edges[e, 1])
+        if z[u] != z[v]:
+            y[e] = 1
+        elif parent[u] != parent[v]:
+            unite(parent, u, v)
+    flatten(parent)
+
+
+@njit
+def _joining(edges: Array, z: Array, y: Array, parent: Array) -> Array:
+    """Mark the edges between ids in y; returns those that are within an id and between trees."""
+    found = np.empty(edges.shape, np.int32)
+    count = 0
+    for e in range(len(edges)):
+        u, v = unsigned(edges[e, 0]), unsigned(edges[e, 1])
+        if z[u] != z[v]:
+            y[e] = 1
+        elif parent[u] != parent[v]:
+            found[count] = edges[e]
+            count += 1
+    return found[:count]

@@ -15,7 +15,7 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import inlined, njit
 from ..limits import KERNELS
-from .costs import end, span
+from .costs import end, half_edges
 
 _ROUNDING = 1 - 1e-5  # losses are float32
 
@@ -105,8 +105,7 @@ def frontier(adjacency: Any, group: Array, changed: Array, slack: Slack) -> Arra
         how = changed[group[i]]
         if how > 0:
             reach[i] = np.inf
-            low, high = span(adjacency, i)
-            for h in range(low, high):
+            for h in half_edges(adjacency, i):
                 known = how == 1 and len(losses) > 0
                 reach[end(adjacency, i, h)] += 2 * abs(np.float64(adjacency.weights[h])) if known else np.inf
     found = np.empty(n, np.int32)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import inlined, njit
-from ..levels.costs import Costs, cost, end, span
+from ..levels.costs import Costs, cost, degree, end, half_edges
 from ..levels.labels import Labels
 from ..limits import KERNELS
 from .visit import count_members, look, max_degree, move, rounding
@@ -104,8 +104,7 @@ def _eject(costs: Costs, labels: Labels, chains: Chains, waiting: Waiting, trail
                 if not known[t]:
                     i = nodes[t]
                     a = z[i]
-                    low, high = span(adjacency, i)
-                    work -= high - low
+                    work -= degree(adjacency, i)
                     alone = size[a] == 1 and a >= num_classes
                     score, target, k, own = look(
                         adjacency, node_costs, best, partitionable, z, cluster_class, i, alone, sums, touched
@@ -161,8 +160,7 @@ def _follow(
 ) -> int:  # fmt: skip
     """Let the neighbours wait that may follow node i, which left cluster a; returns how many wait now."""
     there = z[i]
-    low, high = span(adjacency, i)
-    for h in range(low, high):
+    for h in half_edges(adjacency, i):
         j = end(adjacency, i, h)
         if seen[j] == number:
             for t in range(count):

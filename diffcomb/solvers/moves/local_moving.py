@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import inlined, njit
-from ..._union_find import numbers
-from ..levels.costs import Costs, cost, end, lowest, span
+from ..._numba import inlined, njit, unsigned
+from ..levels.costs import Costs, cost, end, half_edges, lowest
 from ..levels.labels import Labels
 from ..levels.slack import loss_of_second_choice
 from ..limits import KERNELS
@@ -107,8 +106,7 @@ def local_moving(
         target = move(partitionable, z, cluster_class, size, free, height, i, target, k)
         if once:
             continue
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
             if not queued[j] and (z[j] != target or adjacency.weights[h] < 0):
                 queued[j] = True
@@ -160,8 +158,8 @@ def find_movers(costs: Costs, labels: Labels, losses: Array, survey: Survey, fir
     sums = np.zeros(len(cluster_class), np.float64)
     touched = np.empty(max_degree(adjacency, len(z)) + 1, np.int32)
     for t in range(first, last):
-        i = nodes[t]
-        a = z[i]
+        i = unsigned(nodes[t])
+        a = unsigned(z[i])
         at_least = np.float64(lowest(node_costs, best, i)) - cost(node_costs, i, cluster_class[a])
         at_least, total = _add_edges(adjacency, z, i, at_least)
         if enough + KERNELS.relative_tolerance * total < at_least < np.inf:
@@ -183,43 +181,8 @@ def find_movers(costs: Costs, labels: Labels, losses: Array, survey: Survey, fir
 def _add_edges(adjacency: Any, z: Array, i: int, at_least: float) -> tuple[float, float]:
     """What node i loses at least by any move, from what it loses in class costs; and the sum of its edges' |c_E|."""
     total = 0.0
-    low, high = span(adjacency, i)
-    for h in range(low, high):
+    for h in half_edges(adjacency, i):
         w = np.float64(adjacency.weights[h])
         at_least += w if z[end(adjacency, i, h)] == z[i] else min(-w, 0.0)
         total += abs(w)
     return at_least, total
-
-
-@njit
-def pieces(adjacency: Any, fence: Array, order: Array) -> Array:
-    """Cluster the nodes within the fences in one pass, from singletons and by edge costs alone; returns ids < n."""
-    n = len(fence)
-    z = numbers(n)
-    sums = np.zeros(n, np.float64)
-    touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
-    for t in range(n):
-        i = order[t]
-        count = 0
-        total = 0.0
-        low, high = span(adjacency, i)
-        for h in range(low, high):
-            j = end(adjacency, i, h)
-            if fence[j] == fence[i]:
-                c = z[j]
-                before = sums[c]
-                touched[count] = c
-                count += before == 0
-                sums[c] = before + adjacency.weights[h]
-                total += abs(np.float64(adjacency.weights[h]))
-        target = z[i]
-        most = sums[target] + KERNELS.relative_tolerance * total
-        for s in range(count):
-            c = touched[s]
-            if sums[c] > most:
-                most = sums[c]
-                target = c
-        for s in range(count):
-            sums[touched[s]] = 0.0
-        z[i] = target
-    return z

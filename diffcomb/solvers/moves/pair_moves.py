@@ -15,7 +15,7 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit
-from ..levels.costs import Costs, end, span
+from ..levels.costs import Costs, degree, end, half_edges
 from ..levels.labels import Labels
 from ..limits import KERNELS
 from ..structures.heap import heap_insert, heap_remove, heap_update
@@ -75,8 +75,7 @@ def _fill(adjacency: Any, clusters: Clusters) -> None:
     z = clusters.z
     for i in range(len(z) - 1, -1, -1):
         _link(adjacency, clusters, i)
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             if z[end(adjacency, i, h)] == z[i]:
                 clusters.own[i] += adjacency.weights[h]
 
@@ -103,9 +102,8 @@ def _link(adjacency: Any, clusters: Clusters, i: int) -> None:
     if after >= 0:
         clusters.previous[after] = i
     clusters.first[c] = i
-    low, high = span(adjacency, i)
     clusters.size[c] += 1
-    clusters.volume[c] += high - low
+    clusters.volume[c] += degree(adjacency, i)
 
 
 @njit
@@ -118,9 +116,8 @@ def _unlink(adjacency: Any, clusters: Clusters, i: int, c: int) -> None:
         clusters.first[c] = after
     if after >= 0:
         clusters.previous[after] = before
-    low, high = span(adjacency, i)
     clusters.size[c] -= 1
-    clusters.volume[c] -= high - low
+    clusters.volume[c] -= degree(adjacency, i)
 
 
 @njit
@@ -135,8 +132,7 @@ def _commit(adjacency: Any, clusters: Clusters, scratch: Scratch, count: int, a:
     for t in range(count):
         i = scratch.chain[t]
         own[i] = 0.0
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
             w = np.float64(adjacency.weights[h])
             if z[j] == z[i]:
@@ -178,8 +174,7 @@ def _collect(costs: Costs, clusters: Clusters, scratch: Scratch, large: int, sma
     while i >= 0:
         count = _enter(node_costs, clusters, scratch, count, i, to_large)
         border = False
-        low, high = span(adjacency, i)
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
             if z[j] == large:
                 if scratch.state[j] == OUTSIDE:
@@ -219,8 +214,7 @@ def _chain_of_moves(
     while size > 0 and length - best_length < patience:
         i = scratch.heap[0]
         size = heap_remove(scratch.heap, scratch.place, keys, size, i)
-        low, high = span(adjacency, i)
-        if high - low > limit:
+        if degree(adjacency, i) > limit:
             continue
         gain += keys[i]
         state[i] = MOVED
@@ -229,7 +223,7 @@ def _chain_of_moves(
         chain[length] = i
         length += 1
         noise += KERNELS.relative_tolerance * abs(keys[i])
-        for h in range(low, high):
+        for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
             noise += KERNELS.relative_tolerance * abs(np.float64(adjacency.weights[h]))
             if state[j] == MOVED or (z[j] != a and z[j] != b):

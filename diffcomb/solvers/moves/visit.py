@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import inlined, njit
-from ..levels.costs import cheapest, cost, end, span
+from ..._numba import inlined, njit, unsigned
+from ..levels.costs import cheapest, cost, degree, end, half_edges
 from ..limits import KERNELS
 
 
@@ -24,7 +24,7 @@ def count_members(z: Array, num_classes: int) -> tuple[Array, Array, Array]:
     n = len(z)
     size = np.zeros(n + num_classes, np.int32)
     for i in range(n):
-        size[z[i]] += 1
+        size[unsigned(z[i])] += 1
     free = np.empty(n, np.int32)
     height = np.zeros(1, np.int64)
     for c in range(n + num_classes - 1, num_classes - 1, -1):
@@ -39,8 +39,7 @@ def max_degree(adjacency: Any, n: int) -> int:
     """The largest number of half-edges (or slots) of a node."""
     most = 0
     for i in range(n):
-        low, high = span(adjacency, i)
-        most = max(most, high - low)
+        most = max(most, degree(adjacency, i))
     return most
 
 
@@ -75,12 +74,12 @@ def look(
 def gather(adjacency: Any, z: Array, i: int, sums: Array, touched: Array) -> int:
     """Add the costs of the edges of i to the sums of the clusters they lead to; returns how many are listed."""
     count = 0
-    low, high = span(adjacency, i)
-    for h in range(low, high):
-        c = z[end(adjacency, i, h)]
+    for h in half_edges(adjacency, i):
+        c = unsigned(z[end(adjacency, i, h)])
         before = sums[c]
-        touched[count] = c
-        count += before == 0
+        touched[unsigned(count)] = c
+        if before == 0:
+            count += 1
         sums[c] = before + adjacency.weights[h]
     return count
 
@@ -93,7 +92,7 @@ def best_neighbour(
     score = -np.inf
     target = -1
     for t in range(count):
-        c = touched[t]
+        c = unsigned(touched[unsigned(t)])
         s = sums[c] - cost(node_costs, i, cluster_class[c])
         if c != a and s > score:
             score = s
@@ -105,7 +104,7 @@ def best_neighbour(
 def clear(sums: Array, touched: Array, count: int) -> None:
     """Set the sums back to 0."""
     for t in range(count):
-        sums[touched[t]] = 0.0
+        sums[unsigned(touched[unsigned(t)])] = 0.0
 
 
 @njit
@@ -130,8 +129,7 @@ def rounding(adjacency: Any, node_costs: Any, z: Array, cluster_class: Array, i:
     there = cluster_class[target] if target >= 0 else k
     single = abs(np.float64(cost(node_costs, i, cluster_class[a]))) + abs(np.float64(cost(node_costs, i, there)))
     total = 0.0
-    low, high = span(adjacency, i)
-    for h in range(low, high):
+    for h in half_edges(adjacency, i):
         c = z[end(adjacency, i, h)]
         if c == a or c == target:  # noqa: SIM109 (numba has no `in` for integers of two types)
             total += abs(np.float64(adjacency.weights[h]))

@@ -1,0 +1,102 @@
+"""How much threads help within one instance, how much of its time none of them can help, and what that leaves.
+
+    python benchmarks/threads.py [--sizes 256x512 512x1024] [--threads 1 2]
+
+Asymmetric multiway cuts of synthetic grids, 19 classes, float32. Calls with different numbers of threads alternate, so
+that a slow minute of the machine slows all of them; times are medians. The serial share is the time that a call with
+two threads or more spends outside of their tasks, as a part of the time of one thread. From it follows by Amdahl's law
+what more cores could give at best: each as fast as one is alone, and none waiting for memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from instances import make
+from report import save
+from tqdm import tqdm
+
+import diffcomb._threads
+from diffcomb import CutOutput, amwc, set_num_threads
+
+HERE = Path(__file__).parent
+CORES = (8, 16)
+
+
+@contextmanager
+def tasks_timed() -> Iterator[list[float]]:
+    """Collect the seconds that the calling thread spends in tasks, or waiting for them."""
+    seconds: list[float] = []
+    original = diffcomb._threads.thread_map
+
+    def timed(function, items):  # type: ignore[no-untyped-def]
+        began = time.perf_counter()
+        try:
+            return original(function, items)
+        finally:
+            seconds.append(time.perf_counter() - began)
+
+    diffcomb._threads.thread_map = timed
+    try:
+        yield seconds
+    finally:
+        diffcomb._threads.thread_map = original
+
+
+def rows(sizes: list[str], threads: list[int], calls: int) -> Iterator[dict]:
+    for size in tqdm(sizes, desc="sizes"):
+        height, width = (int(length) for length in size.split("x"))
+        instance = make(height, width, 19)
+        nodes, edges = instance.node_costs.astype(np.float32), instance.edge_costs.astype(np.float32)
+        for effort in (0, 1):
+            solve = partial(amwc, instance.graph, nodes, edges, instance.partitionable, effort=effort)
+            yield {"grid": size, "effort": effort, **_compare(solve, threads, calls)}
+
+
+def _compare(solve: partial[CutOutput], threads: list[int], calls: int) -> dict:
+    times: dict[int, list[float]] = {number: [] for number in threads}
+    outside: list[float] = []
+    objectives = set()
+    for call in range(calls + 1):
+        for number in threads:
+            set_num_threads(number)
+            with tasks_timed() as tasks:
+                began = time.perf_counter()
+                objectives.add(solve().objective)
+                took = time.perf_counter() - began
+            if call > 0:  # the first one warms up
+                times[number].append(took)
+                if number == max(threads):
+                    outside.append(took - sum(tasks))
+    set_num_threads(None)
+    if len(objectives) > 1:
+        raise SystemExit(f"the objective depends on the number of threads: {sorted(objectives)}")
+    middle = {number: statistics.median(found) for number, found in times.items()}
+    one = middle[min(threads)]
+    row: dict = {f"{number} threads, s": seconds for number, seconds in middle.items()}
+    row |= {f"gain of {number}": one / middle[number] for number in threads[1:]}
+    serial = min(statistics.median(outside) / one, 1.0)
+    row["serial share"] = serial
+    return row | {f"at most, {cores} cores": 1 / (serial + (1 - serial) / cores) for cores in CORES}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", nargs="+", default=["256x512", "512x1024"], metavar="HxW")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--calls", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    args = parser.parse_args()
+    found = list(rows(args.sizes, sorted(args.threads), args.calls))
+    save("threads", "## Threads within one instance", found, args.out, "The objective is the same for every number.")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,8 @@ from strategies import instances, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
 from diffcomb.solvers import SOLVERS
+from diffcomb.solvers.level import finest_level
+from diffcomb.solvers.levels.labels import from_labels
 from diffcomb.solvers.structures.edge_table import pair_find, pair_insert, pair_table
 from diffcomb.solvers.structures.queue import queue_order, queue_pop, queue_push, queue_replace
 
@@ -277,7 +279,10 @@ def test_kernighan_lin_chains_moves_through_a_loss():
     edges = [(0, 1), (2, 3), (0, 2), (1, 2), (0, 3), (1, 3), (0, 4), (1, 4), (0, 5), (1, 5), (4, 5)]
     costs = np.array([5.0, 5.0, -1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 5.0])
     start = np.array([0, 0, 0, 0, 1, 1])
-    assert multicut(edges, costs, init=start, effort=0).objective == 4  # a local optimum under moves of single nodes
+    level = finest_level(make_problem(Graph(6, edges), np.zeros((6, 1)), costs, [0]))
+    labels = from_labels(np.zeros(6, np.int64), start, np.ones(1, bool))
+    assert level.move(labels) == 0  # a local optimum under moves of single nodes
+    assert level.value(labels) == 4
     s = multicut(edges, costs, init=start, solver="kernighan_lin", effort=0)
     assert s.objective == -4
     assert s.clusters.tolist() == [0, 0, 1, 1, 0, 0]

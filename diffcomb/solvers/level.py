@@ -155,25 +155,35 @@ class Level:
 
         `slack`, as local moving left it, is kept up to date. No pass begins once `spent` says so.
         """
-        unit = self.typical_cost
-        limit = min(LIMITS.chain_starts * unit, KERNELS.most)
-        everything = np.arange(self.num_nodes, dtype=np.int32)
+        limit = min(LIMITS.chain_starts * self.typical_cost, KERNELS.most)
         total = 0
         for apart in (False, True):
-            near = everything
+            near = np.arange(self.num_nodes, dtype=np.int32)
             for _ in range(LIMITS.max_passes):
                 if spent():
                     return total
-                starts = near[slack.within(limit, near)]
-                changed = np.zeros(self.num_nodes, np.int8)
-                chains = Chains(starts, slack.losses, LIMITS.chain_slack * unit, apart, changed)
-                found = eject(self.costs, labels, chains)
+                found, near = self._chains_from(labels, near[slack.within(limit, near)], slack, apart)
                 if not found:
                     break
                 total += found
-                near = self.frontier(everything, changed, slack)
-                self.move(labels, near, slack)
         return total
+
+    def some_chains(self, labels: Labels, slack: Slack) -> None:
+        """One pass of ejection chains from the least decided nodes: most of the gain in a tenth of the time."""
+        limit = min(LIMITS.chain_starts * self.typical_cost, KERNELS.most)
+        starts = slack.undecided(min(max(int(LIMITS.some_starts * self.num_nodes), 1), self.num_nodes - 1))
+        self._chains_from(labels, starts[slack.within(limit, starts)], slack, False)
+
+    def _chains_from(self, labels: Labels, starts: Array, slack: Slack, apart: bool) -> tuple[int, Array]:
+        """One pass, and moves of single nodes; returns how many chains gained, and the nodes near them."""
+        changed = np.zeros(self.num_nodes, np.int8)
+        allowance = LIMITS.chain_slack * self.typical_cost
+        found = eject(self.costs, labels, Chains(starts, slack.losses, allowance, apart, changed))
+        if not found:
+            return 0, starts
+        near = self.frontier(np.arange(self.num_nodes, dtype=np.int32), changed, slack)
+        self.move(labels, near, slack)
+        return found, near
 
 
 def finest_level(problem: Problem) -> Level:

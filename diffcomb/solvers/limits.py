@@ -52,8 +52,10 @@ class Limits:
     core_half_edges: int = 3 * 2**16
     """Half-edges: it keeps at least as many nodes as have so many, of which a search takes some milliseconds."""
     undecided: float = 0.02
-    """Share of the nodes that would lose no more than a typical edge cost by moving: if more would, the first round
-    moves pieces of the whole graph. Clean grids have 0.2 to 0.7 %, costs of trained networks 3 to 17 %."""
+    """Share of the nodes that would lose no more than a typical edge cost by moving: more are many. Clean grids have
+    0.2 to 0.7 %, costs of trained networks 3 to 17 %."""
+    large_core_share: float = 0.5
+    """`core_share` where many nodes are undecided."""
     max_repeats: int = 16
     """Times that a round repeats on a small graph, as long as it finds something."""
     tiny_half_edges: int = 2**14
@@ -92,6 +94,8 @@ class Limits:
     # Settling
     chain_starts: float = 3.0
     """Typical edge costs: nodes that lose no more by moving begin an ejection chain."""
+    some_starts: float = 1 / 32
+    """Share of the nodes, the least decided ones, from which chains begin if there is no search."""
     chain_slack: float = 1.0
     """Typical edge costs: how much more than the move before it helps it a node of a chain may lose."""
     max_passes: int = 64

@@ -71,7 +71,7 @@ def _solve(problem: Problem, init: tuple[Array, Array] | None, rng: np.random.Ge
     same_draws = copy.deepcopy(rng)
     run.descend()
     if problem.graph.num_nodes <= LIMITS.max_greedy and _solve_small(run):
-        return run.improve(Budget(0))
+        return run.solution()
     solution = run.improve(budget)
     if budget.spent() or not run.multiway_cut_may_be_better():
         return solution

@@ -22,7 +22,7 @@ from .levels.labels import Labels, changed_nodes, from_labels, labels_of_groups,
 from .levels.partition import compact, cut_components, overlay
 from .levels.slack import Slack, new_slack
 from .limits import LIMITS
-from .search import Search, move_clusters, v_cycle
+from .search import Search, move_clusters
 
 ROUND = ("anneal", "cycle", "melt", "restart")
 CORE_ROUND = ("restart",)  # what annealing and V-cycles find in a core graph, chains find for less
@@ -77,10 +77,11 @@ class Run:
     # 1. Descent
 
     def begin_at(self, node_labels: Array, clusters: Array) -> None:
-        """Take a labelling, and move single nodes until none gains."""
+        """Take a labelling, and move single nodes, and some in chains, until hardly any gains."""
         self.labels, self.pieces = from_labels(node_labels, clusters, self.problem.partitionable), None
         self.slack = new_slack(self.level.num_nodes)
         self.level.move(self.labels, slack=self.slack)
+        self.level.some_chains(self.labels, self.slack)
 
     def descend(self) -> None:
         """Coarsen, label the coarsest nodes, search the first level that is small, refine."""
@@ -102,6 +103,7 @@ class Run:
             self.budget.run(search, ROUND, LIMITS.max_repeats if few else _repeats(search.level))
         self.slack = new_slack(self.level.num_nodes)
         self.labels = hierarchy.part(middle).refine(search.labels, slack=self.slack)
+        self.level.some_chains(self.labels, self.slack)
         if self.fuser:
             self.take(self.fuser.begin(self.labels))
 
@@ -121,39 +123,34 @@ class Run:
     def improve(self, budget: Budget) -> Solution:
         """All rounds of the budget; each ends settled, so that one more never makes it worse."""
         if not budget.searches:
-            y, component = self._connected = self._connect()
-            return solution_of_components(self.problem, self.labels.node_labels(), y, component)
+            return self.solution()
         solution = None
         for round_ in budget.rounds():
             self._search(round_, budget)
             solution = self._settle(budget)
         return solution or self._settle(budget)
 
-    def _search(self, round_: int, budget: Budget) -> None:
-        """Fuse in multicuts; in large ones that are no grids, search core graphs and fuse in turn.
+    def solution(self) -> Solution:
+        """The labelling as a solution, its clusters connected."""
+        y, component = self._connected = self._connect()
+        return solution_of_components(self.problem, self.labels.node_labels(), y, component)
 
-        Where many nodes are undecided, a core graph holds too few of them: first all are moved in pieces of any size.
-        """
-        if self.fuser is None and round_ == 0 and self._many_are_undecided():
-            self.take(v_cycle(self.level, self.labels, self._random_order))
-        elif self.fuser is None:
+    def _search(self, round_: int, budget: Budget) -> None:
+        """Fuse in multicuts; in large ones that are no grids, search core graphs and fuse in turn."""
+        if self.fuser is None:
             self._search_core(round_, budget)
         elif self.fuser.alone or (round_ % 2 == 0) == self.fuser.first:
             self.take(self.fuser.round(self.labels, budget))
         else:
             self._search_core(round_ // 2, budget)
 
-    def _many_are_undecided(self) -> bool:
-        undecided = self.slack.within(self.level.typical_cost)
-        return not is_searched_whole(self.problem.graph) and float(np.mean(undecided)) > LIMITS.undecided
-
-    def _random_order(self, n: int) -> Array:
-        return self.rng.permutation(n).astype(np.int32)
-
     def _search_core(self, round_: int, budget: Budget) -> None:
         """Search among the undecided nodes and the pieces of the others, and refine the whole graph."""
         level, half_edges = self.level, len(self.level.adjacency.weights)
-        size = int(_core_size(level.num_nodes, half_edges) * 2 ** min(round_, 40))
+        least = _core_size(level.num_nodes, half_edges)
+        if self.fuser is None and np.mean(self.slack.within(level.typical_cost)) > LIMITS.undecided:
+            least = max(least, LIMITS.large_core_share * level.num_nodes)
+        size = int(least * 2 ** min(round_, 40))
         if size >= level.num_nodes:
             search = Search(level.in_rows(self.problem), self.labels, self.rng)
             patience = min(max(LIMITS.tiny_half_edges // max(half_edges, 1), 1), 4)

@@ -38,5 +38,5 @@ def short_searches_in_plain_python():
     """Without compilation a proposal takes a thousand times as long: a few show as much."""
     with ExitStack() as stack:
         if os.environ.get("NUMBA_DISABLE_JIT"):
-            stack.enter_context(changed(max_proposals=4, population=2, max_descents=2))
+            stack.enter_context(changed(max_proposals=4, population=2, generations=4, max_descents=2))
         yield

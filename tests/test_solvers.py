@@ -351,3 +351,23 @@ def test_tensors_without_values_are_refused():
         multicut([(0, 1)], meta)
     with pytest.raises(TypeError, match="no values"):
         amwc([(0, 1)], torch.zeros(2, 1), torch.ones(1), partitionable=torch.ones(1, device="meta") > 0)
+
+
+def test_exact_solves_a_multicut_part_by_part():
+    """Sixty small graphs, joined by repulsive edges alone, are one graph that is far too large to be solved at once."""
+    rng = np.random.default_rng(0)
+    edges, costs, best = [], [], 0.0
+    for number in range(60):
+        inner = np.stack(np.triu_indices(6, 1), axis=1)
+        inner_costs = rng.normal(size=len(inner))
+        best += multicut(inner, inner_costs, solver="exact").objective
+        edges.append(inner + 6 * number)
+        costs.append(inner_costs)
+        between = rng.integers(0, 6, (10, 2)) + [6 * number, 6 * ((number + 1) % 60)]
+        edges.append(between)
+        costs.append(-rng.random(10))
+        best += costs[-1].sum()
+    s = multicut(np.concatenate(edges), np.concatenate(costs), solver="exact")
+    assert s.objective == pytest.approx(best)
+    assert s.lower_bound == pytest.approx(best, abs=1e-3)
+    assert s.lower_bound <= s.objective

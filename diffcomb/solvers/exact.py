@@ -2,7 +2,8 @@
 
 Variables are x (n, K) and y (m,), both binary. The coupling constraints of eq. 2 stand from the start; the
 boundaries of eq. 1 are described by the cycle inequalities y_e <= sum of y over the rest of a cycle, found by
-breadth-first search among the uncut edges. Small instances only.
+breadth-first search among the uncut edges. Of a multicut, what is certain is decided before, and what falls apart by
+that is solved part by part. Small instances only.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from .._arrays import Array
+from ..graph import Graph
 from ..problem import Problem, Solution, make_solution
 from .budget import Budget
 from .multilevel import multilevel
+from .persistency import persistent
 
 LARGEST_COST = 1e6  # costs are scaled to this for HiGHS
 ABSOLUTE_GAP = 1e-6  # of HiGHS, in scaled costs
@@ -53,10 +56,56 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     n = problem.graph.num_nodes
     if n == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
-    programme = _Programme(problem)
     best = None
     if budget.time_limit is not None:
         best = multilevel(problem, init=init, rng=rng, budget=Budget(0, interrupt=budget.interrupt))
+    if problem.num_classes > 1 or not problem.partitionable[0]:
+        return _solve(problem, best, budget)
+    return _solve_parts(problem, best, budget)
+
+
+def _solve_parts(problem: Problem, best: Solution | None, budget: Budget) -> Solution:
+    """Solve a multicut part by part; a part that the time does not suffice for keeps what `best` says."""
+    smaller, group = persistent(problem)
+    edges = smaller.graph.edges
+    n = smaller.graph.num_nodes
+    matrix = sparse.coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    _, part = connected_components(matrix, directed=False)
+    clusters = np.arange(n)
+    gap = 0.0
+    for nodes, inside in zip(_listed(part, part), _listed(part[edges[:, 0]], part), strict=True):
+        if len(nodes) > 1:
+            graph = Graph(len(nodes), np.searchsorted(nodes, edges[inside]))
+            one = Problem(graph, np.zeros((len(nodes), 1)), smaller.edge_costs[inside], smaller.partitionable)
+            known = None
+            if best is not None:
+                greedy = Budget(0, interrupt=budget.interrupt)
+                known = multilevel(one, init=None, rng=np.random.default_rng(0), budget=greedy)
+            solved = _solve(one, known, budget)
+            clusters[nodes] = nodes[_first_members(solved.clusters)]
+            gap += solved.objective - solved.lower_bound if solved.lower_bound is not None else np.inf
+    found = make_solution(problem, np.zeros(len(group), np.int64), clusters[group])
+    bound = found.objective - gap
+    if best is not None and best.objective < found.objective:
+        found = best
+    return replace(found, lower_bound=bound)
+
+
+def _listed(part: Array, parts: Array) -> list[Array]:
+    """The places of every part in `part`, ascending."""
+    order = np.argsort(part, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(part, minlength=parts.max() + 1))[:-1])
+
+
+def _first_members(clusters: Array) -> Array:
+    """The first node of every node's cluster."""
+    _, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
+def _solve(problem: Problem, best: Solution | None, budget: Budget) -> Solution:
+    n = problem.graph.num_nodes
+    programme = _Programme(problem)
     while best is None or not budget.spent():
         x, y, optimal = programme.solve(budget.left())
         if x is None or y is None:  # the time is over

@@ -80,14 +80,18 @@ class Limits:
     """Larger graphs get no matrix: this one takes 36 MB, and the gain matrix up to as much."""
     min_density: float = 0.4
     """Share of all pairs of nodes that must be edges."""
-    population: int = 8
+    population: int = 10
     """Labellings that are crossed with each other."""
+    generations: int = 30
+    """Labellings of a round: those that fill a population, and twice as many crossings."""
     agreeing: int = 3
     """Searches from anywhere that end a round if they all find the same value."""
     tabu_patience: int = 5
     """Moves a node without a new best after which a tabu search ends."""
     max_patience: int = 5000
     """Of more moves the search of a graph of thousands of nodes would take many seconds."""
+    patience_grows: int = 3
+    """Times the patience of the first round that later ones may have, each a little more."""
     max_fruitless: int = 4
     """Populations of crossings that improve nothing after which all labellings but the best begin anew."""
 

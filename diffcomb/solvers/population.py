@@ -35,19 +35,20 @@ class Population:
     def __init__(self, rows: Rows, rng: np.random.Generator) -> None:
         self.rng = rng
         self.costs = _integer_matrix(rows)
-        self.patience = min(LIMITS.tabu_patience * len(self.costs), LIMITS.max_patience)
+        self.patience = self.least_patience = min(LIMITS.tabu_patience * len(self.costs), LIMITS.max_patience)
         self.start: Array
         self.members: list[Array] = []
         self.values: list[int] = []
         self.fruitless = 0
 
     def round(self, z: Array, budget: Budget) -> Array:
-        """As many new labellings as a population has, the first from a given one; returns the best so far."""
+        """So many generations, the first labelling from a given one; returns the best so far."""
         self.start = _numbered(z)
-        for _ in range(LIMITS.population):
+        for _ in range(LIMITS.generations):
             if budget.spent() or self._agree():
                 break
             self._generation()
+        self.patience = min(self.patience + self.least_patience, LIMITS.patience_grows * self.least_patience)
         return self.members[int(np.argmax(self.values))] if self.members else self.start
 
     def _agree(self) -> bool:

@@ -5,7 +5,8 @@ python benchmarks/peers.py --large       # also grids of 256x512 and 512x1024
 python benchmarks/peers.py --draws 8     # only other random draws of the grids: who ends lower
 
 Peers are optional (pip install bioimage-cpp chszlablib leidenalg); the output names those that are missing. Public
-signed graphs are included if $DIFFCOMB_DATA/signed_graphs/*.npz holds them (n, edges, costs).
+signed graphs and region adjacency graphs are included if $DIFFCOMB_DATA/signed_graphs/*.npz and
+$DIFFCOMB_DATA/region_graphs/*.npz hold them (n, edges, costs).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from diffcomb import Graph, amwc, multicut, mwc, set_num_threads
 HERE = Path(__file__).parent
 SIZES = [(32, 64), (64, 128), (128, 256)]
 LARGE_SIZES = [(256, 512), (512, 1024)]
+REGIONS = "region_graphs"
 ALL_THREADS = "multilevel, all threads"
 OURS = ("multilevel, effort 0", "multilevel", ALL_THREADS, "kernighan_lin", "greedy")
 
@@ -62,12 +64,14 @@ def cases(large: bool) -> Iterator[Case]:
         edges = np.unique(np.sort(rng.integers(0, n, (n * degree // 2, 2)), axis=1), axis=0)
         edges = edges[edges[:, 0] != edges[:, 1]]
         yield Case(f"random {n}, degree {degree}", Graph(n, edges), rng.normal(size=len(edges)))
-    for path in sorted(Path(os.environ.get("DIFFCOMB_DATA", HERE / "nowhere")).glob("signed_graphs/*.npz")):
+    folder = Path(os.environ.get("DIFFCOMB_DATA", HERE / "nowhere"))
+    for path in sorted([*folder.glob("signed_graphs/*.npz"), *folder.glob(f"{REGIONS}/*.npz")]):
         with np.load(path) as data:
             edges, inverse = np.unique(np.sort(data["edges"], axis=1), axis=0, return_inverse=True)
             costs = np.bincount(inverse.ravel(), data["costs"])
             keep = edges[:, 0] != edges[:, 1]
-            yield Case(path.stem, Graph(int(data["n"]), edges[keep]), costs[keep])
+            name = f"region graph {path.stem}" if path.parent.name == REGIONS else path.stem
+            yield Case(name, Graph(int(data["n"]), edges[keep]), costs[keep])
 
 
 def bioimage(case: Case, kernighan_lin: bool) -> Callable[[], np.ndarray]:
@@ -287,7 +291,7 @@ def draws(count: int) -> list[dict]:
 
 
 def plot(rows: list[dict], path: Path) -> None:
-    """Plot seconds over edges for the clean grids, with the fitted exponent of every solver."""
+    """Plot seconds over edges for the clean grids, with the fitted exponent of every solver, and for region graphs."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -295,13 +299,21 @@ def plot(rows: list[dict], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     grids = [row for row in rows if row["instance"].startswith("grid") and "noise" not in row["instance"]]
-    for name in (*OURS, *PEERS):
+    regions = [row for row in rows if row["instance"].startswith("region graph")]
+    for number, name in enumerate((*OURS, *PEERS)):
+        colour = f"C{number}"
+        apart = np.array([(row["edges"], row["seconds"]) for row in regions if row["solver"] == name]).reshape(-1, 2)
+        axes.loglog(*apart.T, "s" if name in OURS else "+", color=colour)
         points = np.array([(row["edges"], row["seconds"]) for row in grids if row["solver"] == name])
         if len(points) < 2:
             continue
         exponent = np.polyfit(*np.log(points).T, 1)[0]
-        axes.loglog(*points.T, "o-" if name in OURS else "x--", label=f"{name}: m^{exponent:.2f}")
-    axes.set(xlabel="edges m", ylabel="seconds, one thread", title="Multicut on grids of growing size")
+        axes.loglog(*points.T, "o-" if name in OURS else "x--", color=colour, label=f"{name}: m^{exponent:.2f}")
+    axes.set(
+        xlabel="edges m",
+        ylabel="seconds, one thread",
+        title="Multicut on grids of growing size; squares and crosses alone: region graphs",
+    )
     axes.legend(fontsize="small")
     axes.grid(alpha=0.3)
     figure.savefig(path, metadata={"Date": None})

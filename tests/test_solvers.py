@@ -363,7 +363,7 @@ def test_exact_solves_a_multicut_part_by_part():
         best += multicut(inner, inner_costs, solver="exact").objective
         edges.append(inner + 6 * number)
         costs.append(inner_costs)
-        between = rng.integers(0, 6, (10, 2)) + [6 * number, 6 * ((number + 1) % 60)]
+        between = rng.integers(0, 6, (10, 2)) + np.array([6 * number, 6 * ((number + 1) % 60)])
         edges.append(between)
         costs.append(-rng.random(10))
         best += costs[-1].sum()

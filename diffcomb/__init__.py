@@ -18,6 +18,7 @@ from .graph import Graph, GridGraph, grid_graph
 from .lifting import LiftedMWC
 from .linear_solver import LinearSolver
 from .problem import Problem, Solution, make_problem
+from .regions import EdgeStatistics, RegionGraph, region_graph
 
 if TYPE_CHECKING:
     from .cut_output import *
@@ -37,6 +38,7 @@ __all__ = [
     "CentralDifference",
     "Contrastive",
     "CutOutput",
+    "EdgeStatistics",
     "FenchelYoung",
     "Fixed",
     "Graph",
@@ -53,6 +55,7 @@ __all__ = [
     "PerturbedOptimizer",
     "Problem",
     "Ranking",
+    "RegionGraph",
     "Relative",
     "SPOPlus",
     "Solution",
@@ -73,6 +76,7 @@ __all__ = [
     "multicut",
     "mwc",
     "perturbed_grad",
+    "region_graph",
     "set_num_threads",
     "solver_loss",
 ]

@@ -226,7 +226,7 @@ class GridGraph(Graph):
 
     def __init__(self, shape: tuple[int, ...], offsets: tuple[tuple[int, ...], ...]) -> None:
         index = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
-        windows = [_windows(shape, offset) for offset in offsets]
+        windows = [windows_of(shape, offset) for offset in offsets]
         ends = [0, *itertools.accumulate(index[source].size for source, _ in windows)]
         edges = np.empty((ends[-1], 2), np.int32)  # filled in place: edges are most of a large grid's memory
         for (source, target), begin, end in zip(windows, ends, ends[1:], strict=False):
@@ -242,7 +242,7 @@ class GridGraph(Graph):
 
     def windows(self, offset: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
         """Return the part of the grid in which the edges of offset number `offset` begin, and where they end."""
-        return _windows(self.shape, self.offsets[offset])
+        return windows_of(self.shape, self.offsets[offset])
 
     def map_window(self, offset: int, anchor: str = "start") -> tuple[slice, ...]:
         """Return the part of an affinity map of the grid's shape that holds the edges of offset number `offset`.
@@ -269,7 +269,7 @@ def check_anchor(anchor: str) -> str:
     return anchor
 
 
-def _windows(shape: Sequence[int], offset: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+def windows_of(shape: Sequence[int], offset: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     """Slices of all cells p and of all cells p + offset for which both lie in the grid."""
     source, target = [], []
     for size, step in zip(shape, offset, strict=True):
@@ -314,13 +314,18 @@ def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ((0, 1),
         raise ValueError(f"shape must not be negative, got {size}")
     if math.prod(size) > MAX_NODES:
         raise ValueError(f"shape must have at most {MAX_NODES} cells, got {size}")
+    return GridGraph(size, check_offsets(offsets, size))
+
+
+def check_offsets(offsets: Iterable[Iterable[int]], shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return offsets of a grid as tuples of int, or say what is wrong with them."""
     vectors = tuple(_integers(offset, "offsets") for offset in offsets)
     for offset in vectors:
-        if len(offset) != len(size):
-            raise ValueError(f"offsets must have {len(size)} components as the shape {size} has, got {offset}")
+        if len(offset) != len(shape):
+            raise ValueError(f"offsets must have {len(shape)} components as the shape {shape} has, got {offset}")
         if not any(offset):
             raise ValueError(f"offsets must not be zero (it would join every cell to itself), got {offset}")
-    return GridGraph(size, vectors)
+    return vectors
 
 
 def _integers(values: Any, name: str) -> tuple[int, ...]:

@@ -1,0 +1,167 @@
+"""Region graphs agree with an oracle that looks at every pair of voxels, and with skimage's."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from diffcomb import region_graph, set_num_threads
+from diffcomb.regions import neighbours, numbering, statistics
+
+
+def faces_of(shape, offset):
+    """All pairs of voxels p and p + offset."""
+    for p in itertools.product(*map(range, shape)):
+        q = tuple(a + b for a, b in zip(p, offset, strict=True))
+        if all(0 <= a < size for a, size in zip(q, shape, strict=True)):
+            yield p, q
+
+
+def unit_offsets(axes):
+    return [tuple(int(a == axis) for a in range(axes)) for axis in range(axes)]
+
+
+def oracle(labels, background, values, offsets):
+    """Edges between ids, and the list of values of each; a boundary map counts both voxels of a face."""
+    edges = {}
+    for offset in unit_offsets(labels.ndim):
+        for p, q in faces_of(labels.shape, offset):
+            a, b = sorted((int(labels[p]), int(labels[q])))
+            if a != b and background not in (a, b):
+                edges.setdefault((a, b), [])
+    for channel, offset in enumerate(offsets if offsets is not None else unit_offsets(labels.ndim)):
+        for p, q in faces_of(labels.shape, offset):
+            key = tuple(sorted((int(labels[p]), int(labels[q]))))
+            if key in edges:
+                edges[key].append(values[(channel, *p)] if offsets is not None else (values[p] + values[q]) / 2)
+    return dict(sorted(edges.items()))
+
+
+LABELS = arrays(
+    st.sampled_from([np.int64, np.uint64, np.int32, np.uint8]), array_shapes(max_dims=4, max_side=5),
+    elements=st.sampled_from([0, 1, 2, 3, 7, 200]),
+)  # fmt: skip
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request, monkeypatch):
+    for module in (neighbours, numbering):
+        monkeypatch.setattr(module, "_VOXELS_A_THREAD", 4)
+    monkeypatch.setattr(neighbours, "_FIRST_ROOM", 2)  # so that tables grow
+    monkeypatch.setattr(statistics, "_EDGES_A_THREAD", 2)
+    set_num_threads(request.param)
+    yield
+    set_num_threads(None)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_graph_sizes_and_statistics_are_those_of_all_pairs_of_voxels(threads, sparse, monkeypatch):
+    if sparse:
+        monkeypatch.setattr(numbering, "_DENSE", 0)
+        monkeypatch.setattr(numbering, "_SMALL_TABLE", 0)
+
+    @given(labels=LABELS, background=st.sampled_from([None, 0, 7, 5]), far=st.booleans(), seed=st.integers(0, 99))
+    @settings(max_examples=60)
+    def check(labels, background, far, seed):
+        rng = np.random.default_rng(seed)
+        offsets = None
+        if far:
+            offsets = [*unit_offsets(labels.ndim), (*rng.integers(-2, 3, labels.ndim - 1).tolist(), 2)]
+        values = rng.random((*([len(offsets)] if far else []), *labels.shape))
+        regions = region_graph(labels, background=background)
+        expected = [i for i in np.unique(labels).tolist() if i != background]
+        assert regions.ids.tolist() == expected
+        assert regions.ids.dtype == labels.dtype
+        assert regions.sizes.tolist() == [(labels == i).sum() for i in expected]
+        edges = oracle(labels, background, values, offsets)
+        assert [(expected[u], expected[v]) for u, v in regions.graph.edges.tolist()] == list(edges)
+        found = regions.accumulate(values, offsets, quantiles=[0, 0.3, 0.5, 1])
+        assert found.count.tolist() == [len(v) for v in edges.values()]
+        if edges:
+            assert np.allclose(found.mean, [np.mean(v) for v in edges.values()])
+            assert np.allclose(found.minimum, [np.min(v) for v in edges.values()])
+            assert np.allclose(found.maximum, [np.max(v) for v in edges.values()])
+            quantiles = [np.quantile(v, [0, 0.3, 0.5, 1]) for v in edges.values()]
+            assert np.allclose(found.quantiles, quantiles)
+
+    check()
+
+
+def test_ids_of_64_bits_far_apart_stay_as_they_are():
+    huge = np.array([[2**64 - 1, 2**64 - 1, 5], [2**63, 5, 5]], np.uint64)
+    regions = region_graph(huge)
+    assert regions.ids.tolist() == [5, 2**63, 2**64 - 1]
+    assert regions.graph.edges.tolist() == [[0, 1], [0, 2], [1, 2]]
+    low = np.array([-(2**63), 2**63 - 1, -(2**63)])
+    assert region_graph(low).ids.tolist() == [-(2**63), 2**63 - 1]
+    assert region_graph(low).sizes.tolist() == [2, 1]
+    assert region_graph(huge, background=5).graph.edges.tolist() == [[0, 1]]
+    assert region_graph(huge, background=-1).graph.num_nodes == 3  # not an id of these labels
+
+
+def test_graph_is_that_of_skimage():
+    graph = pytest.importorskip("skimage.graph")
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 40, (6, 5, 7)), np.ones((3, 2, 2), int))
+    regions = region_graph(labels)
+    theirs = sorted(tuple(sorted(edge)) for edge in graph.RAG(labels, connectivity=1).edges)
+    assert [tuple(edge) for edge in regions.ids[regions.graph.edges].tolist()] == theirs
+
+
+def test_clusters_are_projected_to_voxels():
+    labels = np.array([[0, 9, 9], [4, 4, 30]])
+    regions = region_graph(labels, background=0)
+    assert regions.ids.tolist() == [4, 9, 30]
+    assert regions.project([5, 5, 6]).tolist() == [[0, 5, 5], [5, 5, 6]]
+    assert regions.project([5, 5, 6], original=True).tolist() == [[0, 4, 4], [4, 4, 30]]
+    assert regions.project(np.arange(3), original=True).tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (1,), (1, 1, 1)])
+def test_empty_and_tiny_volumes(shape):
+    regions = region_graph(np.zeros(shape, int))
+    assert regions.graph.num_nodes == min(1, np.prod(shape))
+    assert regions.graph.num_edges == 0
+    found = regions.accumulate(np.zeros(shape), quantiles=[0.5])
+    assert found.mean.shape == (0,)
+    assert found.quantiles.shape == (0, 1)
+    assert regions.project(np.zeros(regions.graph.num_nodes, int)).shape == shape
+    assert region_graph(np.zeros(shape, int), background=0).graph.num_nodes == 0
+
+
+def test_edge_that_no_offset_meets_has_no_mean():
+    regions = region_graph(np.array([[1, 2], [1, 3]]))
+    found = regions.accumulate(np.ones((1, 2, 2)), [(1, 0)], quantiles=[0.5])
+    assert found.count.tolist() == [0, 0, 1]
+    assert np.isnan(found.mean).tolist() == [True, True, False]
+    assert np.isnan(found.quantiles[:, 0]).tolist() == [True, True, False]
+    assert regions.accumulate(np.ones((1, 2, 2)), [(5, 5)]).count.tolist() == [0, 0, 0]  # longer than the image
+
+
+def test_bad_input_is_named():
+    regions = region_graph(np.array([[1, 2], [1, 3]]))
+    with pytest.raises(TypeError, match="labels must be integers, got dtype float64"):
+        region_graph(np.zeros((2, 2)))
+    with pytest.raises(TypeError, match="labels must be integers, got dtype bool"):
+        region_graph(np.zeros((2, 2), bool))
+    with pytest.raises(ValueError, match="labels must have at least one axis"):
+        region_graph(np.int64(3))
+    with pytest.raises(TypeError, match=r"background must be an integer id or None, got 0\.0"):
+        region_graph(np.zeros((2, 2), int), background=0.0)
+    with pytest.raises(ValueError, match=r"boundary_map must have the labels' shape \(2, 2\), got \(2, 3\)"):
+        regions.accumulate(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"affinities must have shape \(1, 2, 2\), one channel for each offset"):
+        regions.accumulate(np.zeros((2, 2, 2)), [(0, 1)])
+    with pytest.raises(ValueError, match="offsets must have 2 components"):
+        regions.accumulate(np.zeros((1, 2, 2)), [(0, 0, 1)])
+    with pytest.raises(ValueError, match="boundary_map must be finite"):
+        regions.accumulate(np.full((2, 2), np.nan))
+    with pytest.raises(ValueError, match=r"quantiles must be levels in \[0, 1\], got \[2\]"):
+        regions.accumulate(np.zeros((2, 2)), quantiles=[2])
+    with pytest.raises(ValueError, match=r"clusters must have shape \(3,\), one for each region, got \(2,\)"):
+        regions.project([0, 1])
+    with pytest.raises(TypeError, match="clusters must be integers"):
+        regions.project([0.0, 1.0, 2.0])

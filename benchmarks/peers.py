@@ -145,7 +145,7 @@ PEERS: dict[str, tuple[Callable[[Case], Callable[[], np.ndarray]], float]] = {
     "GAEC (bioimage-cpp)": (partial(bioimage, kernighan_lin=False), np.inf),
     "GAEC + KL (bioimage-cpp)": (partial(bioimage, kernighan_lin=True), 2_000_000),
     "SCC (KaHIP, chszlablib)": (kahip, np.inf),
-    "Leiden, CPM (leidenalg)": (leiden, 400_000),
+    "Leiden, CPM (leidenalg)": (leiden, 150_000),
     "Louvain, resolution 0 (networkx)": (louvain, 12_000),
 }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import differentiable_cuts  # noqa: F401 (it registers the verbs for perturbed_grad)
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
+from .affinity import affinities, class_probabilities_to_costs, probabilities_to_costs
 from .cuts import amwc, multicut, mwc
 from .graph import Graph, GridGraph, grid_graph
 from .lifting import LiftedMWC
@@ -65,7 +66,9 @@ __all__ = [
     "SumOfGamma",
     "Uniform",
     "__version__",
+    "affinities",
     "amwc",
+    "class_probabilities_to_costs",
     "diagnose",
     "get_num_threads",
     "gradcheck",
@@ -76,6 +79,7 @@ __all__ = [
     "multicut",
     "mwc",
     "perturbed_grad",
+    "probabilities_to_costs",
     "region_graph",
     "set_num_threads",
     "solver_loss",

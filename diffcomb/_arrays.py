@@ -85,6 +85,14 @@ def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Ar
     return array
 
 
+def label_array(value: Any) -> Array:
+    """Return labels as an array of integers, or say what is wrong with them."""
+    array = to_numpy(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, got dtype {array.dtype}; astype converts whole numbers")
+    return array
+
+
 def all_finite(array: Array) -> bool:
     """Whether no value is NaN or infinite."""
     # One pass without a temporary decides the common case: only a non-finite value makes the sum non-finite,

@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PIECE: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
 _log = logging.getLogger("diffcomb")
 
-unsigned: Callable[[Any], Any] = np.uint32
+unsigned: Callable[[Any], Any] = int if getattr(numba.config, "DISABLE_JIT", False) else np.uint32
 """An index that cannot be negative: numba does not ask whether it counts from the end of the array, which takes up to
 half the time of the innermost loops. Of 32 bits, because numba makes a float of a sum of int64 and uint64."""
 

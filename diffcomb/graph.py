@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import Array, to_numpy
+from ._arrays import Array, is_tensor, to_numpy
 from ._matrices import check_symmetric, triples
 from ._numba import njit
 
@@ -260,6 +261,43 @@ class GridGraph(Graph):
             return source
         shift = [-(-d // 2) for d in self.offsets[offset]]
         return tuple(slice(w.start + s, w.stop + s) for w, s in zip(source, shift, strict=True))
+
+    def edge_values(self, maps: Any, anchor: str = "start") -> Any:
+        """Read the value of every edge from one map for each offset: a network's affinities, for instance.
+
+        Parameters
+        ----------
+        maps : array, tensor or JAX array, shape (C, *shape)
+            One map for each offset; a tensor's or JAX array's values are differentiable.
+        anchor : {"start", "center"}
+            See :meth:`map_window`.
+
+        Returns
+        -------
+        The values of the same kind, shape (m,), in the order of the edges; what leads out of the grid is not read.
+
+        Raises
+        ------
+        ValueError
+            If the maps have another shape.
+        """
+        expected = (len(self.offsets), *self.shape)
+        if tuple(np.shape(maps)) != expected:
+            raise ValueError(f"maps must have shape {expected}, one for each offset, got {tuple(np.shape(maps))}")
+        if not hasattr(maps, "reshape"):
+            maps = np.asarray(maps)
+        if not self.offsets:
+            return maps.reshape(-1)
+        return _joined([maps[(o, *self.map_window(o, anchor))].reshape(-1) for o in range(len(self.offsets))])
+
+
+def _joined(parts: list[Any]) -> Any:
+    """One array of all, whatever library they are of."""
+    if is_tensor(parts[0]):
+        return sys.modules["torch"].cat(parts)
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return sys.modules["jax"].numpy.concatenate(parts)
 
 
 def check_anchor(anchor: str) -> str:

@@ -21,7 +21,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("gradients.schedules",),
     ("gradients.interfaces", "gradients.fused"),
     ("differentiable_cuts",),
-    ("cuts", "warm_differences", "regions"),
+    ("cuts", "warm_differences", "regions", "affinity"),
     ("starts",),
     ("solvers",),
     ("solvers.kernighan_lin", "solvers.exact"),

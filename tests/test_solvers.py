@@ -175,6 +175,10 @@ def test_exact_separates_cycles():
     s = multicut(edges, np.array([1.0, 2.0, 3.0, 4.0, -1.5]), solver="exact")
     assert s.edge_labels.tolist() == [1, 0, 0, 0, 1]
     assert s.objective == pytest.approx(-0.5)
+    # A wheel, of which nothing is certain before: its repulsive rim can only be cut together with spokes.
+    wheel = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (1, 4)]
+    s = multicut(wheel, np.array([1.0] * 4 + [-0.9] * 4), solver="exact")
+    assert s.objective == pytest.approx(2 - 4 * 0.9)
 
 
 @pytest.mark.parametrize("solver", list(SOLVERS))

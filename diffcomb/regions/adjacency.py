@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import Array, float_array, to_numpy
+from .._arrays import Array, float_array, label_array, to_numpy
 from .._threads import thread_ranges
 from ..graph import MAX_NODES, Graph, check_offsets, windows_of
 from .neighbours import neighbouring_regions
@@ -55,11 +55,7 @@ def region_graph(labels: Any, *, background: int | None = None) -> RegionGraph:
     >>> regions.project(np.array([0, 1, 1])).tolist()
     [[0, 0, 1], [0, 1, 1]]
     """
-    array = to_numpy(labels)
-    if array.dtype.kind not in "iu":
-        raise TypeError(
-            f"labels must be integers, got dtype {array.dtype}: round and convert them, or label components"
-        )
+    array = label_array(labels)
     if array.ndim == 0:
         raise ValueError(f"labels must have at least one axis, got the number {array}")
     if background is not None and (isinstance(background, bool) or not isinstance(background, (int, np.integer))):

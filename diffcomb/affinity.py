@@ -1,0 +1,150 @@
+"""From labels to affinities, and from probabilities to costs: what stands before and behind a network."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ._arrays import Array, is_tensor, label_array, like, to_numpy
+from ._threads import thread_map
+from .graph import check_offsets, windows_of
+
+
+def affinities(labels: Any, offsets: Iterable[Sequence[int]], *, background: int | None = None) -> tuple[Any, Any]:
+    """Say which pairs of pixels lie in the same region: the targets of an affinity network.
+
+    Parameters
+    ----------
+    labels : integer array or tensor, shape (*S,)
+        The region of every pixel or voxel.
+    offsets : iterable of tuples of int
+        C vectors with a component for each axis.
+    background : int, optional
+        An id whose pixels belong to no region and of which nothing is known.
+
+    Returns
+    -------
+    values : float32, shape (C, *S)
+        At ``[c, p]`` 1 if p and ``p + offsets[c]`` lie in one region, else 0; of the same kind as the labels.
+    mask : bool, shape (C, *S)
+        Where that is known: both pixels exist, and neither is background.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the labels are not integers, or an offset has not one component for each axis.
+
+    Examples
+    --------
+    >>> values, mask = affinities(np.array([1, 1, 2]), [(1,)])
+    >>> values.tolist(), mask.tolist()
+    ([[1.0, 0.0, 0.0]], [[True, True, False]])
+    """
+    array = label_array(labels)
+    vectors = check_offsets(offsets, array.shape)
+    values = np.zeros((len(vectors), *array.shape), np.float32)
+    mask = np.zeros(values.shape, bool)
+
+    def compare(c: int) -> None:
+        source, target = windows_of(array.shape, vectors[c])
+        one, two = array[source], array[target]
+        mask[c][source] = True if background is None else (one != background) & (two != background)
+        values[c][source] = (one == two) & mask[c][source]
+
+    thread_map(compare, range(len(vectors)))
+    return like(values, labels), like(mask, labels)
+
+
+def probabilities_to_costs(p: Any, *, bias: float = 0.5, clip: float = 1e-3) -> Any:
+    r"""Turn the probability that the two ends of an edge belong together into its cost: the log-odds.
+
+    .. math:: c = \log \frac{p}{1 - p} + \log \frac{1 - b}{b}
+
+    A multicut of these costs is the most likely segmentation if edges are independent. Give ``1 - q`` for a probability
+    q of a boundary.
+
+    Parameters
+    ----------
+    p : array, tensor or JAX array, any shape
+        In [0, 1]. Tensors and JAX arrays are differentiable.
+    bias : float
+        b, in (0, 1): above 0.5 for more cuts, below for fewer.
+    clip : float
+        p is kept in [clip, 1 - clip], so that no edge decides alone; there the gradient is 0.
+
+    Returns
+    -------
+    Costs of the same kind and shape as `p`, positive (attractive) where p exceeds b.
+
+    Raises
+    ------
+    ValueError
+        If a value of p lies outside [0, 1] or is NaN, or `bias` or `clip` is out of range.
+
+    Examples
+    --------
+    >>> probabilities_to_costs(np.array([0.5, 0.9, 0.0])).round(2).tolist()
+    [0.0, 2.2, -6.91]
+    """
+    if not 0 < bias < 1:
+        raise ValueError(f"bias must lie between 0 and 1, got {bias!r}")
+    p = _clipped(p, clip, 1 - clip)
+    log = _module_of(p).log
+    return log(p / (1 - p)) + math.log((1 - bias) / bias)
+
+
+def class_probabilities_to_costs(p: Any, *, clip: float = 1e-3) -> Any:
+    """Turn class probabilities into class costs, -log p.
+
+    Parameters
+    ----------
+    p : array, tensor or JAX array, shape (..., K)
+        In [0, 1].
+    clip : float
+        p is kept above it.
+
+    Returns
+    -------
+    Class costs of the same kind and shape.
+
+    Raises
+    ------
+    ValueError
+        If a value of p lies outside [0, 1] or is NaN, or `clip` is out of range.
+
+    Examples
+    --------
+    >>> class_probabilities_to_costs(np.array([[1.0, 0.5]])).round(2).tolist()
+    [[-0.0, 0.69]]
+    """
+    p = _clipped(p, clip, 1)
+    return -_module_of(p).log(p)
+
+
+def _clipped(p: Any, low: float, high: float) -> Any:
+    if not 0 < low < 0.5:
+        raise ValueError(f"clip must lie between 0 and 0.5, got {low!r}")
+    if not is_tensor(p) and not _is_jax(p):
+        p = np.asarray(p)
+    if is_tensor(p) or isinstance(p, np.ndarray):  # the values of what JAX traces are not known
+        array: Array = to_numpy(p)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"probabilities must be numbers, got dtype {array.dtype}")
+        if array.size and not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"probabilities must lie in [0, 1], got {array.min()} to {array.max()}: apply a sigmoid first"
+            )
+    return p.clip(low, high)
+
+
+def _is_jax(value: Any) -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.Array)
+
+
+def _module_of(value: Any) -> Any:
+    return sys.modules["torch"] if is_tensor(value) else sys.modules["jax"].numpy if _is_jax(value) else np

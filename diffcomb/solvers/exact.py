@@ -65,7 +65,7 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
 
 
 def _solve_parts(problem: Problem, best: Solution | None, budget: Budget) -> Solution:
-    """Solve a multicut part by part; a part that the time does not suffice for keeps what `best` says."""
+    """Solve a multicut part by part; a part that the time does not suffice for keeps a heuristic solution."""
     smaller, group = persistent(problem)
     edges = smaller.graph.edges
     n = smaller.graph.num_nodes
@@ -79,8 +79,8 @@ def _solve_parts(problem: Problem, best: Solution | None, budget: Budget) -> Sol
             one = Problem(graph, np.zeros((len(nodes), 1)), smaller.edge_costs[inside], smaller.partitionable)
             known = None
             if best is not None:
-                greedy = Budget(0, interrupt=budget.interrupt)
-                known = multilevel(one, init=None, rng=np.random.default_rng(0), budget=greedy)
+                quick = Budget(0, interrupt=budget.interrupt)
+                known = multilevel(one, init=None, rng=np.random.default_rng(0), budget=quick)
             solved = _solve(one, known, budget)
             clusters[nodes] = nodes[_first_members(solved.clusters)]
             gap += solved.objective - solved.lower_bound if solved.lower_bound is not None else np.inf
@@ -104,6 +104,7 @@ def _first_members(clusters: Array) -> Array:
 
 
 def _solve(problem: Problem, best: Solution | None, budget: Budget) -> Solution:
+    """Solve in one piece; with a time limit `best` is what to return if the time is over before anything is found."""
     n = problem.graph.num_nodes
     programme = _Programme(problem)
     while best is None or not budget.spent():

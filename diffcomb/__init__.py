@@ -15,7 +15,8 @@ from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from .affinity import affinities, class_probabilities_to_costs, probabilities_to_costs
 from .cuts import amwc, multicut, mwc
-from .graph import Graph, GridGraph, grid_graph
+from .graph import Graph
+from .grid import GridGraph, grid_graph
 from .lifting import LiftedMWC
 from .linear_solver import LinearSolver
 from .problem import Problem, Solution, make_problem

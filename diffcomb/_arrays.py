@@ -23,6 +23,14 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def module_of(value: Any) -> Any:
+    """The library that has functions for an array: torch, jax.numpy or numpy."""
+    if is_tensor(value):
+        return sys.modules["torch"]
+    jax = sys.modules.get("jax")
+    return jax.numpy if jax is not None and isinstance(value, jax.Array) else np
+
+
 def to_numpy(value: Any) -> Array:
     """View `value` as a numpy array; a tensor is detached and, where it lies on a device, copied to the host."""
     if is_tensor(value):
@@ -97,11 +105,15 @@ def all_finite(array: Array) -> bool:
     """Whether no value is NaN or infinite."""
     # One pass without a temporary decides the common case: only a non-finite value makes the sum non-finite,
     # except for an overflow of huge finite values, which the exact test then acquits.
-    with np.errstate(over="ignore", invalid="ignore"):
-        sums = []
-        flat = array.reshape(-1)
-        thread_ranges(lambda first, last: sums.append(flat[first:last].sum()), len(flat), _WORTH_A_THREAD)
-        return bool(np.isfinite(sums).all()) or bool(np.isfinite(array).all())
+    flat = array.reshape(-1)
+    sums = []
+
+    def add(first: int, last: int) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # here, because every thread has settings of its own
+            sums.append(flat[first:last].sum())
+
+    thread_ranges(add, len(flat), _WORTH_A_THREAD)
+    return bool(np.isfinite(sums).all()) or bool(np.isfinite(array).all())
 
 
 def check_same_device(**tensors: Any) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, is_tensor, label_array, like, to_numpy
+from ._arrays import Array, is_tensor, label_array, like, module_of, to_numpy
 from ._threads import thread_map
-from .graph import check_offsets, windows_of
+from .grid import check_offsets, windows_of
 
 
 def affinities(labels: Any, offsets: Iterable[Sequence[int]], *, background: int | None = None) -> tuple[Any, Any]:
@@ -93,7 +92,7 @@ def probabilities_to_costs(p: Any, *, bias: float = 0.5, clip: float = 1e-3) -> 
     if not 0 < bias < 1:
         raise ValueError(f"bias must lie between 0 and 1, got {bias!r}")
     p = _clipped(p, clip, 1 - clip)
-    log = _module_of(p).log
+    log = module_of(p).log
     return log(p / (1 - p)) + math.log((1 - bias) / bias)
 
 
@@ -122,13 +121,13 @@ def class_probabilities_to_costs(p: Any, *, clip: float = 1e-3) -> Any:
     [[-0.0, 0.69]]
     """
     p = _clipped(p, clip, 1)
-    return -_module_of(p).log(p)
+    return -module_of(p).log(p)
 
 
 def _clipped(p: Any, low: float, high: float) -> Any:
     if not 0 < low < 0.5:
         raise ValueError(f"clip must lie between 0 and 0.5, got {low!r}")
-    if not is_tensor(p) and not _is_jax(p):
+    if module_of(p) is np:
         p = np.asarray(p)
     if is_tensor(p) or isinstance(p, np.ndarray):  # the values of what JAX traces are not known
         array: Array = to_numpy(p)
@@ -139,12 +138,3 @@ def _clipped(p: Any, low: float, high: float) -> Any:
                 f"probabilities must lie in [0, 1], got {array.min()} to {array.max()}: apply a sigmoid first"
             )
     return p.clip(low, high)
-
-
-def _is_jax(value: Any) -> bool:
-    jax = sys.modules.get("jax")
-    return jax is not None and isinstance(value, jax.Array)
-
-
-def _module_of(value: Any) -> Any:
-    return sys.modules["torch"] if is_tensor(value) else sys.modules["jax"].numpy if _is_jax(value) else np

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import functools
-import itertools
-import math
-import sys
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._arrays import Array, is_tensor, to_numpy
+from ._arrays import Array, to_numpy
 from ._matrices import check_symmetric, triples
 from ._numba import njit
 
@@ -212,168 +208,6 @@ class Graph:
             upper = row <= col
             row, col, costs = row[upper], col[upper], costs[upper]
         return Graph(n, np.stack([row, col], axis=1)), costs
-
-
-class GridGraph(Graph):
-    """A graph over the cells of a regular grid; see :func:`grid_graph`.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    offsets : tuple of tuple of int
-    edge_slices : tuple of slice
-        Where the edges of every offset lie in the edge list.
-    """
-
-    def __init__(self, shape: tuple[int, ...], offsets: tuple[tuple[int, ...], ...]) -> None:
-        index = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
-        windows = [windows_of(shape, offset) for offset in offsets]
-        ends = [0, *itertools.accumulate(index[source].size for source, _ in windows)]
-        edges = np.empty((ends[-1], 2), np.int32)  # filled in place: edges are most of a large grid's memory
-        for (source, target), begin, end in zip(windows, ends, ends[1:], strict=False):
-            edges[begin:end, 0] = index[source].ravel()
-            edges[begin:end, 1] = index[target].ravel()
-        self._set_edges(index.size, edges)
-        self.shape = shape
-        self.offsets = offsets
-        self.edge_slices = tuple(slice(a, b) for a, b in itertools.pairwise(ends))
-
-    def __repr__(self) -> str:
-        return f"GridGraph(shape={self.shape}, offsets={self.offsets})"
-
-    def windows(self, offset: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """Return the part of the grid in which the edges of offset number `offset` begin, and where they end."""
-        return windows_of(self.shape, self.offsets[offset])
-
-    def map_window(self, offset: int, anchor: str = "start") -> tuple[slice, ...]:
-        """Return the part of an affinity map of the grid's shape that holds the edges of offset number `offset`.
-
-        Parameters
-        ----------
-        offset : int
-            Index into :attr:`offsets`.
-        anchor : {"start", "center"}
-            Whether the value of the edge p -- p + d stands at p, or at its middle, p + ceil(d / 2)
-            (COPS eq. 10-11: position i of the map joins i - ceil(d / 2) and i + floor(d / 2)).
-        """
-        source, _ = self.windows(offset)
-        if check_anchor(anchor) == "start":
-            return source
-        shift = [-(-d // 2) for d in self.offsets[offset]]
-        return tuple(slice(w.start + s, w.stop + s) for w, s in zip(source, shift, strict=True))
-
-    def edge_values(self, maps: Any, anchor: str = "start") -> Any:
-        """Read the value of every edge from one map for each offset: a network's affinities, for instance.
-
-        Parameters
-        ----------
-        maps : array, tensor or JAX array, shape (C, *shape)
-            One map for each offset; a tensor's or JAX array's values are differentiable.
-        anchor : {"start", "center"}
-            See :meth:`map_window`.
-
-        Returns
-        -------
-        The values of the same kind, shape (m,), in the order of the edges; what leads out of the grid is not read.
-
-        Raises
-        ------
-        ValueError
-            If the maps have another shape.
-        """
-        expected = (len(self.offsets), *self.shape)
-        if tuple(np.shape(maps)) != expected:
-            raise ValueError(f"maps must have shape {expected}, one for each offset, got {tuple(np.shape(maps))}")
-        if not hasattr(maps, "reshape"):
-            maps = np.asarray(maps)
-        if not self.offsets:
-            return maps.reshape(-1)
-        return _joined([maps[(o, *self.map_window(o, anchor))].reshape(-1) for o in range(len(self.offsets))])
-
-
-def _joined(parts: list[Any]) -> Any:
-    """One array of all, whatever library they are of."""
-    if is_tensor(parts[0]):
-        return sys.modules["torch"].cat(parts)
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
-    return sys.modules["jax"].numpy.concatenate(parts)
-
-
-def check_anchor(anchor: str) -> str:
-    """Return `anchor`, or raise a ValueError unless it is "start" or "center"."""
-    if anchor not in ("start", "center"):
-        raise ValueError(f"anchor must be 'start' or 'center', got {anchor!r}")
-    return anchor
-
-
-def windows_of(shape: Sequence[int], offset: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Slices of all cells p and of all cells p + offset for which both lie in the grid."""
-    source, target = [], []
-    for size, step in zip(shape, offset, strict=True):
-        length = max(size - abs(step), 0)
-        a = min(max(-step, 0), size - length)
-        b = min(max(step, 0), size - length)
-        source.append(slice(a, a + length))
-        target.append(slice(b, b + length))
-    return tuple(source), tuple(target)
-
-
-def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ((0, 1), (1, 0))) -> GridGraph:
-    """Build the graph of a grid in which cell p is joined to p + d for every offset d.
-
-    Edges come offset by offset, in the order given, and within an offset in row-major order of p. An offset
-    that is longer than the grid has no edges.
-
-    Parameters
-    ----------
-    shape : iterable of int
-        Size of the grid, (H, W) or any other number of dimensions; nodes are numbered in row-major order.
-    offsets : iterable of tuples of int
-        One vector for each kind of edge; d and -d name the same edges, so giving both doubles them.
-
-    Returns
-    -------
-    GridGraph
-        A :class:`Graph` that knows its `shape` and `offsets`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the shape or an offset is not a tuple of integers, lengths differ, or an offset is zero.
-
-    Examples
-    --------
-    >>> grid_graph((2, 2), offsets=[(0, 1), (1, 0)]).edges.tolist()
-    [[0, 1], [2, 3], [0, 2], [1, 3]]
-    """
-    size = _integers(shape, "shape")
-    if any(length < 0 for length in size):
-        raise ValueError(f"shape must not be negative, got {size}")
-    if math.prod(size) > MAX_NODES:
-        raise ValueError(f"shape must have at most {MAX_NODES} cells, got {size}")
-    return GridGraph(size, check_offsets(offsets, size))
-
-
-def check_offsets(offsets: Iterable[Iterable[int]], shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return offsets of a grid as tuples of int, or say what is wrong with them."""
-    vectors = tuple(_integers(offset, "offsets") for offset in offsets)
-    for offset in vectors:
-        if len(offset) != len(shape):
-            raise ValueError(f"offsets must have {len(shape)} components as the shape {shape} has, got {offset}")
-        if not any(offset):
-            raise ValueError(f"offsets must not be zero (it would join every cell to itself), got {offset}")
-    return vectors
-
-
-def _integers(values: Any, name: str) -> tuple[int, ...]:
-    try:
-        result = tuple(values)
-    except TypeError:
-        raise TypeError(f"{name} must be a tuple of integers, got {values!r}") from None
-    if any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) for v in result):
-        raise TypeError(f"{name} must hold integers only, got {result!r}")
-    return tuple(int(v) for v in result)
 
 
 def edge_array(edges: Any) -> Array:

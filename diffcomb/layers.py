@@ -12,7 +12,7 @@ from .cut_output import CutOutput, maps, one_hot
 from .cuts import amwc, check_count, multicut, mwc
 from .gradients import Blackbox, Estimator, perturbed_grad
 from .gradients.interfaces import as_estimator
-from .graph import GridGraph, check_anchor, grid_graph
+from .grid import GridGraph, check_anchor, grid_graph
 from .lifting import LiftedMWC
 from .solvers import Solver, get_solver
 
@@ -57,8 +57,7 @@ class _GridLayer(nn.Module):
         if found is None:
             graph = grid_graph(key, self.offsets)
             index = torch.arange(len(self.offsets) * height * width).view(len(self.offsets), height, width)
-            places = [index[o][graph.map_window(o, self.anchor)].flatten() for o in range(len(self.offsets))]
-            found = graph, torch.cat([index.new_empty(0), *places])
+            found = graph, graph.edge_values(index, self.anchor)
             # Other threads may use this layer: they see the old dict or the new one, never one that changes.
             self._graphs = _newest({**self._graphs, key: found})
         return found

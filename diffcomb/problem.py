@@ -86,6 +86,11 @@ class Problem:
         x = _labels(node_labels, "node_labels", (self.graph.num_nodes,), self.num_classes)
         return self.value(x, _labels(edge_labels, "edge_labels", (self.graph.num_edges,), 2))
 
+    @property
+    def is_multicut(self) -> bool:
+        """Whether there is one class, which is partitionable; then node costs decide nothing."""
+        return self.num_classes == 1 and bool(self.partitionable[0])
+
     def value(self, node_labels: Array, edge_labels: Array) -> float:
         """Return the objective of labels that are known to be valid arrays, as solvers make them."""
         total = _value(self.node_costs, self.edge_costs, node_labels, edge_labels)

@@ -18,7 +18,7 @@ LABELS = arrays(st.sampled_from([np.int64, np.uint8]), array_shapes(max_dims=3, 
 @given(labels=LABELS, background=st.sampled_from([None, 0, 9]), seed=st.integers(0, 99))
 def test_affinities_are_those_of_all_pairs(labels, background, seed):
     rng = np.random.default_rng(seed)
-    offsets = [tuple(rng.integers(-2, 3, labels.ndim - 1).tolist()) + (d,) for d in (1, -2, 7)]  # noqa: RUF005
+    offsets = [(*rng.integers(-2, 3, labels.ndim - 1).tolist(), d) for d in (1, -2, 7)]
     values, mask = affinities(labels, offsets, background=background)
     assert values.dtype == np.float32
     for c, p in itertools.product(range(3), itertools.product(*map(range, labels.shape))):

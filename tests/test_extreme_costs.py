@@ -1,6 +1,7 @@
 """Infinite costs are constraints, huge costs do not hide ordinary ones, and powers of two change no solution."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
-from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
+from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc, set_num_threads
+from diffcomb._arrays import all_finite
 from diffcomb.solvers import SOLVERS
 from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.labels import from_labels
@@ -274,3 +276,15 @@ def test_error_names_the_failing_instance_of_a_batch():
     with pytest.raises(ValueError, match="cannot-link") as found:
         multicut([(0, 1), (1, 0)], np.array([[1.0, 1.0], [INF, -INF]]))
     assert found.value.__notes__ == ["in instance 1 of a batch of 2"]
+
+
+def test_huge_costs_that_threads_add_up_give_no_warning():
+    """Sums of huge finite costs overflow before each is looked at, in threads that have numpy's own error settings."""
+    set_num_threads(2)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert all_finite(np.full(2**21, 3e38, np.float32))
+            assert not all_finite(np.full(2**21, -np.inf))
+    finally:
+        set_num_threads(None)

@@ -44,6 +44,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("lifting",),
     ("linear_solver",),
     ("problem",),
+    ("grid",),
     ("graph",),
     ("_sums", "_matrices", "_union_find"),
     ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_version"),

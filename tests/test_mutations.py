@@ -110,7 +110,7 @@ MUTATIONS = [
     (TABU, "sums[b, i] -= _MEMBER", "sums[b, i] -= 0", SEARCH_TEST, "gains_what_it_says"),
     ("diffcomb/solvers/exact.py", "if optimal and not cycles:", "if optimal:", "tests/test_solvers.py", "separates"),
     ("diffcomb/problem.py", "if x[u] != x[v] or", "if", "tests/test_solvers.py", "feasible and greedy"),
-    ("diffcomb/graph.py", "-(-d // 2)", "d // 2", "tests/test_graph.py", "equations_10"),
+    ("diffcomb/grid.py", "-(-d // 2)", "d // 2", "tests/test_graph.py", "equations_10"),
     (SURROGATE, "0.5 * sigma[free]", "sigma[free]", "tests/cops/test_surrogate.py", "small_false_positive"),
     (SURROGATE, "return iou**4", "return iou**2", "tests/cops/test_surrogate.py", "soft_threshold"),
     (QUALITY, "if iou > 0.5", "if iou >= 0.5", "tests/cops/test_quality.py", "golden"),

@@ -49,7 +49,7 @@ LABELS = arrays(
 @pytest.fixture(params=[1, 3])
 def threads(request, monkeypatch):
     for module in (neighbours, numbering):
-        monkeypatch.setattr(module, "_VOXELS_A_THREAD", 4)
+        monkeypatch.setattr(module, "VOXELS_A_THREAD", 4)
     monkeypatch.setattr(neighbours, "_FIRST_ROOM", 2)  # so that tables grow
     monkeypatch.setattr(statistics, "_EDGES_A_THREAD", 2)
     set_num_threads(request.param)

@@ -11,7 +11,8 @@ import torch
 
 from .._arrays import Array, float_array, to_numpy
 from .._threads import thread_imap
-from ..graph import Graph, GridGraph, as_graph
+from ..graph import Graph, as_graph
+from ..grid import GridGraph
 from .maximin import VOID, negative_pairs, positive_pairs
 from .solver_loss import check_reduction
 
@@ -229,8 +230,8 @@ def _gathered(graph: GridGraph, maps: torch.Tensor, anchor: str) -> torch.Tensor
             f"maps of affinities must have shape (B, O, *shape) with O = {len(graph.offsets)} offsets and shape = "
             f"{graph.shape}, got {tuple(maps.shape)}"
         )
-    parts = [maps[:, o][(slice(None), *graph.map_window(o, anchor))].flatten(1) for o in range(len(graph.offsets))]
-    return torch.cat([maps.new_empty(len(maps), 0), *parts], 1)
+    values: torch.Tensor = graph.edge_values(maps, anchor)
+    return values
 
 
 def _values(edges: torch.Tensor) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,11 @@ import numpy as np
 
 from .._arrays import Array, float_array, label_array, to_numpy
 from .._threads import thread_ranges
-from ..graph import MAX_NODES, Graph, check_offsets, windows_of
+from ..graph import MAX_NODES, Graph
+from ..grid import check_offsets, shift_of, windows_of
 from .neighbours import neighbouring_regions
-from .numbering import NOTHING, numbered
+from .numbering import VOXELS_A_THREAD, numbered
 from .statistics import EdgeStatistics, Faces, statistics
-
-_VOXELS_A_THREAD = 2**18
 
 
 def region_graph(labels: Any, *, background: int | None = None) -> RegionGraph:
@@ -162,14 +160,15 @@ class RegionGraph:
         if original:
             _, first, cluster = np.unique(array, return_index=True, return_inverse=True)
             array = self.ids[first][cluster]
-        table = np.append(array, np.asarray(self.background or 0).astype(array.dtype))  # background is the last: -1
+        table = np.append(array, np.asarray(self.background or 0).astype(array.dtype))
+        # NOTHING, -1, is the last of the table
         out = np.empty(self.numbers.shape, table.dtype)
         flat, target = self.numbers.reshape(-1), out.reshape(-1)
 
         def take(first: int, last: int) -> None:
             np.take(table, flat[first:last], out=target[first:last], mode="wrap")
 
-        thread_ranges(take, len(flat), _VOXELS_A_THREAD)
+        thread_ranges(take, len(flat), VOXELS_A_THREAD)
         return out
 
     def _rows(self) -> tuple[Array, Array]:
@@ -180,14 +179,13 @@ class RegionGraph:
 
 def _faces(values: Array, both: bool, shape: tuple[int, ...], offset: Sequence[int]) -> Faces:
     source, _ = windows_of(shape, offset)
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
     return Faces(
         values.reshape(-1),
         both,
         np.array(shape, np.int64),
         np.array([part.start for part in source], np.int64),
         np.array([part.stop - part.start for part in source], np.int64),
-        sum(step * stride for step, stride in zip(offset, strides, strict=True)),
+        shift_of(shape, offset),
     )
 
 
@@ -198,6 +196,3 @@ def _levels(quantiles: Sequence[float] | None) -> Array | None:
     if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"quantiles must be levels in [0, 1], got {quantiles!r}")
     return levels
-
-
-assert NOTHING == -1  # `project` takes the last entry of a table for it

@@ -8,8 +8,8 @@ from .._arrays import Array
 from .._numba import njit
 from .._threads import thread_ranges
 from ..solvers.structures.edge_table import pair_insert, pair_table
+from .numbering import VOXELS_A_THREAD
 
-_VOXELS_A_THREAD = 2**18
 _FIRST_ROOM = 2**12  # pairs that a table has room for before it grows
 
 
@@ -32,7 +32,7 @@ def neighbouring_regions(numbers: Array) -> Array:
     rows = numbers.size // int(shape[-1])
     flat = numbers.reshape(-1)
     found: list[Array] = []
-    least = -(-_VOXELS_A_THREAD // int(shape[-1]))
+    least = -(-VOXELS_A_THREAD // int(shape[-1]))
     thread_ranges(lambda first, last: found.append(_pairs_of_rows(flat, shape, first, last)), rows, least)
     keys = np.unique(np.concatenate(found))
     return np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1).astype(np.int32)

@@ -13,7 +13,7 @@ from .._threads import thread_ranges
 NOTHING = -1  # the number of voxels that belong to no region
 _DENSE = 4  # ids are looked up in a table if their range is at most this many times the number of voxels
 _SMALL_TABLE = 2**16  # entries that are always worth it
-_VOXELS_A_THREAD = 2**18
+VOXELS_A_THREAD = 2**18
 
 
 def numbered(labels: Array, background: int | None) -> tuple[Array, Array, Array]:
@@ -48,7 +48,7 @@ def numbered(labels: Array, background: int | None) -> tuple[Array, Array, Array
 
 def _number_by_table(flat: Array, low: int, high: int, background: int | None, numbers: Array) -> Array:
     seen = np.zeros(high - low + 1, np.bool_)
-    thread_ranges(lambda first, last: _see(flat[first:last], flat.dtype.type(low), seen), len(flat), _VOXELS_A_THREAD)
+    thread_ranges(lambda first, last: _see(flat[first:last], flat.dtype.type(low), seen), len(flat), VOXELS_A_THREAD)
     if background is not None and low <= background <= high:
         seen[background - low] = False
     places = np.flatnonzero(seen)
@@ -58,7 +58,7 @@ def _number_by_table(flat: Array, low: int, high: int, background: int | None, n
     def look(first: int, last: int) -> None:
         _look_up(flat[first:last], flat.dtype.type(low), table, numbers[first:last])
 
-    thread_ranges(look, len(flat), _VOXELS_A_THREAD)
+    thread_ranges(look, len(flat), VOXELS_A_THREAD)
     ids: Array = places.astype(flat.dtype) + flat.dtype.type(low)
     return ids
 
@@ -68,8 +68,8 @@ def _number_by_search(flat: Array, background: int | None, numbers: Array) -> Ar
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     ids = np.unique(np.append(flat[changes], flat[-1]))
     if background is not None:
-        ids = ids[ids != background] if np.can_cast(np.min_scalar_type(background), flat.dtype) else ids
-    thread_ranges(lambda first, last: _search(flat[first:last], ids, numbers[first:last]), len(flat), _VOXELS_A_THREAD)
+        ids = ids[ids != background]
+    thread_ranges(lambda first, last: _search(flat[first:last], ids, numbers[first:last]), len(flat), VOXELS_A_THREAD)
     return ids
 
 

@@ -91,20 +91,21 @@ def statistics(
     low[none] = high[none] = np.nan
     with np.errstate(invalid="ignore"):
         mean = total / count
-    found = None if quantiles is None else _quantiles(flat, rows, faces, counts, quantiles)
+    start = np.concatenate([[0], np.cumsum(count)])
+    found = None if quantiles is None else _quantiles(flat, rows, faces, counts, start, quantiles)
     return EdgeStatistics(count, mean, low, high, found)
 
 
-def _quantiles(flat: Array, rows: tuple[Array, Array], faces: list[Faces], counts: list[Array], levels: Array) -> Array:
-    """Write the values of every edge side by side, offset after offset, and sort them."""
-    count = np.sum(counts, axis=0)
-    start = np.concatenate([[0], np.cumsum(count)])
-    before = np.cumsum([np.zeros_like(count), *counts[:-1]], axis=0) + start[:-1]
+def _quantiles(
+    flat: Array, rows: tuple[Array, Array], faces: list[Faces], counts: list[Array], start: Array, levels: Array
+) -> Array:
+    """Write the values of edge e side by side from ``start[e]`` on, offset after offset, and sort them."""
+    before = np.cumsum([start[:-1], *counts[:-1]], axis=0)
     values = np.empty(start[-1], np.result_type(np.float32, *(one.values for one in faces)))
     for _ in thread_imap(lambda t: _list(flat, *rows, faces[t], before[t], values), range(len(faces))):
         pass
-    out = np.full((len(count), len(levels)), np.nan)
-    thread_ranges(lambda a, b: _interpolate(values, start, levels, a, b, out), len(count), _EDGES_A_THREAD)
+    out = np.full((len(start) - 1, len(levels)), np.nan)
+    thread_ranges(lambda a, b: _interpolate(values, start, levels, a, b, out), len(out), _EDGES_A_THREAD)
     return out
 
 
@@ -174,14 +175,8 @@ def _first_of_row(row: Any, shape: Array, begin: Array, length: Array) -> int:
 @njit
 def _edge(indptr: Array, neighbours: Array, u: int, v: int) -> int:
     """The edge from u to the larger v, by bisection; -1 if there is none."""
-    low, high = indptr[u], indptr[u + 1]
-    while low < high:
-        middle = (low + high) // 2
-        if neighbours[middle] < v:
-            low = middle + 1
-        else:
-            high = middle
-    return int(low) if low < indptr[u + 1] and neighbours[low] == v else -1
+    edge = indptr[u] + np.searchsorted(neighbours[indptr[u] : indptr[u + 1]], v)
+    return int(edge) if edge < indptr[u + 1] and neighbours[edge] == v else -1
 
 
 @njit

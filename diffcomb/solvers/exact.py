@@ -59,12 +59,12 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     best = None
     if budget.time_limit is not None:
         best = multilevel(problem, init=init, rng=rng, budget=Budget(0, interrupt=budget.interrupt))
-    if problem.num_classes > 1 or not problem.partitionable[0]:
+    if not problem.is_multicut:
         return _solve(problem, best, budget)
-    return _solve_parts(problem, best, budget)
+    return _solve_parts(problem, best, rng, budget)
 
 
-def _solve_parts(problem: Problem, best: Solution | None, budget: Budget) -> Solution:
+def _solve_parts(problem: Problem, best: Solution | None, rng: np.random.Generator, budget: Budget) -> Solution:
     """Solve a multicut part by part; a part that the time does not suffice for keeps a heuristic solution."""
     smaller, group = persistent(problem)
     edges = smaller.graph.edges
@@ -80,10 +80,10 @@ def _solve_parts(problem: Problem, best: Solution | None, budget: Budget) -> Sol
             known = None
             if best is not None:
                 quick = Budget(0, interrupt=budget.interrupt)
-                known = multilevel(one, init=None, rng=np.random.default_rng(0), budget=quick)
+                known = multilevel(one, init=None, rng=rng, budget=quick)
             solved = _solve(one, known, budget)
-            clusters[nodes] = nodes[_first_members(solved.clusters)]
-            gap += solved.objective - solved.lower_bound if solved.lower_bound is not None else np.inf
+            clusters[nodes] = nodes[solved.clusters]  # fewer than nodes: some node stands for each
+            gap += solved.gap
     found = make_solution(problem, np.zeros(len(group), np.int64), clusters[group])
     bound = found.objective - gap
     if best is not None and best.objective < found.objective:
@@ -95,12 +95,6 @@ def _listed(part: Array, parts: Array) -> list[Array]:
     """The places of every part in `part`, ascending."""
     order = np.argsort(part, kind="stable")
     return np.split(order, np.cumsum(np.bincount(part, minlength=parts.max() + 1))[:-1])
-
-
-def _first_members(clusters: Array) -> Array:
-    """The first node of every node's cluster."""
-    _, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
-    return first[inverse]
 
 
 def _solve(problem: Problem, best: Solution | None, budget: Budget) -> Solution:

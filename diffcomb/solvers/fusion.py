@@ -22,7 +22,7 @@ from .population import Population, is_dense
 
 def is_fused(problem: Problem) -> bool:
     """Whether a problem is a multicut of a graph that is no large grid."""
-    return problem.num_classes == 1 and bool(problem.partitionable[0]) and not takes_stencil(problem.graph)
+    return problem.is_multicut and not takes_stencil(problem.graph)
 
 
 class Fuser:

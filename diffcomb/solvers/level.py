@@ -123,7 +123,7 @@ class Level:
                 nodes = self.movers(labels, nodes, slack)
             waiting = len(nodes)
             queue[:waiting] = nodes
-        return self._visit(labels, queue, waiting, False, slack)
+        return self._visit(labels, queue, waiting, slack)
 
     def movers(self, labels: Labels, nodes: Array, slack: Slack = NO_SLACK) -> Array:
         """Those of the nodes that gain by moving: of many nodes few do, and threads find them without moving any.
@@ -142,13 +142,13 @@ class Level:
     def anneal(self, labels: Labels, temperatures: Array, seed: int) -> None:
         """One sweep for each temperature."""
         order = np.arange(self.num_nodes, dtype=np.int32)
-        self._visit(labels, order, len(order), True, NO_SLACK, temperatures, seed)
+        self._visit(labels, order, len(order), NO_SLACK, temperatures, seed)
 
     def _visit(
-        self, labels: Labels, queue: Array, waiting: int, once: bool, slack: Slack = NO_SLACK,
-        temperatures: Array = NO_TEMPERATURES, seed: int = 0,
+        self, labels: Labels, queue: Array, waiting: int, slack: Slack, temperatures: Array = NO_TEMPERATURES,
+        seed: int = 0,
     ) -> int:  # fmt: skip
-        return local_moving(self._bundle, tuple(labels), queue, waiting, once, slack.losses, temperatures, seed)
+        return local_moving(self._bundle, tuple(labels), queue, waiting, slack.losses, temperatures, seed)
 
     def chains(self, labels: Labels, slack: Slack, spent: Callable[[], bool] = lambda: False) -> int:
         """Ejection chains of either kind until none gains; returns how many did.

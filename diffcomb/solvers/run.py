@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._arrays import Array
-from ..graph import Graph, GridGraph
+from ..graph import Graph
+from ..grid import GridGraph
 from ..problem import Problem, Solution, solution_of_components
 from .budget import Budget
 from .fusion import Fuser, is_fused

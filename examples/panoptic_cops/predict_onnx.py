@@ -34,9 +34,8 @@ batch = (np.pad(image, [*padding, (0, 0)], mode="edge").transpose(2, 0, 1)[None]
 class_costs, edge_costs = (costs[0] for costs in session.run(None, {"images": batch.astype(np.float32)}))
 rows, columns = (-(-n // model["stride"]) for n in (height, width))
 graph = grid_graph((rows, columns), model["offsets"])
-maps = [costs[:rows, :columns][graph.map_window(o, "center")] for o, costs in enumerate(edge_costs)]
 nodes = class_costs[:, :rows, :columns].reshape(len(class_costs), -1).T
-edges = np.concatenate([m.ravel() for m in maps])
+edges = graph.edge_values(edge_costs[:, :rows, :columns], "center")
 found = amwc(graph, nodes, edges, model["partitionable"], **model["options"])
 classes = np.zeros(found.clusters.max() + 1, int)  # of every cluster
 classes[found.clusters] = found.node_labels

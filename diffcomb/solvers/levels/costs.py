@@ -11,7 +11,6 @@ line 1), of which a local search reads a few entries a node: never made, they co
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,8 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit, overload
 from ..._threads import thread_ranges
-from ...graph import Graph, GridGraph
+from ...graph import Graph
+from ...grid import GridGraph, shift_of
 from ...problem import Problem
 from ..limits import KERNELS, LIMITS
 
@@ -155,8 +155,7 @@ def _stencil_of(graph: GridGraph, edge_costs: Array) -> Stencil:
         np.array([[axis.stop - axis.start for axis in window] for window in ends]),
         np.repeat([graph.edge_slices[t].start for t in used], 2),
     )
-    strides = np.array([math.prod(graph.shape[axis + 1 :]) for axis in range(len(graph.shape))])
-    forward = np.array([graph.offsets[t] for t in used]) @ strides
+    forward = np.array([shift_of(graph.shape, graph.offsets[t]) for t in used])
     shifts = np.stack([forward, -forward], axis=1).ravel()
     weights = np.zeros(graph.num_nodes * len(shifts), edge_costs.dtype)
     shape = np.array(graph.shape)
@@ -196,18 +195,6 @@ def _fill_slots(shape: Array, windows: _Windows, costs: Array, first: int, last:
                 edge = windows.starts[t] + edge * length[axes - 1] - begin[axes - 1]
                 for x in range(max(low, begin[axes - 1]), min(high, begin[axes - 1] + length[axes - 1])):
                     weights[np.uint64((row * width + x) * slots + t)] = costs[np.uint64(edge + x)]
-
-
-@njit
-def first_edge(ends: Array, low: int, high: int, node: int) -> int:
-    """The first of the edges low..high-1 whose end is not below `node`, by bisection."""
-    while low < high:
-        middle = (low + high) // 2
-        if ends[middle] < node:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 class PerturbedCosts(NamedTuple):

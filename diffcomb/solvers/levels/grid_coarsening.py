@@ -12,10 +12,9 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit, unsigned
 from ..._threads import thread_ranges
-from ...graph import GridGraph
+from ...grid import GridGraph
 from ...problem import Problem
 from ..limits import LIMITS
-from .costs import first_edge
 from .partition import compact
 
 SIDE = 2
@@ -68,9 +67,9 @@ def _add_inner_costs(
     last: int,
 ) -> None:  # fmt: skip
     """Add the costs of the edges within each block, and their absolute values, for the cells first..last-1."""
-    ends = edges[:, 0]
     for t in range(len(starts)):
-        for e in range(first_edge(ends, starts[t], stops[t], first), first_edge(ends, starts[t], stops[t], last)):
+        ends = edges[starts[t] : stops[t], 0]  # ascending, within an offset
+        for e in range(starts[t] + np.searchsorted(ends, first), starts[t] + np.searchsorted(ends, last)):
             b = unsigned(block[unsigned(edges[e, 0])])
             if b == block[unsigned(edges[e, 1])]:
                 gain[b] += costs[e]

@@ -108,13 +108,12 @@ def cut_components(edges: Array, z: Array) -> tuple[Array, Array]:
     thread_ranges(look, len(edges) - few, LIMITS.half_edges_a_thread)
     for some in left:
         _join_uncut(some, z, y, parent)
-    flatten(parent)
     return y, parent
 
 
 @njit
 def _join_uncut(edges: Array, z: Array, y: Array, parent: Array) -> None:
-    """Mark the edges between ids in y, and join the ends of the others."""
+    """Mark the edges between ids in y, and join the ends of the others; all nodes point at their roots then."""
     for e in range(len(edges)):
         u, v = unsigned(edges[e, 0]), unsigned(edges[e, 1])
         if z[u] != z[v]:

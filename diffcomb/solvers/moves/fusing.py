@@ -130,7 +130,7 @@ def move_nodes(rows: Rows, z: Array) -> int:
     n = len(z)
     costs = rows, np.zeros((n, 1)), np.zeros(n, np.int32), np.ones(1, np.bool_)
     labels = z, np.zeros(n + 1, np.int32)
-    return local_moving(costs, labels, numbers(n), n, False, np.empty(0, np.float32), np.empty(0), 0)
+    return local_moving(costs, labels, numbers(n), n, np.empty(0, np.float32), np.empty(0), 0)
 
 
 @njit

@@ -31,7 +31,6 @@ def local_moving(
     labels: tuple[Array, ...],
     queue: Array,
     waiting: int,
-    once: bool,
     losses: Array,
     temperatures: Array,
     seed: int,
@@ -45,14 +44,13 @@ def local_moving(
     queue : int32 array, shape (n,)
         The nodes to visit, in order: the first `waiting` of it, each at most once. It is used up.
     waiting : int
-    once : bool
-        Visit these nodes and no others; otherwise the neighbours of a node that moved queue up, first in, first out.
     losses : float32 array, shape (n,) or (0,)
         Those of the :class:`Slack`. If not empty, it takes, for every visited node, a lower bound on the loss of its
         best move.
     temperatures : float64 array
-        If not empty, there are as many passes over the same nodes, fewer than 64 (`once` must be set, and no losses are
-        kept), and the best move of a node is also made with probability exp(-loss / temperature) if it loses.
+        If not empty, there are as many passes over these nodes and no others, fewer than 64 (no losses are kept), and
+        the best move of a node is also made with probability exp(-loss / temperature) if it loses. Otherwise the
+        neighbours of a node that moved queue up, first in, first out.
     seed : int
         Of what decides that.
     """
@@ -104,7 +102,7 @@ def local_moving(
                     continue
         moves += 1
         target = move(partitionable, z, cluster_class, size, free, height, i, target, k)
-        if once:
+        if len(temperatures) > 0:
             continue
         for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)

@@ -15,6 +15,7 @@ from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from .affinity import affinities, class_probabilities_to_costs, probabilities_to_costs
 from .cuts import amwc, multicut, mwc
+from .evaluation import evaluate
 from .graph import Graph
 from .grid import GridGraph, grid_graph
 from .lifting import LiftedMWC
@@ -71,6 +72,7 @@ __all__ = [
     "amwc",
     "class_probabilities_to_costs",
     "diagnose",
+    "evaluate",
     "get_num_threads",
     "gradcheck",
     "grid_graph",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ._arrays import Array, check_same_device, float_array, like
 from ._interrupt import Interrupt
 from ._threads import thread_map
+from .constraints import NO_CONSTRAINTS, Constraints, make_constraints
 from .graph import Graph, as_graph
 from .problem import Problem, Solution, checked_problem
 from .solvers import Solver, budget_of, check_time_limit, get_solver, prepare, solve
@@ -28,6 +29,9 @@ def amwc(
     seed: int = 0,
     effort: int | None = None,
     time_limit: float | None = None,
+    must_link: Any = None,
+    cannot_link: Any = None,
+    seeds: Any = None,
 ) -> Solution:
     """Solve an asymmetric multiway cut problem (COPS eq. 2).
 
@@ -59,6 +63,12 @@ def amwc(
         stops with its best solution and bound, `greedy` takes none. The same seed then need not give the same solution.
         Ctrl-C ends the search and keeps the best solution of every instance, with a RuntimeWarning; without a limit, or
         before there is any labelling, or pressed twice, it raises KeyboardInterrupt.
+    must_link, cannot_link : array_like of int, shape (c, 2), optional
+        Pairs of nodes that must, or must not, share a cluster, whether an edge joins them or not; the same for all
+        instances of a batch.
+    seeds : array_like of int, shape (n,), optional
+        Nodes of one id must share a cluster, nodes of different ids must not; negative for nodes without a seed. S ids
+        take S (S - 1) / 2 cannot-links; at most 4096.
 
     Returns
     -------
@@ -71,9 +81,9 @@ def amwc(
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
-        If shapes do not fit, a cost is NaN, a node cost is infinite, must-links and cannot-links contradict each other,
-        a class or node index is out of range, the costs lie on different devices, there is no solver of that name, or
-        it takes no `time_limit`.
+        If shapes do not fit, a cost is NaN, a node cost is infinite, constraints contradict each other or cannot be
+        met, a class or node index is out of range, the costs lie on different devices, there is no solver of that
+        name, or it takes no `time_limit`.
 
     Notes
     -----
@@ -94,8 +104,10 @@ def amwc(
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
     if nodes.ndim not in (2, 3):
         raise ValueError(f"node_costs must have shape (n, K) or (B, n, K), got {nodes.shape}")
-    options = Options(solver, init, seed, effort, time_limit)
-    return _solve(as_graph(graph, nodes.shape[-2]), nodes, edges, partitionable, options, edge_costs)
+    graph = as_graph(graph, nodes.shape[-2])
+    constraints = make_constraints(graph.num_nodes, must_link, cannot_link, seeds)
+    options = Options(solver, init, seed, effort, time_limit, constraints)
+    return _solve(graph, nodes, edges, partitionable, options, edge_costs)
 
 
 def mwc(
@@ -108,6 +120,9 @@ def mwc(
     seed: int = 0,
     effort: int | None = None,
     time_limit: float | None = None,
+    must_link: Any = None,
+    cannot_link: Any = None,
+    seeds: Any = None,
 ) -> Solution:
     """Solve a multiway cut problem: the asymmetric one in which no class is partitionable.
 
@@ -120,8 +135,9 @@ def mwc(
     [0, 0]
     """
     return amwc(
-        graph, node_costs, edge_costs, (), solver=solver, init=init, seed=seed, effort=effort, time_limit=time_limit
-    )
+        graph, node_costs, edge_costs, (), solver=solver, init=init, seed=seed, effort=effort, time_limit=time_limit,
+        must_link=must_link, cannot_link=cannot_link, seeds=seeds,
+    )  # fmt: skip
 
 
 def multicut(
@@ -135,6 +151,9 @@ def multicut(
     seed: int = 0,
     effort: int | None = None,
     time_limit: float | None = None,
+    must_link: Any = None,
+    cannot_link: Any = None,
+    seeds: Any = None,
 ) -> Solution:
     """Solve a multicut (correlation clustering) problem: one class, partitionable, without node costs.
 
@@ -151,8 +170,8 @@ def multicut(
         are never listed: memory is O(n + m). 1 by default if there are node weights. With edge weights as costs, that
         is the constant Potts model; with the sum of its edges as the weight of a node and 1 / (sum of all of those) as
         resolution, modularity; with other weights, LambdaCC. One instance, `multilevel` alone, finite costs.
-    solver, init, seed, effort, time_limit
-        As in :func:`amwc`; a plain array as `init` holds cluster ids.
+    solver, init, seed, effort, time_limit, must_link, cannot_link, seeds
+        As in :func:`amwc`; a plain array as `init` holds cluster ids. A resolution takes no constraints.
 
     Returns
     -------
@@ -172,12 +191,12 @@ def multicut(
     [0, 0, 0, 1, 1, 1]
     """
     graph = as_graph(graph)
+    constraints = make_constraints(graph.num_nodes, must_link, cannot_link, seeds)
+    options = Options(solver, cluster_starts(init), seed, effort, time_limit, constraints)
     if node_weights is not None or resolution is not None:
-        options = Options(solver, cluster_starts(init), seed, effort, time_limit)
         return _at_resolution(graph, edge_costs, node_weights, resolution, options)
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
     nodes = np.zeros((graph.num_nodes, 1), edges.dtype)
-    options = Options(solver, cluster_starts(init), seed, effort, time_limit)
     return _solve(graph, nodes, edges, (0,), options, edge_costs)
 
 
@@ -185,6 +204,8 @@ def _at_resolution(graph: Graph, edge_costs: Any, node_weights: Any, resolution:
     """Check what a cost of all pairs needs, and solve."""
     if options.solver != "multilevel":
         raise ValueError(f"solver must be 'multilevel' with node_weights or a resolution, got {options.solver!r}")
+    if len(options.constraints.costs):
+        raise ValueError("must_link, cannot_link and seeds must be None with node_weights or a resolution")
     edges = float_array(edge_costs, "edge_costs", "(m,) with node_weights or a resolution")
     if edges.ndim != 1:
         raise ValueError(f"edge_costs must have shape (m,) with node_weights or a resolution, got {edges.shape}")
@@ -217,6 +238,7 @@ class Options:
     seed: int
     effort: int | None
     time_limit: float | None
+    constraints: Constraints = NO_CONSTRAINTS
 
     def __post_init__(self) -> None:
         get_solver(self.solver)
@@ -228,14 +250,19 @@ class Options:
 
 def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options: Options, reference: Any) -> Solution:
     """Split a batch into instances, solve them in threads, stack the solutions."""
-    problems, batched = _split(graph, nodes, edges, partitionable)
+    if edges.shape[-1:] == (graph.num_edges,):  # _split says what is wrong with other shapes
+        constrained, edges = options.constraints.added_to(graph, edges)
+    else:
+        constrained = graph
+    problems, batched = _split(constrained, nodes, edges, partitionable)
     starts = starts_of(options.init, len(problems), batched, graph.num_nodes, nodes.shape[-1])
-    prepare(graph, budget_of(options.init, options.effort, options.time_limit))
+    prepare(constrained, budget_of(options.init, options.effort, options.time_limit))
 
     def one(numbered: tuple[int, tuple[Problem, Labelling | None]]) -> Solution:
         b, (problem, start) = numbered
         try:
-            return solve(problem, options.solver, start, options.seed, options.effort, options.time_limit, interrupt)
+            found = solve(problem, options.solver, start, options.seed, options.effort, options.time_limit, interrupt)
+            return replace(found, edge_labels=found.edge_labels[: graph.num_edges])
         except ValueError as error:
             if batched:
                 error.add_note(f"in instance {b} of a batch of {len(problems)}")

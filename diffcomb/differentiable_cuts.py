@@ -19,7 +19,8 @@ from .problem import Problem, class_mask
 from .solvers.levels.labels import from_labels
 from .warm_differences import WarmDifferences
 
-DATA = ("graph", "init", "solver", "seed", "effort", "time_limit")  # keyword data of all verbs
+CONSTRAINTS = ("must_link", "cannot_link", "seeds")
+DATA = ("graph", "init", "solver", "seed", "effort", "time_limit", *CONSTRAINTS)  # keyword data of all verbs
 
 
 class Cut(LinearSolver):
@@ -43,6 +44,8 @@ class Cut(LinearSolver):
         """Differences by moves of single nodes from the forward solution; None where the options ask for a search."""
         searches = data.get("effort") or data.get("time_limit") is not None
         if data.get("solver", "multilevel") != "multilevel" or searches:
+            return None
+        if any(data.get(name) is not None for name in CONSTRAINTS):  # moves of single nodes do not know of them
             return None
         if not (lift is None or isinstance(lift, BoundLiftedMWC)):
             return None

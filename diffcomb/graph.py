@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ._arrays import Array, to_numpy
-from ._matrices import check_symmetric, triples
 from ._numba import njit
-
-if TYPE_CHECKING:
-    import networkx
+from .conversions import Conversions
 
 MAX_NODES = 2**31 - 1  # node and edge indices are int32 in the kernels
 MAX_GAPS = 64  # nodes of a plain edge list for each edge, above MANY nodes: the ids must be those of something else
@@ -46,7 +43,7 @@ def _build_csr(num_nodes: int, edges: Array) -> tuple[Array, Array, Array]:
     return indptr, neighbours, edge_ids
 
 
-class Graph:
+class Graph(Conversions):
     """An undirected graph with nodes 0..n-1 and edges in the order given.
 
     Structure is validated and built once; every solve on the graph passes only costs.
@@ -120,94 +117,6 @@ class Graph:
         self.__dict__.update(state)
         self.edges = self.edges.copy()
         self.edges.flags.writeable = False  # the kernels rely on its being valid
-
-    @classmethod
-    def from_networkx(cls, graph: networkx.Graph, weight: str | None = None) -> Any:
-        """Convert a networkx graph; nodes are numbered in the order of ``graph.nodes``.
-
-        Parameters
-        ----------
-        graph : networkx.Graph
-            An undirected graph or multigraph.
-        weight : str, optional
-            An edge attribute to return as edge costs.
-
-        Returns
-        -------
-        Graph or (Graph, numpy.ndarray of float64)
-            The graph; with `weight`, also the costs of its edges in the order of ``Graph.edges``.
-
-        Raises
-        ------
-        ValueError
-            If the graph is directed, or an edge lacks the attribute `weight`.
-        """
-        if not hasattr(graph, "is_directed"):
-            raise TypeError(f"from_networkx needs a networkx graph, got {type(graph).__name__}")
-        if graph.is_directed():
-            raise ValueError(
-                "from_networkx needs an undirected graph, got a directed one; add the costs of opposite edges, "
-                "for example by A = networkx.to_scipy_sparse_array(graph) and Graph.from_scipy(A + A.T), since "
-                "to_undirected() would keep one of the two"
-            )
-        index = {node: i for i, node in enumerate(graph.nodes)}
-        pairs = [(index[u], index[v]) for u, v in graph.edges()]
-        result = Graph(len(index), np.array(pairs, np.int64).reshape(-1, 2))
-        if weight is None:
-            return result
-        costs = [value for _, _, value in graph.edges(data=weight)]
-        if any(value is None for value in costs):
-            u, v = list(graph.edges())[costs.index(None)]
-            raise ValueError(f"weight={weight!r} is missing on edge ({u!r}, {v!r}) of the networkx graph")
-        try:
-            return result, np.array(costs, np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"weight={weight!r} must hold numbers: {error}") from error
-
-    def to_networkx(self, edge_costs: Any = None, weight: str = "weight") -> networkx.MultiGraph:
-        """Convert to a networkx multigraph, with `edge_costs` (m,) as the edge attribute `weight` if given."""
-        import networkx
-
-        graph = networkx.MultiGraph()
-        graph.add_nodes_from(range(self.num_nodes))
-        if edge_costs is None:
-            graph.add_edges_from(self.edges.tolist())
-        else:
-            costs = to_numpy(edge_costs)
-            if costs.shape != (self.num_edges,):
-                raise ValueError(f"edge_costs must have shape (m,) = ({self.num_edges},), got {costs.shape}")
-            graph.add_weighted_edges_from(
-                ((u, v, c) for (u, v), c in zip(self.edges.tolist(), costs.tolist(), strict=True)), weight=weight
-            )
-        return graph
-
-    @classmethod
-    def from_scipy(cls, matrix: Any) -> tuple[Graph, Array]:
-        """Convert a symmetric sparse matrix to a graph and its edge costs, one edge per stored pair i <= j.
-
-        Parameters
-        ----------
-        matrix : scipy.sparse matrix or array, or dense array, shape (n, n)
-            Either symmetric or triangular; stored zeros are edges of cost zero.
-
-        Returns
-        -------
-        graph : Graph
-        edge_costs : numpy.ndarray, shape (m,)
-
-        Raises
-        ------
-        TypeError
-            If the matrix does not hold real numbers.
-        ValueError
-            If the matrix is not square, holds NaN, or is neither triangular nor symmetric but for rounding.
-        """
-        row, col, costs, n = triples(matrix)
-        if np.any(row > col) and np.any(row < col):
-            check_symmetric(row, col, costs, n)
-            upper = row <= col
-            row, col, costs = row[upper], col[upper], costs[upper]
-        return Graph(n, np.stack([row, col], axis=1)), costs
 
 
 def edge_array(edges: Any) -> Array:

@@ -156,11 +156,16 @@ class Problem:
         return found
 
 
-def make_problem(graph: Graph, node_costs: Any, edge_costs: Any, partitionable: Any) -> Problem:
-    """Validate one instance (no batch axis) and return it; see :class:`Problem` for shapes and `amwc` for errors."""
-    nodes = float_array(node_costs, "node_costs", "(n, K)")
+def make_problem(graph: Graph, node_costs: Any, edge_costs: Any, partitionable: Any = ()) -> Problem:
+    """Validate one instance (no batch axis) and return it; see :class:`Problem` for shapes and `amwc` for errors.
+
+    Node costs of None make a multicut: one class, partitionable, without costs.
+    """
     edges = float_array(edge_costs, "edge_costs", "(m,)", infinite=True)
-    return checked_problem(as_graph(graph), nodes, edges, partitionable)
+    graph = as_graph(graph)
+    if node_costs is None:
+        return checked_problem(graph, np.zeros((graph.num_nodes, 1), edges.dtype), edges, (0,))
+    return checked_problem(graph, float_array(node_costs, "node_costs", "(n, K)"), edges, partitionable)
 
 
 def checked_problem(graph: Graph, nodes: Array, edges: Array, partitionable: Any) -> Problem:

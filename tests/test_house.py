@@ -22,7 +22,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("gradients.interfaces", "gradients.fused"),
     ("differentiable_cuts",),
     ("cuts", "warm_differences", "regions", "affinity"),
-    ("starts",),
+    ("starts", "constraints", "evaluation"),
     ("solvers",),
     ("solvers.kernighan_lin", "solvers.exact"),
     ("solvers.multilevel",),
@@ -46,6 +46,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("problem",),
     ("grid",),
     ("graph",),
+    ("conversions",),
     ("_sums", "_matrices", "_union_find"),
     ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_version"),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import differentiable_cuts  # noqa: F401 (it registers the verbs for perturbed_grad)
+from . import differentiable_cuts, differentiable_lifted_cuts  # noqa: F401 (they register the verbs for perturbed_grad)
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from .affinity import affinities, class_probabilities_to_costs, probabilities_to_costs
@@ -18,6 +18,8 @@ from .cuts import amwc, multicut, mwc
 from .evaluation import evaluate
 from .graph import Graph
 from .grid import GridGraph, grid_graph
+from .lifted_cuts import lifted_amwc, lifted_multicut
+from .lifted_problem import LiftedProblem, LiftedSolution
 from .lifting import LiftedMWC
 from .linear_solver import LinearSolver
 from .problem import Problem, Solution, make_problem
@@ -48,6 +50,8 @@ __all__ = [
     "GridGraph",
     "Gumbel",
     "LiftedMWC",
+    "LiftedProblem",
+    "LiftedSolution",
     "LinearSolver",
     "LogGrid",
     "LogUniform",
@@ -76,6 +80,8 @@ __all__ = [
     "get_num_threads",
     "gradcheck",
     "grid_graph",
+    "lifted_amwc",
+    "lifted_multicut",
     "make_problem",
     "malis_loss",
     "malis_pairs",

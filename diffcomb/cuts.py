@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +34,7 @@ def amwc(
     must_link: Any = None,
     cannot_link: Any = None,
     seeds: Any = None,
+    bound: bool = False,
 ) -> Solution:
     """Solve an asymmetric multiway cut problem (COPS eq. 2).
 
@@ -69,6 +72,10 @@ def amwc(
     seeds : array_like of int, shape (n,), optional
         Nodes of one id must share a cluster, nodes of different ids must not; negative for nodes without a seed. S ids
         take S (S - 1) / 2 cannot-links; at most 4096.
+    bound : bool
+        Also prove a lower bound, ``Solution.lower_bound``: nothing is better than the solution by more than
+        ``Solution.gap``. It takes a few times as long as `greedy`, which no `time_limit` counts. ``solver="exact"``
+        proves one in any case.
 
     Returns
     -------
@@ -106,7 +113,7 @@ def amwc(
         raise ValueError(f"node_costs must have shape (n, K) or (B, n, K), got {nodes.shape}")
     graph = as_graph(graph, nodes.shape[-2])
     constraints = make_constraints(graph.num_nodes, must_link, cannot_link, seeds)
-    options = Options(solver, init, seed, effort, time_limit, constraints)
+    options = Options(solver, init, seed, effort, time_limit, constraints, bound)
     return _solve(graph, nodes, edges, partitionable, options, edge_costs)
 
 
@@ -123,6 +130,7 @@ def mwc(
     must_link: Any = None,
     cannot_link: Any = None,
     seeds: Any = None,
+    bound: bool = False,
 ) -> Solution:
     """Solve a multiway cut problem: the asymmetric one in which no class is partitionable.
 
@@ -136,7 +144,7 @@ def mwc(
     """
     return amwc(
         graph, node_costs, edge_costs, (), solver=solver, init=init, seed=seed, effort=effort, time_limit=time_limit,
-        must_link=must_link, cannot_link=cannot_link, seeds=seeds,
+        must_link=must_link, cannot_link=cannot_link, seeds=seeds, bound=bound,
     )  # fmt: skip
 
 
@@ -154,6 +162,7 @@ def multicut(
     must_link: Any = None,
     cannot_link: Any = None,
     seeds: Any = None,
+    bound: bool = False,
 ) -> Solution:
     """Solve a multicut (correlation clustering) problem: one class, partitionable, without node costs.
 
@@ -170,8 +179,8 @@ def multicut(
         are never listed: memory is O(n + m). 1 by default if there are node weights. With edge weights as costs, that
         is the constant Potts model; with the sum of its edges as the weight of a node and 1 / (sum of all of those) as
         resolution, modularity; with other weights, LambdaCC. One instance, `multilevel` alone, finite costs.
-    solver, init, seed, effort, time_limit, must_link, cannot_link, seeds
-        As in :func:`amwc`; a plain array as `init` holds cluster ids. A resolution takes no constraints.
+    solver, init, seed, effort, time_limit, must_link, cannot_link, seeds, bound
+        As in :func:`amwc`; a plain array as `init` holds cluster ids. A resolution takes no constraints and no bound.
 
     Returns
     -------
@@ -192,7 +201,7 @@ def multicut(
     """
     graph = as_graph(graph)
     constraints = make_constraints(graph.num_nodes, must_link, cannot_link, seeds)
-    options = Options(solver, cluster_starts(init), seed, effort, time_limit, constraints)
+    options = Options(solver, cluster_starts(init), seed, effort, time_limit, constraints, bound)
     if node_weights is not None or resolution is not None:
         return _at_resolution(graph, edge_costs, node_weights, resolution, options)
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
@@ -206,6 +215,8 @@ def _at_resolution(graph: Graph, edge_costs: Any, node_weights: Any, resolution:
         raise ValueError(f"solver must be 'multilevel' with node_weights or a resolution, got {options.solver!r}")
     if len(options.constraints.costs):
         raise ValueError("must_link, cannot_link and seeds must be None with node_weights or a resolution")
+    if options.bound:
+        raise ValueError("bound must be False with node_weights or a resolution: no bound counts all pairs of nodes")
     edges = float_array(edge_costs, "edge_costs", "(m,) with node_weights or a resolution")
     if edges.ndim != 1:
         raise ValueError(f"edge_costs must have shape (m,) with node_weights or a resolution, got {edges.shape}")
@@ -226,7 +237,7 @@ def _at_resolution(graph: Graph, edge_costs: Any, node_weights: Any, resolution:
         found = multicut_at_resolution(
             problem, weights.astype(np.float64), float(gamma), init=start, rng=rng, budget=budget
         )
-        return _as_kind(found, edge_costs)
+        return as_kind(found, edge_costs)
 
 
 @dataclass(frozen=True)
@@ -239,10 +250,13 @@ class Options:
     effort: int | None
     time_limit: float | None
     constraints: Constraints = NO_CONSTRAINTS
+    bound: bool = False
 
     def __post_init__(self) -> None:
         get_solver(self.solver)
         check_count(self.seed, "seed")
+        if not isinstance(self.bound, (bool, np.bool_)):
+            raise TypeError(f"bound must be True or False, got {self.bound!r}")
         if self.effort is not None:
             check_count(self.effort, "effort")
         check_time_limit(self.solver, self.time_limit)
@@ -260,17 +274,14 @@ def _solve(graph: Graph, nodes: Array, edges: Array, partitionable: Any, options
 
     def one(numbered: tuple[int, tuple[Problem, Labelling | None]]) -> Solution:
         b, (problem, start) = numbered
-        try:
-            found = solve(problem, options.solver, start, options.seed, options.effort, options.time_limit, interrupt)
+        with with_instance(b, len(problems) if batched else None):
+            o = options
+            found = solve(problem, o.solver, start, o.seed, o.effort, o.time_limit, interrupt, o.bound)
             return replace(found, edge_labels=found.edge_labels[: graph.num_edges])
-        except ValueError as error:
-            if batched:
-                error.add_note(f"in instance {b} of a batch of {len(problems)}")
-            raise
 
     with Interrupt(options.time_limit is not None, labelled=options.init is not None) as interrupt:
         solutions = thread_map(one, enumerate(zip(problems, starts, strict=True)))
-        return _stack(solutions, graph, reference) if batched else _as_kind(solutions[0], reference)
+        return stack(solutions, graph, reference) if batched else as_kind(solutions[0], reference)
 
 
 def _split(graph: Graph, nodes: Array, edges: Array, partitionable: Any) -> tuple[list[Problem], bool]:
@@ -297,12 +308,25 @@ def check_count(value: Any, name: str) -> None:
         raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
 
 
-def _as_kind(s: Solution, reference: Any) -> Solution:
+@contextmanager
+def with_instance(number: int, count: int | None) -> Iterator[None]:
+    """Let a ValueError say in which instance of a batch of `count` it was raised."""
+    try:
+        yield
+    except ValueError as error:
+        if count is not None:
+            error.add_note(f"in instance {number} of a batch of {count}")
+        raise
+
+
+def as_kind(s: Solution, reference: Any) -> Solution:
+    """A solution as tensors if the costs are tensors."""
     x, y, z = (like(a, reference) for a in (s.node_labels, s.edge_labels, s.clusters))
     return Solution(x, y, z, s.objective, s.lower_bound)
 
 
-def _stack(solutions: list[Solution], graph: Graph, reference: Any) -> Solution:
+def stack(solutions: Sequence[Solution], graph: Graph, reference: Any) -> Solution:
+    """The solutions of a batch as one, with a leading axis."""
     count, n, m = len(solutions), graph.num_nodes, graph.num_edges
     x = np.array([s.node_labels for s in solutions], np.int64).reshape(count, n)
     y = np.array([s.edge_labels for s in solutions], np.uint8).reshape(count, m)

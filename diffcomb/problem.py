@@ -275,7 +275,7 @@ def solution_of_components(
     problem: Problem, node_labels: Array, y: Array, component: Array, lower_bound: float | None = None
 ) -> Solution:
     """Put together a labelling of which the cut edges and a root of every node's component of the others are known."""
-    z = _number_clusters(component, node_labels, problem.partitionable)
+    z = number_clusters(component, node_labels, problem.partitionable)
     return Solution(node_labels, y, z, problem.value(node_labels, y), lower_bound)
 
 
@@ -334,7 +334,7 @@ def uncut_components(edges: Array, y: Array, x: Array, of_class: Array) -> Array
 
 
 @njit
-def _number_clusters(component: Array, x: Array, partitionable: Array) -> Array:
+def number_clusters(component: Array, x: Array, partitionable: Array) -> Array:
     """Cluster ids 0..M-1 by first appearance; one cluster for each class that is not partitionable."""
     n = len(x)
     of_component = np.full(n, -1, np.int32)

@@ -171,13 +171,16 @@ def test_exact_separates_cycles():
     # In a 5-cycle with one repulsive edge, only a cycle inequality forbids cutting that edge alone.
     edges = [(i, (i + 1) % 5) for i in range(5)]
     s = multicut(edges, np.array([1.0, 1.0, 1.0, 1.0, -0.5]), solver="exact")
+    assert s.gap == pytest.approx(0, abs=1e-6)
     assert s.edge_labels.tolist() == [0, 0, 0, 0, 0]
     s = multicut(edges, np.array([1.0, 2.0, 3.0, 4.0, -1.5]), solver="exact")
+    assert s.gap == pytest.approx(0, abs=1e-6)
     assert s.edge_labels.tolist() == [1, 0, 0, 0, 1]
     assert s.objective == pytest.approx(-0.5)
     # A wheel, of which nothing is certain before: its repulsive rim can only be cut together with spokes.
     wheel = [(0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (1, 4)]
     s = multicut(wheel, np.array([1.0] * 4 + [-0.9] * 4), solver="exact")
+    assert s.gap == pytest.approx(0, abs=1e-6)
     assert s.objective == pytest.approx(2 - 4 * 0.9)
 
 

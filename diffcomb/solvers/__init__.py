@@ -28,6 +28,7 @@ from .greedy import greedy
 from .kernighan_lin import kernighan_lin
 from .levels.costs import takes_stencil
 from .limits import LIMITS
+from .lower_bound import Guide, lower_bound
 from .moves.local_moving import local_moving
 from .multilevel import multilevel
 from .reduction import reduce
@@ -104,10 +105,11 @@ def solve(
     effort: int | None = None,
     time_limit: float | None = None,
     interrupt: Interrupt | None = None,
+    bound: bool = False,
 ) -> Solution:
     """Run one solver on one instance; the result is never worse than `init`.
 
-    `effort`, `time_limit` and `interrupt` are those of `budget_of`.
+    `effort`, `time_limit` and `interrupt` are those of `budget_of`; `bound` asks for a lower bound from any solver.
     """
     announce_compilation(local_moving)
     budget = budget_of(init, effort, time_limit, interrupt)
@@ -126,8 +128,14 @@ def solve(
         found = multilevel(reduction.problem, init=start, rng=rng, budget=Budget(more, interrupt=budget.interrupt))
     result = reduction.expand(found)
     if init is not None and labelling_objective(problem, *init) < result.objective:
-        return replace(make_solution(problem, *init), lower_bound=result.lower_bound)
-    return result
+        result = replace(make_solution(problem, *init), lower_bound=result.lower_bound)
+    return with_bound(problem, result, budget) if bound and result.lower_bound is None else result
+
+
+def with_bound(problem: Problem, solution: Solution, budget: Budget) -> Solution:
+    """The solution with a proven lower bound of its problem."""
+    guide = Guide(solution.node_labels, solution.clusters)
+    return replace(solution, lower_bound=min(lower_bound(problem, guide, budget.interrupt), solution.objective))
 
 
 def _checked(problem: Problem, found: Any, solver: Solver) -> Solution:

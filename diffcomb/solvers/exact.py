@@ -1,21 +1,24 @@
-"""The exact solver: an integer linear programme whose cycle inequalities are added when violated.
+"""The exact solver: an integer linear programme whose cycle inequalities are added when they are violated.
 
-Variables are x (n, K) and y (m,), both binary. The coupling constraints of eq. 2 stand from the start; the
-boundaries of eq. 1 are described by the cycle inequalities y_e <= sum of y over the rest of a cycle, found by
-breadth-first search among the uncut edges. Of a multicut, what is certain is decided before, and what falls apart by
-that is solved part by part. Small instances only.
+Variables are x (n, K) and y (m,), both binary. The coupling constraints of eq. 2 stand from the start; the boundaries
+of eq. 1 are described by the cycle inequalities y_e <= sum of y over the rest of a cycle.
+
+1. Of a multicut, what is certain is decided before, and what falls apart by that is solved part by part.
+2. A heuristic solution says what to beat.
+3. The linear programme is solved again and again, with the inequalities that its solution violates. Its bound may
+   prove the heuristic solution optimal, and fixes the variables that nothing better can change.
+4. What is left is an integer programme, solved again while its solution violates an inequality.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse.csgraph import breadth_first_order, connected_components
+from scipy.sparse.csgraph import connected_components
 
 from .._arrays import Array
 from ..graph import Graph
@@ -23,21 +26,23 @@ from ..problem import Problem, Solution, make_solution
 from .budget import Budget
 from .multilevel import multilevel
 from .persistency import persistent
+from .programme import ABSOLUTE_GAP, Constraints, Programme, rows_of
+from .separation import violated_paths
 
-LARGEST_COST = 1e6  # costs are scaled to this for HiGHS
-ABSOLUTE_GAP = 1e-6  # of HiGHS, in scaled costs
+VIOLATION = 1e-4  # of an inequality, from which it is added to a linear programme
+Found = TypeVar("Found", bound=Solution)
 
 
 def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget) -> Solution:
-    """Solve to optimality through ``scipy.optimize.milp`` (HiGHS); exponential in the worst case.
+    """Solve to optimality through HiGHS (``highspy`` if it is installed, else scipy); exponential in the worst case.
 
     Parameters
     ----------
     problem : Problem
     init : (node labels, clusters), optional
-        Used with a time limit only: without one the result is optimal.
+        Where the heuristic search for a solution to beat begins.
     rng : numpy.random.Generator
-        Of the heuristic solution that a time limit may leave standing.
+        Of that search.
     budget : Budget
         Without a time limit the search ends with the optimum. With one it ends in time, with the best solution and the
         best bound that were found until then; Ctrl-C is noticed when HiGHS returns.
@@ -53,42 +58,52 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     RuntimeError
         If HiGHS gives up.
     """
-    n = problem.graph.num_nodes
-    if n == 0:
+    if problem.graph.num_nodes == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
-    best = None
-    if budget.time_limit is not None:
-        best = multilevel(problem, init=init, rng=rng, budget=Budget(0, interrupt=budget.interrupt))
+    best = _heuristic(problem, init, rng, budget)
     if not problem.is_multicut:
-        return _solve(problem, best, budget)
+        return improve(EdgeProgramme(problem, problem.graph.num_edges), best, _maker(problem), budget)
     return _solve_parts(problem, best, rng, budget)
 
 
-def _solve_parts(problem: Problem, best: Solution | None, rng: np.random.Generator, budget: Budget) -> Solution:
+def _heuristic(
+    problem: Problem, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
+) -> Solution:
+    effort = 0 if budget.time_limit is not None else 1
+    return multilevel(problem, init=init, rng=rng, budget=Budget(effort, interrupt=budget.interrupt))
+
+
+def _maker(problem: Problem) -> Callable[[Array, Array], Solution]:
+    return lambda labels, clusters: make_solution(problem, labels, clusters)
+
+
+def _solve_parts(problem: Problem, best: Solution, rng: np.random.Generator, budget: Budget) -> Solution:
     """Solve a multicut part by part; a part that the time does not suffice for keeps a heuristic solution."""
     smaller, group = persistent(problem)
     edges = smaller.graph.edges
     n = smaller.graph.num_nodes
-    matrix = sparse.coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    _, part = connected_components(matrix, directed=False)
+    part = _components(n, edges)
     clusters = np.arange(n)
     gap = 0.0
     for nodes, inside in zip(_listed(part, part), _listed(part[edges[:, 0]], part), strict=True):
         if len(nodes) > 1:
             graph = Graph(len(nodes), np.searchsorted(nodes, edges[inside]))
             one = Problem(graph, np.zeros((len(nodes), 1)), smaller.edge_costs[inside], smaller.partitionable)
-            known = None
-            if best is not None:
-                quick = Budget(0, interrupt=budget.interrupt)
-                known = multilevel(one, init=None, rng=rng, budget=quick)
-            solved = _solve(one, known, budget)
+            known = _heuristic(one, None, rng, budget)
+            solved = improve(EdgeProgramme(one, graph.num_edges), known, _maker(one), budget)
             clusters[nodes] = nodes[solved.clusters]  # fewer than nodes: some node stands for each
             gap += solved.gap
     found = make_solution(problem, np.zeros(len(group), np.int64), clusters[group])
     bound = found.objective - gap
-    if best is not None and best.objective < found.objective:
+    if best.objective < found.objective:
         found = best
-    return replace(found, lower_bound=bound)
+    return replace(found, lower_bound=min(bound, found.objective))
+
+
+def _components(n: int, edges: Array) -> Array:
+    matrix = sparse.coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    number: Array = connected_components(matrix, directed=False)[1]
+    return number
 
 
 def _listed(part: Array, parts: Array) -> list[Array]:
@@ -97,170 +112,108 @@ def _listed(part: Array, parts: Array) -> list[Array]:
     return np.split(order, np.cumsum(np.bincount(part, minlength=parts.max() + 1))[:-1])
 
 
-def _solve(problem: Problem, best: Solution | None, budget: Budget) -> Solution:
-    """Solve in one piece; with a time limit `best` is what to return if the time is over before anything is found."""
-    n = problem.graph.num_nodes
-    programme = _Programme(problem)
-    while best is None or not budget.spent():
-        x, y, optimal = programme.solve(budget.left())
-        if x is None or y is None:  # the time is over
-            break
-        uncut = programme.edges[y == 0]
-        adjacency = sparse.coo_array((np.ones(len(uncut)), (uncut[:, 0], uncut[:, 1])), shape=(n, n))
-        found = make_solution(problem, x, connected_components(adjacency, directed=False)[1])
-        cycles = _violated_cycles(programme.edges, y, n, budget.spent)
-        if optimal and not cycles:
-            return replace(found, lower_bound=found.objective - programme.gap)
-        if best is None or found.objective < best.objective:
-            best = found
-        programme.add_cycles(cycles)
-        budget.spent()  # raises after Ctrl-C
-    assert best is not None
-    return replace(best, lower_bound=min(programme.bound, best.objective))
+class EdgeProgramme:
+    """The integer programme of a problem, with the inequalities added so far.
 
-
-class _Programme:
-    """The integer programme of a problem, with the cycle inequalities added so far.
-
-    Attributes
+    Parameters
     ----------
-    edges : int64 array, shape (m, 2)
-    bound : float
-        The best lower bound of the problem so far.
-    gap : float
-        What the last solution may be above its optimum, as HiGHS says.
+    problem : Problem
+    num_base : int
+        Paths of cycle inequalities take the first `num_base` edges alone.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self.n, self.K = problem.graph.num_nodes, problem.num_classes
-        self.edges = problem.graph.edges.astype(np.int64)
+    def __init__(self, problem: Problem, num_base: int) -> None:
+        graph = problem.graph
+        self.n, self.K, self.num_base = graph.num_nodes, problem.num_classes, num_base
+        self.first = 0 if problem.is_multicut else self.n * self.K  # the variable of edge 0
+        self.csr, self.edges = graph.csr, graph.edges
         loops = self.edges[:, 0] == self.edges[:, 1]
-        costs = np.concatenate([problem.node_costs.ravel(), np.where(loops, 0, problem.edge_costs)]).astype(np.float64)
-        self._costs, self._scale = _tame(costs)
-        # Clipped costs bound the true ones but where a negative one was clipped.
-        self._clipped = float(np.minimum(costs - self._costs * self._scale, 0).sum())
-        edge_costs = costs[self.n * self.K :]
-        self.bound = float(problem.node_costs.min(axis=1).sum(dtype=np.float64) + np.minimum(edge_costs, 0).sum())
-        self.gap = np.inf
-        self._rows = _Rows(len(costs))
-        _couple(self._rows, problem.partitionable, self.edges, self.n, self.K)
-        self._upper = np.ones(len(costs))
-        self._upper[self.n * self.K :][loops] = 0
+        edge_costs = np.where(loops, 0, problem.edge_costs)
+        nodes = problem.node_costs.ravel() if self.first else np.empty(0)
+        costs = np.concatenate([nodes, edge_costs]).astype(np.float64)
+        self.constant = 0.0 if self.first else float(problem.node_costs.sum(dtype=np.float64))
+        upper = np.ones(len(costs))
+        upper[self.first :][loops] = 0
+        self.programme = Programme(costs, upper)
+        if self.first:
+            for rows in coupling(problem.partitionable, self.edges.astype(np.int64), self.n, self.K):
+                self.programme.add(rows)
+            cheapest = float(problem.node_costs.min(axis=1).sum(dtype=np.float64))
+            self.programme.bound = cheapest + float(np.minimum(edge_costs, 0).sum(dtype=np.float64))
 
-    def solve(self, seconds: float) -> tuple[Array | None, Array | None, bool]:
-        """Node labels and edge labels of the best solution found in time, or None, and whether it is optimal."""
-        result = milp(
-            self._costs,
-            integrality=np.ones(len(self._costs)),
-            bounds=Bounds(0, self._upper),
-            constraints=self._rows.constraint(),
-            options={"mip_rel_gap": 0.0, **({"time_limit": seconds} if np.isfinite(seconds) else {})},
+    @property
+    def bound(self) -> float:
+        """The best lower bound so far."""
+        return self.programme.bound + self.constant
+
+    def labels(self, values: Array) -> tuple[Array, Array]:
+        """Node labels and the components of uncut base edges."""
+        y = values[self.first : self.first + self.num_base]
+        uncut = self.edges[: self.num_base][y < 0.5]
+        x = np.zeros(self.n, np.int64)
+        if self.first:
+            x = values[: self.first].reshape(self.n, self.K).argmax(axis=1)
+        return x, _components(self.n, uncut)
+
+    def separate(self, values: Array, slack: float) -> bool:
+        """Add the cycle inequalities that these values violate; returns whether there are any."""
+        y = np.ascontiguousarray(values[self.first :])
+        start, edges = violated_paths(self.csr, self.edges, y, self.num_base, slack)
+        if len(start) == 1:
+            return False
+        signs = np.full(len(edges), -1.0)
+        signs[start[:-1]] = 1.0
+        count = len(start) - 1
+        self.programme.add(
+            Constraints(start, self.first + edges.astype(np.int64), signs, np.full(count, -np.inf), np.zeros(count))
         )
-        dual = getattr(result, "mip_dual_bound", None)
-        if dual is not None and np.isfinite(dual):
-            self.bound = max(self.bound, self._scale * (dual - ABSOLUTE_GAP) + self._clipped)
-        late = result.status == 1 and np.isfinite(seconds)
-        if result.x is None:
-            if late:
-                return None, None, False
-            raise RuntimeError(f"the exact solver failed: {result.message}")
-        error = max(0.0, float(result.fun - result.mip_dual_bound)) + ABSOLUTE_GAP
-        self.gap = self._scale * error if self._costs.any() else 0.0
-        labels = result.x[: self.n * self.K].reshape(self.n, self.K).argmax(axis=1)
-        return labels, result.x[self.n * self.K :].round().astype(np.int64), not late
-
-    def add_cycles(self, cycles: list[tuple[int, list[int]]]) -> None:
-        """Add y_e <= sum of y over the path, for every edge and path."""
-        for cut, path in cycles:
-            columns = self.n * self.K + np.array([cut, *path])
-            self._rows.add(columns[None], np.array([1.0] + [-1.0] * len(path))[None], upper=0.0)
+        return True
 
 
-def _tame(costs: Array) -> tuple[Array, float]:
-    """Scale costs to where HiGHS resolves them; returns them and the factor back.
+def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, Array], Found], budget: Budget) -> Found:
+    """Improve a solution to the optimum, or until the time is over; its lower bound is set."""
+    programme = edge_programme.programme
+    tolerance = 2 * ABSOLUTE_GAP * programme.scale if programme.costs.any() else 0.0
 
-    HiGHS works to absolute tolerances, so one huge cost would drown all others. The largest costs decide
-    lexicographically as long as each outweighs all smaller ones together, whatever their size; these are
-    clipped to twice that sum.
-    """
-    order = np.argsort(np.abs(costs), kind="stable")
-    size = np.abs(costs)[order]
-    below = np.cumsum(size) - size
-    decides = np.logical_and.accumulate((size > 2 * below)[::-1])[::-1]
-    first = len(size) - int(decides.sum())
-    total = float(size[:first].sum())
-    for i in range(first, len(size)):
-        if total > 0:
-            size[i] = min(size[i], 2 * total)
-        total += size[i]
-    clipped = np.empty_like(costs)
-    clipped[order] = np.sign(costs[order]) * size
-    scale = float(np.abs(clipped).max(initial=0.0)) / LARGEST_COST or 1.0
-    return clipped / scale, scale
+    def proved() -> bool:
+        return bool(edge_programme.bound >= best.objective - tolerance)
 
-
-class _Rows:
-    """Linear constraints as they are collected."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self._blocks: list[Any] = []
-        self._lower: list[Array] = []
-        self._upper: list[Array] = []
-
-    def add(self, columns: Array, values: Array, lower: float = -np.inf, upper: float = np.inf) -> None:
-        """Add one constraint for each row of `columns` and `values`."""
-        count, width = columns.shape
-        row = np.repeat(np.arange(count), width)
-        self._blocks.append(sparse.coo_array((values.ravel(), (row, columns.ravel())), shape=(count, self.width)))
-        self._lower.append(np.full(count, lower))
-        self._upper.append(np.full(count, upper))
-
-    def constraint(self) -> LinearConstraint:
-        """All of them as one object for scipy."""
-        matrix = sparse.vstack(self._blocks, format="csc")
-        return LinearConstraint(matrix, np.concatenate(self._lower), np.concatenate(self._upper))
+    while not proved() and not budget.spent():
+        values = programme.relax(budget.left())
+        if values is None:
+            break
+        if not edge_programme.separate(values, VIOLATION):
+            if np.all(np.minimum(values, 1 - values) < VIOLATION):
+                best = _better(best, make(*edge_programme.labels(values)))
+            break
+    if not proved() and not budget.spent():
+        programme.fix_beyond(best.objective - edge_programme.constant)
+    while not proved() and not budget.spent():
+        found = programme.solve(budget.left())
+        if found.values is None:
+            break
+        best = _better(best, make(*edge_programme.labels(found.values)))
+        if not edge_programme.separate(found.values, 0.5) and found.optimal:
+            break
+    return replace(best, lower_bound=min(edge_programme.bound, best.objective))
 
 
-def _couple(rows: _Rows, partitionable: Array, edges: Array, n: int, K: int) -> None:
+def _better(best: Found, found: Found) -> Found:
+    return found if found.objective < best.objective else best
+
+
+def coupling(partitionable: Array, edges: Array, n: int, K: int) -> list[Constraints]:
     """One class a node; y >= |x_i - x_j|; y = 0 inside a class that is not partitionable."""
     label = np.arange(n * K).reshape(n, K)
-    rows.add(label, np.ones((n, K)), lower=1.0, upper=1.0)
+    rows = [rows_of(label, np.ones((n, K)), lower=1.0, upper=1.0)]
     proper = np.flatnonzero(edges[:, 0] != edges[:, 1])
-    if len(proper) == 0:
-        return
     i, j = edges[proper].T
     cut = n * K + proper
-    for k in range(K):
+    for k in range(K if len(proper) else 0):
         for a, b in ((i, j), (j, i)):
             columns = np.stack([cut, label[a, k], label[b, k]], axis=1)
-            rows.add(columns, np.tile([1.0, -1.0, 1.0], (len(proper), 1)), lower=0.0)
+            rows.append(rows_of(columns, np.tile([1.0, -1.0, 1.0], (len(proper), 1)), lower=0.0))
         if not partitionable[k]:
             columns = np.stack([cut, label[i, k], label[j, k]], axis=1)
-            rows.add(columns, np.ones((len(proper), 3)), upper=2.0)
-
-
-def _violated_cycles(edges: Array, y: Array, n: int, spent: Callable[[], bool]) -> list[tuple[int, list[int]]]:
-    """For every cut edge whose ends are joined by uncut edges: the edge, and a shortest such path.
-
-    Once `spent` says so, one is enough.
-    """
-    uncut = np.flatnonzero(y == 0)
-    u, v = edges[uncut].T
-    edge_of = {(int(a), int(b)): int(e) for e, a, b in zip(uncut, u, v, strict=True)}
-    edge_of |= {(b, a): e for (a, b), e in edge_of.items()}
-    adjacency = sparse.coo_array((np.ones(len(uncut)), (u, v)), shape=(n, n)).tocsr()
-    _, component = connected_components(adjacency, directed=False)
-    found: list[tuple[int, list[int]]] = []
-    for e in np.flatnonzero(y == 1):
-        if found and spent():
-            break
-        a, b = (int(node) for node in edges[e])
-        if component[a] == component[b]:
-            _, previous = breadth_first_order(adjacency, a, directed=False, return_predecessors=True)
-            path = []
-            while b != a:
-                path.append(edge_of[int(previous[b]), b])
-                b = int(previous[b])
-            found.append((int(e), path))
-    return found
+            rows.append(rows_of(columns, np.ones((len(proper), 3)), upper=2.0))
+    return rows

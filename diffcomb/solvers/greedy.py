@@ -47,6 +47,6 @@ def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random
     else:  # contraction by the identity adds up parallel edges
         level = level.contract(group, n)
     indptr, neighbours, weights = level.adjacency
-    parent, classes = contract_greedily(indptr, neighbours, weights, level.node_costs.copy())
+    parent, classes = contract_greedily(indptr, neighbours, weights, level.node_costs.copy(), None)
     root = parent[group]
     return make_solution(problem, classes[root], root)

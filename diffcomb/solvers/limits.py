@@ -95,6 +95,28 @@ class Limits:
     max_fruitless: int = 4
     """Populations of crossings that improve nothing after which all labellings but the best begin anew."""
 
+    # Lower bounds
+    path_lengths: tuple[int, ...] = (2, 3, 4, 5, 6, 8, 12)
+    """Edges of the paths of cycles that are packed, shortest first."""
+    least_violation: float = 1e-7
+    """Share of the largest cost: what edges have left counts as 0 up to this."""
+    bound_rounds: int = 4
+    """Packings, each with message passing."""
+    triplets_an_edge: float = 0.6
+    """Triplets for each edge of the problem: if there are more, no further cycles are packed."""
+    bound_sweeps: int = 20
+    """Times that messages pass over all triplets, in each of them."""
+    bound_gain: float = 1e-4
+    """Share of the bound: a round that gains less is the last."""
+    class_sweeps: int = 3
+    """Times that messages of classes pass there and back."""
+    class_shares: int = 2**25
+    """Numbers that edges may hold for that, a quarter of a GiB; else only those do that lose something."""
+    linear_variables: int = 4096
+    """Of problems with no more variables the linear programme is solved."""
+    linear_rounds: int = 100
+    """Times that it is, with more inequalities."""
+
     # Settling
     chain_starts: float = 3.0
     """Typical edge costs: nodes that lose no more by moving begin an ejection chain."""
@@ -188,6 +210,10 @@ class KernelLimits(NamedTuple):
     """Nodes for which that may be one more, by chance."""
     nodes_a_block: int = 64
     """Nodes that are searched for a gain at once."""
+    max_search: int = 512
+    """Nodes after which a search for what connects a cluster of a lifted problem gives up."""
+    max_path_search: int = 256
+    """Nodes after which a search for an attractive path between the ends of a repulsive edge gives up."""
     min_hub: int = 64
     """Edges of a cluster from which greedy contraction keeps its neighbours in a hash table."""
     most: float = 3e38

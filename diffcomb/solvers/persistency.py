@@ -52,15 +52,16 @@ def persistent(problem: Problem) -> tuple[Problem, Array]:
         rows = inside(level.adjacency)
         level = Level(level.costs._replace(adjacency=rows))
         if len(rows.weights) == 0 or len(rows.weights) > LIMITS.min_shrink * before:
-            return _problem_of(rows, level.node_costs), group
+            return problem_of(rows, level.node_costs), group
 
 
-def _problem_of(rows: Rows, node_costs: Array) -> Problem:
+def problem_of(rows: Rows, node_costs: Array) -> Problem:
+    """A problem of one partitionable class, with each edge of the rows once."""
     count = len(node_costs)
     start = np.repeat(np.arange(count, dtype=np.int32), np.diff(rows.indptr))
     once = start < rows.neighbours
     graph = Graph(count, np.stack([start[once], rows.neighbours[once]], axis=1))
-    return Problem(graph, node_costs, rows.weights[once], np.ones(1, bool))
+    return Problem(graph, node_costs, rows.weights[once], np.ones(node_costs.shape[1], bool))
 
 
 @njit

@@ -72,10 +72,10 @@ class Reduction:
         x, z = solution.node_labels, solution.clusters
         if self.group is not None:
             x, z = x[self.group], z[self.group]
-        bound = solution.lower_bound
-        if bound is not None:
-            bound = _times_power(bound - self.offset, self.exponent)
-        expanded = make_solution(self.original, x, z, bound)
+        expanded = make_solution(self.original, x, z)
+        if solution.lower_bound is not None:  # to take the offset off rounds
+            bound = float(_times_power(solution.lower_bound - self.offset, self.exponent))
+            expanded = replace(expanded, lower_bound=min(bound, expanded.objective))
         uncut = np.flatnonzero(np.isneginf(self.original.edge_costs) & (expanded.edge_labels == 0))
         if len(uncut):
             raise ValueError(
@@ -107,7 +107,7 @@ def reduce(problem: Problem) -> Reduction:
         nodes, edges = (_times_power(c.astype(np.float64), -exponent) for c in (problem.node_costs, problem.edge_costs))
         reduced = replace(problem, node_costs=nodes, edge_costs=edges)
     if hard:
-        reduced, group = _without_must_links(reduced)
+        reduced, group = without_must_links(reduced)
         reduced, cannot_link = _without_cannot_links(reduced)
     offset = cannot_link * np.count_nonzero(reduced.edge_costs == cannot_link) if cannot_link < 0 else 0.0
     return Reduction(problem, reduced, group, exponent, cannot_link, offset)
@@ -124,7 +124,7 @@ def _times_power(values: Any, exponent: int) -> Any:
         return np.ldexp(values, exponent)
 
 
-def _without_must_links(problem: Problem) -> tuple[Problem, Array | None]:
+def without_must_links(problem: Problem) -> tuple[Problem, Array | None]:
     """Contract the edges of cost +inf; edges within a contracted node are never cut and go."""
     graph, costs = problem.graph, problem.edge_costs
     must = np.isposinf(costs)

@@ -87,6 +87,36 @@ def _list_edges(indptr: Array, neighbours: Array, weights: Array) -> Edges:
 
 
 @njit
+def _list_base(indptr: Array, neighbours: Array, is_base: Any) -> Any:
+    """Which edges may be contracted, in the order of `_list_edges`; None if all may."""
+    if is_base is None:  # numba compiles one branch alone
+        return None
+    joins = np.empty(len(neighbours) // 2, np.bool_)
+    e = 0
+    for i in range(len(indptr) - 1):
+        for h in range(indptr[i], indptr[i + 1]):
+            if i < neighbours[h]:
+                joins[e] = is_base[h]
+                e += 1
+    return joins
+
+
+@njit
+def _joins(joins: Any, e: int) -> bool:
+    """Whether edge e may be contracted."""
+    if joins is None:
+        return True
+    return bool(joins[e])
+
+
+@njit
+def _share(joins: Any, e: int, parallel: int) -> None:
+    """Let the edge that stays of two parallel ones be contracted if either may."""
+    if joins is not None:
+        joins[parallel] |= joins[e]
+
+
+@njit
 def _append(first: Array, last: Array, link: Array, i: int, half: int) -> None:
     """Append a half-edge to the list of a cluster."""
     link[half] = -1
@@ -149,10 +179,16 @@ def _tabulate_hub(edges: Edges, i: int, table_keys: Array, table_values: Array) 
 
 
 @njit
-def contract_greedily(indptr: Array, neighbours: Array, weights: Array, node_costs: Array) -> tuple[Array, Array]:
-    """Contract a graph without parallel edges; node_costs is changed. Returns cluster roots and their classes."""
+def contract_greedily(
+    indptr: Array, neighbours: Array, weights: Array, node_costs: Array, is_base: Any
+) -> tuple[Array, Array]:
+    """Contract a graph without parallel edges; node_costs is changed. Returns cluster roots and their classes.
+
+    `is_base` says of each half-edge whether it may be contracted, None that all may; parallel edges may if one may.
+    """
     n, m = len(indptr) - 1, len(neighbours) // 2
     edges = _list_edges(indptr, neighbours, weights)
+    joins = _list_base(indptr, neighbours, is_base)
     ends, costs, first, last, link, degree = edges
     classes = cheapest_classes(node_costs)
     parent = np.arange(n)
@@ -166,7 +202,7 @@ def contract_greedily(indptr: Array, neighbours: Array, weights: Array, node_cos
     keys, items = np.empty(room, np.float64), np.empty(room, np.int32)
     size = 0
     for e in range(m):
-        entered[e] = _similarity(node_costs, classes, ends[e, 0], ends[e, 1], costs[e])
+        entered[e] = _similarity(node_costs, classes, ends[e, 0], ends[e, 1], costs[e]) if _joins(joins, e) else -np.inf
         if entered[e] >= 0:
             keys[size], items[size] = entered[e], e
             size += 1
@@ -219,6 +255,7 @@ def contract_greedily(indptr: Array, neighbours: Array, weights: Array, node_cos
                 parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else mark[other]
                 if parallel >= 0:
                     costs[parallel] += costs[f]
+                    _share(joins, f, parallel)
                     ends[f, 0] = -1
                     degree[other] -= 1
                     f = parallel
@@ -229,7 +266,7 @@ def contract_greedily(indptr: Array, neighbours: Array, weights: Array, node_cos
                     if is_hub[i] or is_hub[other]:
                         num_pairs += pair_insert(table_keys, table_values, i, other, f)
                 key = _similarity(node_costs, classes, i, other, costs[f])
-                if key >= 0 and key > entered[f]:
+                if key >= 0 and key > entered[f] and _joins(joins, f):
                     entered[f] = key
                     size = queue_push(keys, items, size, key, f)
             half = following

@@ -100,7 +100,7 @@ def greedy_clusters(rows: Rows) -> Any:
     """Cluster ids 1..n of greedy contraction."""
     indptr, neighbours, weights = rows
     n = len(indptr) - 1
-    parent, _ = contract_greedily(indptr, neighbours, weights, np.zeros((n, 1)))
+    parent, _ = contract_greedily(indptr, neighbours, weights, np.zeros((n, 1)), None)
     z = numbers(n)
     for i in range(n):
         z[i] = parent[i] + 1

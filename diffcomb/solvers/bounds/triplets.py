@@ -1,0 +1,114 @@
+"""Message passing between edges and triplets of nodes: the dual of the multicut's cycle relaxation.
+
+A triplet may hold costs of its three edges of its own. What it costs at least is the cheapest of five cuts: none, two
+edges, or all three. Costs of the edges plus those of all triplets are the costs of the problem, however they are
+divided; the sum of the minima is a lower bound, and a step divides the costs of one triplet and its edges such that
+none is lost (MPLP; for multicuts Swoboda and Andres 2017, Abbas and Swoboda 2022).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..._arrays import Array
+from ..._numba import njit, unsigned
+from ..structures.edge_table import pair_find, pair_insert, pair_table
+from .cycles import Cycles
+
+
+class Triplets(NamedTuple):
+    """Triplets of nodes: their three edges, int32 (T, 3), and their costs of these, float64 (T, 3)."""
+
+    edges: Array
+    costs: Array
+
+
+@njit
+def triangulate(cycles: Cycles, num_nodes: int, ends: Array) -> tuple[Array, Array, Array]:
+    """Divide cycles into triplets, all with the cycle's first node, by chords.
+
+    Returns the ends of all edges, chords that are no edges appended; the edges of the triplets; and their costs, which
+    add up to those of the cycles.
+    """
+    start, nodes, amounts = cycles
+    total = 0
+    for c in range(len(amounts)):
+        total += start[c + 1] - start[c] - 2
+    keys, values = pair_table(len(ends) + total)
+    for e in range(len(ends)):
+        pair_insert(keys, values, ends[e, 0], ends[e, 1], e)
+    num_edges = len(ends)
+    all_ends = np.empty((num_edges + total, 2), np.int32)
+    all_ends[:num_edges] = ends
+    edges, costs = np.empty((total, 3), np.int32), np.empty((total, 3))
+    t = 0
+    for c in range(len(amounts)):
+        u = nodes[start[c]]
+        for at in range(start[c] + 1, start[c + 1] - 1):
+            for side in range(3):
+                a = u if side != 1 else nodes[at]
+                b = nodes[at] if side == 0 else nodes[at + 1]
+                e = pair_find(keys, values, a, b)
+                if e < 0:
+                    e = num_edges
+                    all_ends[e, 0], all_ends[e, 1] = a, b
+                    pair_insert(keys, values, a, b, e)
+                    num_edges += 1
+                edges[t, side] = e
+                costs[t, side] = amounts[c] if side < 2 else -amounts[c]
+            t += 1
+    return all_ends[:num_edges].copy(), edges, costs
+
+
+@njit
+def pass_messages(triplets: Triplets, costs: Array, sweeps: int) -> None:
+    """Improve the bound by so many sweeps over all triplets, forwards and backwards; `costs` (m,) of edges change."""
+    edges, shares = triplets
+    for sweep in range(sweeps):
+        for position in range(len(edges)):
+            t = position if sweep % 2 == 0 else len(edges) - 1 - position
+            e, f, g = unsigned(edges[t, 0]), unsigned(edges[t, 1]), unsigned(edges[t, 2])
+            a, b, c = shares[t, 0] + costs[e], shares[t, 1] + costs[f], shares[t, 2] + costs[g]
+            x = _marginal(a, b, c) / 3
+            y = _marginal(b, a - x, c) / 2
+            z = _marginal(c, a - x, b - y)
+            a, b, c = a - x, b - y, c - z
+            dx = _marginal(a, b, c) / 2
+            a, x = a - dx, x + dx
+            dy = _marginal(b, a, c)
+            b, y = b - dy, y + dy
+            dx = _marginal(a, b, c)
+            a, x = a - dx, x + dx
+            shares[t, 0], shares[t, 1], shares[t, 2] = a, b, c
+            costs[e], costs[f], costs[g] = x, y, z
+
+
+@njit
+def _marginal(a: float, b: float, c: float) -> float:
+    """By how much the cheapest cut of a triplet that cuts the edge of cost a costs more than the one that does not."""
+    return a + min(b, c, b + c) - min(0.0, b + c)
+
+
+@njit
+def triplet_bound(triplets: Triplets) -> float:
+    """What all triplets cost at least."""
+    total = 0.0
+    for t in range(len(triplets.costs)):
+        a, b, c = triplets.costs[t, 0], triplets.costs[t, 1], triplets.costs[t, 2]
+        total += min(0.0, a + b, a + c, b + c, a + b + c)
+    return total
+
+
+def merged(triplets: Triplets) -> Triplets:
+    """Triplets of the same edges as one."""
+    order = np.sort(triplets.edges, axis=1)
+    place = np.argsort(triplets.edges, axis=1)
+    sorted_costs = np.take_along_axis(triplets.costs, place, axis=1)
+    key = np.lexsort(order.T[::-1])
+    order, sorted_costs = order[key], sorted_costs[key]
+    first = np.ones(len(order), bool)
+    first[1:] = (order[1:] != order[:-1]).any(axis=1)
+    sums = np.add.reduceat(sorted_costs, np.flatnonzero(first), axis=0) if len(order) else sorted_costs
+    return Triplets(np.ascontiguousarray(order[first]), np.ascontiguousarray(sums))

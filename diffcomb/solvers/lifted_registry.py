@@ -1,0 +1,74 @@
+"""The solvers of lifted problems by name, and the call of one; what ``diffcomb.solvers`` is for the others.
+
+A solver is a function ``(lifted_problem, *, init, rng, budget) -> LiftedSolution``.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from .._arrays import Array
+from ..lifted_problem import LiftedProblem, LiftedSolution
+from .budget import Budget
+from .lifted import lifted_greedy, lifted_multilevel
+
+
+class LiftedSolver(Protocol):
+    """What a solver of lifted problems looks like."""
+
+    def __call__(
+        self, lifted: LiftedProblem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
+    ) -> LiftedSolution:
+        """Solve one instance."""
+        ...
+
+
+def _lifted_exact(
+    lifted: LiftedProblem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
+) -> LiftedSolution:
+    """Import the integer programme when it is first used: ``scipy.optimize`` takes longer to import than all else."""
+    from .lifted_exact import lifted_exact
+
+    return lifted_exact(lifted, init=init, rng=rng, budget=budget)
+
+
+LIFTED_SOLVERS: dict[str, LiftedSolver] = {
+    "multilevel": lifted_multilevel,
+    "greedy": lifted_greedy,
+    "exact": _lifted_exact,
+}
+
+
+def get_lifted_solver(solver: str | LiftedSolver) -> LiftedSolver:
+    """Return the solver of that name, or a solver of the user's."""
+    if callable(solver) and not isinstance(solver, type):
+        return solver
+    if not isinstance(solver, str) or solver not in LIFTED_SOLVERS:
+        names = ", ".join(map(repr, LIFTED_SOLVERS))
+        raise ValueError(
+            f"solver must be one of {names}, or a function (lifted_problem, *, init, rng, budget) -> LiftedSolution, "
+            f"got {solver!r}"
+        )
+    return LIFTED_SOLVERS[solver]
+
+
+def solve_lifted(
+    lifted: LiftedProblem, solver: str | LiftedSolver, init: tuple[Array, Array] | None, rng: np.random.Generator,
+    budget: Budget,
+) -> LiftedSolution:  # fmt: skip
+    """Run one solver on one instance; the result is never worse than `init`."""
+    if lifted.problem.graph.num_nodes == 0:
+        return lifted.solution(np.empty(0, np.int64), np.empty(0, np.int64))
+    found = get_lifted_solver(solver)(lifted, init=init, rng=rng, budget=budget)
+    if callable(solver):
+        if not isinstance(found, LiftedSolution):
+            name = getattr(solver, "__name__", type(solver).__name__)
+            raise TypeError(f"solver {name} must return a LiftedSolution, got {type(found).__name__}")
+        found = lifted.solution(found.node_labels, found.clusters, found.lower_bound)
+    if init is not None:
+        given = lifted.solution(*init, found.lower_bound)
+        if given.objective < found.objective:
+            return given
+    return found

@@ -1,0 +1,315 @@
+"""Lifted multicut and lifted AMWC: feasibility, optimality on small instances, parity with the problems without lifting."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from naive import components
+from strategies import noisy_grid, numbers
+
+from diffcomb import Blackbox, Fixed, Graph, amwc, grid_graph, lifted_amwc, lifted_multicut, multicut, perturbed_grad
+from diffcomb.lifted_problem import LiftedProblem, LiftedSolution, joined_graph
+from diffcomb.problem import make_problem
+from diffcomb.solvers import programme
+from diffcomb.solvers.levels.lifted_rows import base_parts, contract_lifted, lifted_rows
+
+SOLVERS = ["multilevel", "greedy", "exact"]
+
+
+@st.composite
+def lifted_instances(draw, max_nodes=5, max_edges=7, max_lifted=5, max_classes=1):
+    """(n, edges, edge costs, lifted edges, lifted costs, node costs, partitionable); loops and parallel edges happen."""
+    n = draw(st.integers(1, max_nodes))
+    node, number = st.integers(0, n - 1), numbers(draw(st.booleans()))
+
+    def some(count):
+        pairs = draw(st.lists(st.tuples(node, node), max_size=count))
+        costs = draw(st.lists(number, min_size=len(pairs), max_size=len(pairs)))
+        return np.array(pairs, np.int64).reshape(-1, 2), np.array(costs, np.float64)
+
+    K = draw(st.integers(1, max_classes))
+    node_costs = np.array(draw(st.lists(number, min_size=n * K, max_size=n * K)), np.float64).reshape(n, K)
+    partitionable = np.array(draw(st.lists(st.booleans(), min_size=K, max_size=K)))
+    return n, *some(max_edges), *some(max_lifted), node_costs, partitionable
+
+
+def optimum(instance):
+    """The least objective over all classes and all clusters that base edges connect."""
+    n, edges, edge_costs, lifted, lifted_costs, node_costs, partitionable = instance
+    best = np.inf
+    for x in itertools.product(range(len(partitionable)), repeat=n):
+        for z in itertools.product(range(n), repeat=n):
+            if any(z[i] > max(z[:i], default=-1) + 1 for i in range(n)):
+                continue  # another numbering of the same clusters
+            split = [x[u] != x[v] or (partitionable[x[u]] and z[u] != z[v]) for u, v in edges]
+            part = components(n, edges, split)
+            label = [part[i] + n if partitionable[x[i]] else -1 - x[i] for i in range(n)]
+            cost = sum(node_costs[i, k] for i, k in enumerate(x))
+            for pairs, costs in ((edges, edge_costs), (lifted, lifted_costs)):
+                cost += sum(c for (u, v), c in zip(pairs, costs, strict=True) if label[u] != label[v])
+            best = min(best, cost)
+    return best
+
+
+def check(instance, found):
+    """That a solution is feasible and costs what it says."""
+    n, edges, edge_costs, lifted, lifted_costs, node_costs, partitionable = instance
+    x, z = found.node_labels, found.clusters
+    assert found.edge_labels.tolist() == [int(z[u] != z[v]) for u, v in edges]
+    assert found.lifted_labels.tolist() == [int(z[u] != z[v]) for u, v in lifted]
+    part = components(n, edges, found.edge_labels)
+    for c in np.unique(z):
+        members = np.flatnonzero(z == c)
+        assert len(set(x[members])) == 1
+        if partitionable[x[members[0]]]:
+            assert len({part[i] for i in members}) == 1, "base edges connect every cluster"
+    for k in np.flatnonzero(~partitionable):
+        assert len(set(z[x == k])) <= 1
+    cost = node_costs[np.arange(n), x].sum() + edge_costs @ found.edge_labels + lifted_costs @ found.lifted_labels
+    assert found.objective == pytest.approx(cost, abs=1e-4)
+
+
+def multicut_of(instance, **options):
+    n, edges, edge_costs, lifted, lifted_costs, _, _ = instance
+    return lifted_multicut(Graph(n, edges), edge_costs, lifted, lifted_costs, **options)
+
+
+def amwc_of(instance, **options):
+    n, edges, edge_costs, lifted, lifted_costs, node_costs, partitionable = instance
+    return lifted_amwc(Graph(n, edges), node_costs, edge_costs, partitionable, lifted, lifted_costs, **options)
+
+
+def as_multicut(instance):
+    return *instance[:5], np.zeros((instance[0], 1)), np.array([True])
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@given(instance=lifted_instances())
+def test_lifted_multicut_is_feasible_and_never_below_the_optimum(instance, solver):
+    instance = as_multicut(instance)
+    found, best = multicut_of(instance, solver=solver), optimum(instance)
+    check(instance, found)
+    assert found.objective >= best - 1e-4
+    if solver == "exact":
+        assert found.objective == pytest.approx(best, abs=1e-4)
+        assert found.lower_bound <= found.objective
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@given(instance=lifted_instances(max_nodes=4, max_edges=5, max_lifted=4, max_classes=3))
+def test_lifted_amwc_is_feasible_and_never_below_the_optimum(instance, solver):
+    found, best = amwc_of(instance, solver=solver), optimum(instance)
+    check(instance, found)
+    assert found.objective >= best - 1e-4
+    if solver == "exact":
+        assert found.objective == pytest.approx(best, abs=1e-4)
+
+
+@given(instance=lifted_instances(max_nodes=4, max_edges=5, max_lifted=4, max_classes=2))
+def test_exact_finds_the_same_optimum_with_scipy_alone(instance):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programme, "make_backend", programme.Anew)
+        found = amwc_of(instance, solver="exact")
+    assert found.objective == pytest.approx(optimum(instance), abs=1e-4)
+
+
+def grid_instance(shape=(12, 16), noise=1.0, seed=0):
+    graph, _, edge_costs, _ = noisy_grid(shape, noise=noise, seed=seed, offsets=((0, 1), (1, 0)))
+    lifted, _, lifted_costs, _ = noisy_grid(shape, noise=noise, seed=seed + 1, offsets=((0, 4), (4, 0), (3, 3)))
+    return graph, edge_costs, lifted, lifted_costs
+
+
+def test_multilevel_is_never_above_greedy_and_improves_with_effort():
+    for seed in range(5):
+        instance = grid_instance(noise=1.5, seed=seed)
+        greedy = lifted_multicut(*instance, solver="greedy").objective
+        objectives = [lifted_multicut(*instance, effort=effort).objective for effort in (1, 2, 4)]
+        assert objectives[0] <= greedy + 1e-9
+        assert objectives == sorted(objectives, reverse=True)
+
+
+def test_mean_gap_of_multilevel_to_exact_is_small():
+    gaps = []
+    for seed in range(6):
+        instance = grid_instance((4, 5), noise=1.2, seed=seed)
+        best = lifted_multicut(*instance, solver="exact").objective
+        gaps.append((lifted_multicut(*instance).objective - best) / abs(best))
+    assert -1e-9 <= np.mean(gaps) <= 0.005
+
+
+def test_greedy_without_lifted_edges_is_greedy_contraction():
+    graph, nodes, costs, partitionable = noisy_grid((10, 12))
+    none = np.empty((0, 2), int), np.empty(0)
+    assert lifted_multicut(graph, costs, *none, solver="greedy").objective == pytest.approx(
+        multicut(graph, costs, solver="greedy").objective
+    )
+    assert lifted_amwc(graph, nodes, costs, partitionable, *none, solver="greedy").objective == pytest.approx(
+        amwc(graph, nodes, costs, partitionable, solver="greedy").objective
+    )
+
+
+def test_lifted_edges_that_are_base_edges_add_up():
+    graph, _, costs, _ = noisy_grid((8, 8))
+    found = lifted_multicut(graph, 0.25 * costs, graph, 0.75 * costs)
+    assert found.objective == pytest.approx(multicut(graph, costs).objective, rel=1e-3)
+
+
+def test_attraction_at_a_distance_joins_nothing_without_a_path():
+    found = lifted_multicut(Graph(3, [(0, 1)]), [1.0], [(0, 2)], [5.0])
+    assert found.clusters.tolist() == [0, 0, 1]
+    assert found.objective == 5.0
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_result_is_never_worse_than_init(solver):
+    graph, costs, lifted, lifted_costs = grid_instance((4, 5) if solver == "exact" else (10, 10), noise=2.0)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        init = rng.integers(0, 3, graph.num_nodes)
+        problem = LiftedProblem(
+            make_problem(joined_graph(graph, lifted.edges), None, np.append(costs, lifted_costs)), graph.num_edges
+        )
+        given_objective = problem.solution(np.zeros(graph.num_nodes, int), init).objective
+        found = lifted_multicut(graph, costs, lifted, lifted_costs, init=init, solver=solver)
+        assert found.objective <= given_objective + 1e-9
+    again = lifted_multicut(graph, costs, lifted, lifted_costs, init=found, solver=solver)
+    assert again.objective <= found.objective + 1e-9
+
+
+def test_same_seed_gives_the_same_solution_and_a_time_limit_is_kept():
+    instance = grid_instance(noise=2.0)
+    a, b = (lifted_multicut(*instance, seed=3, effort=2) for _ in range(2))
+    assert (a.clusters == b.clusters).all()
+    limited = lifted_multicut(*instance, time_limit=0.3)
+    assert limited.objective <= lifted_multicut(*instance, effort=0).objective
+
+
+def test_batch_of_tensors_gives_tensors_with_a_batch_axis():
+    graph, costs, lifted, lifted_costs = grid_instance((6, 6))
+    batch = torch.tensor(np.stack([costs, -costs]))
+    found = lifted_multicut(graph, batch, lifted, torch.tensor(lifted_costs))
+    assert isinstance(found, LiftedSolution)
+    assert found.edge_labels.shape == (2, graph.num_edges)
+    assert found.lifted_labels.shape == (2, lifted.num_edges)
+    one = lifted_multicut(graph, costs, lifted, lifted_costs)
+    assert (found.clusters[0].numpy() == one.clusters).all()
+    with pytest.raises(ValueError, match="edge_costs and lifted_costs must have the same batch size"):
+        lifted_multicut(graph, batch, lifted, torch.zeros(3, lifted.num_edges))
+
+
+def test_solver_of_the_user_is_called_and_checked():
+    graph, costs, lifted, lifted_costs = grid_instance((4, 4))
+
+    def all_alone(lifted_problem, *, init, rng, budget):
+        n = lifted_problem.problem.graph.num_nodes
+        return lifted_problem.solution(np.zeros(n, int), np.arange(n))
+
+    assert lifted_multicut(graph, costs, lifted, lifted_costs, solver=all_alone).num_clusters == 16
+    with pytest.raises(TypeError, match="must return a LiftedSolution, got int"):
+        lifted_multicut(graph, costs, lifted, lifted_costs, solver=lambda *_, **__: 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"lifted_edges": [(0, 9)]}, ValueError, r"lifted_edges must be pairs of nodes of the graph"),
+        ({"lifted_edges": Graph(5, [(0, 1)])}, ValueError, "lifted_edges must have the graph's 3 nodes, got 5"),
+        ({"lifted_costs": [1.0, 2.0]}, ValueError, r"lifted_costs must have shape \(1,\) or \(B, 1\)"),
+        ({"edge_costs": [1.0]}, ValueError, r"edge_costs must have shape \(2,\) or \(B, 2\)"),
+        ({"lifted_costs": [np.inf]}, ValueError, "lifted_costs must be finite"),
+        ({"edge_costs": [np.nan, 0.0]}, ValueError, "edge_costs must be finite"),
+        ({"solver": "kl"}, ValueError, "solver must be one of 'multilevel', 'greedy', 'exact'"),
+        ({"seed": -1}, ValueError, "seed must be a non-negative integer"),
+        ({"time_limit": 0}, ValueError, "time_limit must be a positive number of seconds"),
+    ],
+)
+def test_bad_input_is_named(change, error, message):
+    good = {
+        "graph": Graph(3, [(0, 1), (1, 2)]),
+        "edge_costs": [1.0, 1.0],
+        "lifted_edges": [(0, 2)],
+        "lifted_costs": [1.0],
+    }
+    with pytest.raises(error, match=message):
+        lifted_multicut(**{**good, **change})
+
+
+def test_empty_and_tiny_instances_are_solved():
+    none = np.empty((0, 2), int), np.empty(0)
+    for solver in SOLVERS:
+        assert lifted_multicut(Graph(0, []), [], *none, solver=solver).objective == 0
+        assert lifted_multicut(Graph(1, []), [], *none, solver=solver).clusters.tolist() == [0]
+        assert lifted_multicut(Graph(2, []), [], [(0, 1)], [-1.0], solver=solver).objective == -1
+        assert lifted_multicut([], [], [(0, 1)], [1.0], solver=solver).clusters.tolist() == [0, 1]
+
+
+# Gradients
+
+
+def test_gradient_is_the_difference_of_two_exact_solutions():
+    rng = np.random.default_rng(0)
+    graph, lifted = grid_graph((2, 3)), Graph(6, [(0, 5), (2, 3), (0, 4)])
+    solve = perturbed_grad(lifted_multicut, estimator=Blackbox(Fixed([0.7])))
+    for _ in range(10):
+        costs, far = (torch.tensor(rng.normal(size=m), requires_grad=True) for m in (graph.num_edges, 3))
+        y, f, _ = solve(costs, far, graph=graph, lifted_edges=lifted, solver="exact")
+        gy, gf = (torch.tensor(rng.normal(size=len(t))) for t in (y, f))
+        torch.autograd.backward([y, f], [gy, gf])
+        there = lifted_multicut(
+            graph, (costs + 0.7 * gy).detach().numpy(), lifted, (far + 0.7 * gf).detach().numpy(), solver="exact"
+        )
+        assert costs.grad.numpy() == pytest.approx((there.edge_labels - y.detach().numpy()) / 0.7)
+        assert far.grad.numpy() == pytest.approx((there.lifted_labels - f.detach().numpy()) / 0.7)
+
+
+def test_warm_gradient_points_downhill_and_vanishes_for_small_scales():
+    graph, costs, lifted, lifted_costs = grid_instance((8, 8), noise=1.5)
+    rng = np.random.default_rng(0)
+    gy, gf = rng.normal(size=len(costs)), rng.normal(size=len(lifted_costs))
+    for scale, moves in ((1e-9, False), (3.0, True)):
+        leaves = [torch.tensor(c, requires_grad=True) for c in (costs, lifted_costs)]
+        solve = perturbed_grad(lifted_multicut, estimator=Blackbox(Fixed([scale])))
+        y, f, _ = solve(*leaves, graph=graph, lifted_edges=lifted)
+        torch.autograd.backward([y, f], [torch.tensor(gy), torch.tensor(gf)])
+        product = float(leaves[0].grad @ torch.tensor(gy) + leaves[1].grad @ torch.tensor(gf))
+        assert product < 0 if moves else not leaves[0].grad.any() and not leaves[1].grad.any()
+
+
+def test_lifted_amwc_has_a_gradient_for_all_three_costs():
+    graph, nodes, costs, partitionable = noisy_grid((6, 6), offsets=((0, 1), (1, 0)))
+    lifted = grid_graph((6, 6), [(0, 3), (3, 0)])
+    rng = np.random.default_rng(0)
+    leaves = [torch.tensor(c, requires_grad=True) for c in (nodes, costs, rng.normal(size=lifted.num_edges))]
+    solve = perturbed_grad(lifted_amwc, generator=torch.Generator().manual_seed(0))
+    x, y, f, z = solve(*leaves, graph=graph, lifted_edges=lifted, partitionable=partitionable)
+    assert x.shape == nodes.shape
+    assert z.shape == (36,)
+    (x.square().sum() + (y * torch.tensor(rng.normal(size=len(y)))).sum() - f.sum()).backward()
+    assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
+    assert leaves[2].grad.any()
+
+
+# Parts
+
+
+def test_contraction_adds_up_costs_and_keeps_base_edges_whose_costs_cancel():
+    graph = Graph(4, [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3)])
+    rows = lifted_rows(graph.csr, np.array([1.0, 2.0, -2.0, 5.0, 3.0]), 2)
+    small = contract_lifted(rows, np.array([0, 0, 1, 2], np.int32), 3)
+    found = {
+        (i, int(small.neighbours[h])): (float(small.weights[h]), bool(small.is_base[h]))
+        for i in range(3)
+        for h in range(small.indptr[i], small.indptr[i + 1])
+    }
+    assert found == {(0, 1): (0.0, True), (1, 0): (0.0, True), (0, 2): (3.0, False), (2, 0): (3.0, False),
+                     (1, 2): (5.0, False), (2, 1): (5.0, False)}  # fmt: skip
+
+
+def test_parts_of_a_cluster_are_what_base_edges_connect():
+    rows = lifted_rows(Graph(4, [(0, 1), (2, 3), (1, 2)]).csr, np.ones(3), 2)
+    z = np.zeros(4, np.int32)
+    group, count = base_parts(rows, z, z)
+    assert (group.tolist(), count) == ([0, 0, 1, 1], 2)

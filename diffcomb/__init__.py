@@ -14,6 +14,7 @@ from . import differentiable_cuts, differentiable_lifted_cuts  # noqa: F401 (the
 from ._threads import get_num_threads, set_num_threads
 from ._version import __version__
 from .affinity import affinities, class_probabilities_to_costs, probabilities_to_costs
+from .agglomeration import agglomerate, mutex_watershed, semantic_mutex_watershed
 from .cuts import amwc, multicut, mwc
 from .evaluation import evaluate
 from .graph import Graph
@@ -73,6 +74,7 @@ __all__ = [
     "Uniform",
     "__version__",
     "affinities",
+    "agglomerate",
     "amwc",
     "class_probabilities_to_costs",
     "diagnose",
@@ -86,10 +88,12 @@ __all__ = [
     "malis_loss",
     "malis_pairs",
     "multicut",
+    "mutex_watershed",
     "mwc",
     "perturbed_grad",
     "probabilities_to_costs",
     "region_graph",
+    "semantic_mutex_watershed",
     "set_num_threads",
     "solver_loss",
 ]

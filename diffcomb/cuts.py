@@ -49,10 +49,11 @@ def amwc(
         never cut; -inf is a cannot-link, one that always is. Neither counts in the objective.
     partitionable : array_like of bool, shape (K,), or list of int
         The classes P that may be split into several clusters: a mask, or class indices.
-    solver : {"multilevel", "kernighan_lin", "greedy", "exact"} or callable
+    solver : {"multilevel", "kernighan_lin", "greedy", "mutex_watershed", "exact"} or callable
         `multilevel` is fast and good, `kernighan_lin` improves its solution (or `init`) a little more, `greedy` is
-        Algorithm 2 of the paper, `exact` is for small instances. Or a solver of yours: a function ``(problem, *, init,
-        rng, budget) -> Solution`` as all of these are, see ``diffcomb.solvers``.
+        Algorithm 2 of the paper, `mutex_watershed` goes by the order of the costs alone, `exact` proves the optimum:
+        of small instances, and of larger ones that are nearly decided. Or a solver of yours: a function ``(problem, *,
+        init, rng, budget) -> Solution`` as all of these are, see ``diffcomb.solvers``.
     init : Solution, or (node labels, clusters), or node labels, optional
         A labelling to start from; the result is never worse. Cluster ids are any integers; nodes of a
         partitionable class are together iff class and id agree. A batch takes a batch of them.

@@ -49,7 +49,7 @@ def test_exact_solution_with_constraints_is_the_best_partition_that_keeps_them(i
     assert found.edge_labels.shape == (len(edges),)
 
 
-@pytest.mark.parametrize("solver", ["multilevel", "greedy", "kernighan_lin", "exact"])
+@pytest.mark.parametrize("solver", ["multilevel", "greedy", "kernighan_lin", "mutex_watershed", "exact"])
 @given(instance=constrained())
 def test_every_solver_keeps_constraints(instance, solver):
     n, edges, costs, together, apart = instance

@@ -175,7 +175,7 @@ def call(**changes):
         (
             {"solver": "gurobi"},
             ValueError,
-            "solver must be one of 'multilevel', 'kernighan_lin', 'greedy', 'exact', or a function .*, got 'gurobi'",
+            "solver must be one of 'multilevel', 'kernighan_lin', 'greedy', 'mutex_watershed', 'exact', or a function .*, got 'gurobi'",
         ),
         ({"seed": -1}, ValueError, "seed"),
         ({"effort": 1.5}, ValueError, "effort"),

@@ -31,6 +31,7 @@ from .limits import LIMITS
 from .lower_bound import Guide, lower_bound
 from .moves.local_moving import local_moving
 from .multilevel import multilevel
+from .mutex_watershed import mutex_watershed
 from .reduction import reduce
 from .run import is_searched_whole
 
@@ -56,6 +57,7 @@ SOLVERS: dict[str, Solver] = {
     "multilevel": multilevel,
     "kernighan_lin": kernighan_lin,
     "greedy": greedy,
+    "mutex_watershed": mutex_watershed,
     "exact": _exact,
 }
 
@@ -85,9 +87,9 @@ def check_time_limit(solver: str | Solver, value: Any) -> None:
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf"):
         raise ValueError(f"time_limit must be a positive number of seconds or None, got {value!r}")
-    if solver == "greedy":
+    if solver in ("greedy", "mutex_watershed"):
         raise ValueError(
-            "time_limit must be None for solver='greedy', which runs to its end; leave it out, or use 'multilevel'"
+            f"time_limit must be None for solver={solver!r}, which runs to its end; leave it out, or use 'multilevel'"
         )
 
 

@@ -65,3 +65,32 @@ def pair_insert(table_keys: Array, table_values: Array, i: int, j: int, edge: in
     table_keys[at] = key
     table_values[at] = edge
     return bool(new)
+
+
+# The same keys alone are a set of pairs
+
+
+@njit
+def pair_is_in(keys: Array, i: int, j: int) -> bool:
+    """Whether a set has the pair."""
+    return bool(keys[_position(keys, _key(i, j))] != _EMPTY)
+
+
+@njit
+def pair_add(keys: Array, i: int, j: int) -> bool:
+    """Add a pair to a set; returns whether it is new. There must be room."""
+    key = _key(i, j)
+    at = _position(keys, key)
+    new = keys[at] == _EMPTY
+    keys[at] = key
+    return bool(new)
+
+
+@njit
+def pairs_in_twice_the_room(keys: Array) -> Array:
+    """The same set with room for as many again."""
+    larger = np.full(2 * len(keys), _EMPTY)
+    for at in range(len(keys)):
+        if keys[at] != _EMPTY:
+            larger[_position(larger, keys[at])] = keys[at]
+    return larger

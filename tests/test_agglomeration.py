@@ -1,0 +1,192 @@
+"""GASP linkages, the mutex watershed and the semantic mutex watershed, against their definitions in plain Python."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import instances, noisy_grid, random_instance
+
+from diffcomb import Graph, agglomerate, amwc, multicut, mutex_watershed, semantic_mutex_watershed
+from diffcomb.solvers.structures.radix import order_by_size
+
+LINKAGES = ("sum", "average", "absolute_maximum", "maximum", "minimum")
+
+
+def interaction(values, linkage):
+    if linkage == "absolute_maximum":
+        return max(values, key=abs)
+    return {"sum": sum, "average": np.mean, "maximum": max, "minimum": min}[linkage](values)
+
+
+def gasp(n, edges, costs, linkage, constrained):
+    """GASP to the letter: every round recomputes every interaction from all edges between two clusters."""
+    cluster = list(range(n))
+    apart = set()
+    while True:
+        between = {}
+        for (u, v), c in zip(edges, costs, strict=True):
+            if cluster[u] != cluster[v]:
+                between.setdefault(frozenset((cluster[u], cluster[v])), []).append(c)
+        found = [(interaction(v, linkage), pair) for pair, v in between.items() if pair not in apart]
+        if not constrained:
+            found = [(value, pair) for value, pair in found if value > 0]
+        if not found:
+            return cluster
+        value, pair = max(found, key=lambda item: abs(item[0]))
+        if value <= 0:
+            apart.add(pair)
+            continue
+        a, b = pair
+        cluster = [a if c == b else c for c in cluster]
+        apart = {frozenset(a if c == b else c for c in pair) for pair in apart}
+
+
+def semantic(n, edges, costs, weights):
+    """The semantic mutex watershed to the letter."""
+    cluster, classes, apart = list(range(n)), [None] * n, set()
+    events = [(abs(c), "edge", e) for e, c in enumerate(costs)]
+    events += [(w, "class", (i, k)) for i, row in enumerate(weights) for k, w in enumerate(row)]
+    for _, kind, what in sorted(events, key=lambda event: -event[0]):
+        if kind == "class":
+            i, k = what
+            if classes[cluster[i]] is None:
+                classes[cluster[i]] = k
+            continue
+        a, b = (cluster[i] for i in edges[what])
+        if a == b:
+            continue
+        if costs[what] < 0:
+            apart.add(frozenset((a, b)))
+        elif frozenset((a, b)) not in apart and (None in (classes[a], classes[b]) or classes[a] == classes[b]):
+            classes[a] = classes[b] if classes[a] is None else classes[a]
+            cluster = [a if c == b else c for c in cluster]
+            apart = {frozenset(a if c == b else c for c in pair) for pair in apart}
+    return cluster, [classes[c] for c in cluster]
+
+
+def same_clusters(a, b):
+    return all((a[i] == a[j]) == (b[i] == b[j]) for i, j in itertools.combinations(range(len(a)), 2))
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_agglomeration_is_gasp_to_the_letter(linkage, constrained):
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        n, edges, _, costs, _ = random_instance(rng, n=10, m=24, K=1)
+        found = agglomerate(Graph(n, edges), costs, linkage, constrained=constrained)
+        assert same_clusters(
+            found.clusters, gasp(n, edges, costs, linkage, constrained or linkage == "absolute_maximum")
+        )
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_agglomeration_of_a_large_graph_agrees_with_itself_in_another_order_of_edges(linkage):
+    rng = np.random.default_rng(0)
+    n, edges, _, costs, _ = random_instance(rng, n=2000, m=30_000, K=1)
+    order = rng.permutation(len(edges))
+    a = agglomerate(Graph(n, edges), costs, linkage, constrained=True)
+    b = agglomerate(Graph(n, edges[order][:, ::-1]), costs[order], linkage, constrained=True)
+    assert (a.clusters == b.clusters).mean() > (0.99 if linkage in ("sum", "average") else 0.999)  # rounding of sums
+
+
+def test_sum_without_constraints_is_greedy_contraction():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        n, edges, _, costs, _ = random_instance(rng, n=30, m=90, K=1)
+        greedy = multicut(Graph(n, edges), costs, solver="greedy")
+        assert agglomerate(Graph(n, edges), costs, "sum").objective == pytest.approx(greedy.objective)
+
+
+def test_sizes_weigh_averages():
+    edges, costs = [(0, 1), (0, 2), (1, 2)], [5.0, 3.0, -1.0]
+    assert agglomerate(edges, costs, "average").num_clusters == 1
+    assert agglomerate(edges, costs, "average", sizes=[1, 1, 4]).clusters.tolist() == [0, 0, 1]
+
+
+@given(instances(max_classes=1, min_nodes=1), st.sampled_from(LINKAGES), st.booleans())
+def test_clusters_of_any_instance_are_feasible(instance, linkage, constrained):
+    n, edges, _, costs, _ = instance
+    found = agglomerate(Graph(n, edges), costs, linkage, constrained=constrained)
+    assert found.clusters.shape == (n,)
+    assert ((found.clusters[edges[:, 0]] != found.clusters[edges[:, 1]]) == (found.edge_labels == 1)).all()
+
+
+def test_semantic_mutex_watershed_is_its_definition_to_the_letter():
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        n, edges, _, costs, _ = random_instance(rng, n=9, m=20, K=1)
+        weights = np.abs(rng.normal(size=(n, 3)))
+        found = semantic_mutex_watershed(Graph(n, edges), weights, costs)
+        clusters, classes = semantic(n, edges.tolist(), costs, weights)
+        assert found.node_labels.tolist() == classes
+        assert same_clusters(found.clusters, clusters)
+
+
+def test_classes_that_are_not_partitionable_become_one_cluster():
+    weights = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    found = semantic_mutex_watershed(Graph(4, [(0, 1), (2, 3)]), weights, [-2.0, -2.0], partitionable=[1])
+    assert found.clusters.tolist() == [0, 0, 1, 2]
+
+
+def test_mutex_watershed_is_a_solver_of_every_verb():
+    graph, nodes, costs, partitionable = noisy_grid((10, 10))
+    assert (multicut(graph, costs, solver="mutex_watershed").clusters == mutex_watershed(graph, costs).clusters).all()
+    found = amwc(graph, nodes, costs, partitionable, solver="mutex_watershed")
+    assert found.objective < 0
+    with pytest.raises(ValueError, match="time_limit must be None for solver='mutex_watershed'"):
+        multicut(graph, costs, solver="mutex_watershed", time_limit=1)
+
+
+def test_tensors_give_tensors_and_float32_the_same_clusters():
+    graph, _, costs, _ = noisy_grid((10, 10))
+    found = mutex_watershed(graph, torch.tensor(costs, dtype=torch.float32))
+    assert isinstance(found.clusters, torch.Tensor)
+    assert (found.clusters.numpy() == mutex_watershed(graph, costs.astype(np.float32)).clusters).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_order_by_size_is_a_stable_sort(dtype):
+    rng = np.random.default_rng(0)
+    for values in (
+        rng.normal(size=3000),
+        rng.integers(-3, 4, 500),
+        np.zeros(5),
+        rng.normal(size=200) * 1e-300,
+        np.zeros(0),
+    ):
+        values = values.astype(dtype)
+        assert order_by_size(values).tolist() == np.argsort(-np.abs(values), kind="stable").tolist()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: agglomerate([(0, 1)], [1.0], "median"), ValueError, "linkage must be one of 'sum', 'average'"),
+        (lambda: agglomerate([(0, 1)], [1.0], sizes=[0.0]), ValueError, "sizes must be 1 positive numbers"),
+        (
+            lambda: agglomerate([(0, 1)], [1.0, 2.0]),
+            ValueError,
+            r"edge_costs must have shape \(m,\) = \(1,\), got \(2,\)",
+        ),
+        (lambda: mutex_watershed([(0, 1)], [np.inf]), ValueError, "edge_costs must be finite"),
+        (
+            lambda: semantic_mutex_watershed([(0, 1)], [1.0, 2.0], [1.0]),
+            ValueError,
+            r"class_weights must have shape \(n, K\)",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_empty_and_tiny_graphs_are_clustered():
+    for linkage in LINKAGES:
+        assert agglomerate(Graph(0, []), [], linkage).num_clusters == 0
+        assert agglomerate(Graph(2, [(0, 0)]), [1.0], linkage).clusters.tolist() == [0, 1]
+    assert semantic_mutex_watershed(Graph(0, []), np.zeros((0, 2)), []).num_clusters == 0

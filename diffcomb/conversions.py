@@ -1,4 +1,4 @@
-"""What graphs are made from, and what they become: ids, networkx, scipy.sparse."""
+"""What graphs are made from, and what they become: ids, matrices, tables, graphs of other libraries."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Conversions:
 
         Examples
         --------
+        >>> from diffcomb import Graph
         >>> graph, ids = Graph.from_ids([(2**40, 7), (7, 900)])
         >>> ids.tolist(), graph.edges.tolist()
         ([7, 900, 1099511627776], [[2, 0], [0, 1]])
@@ -151,6 +152,146 @@ class Conversions:
             upper = row <= col
             row, col, costs = row[upper], col[upper], costs[upper]
         return cls(n, np.stack([row, col], axis=1)), costs
+
+    @classmethod
+    def from_igraph(cls, graph: Any, weight: str | None = None) -> Any:
+        """Convert an igraph graph; nodes and edges keep their order.
+
+        Parameters
+        ----------
+        graph : igraph.Graph
+            Undirected.
+        weight : str, optional
+            An edge attribute to return as edge costs.
+
+        Returns
+        -------
+        Graph or (Graph, numpy.ndarray of float64)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no igraph graph, is directed, or lacks the attribute.
+        """
+        if not hasattr(graph, "get_edgelist"):
+            raise TypeError(f"from_igraph needs an igraph graph, got {type(graph).__name__}")
+        if graph.is_directed():
+            raise ValueError("from_igraph needs an undirected graph; graph.as_undirected(mode='collapse') makes one")
+        result = cls(graph.vcount(), np.array(graph.get_edgelist(), np.int64).reshape(-1, 2))
+        if weight is None:
+            return result
+        if weight not in graph.es.attributes():
+            raise ValueError(f"weight={weight!r} is no edge attribute; there are {graph.es.attributes()}")
+        return result, np.array(graph.es[weight], np.float64)
+
+    @classmethod
+    def from_edge_index(cls, edge_index: Any, num_nodes: int | None = None) -> tuple[Self, Array]:
+        """Convert the `edge_index` (2, E) of PyTorch Geometric, which lists an undirected edge in both directions.
+
+        Parameters
+        ----------
+        edge_index : tensor or array_like of int, shape (2, E)
+        num_nodes : int, optional
+            By default the largest end point tells.
+
+        Returns
+        -------
+        graph : Graph
+            With each edge once.
+        first : numpy.ndarray of int64, shape (m,)
+            Where each edge stands in `edge_index` first: ``edge_attr[first]`` are the values of its edges.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it has another type or shape.
+        """
+        pairs = to_numpy(edge_index)
+        if pairs.ndim != 2 or pairs.shape[0] != 2:
+            raise ValueError(f"edge_index must have shape (2, E), got {pairs.shape}")
+        if pairs.dtype.kind not in "iu":
+            raise TypeError(f"edge_index must hold integers, got dtype {pairs.dtype}")
+        edges = np.sort(pairs.T.astype(np.int64), axis=1)
+        _, first = np.unique(edges, axis=0, return_index=True)
+        first = np.sort(first)
+        count = int(edges.max(initial=-1)) + 1 if num_nodes is None else num_nodes
+        return cls(count, edges[first]), first
+
+    @classmethod
+    def from_pandas(cls, frame: Any, u: str = "u", v: str = "v", cost: str = "cost") -> tuple[Self, Array, Array]:
+        """Convert a table of edges; ids are integers or names.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+        u, v, cost : str
+            Columns of the end points and the costs.
+
+        Returns
+        -------
+        graph : Graph
+        edge_costs : numpy.ndarray of float64, shape (m,)
+        ids : numpy.ndarray, shape (n,)
+            The id of every node, as of :meth:`from_ids`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a column is missing, or holds something else.
+        """
+        missing = [name for name in (u, v, cost) if name not in frame.columns]
+        if missing:
+            raise ValueError(f"the table has no column {missing[0]!r}; there are {list(frame.columns)}")
+        pairs = frame[[u, v]].to_numpy()
+        if pairs.dtype.kind not in "iu":
+            pairs = np.array([[str(x) if not isinstance(x, str) else x for x in row] for row in pairs], object)
+            if frame[[u, v]].isna().to_numpy().any():
+                raise ValueError(f"the columns {u!r} and {v!r} must not have empty cells")
+        graph, ids = cls.from_ids(pairs.reshape(-1, 2))
+        try:
+            return graph, frame[cost].to_numpy().astype(np.float64), ids
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"the column {cost!r} must hold numbers: {error}") from error
+
+    @classmethod
+    def from_correlation(cls, matrix: Any, threshold: float = 0.0) -> tuple[Self, Array, Array]:
+        """Convert a correlation matrix to the complete graph whose edges cost the correlation less a threshold.
+
+        Parameters
+        ----------
+        matrix : pandas.DataFrame or array_like, shape (n, n)
+            Symmetric.
+        threshold : float
+            What is correlated more than this attracts.
+
+        Returns
+        -------
+        graph : Graph
+        edge_costs : numpy.ndarray of float64, shape (n (n - 1) / 2,)
+        names : numpy.ndarray, shape (n,)
+            Of the columns; 0..n-1 if there are none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the matrix is not square, not symmetric, or does not hold numbers.
+        """
+        names = np.asarray(matrix.columns) if hasattr(matrix, "columns") else None
+        values = to_numpy(matrix)
+        if values.ndim != 2 or values.shape[0] != values.shape[1]:
+            raise ValueError(f"from_correlation needs a square matrix (n, n), got shape {values.shape}")
+        if values.dtype.kind not in "fiub":
+            raise TypeError(f"from_correlation needs a matrix of real numbers, got dtype {values.dtype}")
+        if not np.allclose(values, values.T, equal_nan=True):
+            raise ValueError("from_correlation needs a symmetric matrix; (A + A.T) / 2 is symmetric")
+        i, j = np.triu_indices(len(values), 1)
+        costs = values[i, j].astype(np.float64) - threshold
+        bad = np.flatnonzero(np.isnan(costs))
+        if len(bad):
+            raise ValueError(
+                f"from_correlation needs numbers, got {len(bad)} NaN, the first at [{i[bad[0]]}, {j[bad[0]]}]"
+            )
+        return cls(len(values), np.stack([i, j], axis=1)), costs, np.arange(len(values)) if names is None else names
 
 
 def _concatenated(a: Array, b: Array) -> Array:

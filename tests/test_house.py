@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "diffcomb"
 FLOORS = (  # from the top down; what stands together may import each other
     ("",),  # diffcomb/__init__.py
-    ("layers", "jax"),
+    ("cli", "__main__"),
+    ("layers", "jax", "io"),
     ("losses",),
     ("gradients.wrapping", "gradients.gradcheck", "gradients.diagnose", "gradients"),
     ("gradients.ragged", "gradients.label_outputs", "cut_output"),

@@ -1,0 +1,98 @@
+"""Images and volumes in files, read piece by piece where the format allows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._arrays import Array
+from .problems import require
+
+KINDS = "FILE.npy, FILE.npz[:NAME], FILE.h5[:DATASET] or FOLDER.zarr[:ARRAY]"
+
+
+def open_array(path: Any) -> Any:
+    """Open an array: a memory map, an HDF5 dataset or a zarr array, which every function here takes for a volume.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``FILE.npy``, ``FILE.npz[:NAME]``, ``FILE.h5[:DATASET]`` or ``FOLDER.zarr[:ARRAY]``. The name may be left out
+        where there is one array.
+
+    Returns
+    -------
+    numpy.ndarray, h5py.Dataset or zarr.Array
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If the format needs a package that is not installed.
+    ValueError
+        If the kind of file is unknown, or it has no array of that name.
+    """
+    file, name = _split(path)
+    if not file.exists():
+        raise FileNotFoundError(f"there is no file {file}")
+    suffix = file.suffix.lower()
+    if suffix == ".npy":
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    if suffix == ".npz":
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays[_chosen(list(arrays.files), name, file)]
+    if suffix in (".h5", ".hdf5"):
+        h5py = require("h5py", f"the array {file}")
+        opened = h5py.File(file, "r")
+        names: list[str] = []
+        opened.visititems(lambda key, item: names.append(key) if isinstance(item, h5py.Dataset) else None)
+        return opened[_chosen(names, name, file)]
+    zarr = require("zarr", f"the array {file}")
+    node = zarr.open(file, mode="r")
+    if isinstance(node, zarr.Array):
+        return node
+    return node[_chosen([key for key, _ in node.arrays()], name, file)]
+
+
+def save_array(path: Any, array: Array) -> None:
+    """Save an array under a path as :func:`open_array` takes it; in a file of its own."""
+    file, name = _split(path)
+    suffix = file.suffix.lower()
+    if suffix == ".npy":
+        np.save(file, array)
+    elif suffix == ".npz":
+        np.savez_compressed(file, allow_pickle=False, **{name or "array": array})
+    elif suffix in (".h5", ".hdf5"):
+        with require("h5py", f"the array {file}").File(file, "w") as opened:
+            opened.create_dataset(name or "array", data=array, compression="gzip")
+    else:
+        zarr = require("zarr", f"the array {file}")
+        if name is None:
+            zarr.save_array(str(file), array)
+        else:
+            zarr.save_group(str(file), **{name: array})
+
+
+def _split(path: Any) -> tuple[Path, str | None]:
+    """The file and the name of the array in it."""
+    text = str(path)
+    for suffix in (".npy", ".npz", ".h5", ".hdf5", ".zarr"):
+        at = text.lower().find(suffix + ":")
+        if at >= 0:
+            return Path(text[: at + len(suffix)]), text[at + len(suffix) + 1 :] or None
+        if text.lower().rstrip("/").endswith(suffix):
+            return Path(text), None
+    raise ValueError(f"an array must be {KINDS}, got {text!r}")
+
+
+def _chosen(names: list[str], name: str | None, file: Path) -> str:
+    if name is None and len(names) == 1:
+        return names[0]
+    if name is None or name not in names:
+        found = ", ".join(sorted(names)) or "none"
+        wanted = "says which array is meant" if name is None else f"has an array {name!r}"
+        raise ValueError(f"{file}: no name {wanted}; give it as {file.name}:NAME, the arrays are: {found}")
+    return name

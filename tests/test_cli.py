@@ -1,0 +1,134 @@
+"""The command line: solve, segment and info, their output files and exit codes."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from diffcomb import Graph, affinities, multicut
+from diffcomb.cli import main
+from diffcomb.io import Instance, open_array, save_array, write
+
+
+@pytest.fixture
+def signed(tmp_path):
+    path = tmp_path / "signed.txt"
+    path.write_text("10 20 2.0\n20 40 -1.5\n10 40 -0.5\n")
+    return path
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_solve_prints_the_objective_and_writes_clusters_by_id(signed, tmp_path, capsys):
+    code, out, _ = run(capsys, "solve", signed, "-o", tmp_path / "clusters.csv", "--bound", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["problem"] == "multicut"
+    assert result["objective"] == -2.0
+    assert result["clusters"] == 2
+    assert result["gap"] == pytest.approx(0, abs=1e-9)
+    rows = list(csv.DictReader((tmp_path / "clusters.csv").read_text().splitlines()))
+    assert [(row["node"], row["cluster"]) for row in rows] == [("10", "0"), ("20", "0"), ("40", "1")]
+
+
+def test_result_without_json_is_lines_of_text(signed, capsys):
+    code, out, _ = run(capsys, "solve", signed, "--solver", "greedy")
+    assert code == 0
+    assert "objective: -2.0" in out.splitlines()
+
+
+@pytest.mark.parametrize("problem", ["multicut", "mwc", "amwc", "lifted_multicut", "lifted_amwc"])
+def test_every_problem_is_solved_from_one_file(problem, tmp_path, capsys):
+    path = tmp_path / "all.npz"
+    graph = Graph(3, [(0, 1), (1, 2)])
+    write(path, Instance(graph, np.array([1.0, -1.0]), None, np.eye(3)[:, :2], np.array([True, False]),
+                         np.array([(0, 2)]), np.array([-0.5])))  # fmt: skip
+    code, out, _ = run(capsys, "solve", path, "--problem", problem, "--json", "-o", tmp_path / "c.csv")
+    assert code == 0
+    assert json.loads(out)["problem"] == problem
+    assert (tmp_path / "c.csv").read_text().startswith("node,cluster,class\n")
+
+
+def test_segment_labels_an_image_by_affinities(tmp_path, capsys):
+    truth = np.add.outer(np.arange(20) // 10, 2 * (np.arange(30) // 10))
+    offsets = [[0, 1], [1, 0], [0, 4], [4, 0]]
+    found, _ = affinities(truth, offsets)
+    save_array(tmp_path / "affinities.h5", found.astype(np.float32))
+    code, out, _ = run(
+        capsys, "segment", tmp_path / "affinities.h5", "--offsets", json.dumps(offsets), "-o", tmp_path / "labels.npy"
+    )
+    labels = open_array(tmp_path / "labels.npy")
+    assert code == 0
+    assert "clusters: 6" in out
+    assert labels.min() == 1
+    assert len(np.unique(np.stack([labels.ravel(), truth.ravel()]), axis=1).T) == 6
+
+
+def test_info_describes_a_file(signed, capsys):
+    code, out, _ = run(capsys, "info", signed, "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "problem": "multicut", "nodes": 3, "edges": 3, "costs": "-1.5 to 2", "repulsive_edges": "66.7 %", "largest_degree": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["solve", "none.txt"], "there is no file none.txt"),
+        (["solve", "{signed}", "--problem", "amwc"], "has no node_costs, which --problem amwc needs"),
+        (["solve", "{signed}", "--problem", "lifted_multicut"], "has no lifted_edges and lifted_costs"),
+        (["solve", "{signed}", "--time-limit", "-1"], "time_limit must be a positive number of seconds"),
+        (["info", "{signed}", "--format", "metis"], "must begin with the numbers of nodes and edges"),
+        (["segment", "none.npy", "--offsets", "[[0, 1]]", "-o", "x.npy"], "there is no file none.npy"),
+    ],
+)
+def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, signed, capsys):
+    code, out, err = run(capsys, *(a.format(signed=signed) for a in arguments))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("offsets", ["[[0, 1], 3]", "nonsense"])
+def test_wrong_arguments_end_with_exit_code_2(offsets, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["segment", "a.npy", "--offsets", offsets, "-o", "b.npy"])
+    assert "offsets must look like" in capsys.readouterr().err
+
+
+def test_module_runs_as_a_program(signed):
+    done = subprocess.run([sys.executable, "-m", "diffcomb", "info", str(signed)], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "edges: 3" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way on Windows: not tried there")
+def test_interrupt_keeps_the_best_solution(tmp_path):
+    rng = np.random.default_rng(0)
+    edges = np.stack(np.triu_indices(200, 1), axis=1)
+    write(tmp_path / "dense.npz", Graph(200, edges), rng.normal(size=len(edges)))
+    multicut(edges[:50], np.ones(50))  # compiled, so that the time limit is none of compilation
+    program = subprocess.Popen(
+        [sys.executable, "-c", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+         "from diffcomb.cli import main; print('ready', flush=True); sys.exit(main())",
+         "solve", str(tmp_path / "dense.npz"), "--time-limit", "120", "-o", str(tmp_path / "c.csv")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert program.stdout.readline() == "ready\n"
+    time.sleep(8)
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=60)
+    assert program.returncode == 0, err
+    assert "objective" in out
+    assert "interrupted" in err.lower()
+    assert len((tmp_path / "c.csv").read_text().splitlines()) == 201

@@ -18,7 +18,7 @@ from .agglomeration import agglomerate, mutex_watershed, semantic_mutex_watershe
 from .cuts import amwc, multicut, mwc
 from .evaluation import evaluate
 from .graph import Graph
-from .grid import GridGraph, grid_graph
+from .grid import GridGraph, MaskedGridGraph, grid_graph
 from .lifted_cuts import lifted_amwc, lifted_multicut
 from .lifted_problem import LiftedProblem, LiftedSolution
 from .lifting import LiftedMWC
@@ -51,11 +51,13 @@ __all__ = [
     "GridGraph",
     "Gumbel",
     "LiftedMWC",
+    "LiftedMulticutLayer",
     "LiftedProblem",
     "LiftedSolution",
     "LinearSolver",
     "LogGrid",
     "LogUniform",
+    "MaskedGridGraph",
     "MulticutLayer",
     "MultiwayCutLayer",
     "NegativeIdentity",

@@ -140,12 +140,29 @@ class CutOutput:
         return f"CutOutput({shape[0]} images of {shape[1:]}, up to {labels} panoptic labels)"
 
 
-def maps(matrices: Tensor, height: int, width: int) -> Tensor:
-    """Matrices (B, n, J) over the cells of a grid as maps (B, J, H, W)."""
-    return matrices.transpose(1, 2).reshape(len(matrices), matrices.shape[2], height, width)
+def maps(matrices: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Matrices (B, n, J) over the cells of a grid as maps (B, J, *shape)."""
+    return matrices.transpose(1, 2).reshape(len(matrices), matrices.shape[2], *shape)
 
 
 def one_hot(values: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     """Maps of numbers (B, H, W) as one-hot maps (B, count, H, W); not differentiable."""
     result = torch.zeros(len(values), count, *values.shape[1:], dtype=dtype, device=values.device)
     return result.scatter_(1, values[:, None], 1)
+
+
+def multicut_output(edge_labels: Tensor, clusters: Tensor, shape: tuple[int, ...], edge_maps: Tensor) -> CutOutput:
+    """The output of a multicut on a grid, of edge labels (B, m) and clusters (B, n)."""
+    batch = len(edge_labels)
+    clusters = clusters.view(batch, *shape)
+    count = int(clusters.max()) + 1 if clusters.numel() else 0
+    ids = torch.arange(count, device=edge_labels.device)
+    present = ids[None] <= clusters.flatten(1).amax(1)[:, None] if clusters.numel() else ids[None] < ids[None]
+    return CutOutput(
+        edge_maps,
+        clusters,
+        torch.where(present, 0, -1).expand(batch, count),
+        classes=lambda: edge_labels.new_ones(batch, 1, *shape),
+        panoptic=lambda: one_hot(clusters, count, edge_labels.dtype),
+        labels=lambda: clusters,
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from ._arrays import module_of
+from ._arrays import Array, module_of, to_numpy
 from .graph import MAX_NODES, Graph
 
 
@@ -90,6 +90,70 @@ class GridGraph(Graph):
         return module_of(maps).concatenate(parts, -1) if parts else maps.reshape(*batch, 0)
 
 
+class MaskedGridGraph(Graph):
+    """A graph over the cells of a grid that a mask holds: a region of interest; see :func:`grid_graph`.
+
+    Attributes
+    ----------
+    grid : GridGraph
+        Of all cells.
+    mask : numpy.ndarray of bool, shape grid.shape
+    cells : numpy.ndarray of int64, shape (n,)
+        The cell of every node, in row-major order.
+    kept : numpy.ndarray of int64, shape (m,)
+        The edges of `grid` between two cells of the mask, which are the edges of this graph.
+    """
+
+    def __init__(self, grid: GridGraph, mask: Any) -> None:
+        given = to_numpy(mask)
+        if given.dtype != np.bool_:
+            raise TypeError(f"mask must hold booleans, got dtype {given.dtype}; mask != 0 makes some")
+        if given.shape != grid.shape:
+            raise ValueError(f"mask must have the grid's shape {grid.shape}, got {given.shape}")
+        inside = given.ravel()
+        self.grid, self.mask = grid, given.copy()
+        self.cells: Array = np.flatnonzero(inside)
+        self.kept: Array = np.flatnonzero(inside[grid.edges].all(axis=1))
+        number = np.cumsum(inside, dtype=np.int32) - np.int32(1)
+        self._set_edges(len(self.cells), number[grid.edges[self.kept]])
+
+    def __repr__(self) -> str:
+        return f"MaskedGridGraph({self.grid!r}, {self.num_nodes} cells)"
+
+    def edge_values(self, maps: Any, anchor: str = "start") -> Any:
+        """Read the value of every edge from one map for each offset, as :meth:`GridGraph.edge_values` does."""
+        values = self.grid.edge_values(maps, anchor)
+        return values[..., self.kept]
+
+    def node_values(self, maps: Any) -> Any:
+        """The values of the nodes in maps (..., *shape), as (..., n)."""
+        if not hasattr(maps, "reshape"):
+            maps = np.asarray(maps)
+        axes = len(self.grid.shape)
+        if tuple(maps.shape[-axes:]) != self.grid.shape:
+            raise ValueError(f"maps must have shape (..., {self.grid.shape}), got {tuple(maps.shape)}")
+        return maps.reshape(*maps.shape[:-axes], -1)[..., self.cells]
+
+    def project(self, values: Any, fill: Any = -1) -> Any:
+        """Values (..., n) of the nodes as maps (..., *shape), with `fill` outside the mask."""
+        library = module_of(values)
+        if library is np:
+            values = np.asarray(values)
+        if values.shape[-1:] != (self.num_nodes,):
+            raise ValueError(f"values must have shape (..., n) with n={self.num_nodes}, got {tuple(values.shape)}")
+        if library is np:
+            maps = np.full((*values.shape[:-1], self.mask.size), fill, values.dtype)
+            maps[..., self.cells] = values
+        elif hasattr(values, "new_full"):
+            maps = values.new_full((*values.shape[:-1], self.mask.size), fill)
+            maps[..., self.cells] = values
+        else:  # JAX arrays do not change
+            maps = (
+                library.full((*values.shape[:-1], self.mask.size), fill, values.dtype).at[..., self.cells].set(values)
+            )
+        return maps.reshape(*values.shape[:-1], *self.grid.shape)
+
+
 def check_anchor(anchor: str) -> str:
     """Return `anchor`, or raise a ValueError unless it is "start" or "center"."""
     if anchor not in ("start", "center"):
@@ -114,7 +178,17 @@ def shift_of(shape: Sequence[int], offset: Sequence[int]) -> int:
     return sum(step * math.prod(shape[axis + 1 :]) for axis, step in enumerate(offset))
 
 
-def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ((0, 1), (1, 0))) -> GridGraph:
+@overload
+def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ..., *, mask: None = None) -> GridGraph: ...
+
+
+@overload
+def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ..., *, mask: Any) -> MaskedGridGraph: ...
+
+
+def grid_graph(
+    shape: Iterable[int], offsets: Iterable[Iterable[int]] = ((0, 1), (1, 0)), *, mask: Any = None
+) -> GridGraph | MaskedGridGraph:
     """Build the graph of a grid in which cell p is joined to p + d for every offset d.
 
     Edges come offset by offset, in the order given, and within an offset in row-major order of p. An offset
@@ -126,16 +200,20 @@ def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ((0, 1),
         Size of the grid, (H, W) or any other number of dimensions; nodes are numbered in row-major order.
     offsets : iterable of tuples of int
         One vector for each kind of edge; d and -d name the same edges, so giving both doubles them.
+    mask : array_like of bool, shape `shape`, optional
+        Only its cells are nodes, numbered in row-major order, and only edges between two of them are edges.
 
     Returns
     -------
-    GridGraph
-        A :class:`Graph` that knows its `shape` and `offsets`.
+    GridGraph or MaskedGridGraph
+        A :class:`Graph` that knows its `shape` and `offsets`; with a mask one that reads values of nodes and edges from
+        maps, and carries values of nodes back to them.
 
     Raises
     ------
     TypeError, ValueError
-        If the shape or an offset is not a tuple of integers, lengths differ, or an offset is zero.
+        If the shape or an offset is not a tuple of integers, lengths differ, an offset is zero, or the mask does not
+        fit.
 
     Examples
     --------
@@ -147,7 +225,8 @@ def grid_graph(shape: Iterable[int], offsets: Iterable[Iterable[int]] = ((0, 1),
         raise ValueError(f"shape must not be negative, got {size}")
     if math.prod(size) > MAX_NODES:
         raise ValueError(f"shape must have at most {MAX_NODES} cells, got {size}")
-    return GridGraph(size, check_offsets(offsets, size))
+    grid = GridGraph(size, check_offsets(offsets, size))
+    return grid if mask is None else MaskedGridGraph(grid, mask)
 
 
 def check_offsets(offsets: Iterable[Iterable[int]], shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cut_output import CutOutput, maps, one_hot
+from .cut_output import CutOutput, maps, multicut_output
 from .cuts import amwc, check_count, multicut, mwc
 from .gradients import Blackbox, Estimator, perturbed_grad
 from .gradients.interfaces import as_estimator
 from .grid import GridGraph, check_anchor, grid_graph
+from .lifted_cuts import lifted_multicut
 from .lifting import LiftedMWC
 from .solvers import Solver, get_solver
+from .solvers.lifted_registry import LiftedSolver, get_lifted_solver
 
 MAX_GRAPHS = 8  # image sizes whose graphs a layer keeps,
 MAX_EDGES = 2**24  # as long as they have no more edges together: a quarter of a GiB
@@ -34,7 +36,10 @@ class _GridLayer(nn.Module):
         effort: int | None = None,
     ) -> None:
         super().__init__()
-        self.offsets = grid_graph((1, 1), offsets).offsets  # says now what is wrong with the offsets
+        vectors = [tuple(offset) for offset in offsets]
+        shape = (1,) * (len(vectors[0]) if vectors else 2)
+        self.offsets = grid_graph(shape, vectors).offsets  # says now what is wrong with the offsets
+        self.ndim = len(shape)
         get_solver(solver)
         if effort is not None:
             check_count(effort, "effort")
@@ -42,24 +47,23 @@ class _GridLayer(nn.Module):
         self.estimator = Blackbox() if estimator is None else estimator
         self.options = {"solver": solver, "effort": effort}
         self.generator = generator
-        self._graphs: dict[tuple[int, int], tuple[GridGraph, Tensor]] = {}
+        self._graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]] = {}
 
     def extra_repr(self) -> str:
         return f"offsets={self.offsets}, solver={self.options['solver']!r}, estimator={self.estimator}"
 
-    def graph(self, height: int, width: int) -> GridGraph:
-        """The grid graph for images of that size; made once a size."""
-        return self._graph_and_places(height, width)[0]
+    def graph(self, *shape: int) -> GridGraph:
+        """The grid graph for images (H, W) or volumes (Z, Y, X) of that shape; made once a shape."""
+        return self._graph_and_places(*shape)[0]
 
-    def _graph_and_places(self, height: int, width: int) -> tuple[GridGraph, Tensor]:
-        key = (height, width)
-        found = self._graphs.get(key)
+    def _graph_and_places(self, *shape: int) -> tuple[GridGraph, Tensor]:
+        found = self._graphs.get(shape)
         if found is None:
-            graph = grid_graph(key, self.offsets)
-            index = torch.arange(len(self.offsets) * height * width).view(len(self.offsets), height, width)
+            graph = grid_graph(shape, self.offsets)
+            index = torch.arange(len(self.offsets) * graph.num_nodes).view(len(self.offsets), *shape)
             found = graph, graph.edge_values(index, self.anchor)
             # Other threads may use this layer: they see the old dict or the new one, never one that changes.
-            self._graphs = _newest({**self._graphs, key: found})
+            self._graphs = _newest({**self._graphs, shape: found})
         return found
 
     def edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph]:
@@ -74,10 +78,11 @@ class _GridLayer(nn.Module):
         if not isinstance(affinities, Tensor) and not all(isinstance(a, Tensor) for a in affinities):
             raise TypeError(f"affinities must be a tensor or a list of tensors, got {type(affinities).__name__}")
         given = affinities if isinstance(affinities, Tensor) else torch.stack(list(affinities), dim=1)
-        if given.ndim != 4 or given.shape[1] != len(self.offsets):
+        if given.ndim != 2 + self.ndim or given.shape[1] != len(self.offsets):
+            axes = {2: "H, W", 3: "Z, Y, X"}.get(self.ndim, f"{self.ndim} axes")
             raise ValueError(
-                f"affinities must be {len(self.offsets)} maps (B, H, W) or a tensor (B, {len(self.offsets)}, H, W), "
-                f"got shape {tuple(given.shape)}"
+                f"affinities must be {len(self.offsets)} maps (B, {axes}) or a tensor "
+                f"(B, {len(self.offsets)}, {axes}), got shape {tuple(given.shape)}"
             )
         graph, places = self._graph_and_places(*given.shape[2:])
         places = places.to(given.device)
@@ -132,7 +137,7 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
     def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
         edge_costs, graph, places = self._edge_costs(affinities)
-        batch, K, height, width = _check_class_costs(class_costs, edge_costs, graph)
+        batch, K = _check_class_costs(class_costs, edge_costs, graph)
         nodes = class_costs.flatten(2).transpose(1, 2)
         solve = perturbed_grad(amwc, estimator=self.estimator, lift=self.lift, generator=self.generator)
         data = {"graph": graph, "partitionable": self.partitionable, **self.options}
@@ -142,20 +147,20 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
             of_class = label_classes[:, :, None] == torch.arange(K, device=z.device)
             return CutOutput(
                 self._scatter(y, places, graph),
-                clusters.view(batch, height, width),
+                clusters.view(batch, *graph.shape),
                 label_classes,
-                classes=lambda: maps(z @ of_class.to(z.dtype), height, width),  # M^T: labels of one class add up
-                panoptic=lambda: maps(z, height, width),
-                labels=lambda: z.argmax(2).view(batch, height, width),
+                classes=lambda: maps(z @ of_class.to(z.dtype), graph.shape),  # M^T: labels of one class add up
+                panoptic=lambda: maps(z, graph.shape),
+                labels=lambda: z.argmax(2).view(batch, *graph.shape),
             )
         found, y, clusters = solve.labels(nodes, edge_costs, **data)
         return CutOutput(
             self._scatter(y, places, graph),
-            clusters.view(batch, height, width),
+            clusters.view(batch, *graph.shape),
             found.classes,
-            classes=lambda: maps(found.one_hot_classes(K), height, width),
-            panoptic=lambda: maps(found.one_hot(), height, width),
-            labels=lambda: found.labels.view(batch, height, width),
+            classes=lambda: maps(found.one_hot_classes(K), graph.shape),
+            panoptic=lambda: maps(found.one_hot(), graph.shape),
+            labels=lambda: found.labels.view(batch, *graph.shape),
             overlaps=found.overlaps,
         )
 
@@ -169,18 +174,72 @@ class MultiwayCutLayer(_GridLayer):
     def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
         edge_costs, graph, places = self._edge_costs(affinities)
-        batch, K, height, width = _check_class_costs(class_costs, edge_costs, graph)
+        batch, K = _check_class_costs(class_costs, edge_costs, graph)
         solve = perturbed_grad(mwc, estimator=self.estimator, generator=self.generator)
         x, y, clusters = solve(class_costs.flatten(2).transpose(1, 2), edge_costs, graph=graph, **self.options)
-        classes = maps(x, height, width)
+        classes = maps(x, graph.shape)
         return CutOutput(
             self._scatter(y, places, graph),
-            clusters.view(batch, height, width),
+            clusters.view(batch, *graph.shape),
             torch.arange(K, device=x.device).expand(batch, K),
             classes=lambda: classes,
             panoptic=lambda: classes,
             labels=lambda: classes.argmax(1),
         )
+
+
+class LiftedMulticutLayer(nn.Module):
+    """Lifted multicut on a grid: short-range costs connect, long-range costs only cost.
+
+    Parameters
+    ----------
+    offsets, lifted_offsets : iterable of tuples of int
+        One offset for each map of base costs and of lifted costs.
+    estimator, anchor, generator, effort
+        As in :class:`AsymmetricMultiwayCutLayer`.
+    solver : str or callable
+        As in :func:`diffcomb.lifted_multicut`.
+    """
+
+    def __init__(
+        self,
+        offsets: Iterable[Sequence[int]],
+        lifted_offsets: Iterable[Sequence[int]],
+        *,
+        estimator: Estimator | None = None,
+        solver: str | LiftedSolver = "multilevel",
+        anchor: str = "start",
+        generator: torch.Generator | None = None,
+        effort: int | None = None,
+    ) -> None:
+        super().__init__()
+        get_lifted_solver(solver)
+        self.base = _GridLayer(offsets, anchor=anchor, effort=effort)
+        self.lifted = _GridLayer(lifted_offsets, anchor=anchor)
+        if self.base.ndim != self.lifted.ndim:
+            raise ValueError(
+                f"offsets and lifted_offsets must have as many components, got {self.base.ndim} and {self.lifted.ndim}"
+            )
+        self.estimator = Blackbox() if estimator is None else estimator
+        self.options = {"solver": solver, "effort": effort}
+        self.generator = generator
+
+    def forward(
+        self, affinities: Tensor | Sequence[Tensor], lifted: Tensor | Sequence[Tensor]
+    ) -> tuple[CutOutput, Tensor]:
+        """Solve for base costs (B, O, H, W) and lifted costs (B, O', H, W), as tensors or lists of maps.
+
+        Returns the output of a :class:`MulticutLayer`, and maps (B, O', H, W) of the lifted edges that are cut. The
+        gradient is that of both.
+        """
+        edge_costs, graph, places = self.base._edge_costs(affinities)
+        lifted_costs, far, far_places = self.lifted._edge_costs(lifted)
+        if graph.shape != far.shape:
+            raise ValueError(f"affinities and lifted must be maps of one shape, got {graph.shape} and {far.shape}")
+        solve = perturbed_grad(lifted_multicut, estimator=self.estimator, generator=self.generator)
+        y, lifted_labels, clusters = solve(edge_costs, lifted_costs, graph=graph, lifted_edges=far, **self.options)
+        output = multicut_output(y, clusters, graph.shape, self.base._scatter(y, places, graph))
+        return output, self.lifted._scatter(lifted_labels, far_places, far)
 
 
 class MulticutLayer(_GridLayer):
@@ -195,27 +254,14 @@ class MulticutLayer(_GridLayer):
         The gradient is that of the cut edges; `panoptic` is the one-hot form of `clusters`.
         """
         edge_costs, graph, places = self._edge_costs(affinities)
-        height, width = graph.shape
-        batch = len(edge_costs)
         solve = perturbed_grad(multicut, estimator=self.estimator, generator=self.generator)
         y, clusters = solve(edge_costs, graph=graph, **self.options)
-        clusters = clusters.view(batch, height, width)
-        count = int(clusters.max()) + 1 if clusters.numel() else 0
-        ids = torch.arange(count, device=y.device)
-        present = ids[None] <= clusters.flatten(1).amax(1)[:, None] if clusters.numel() else ids[None] < ids[None]
-        return CutOutput(
-            self._scatter(y, places, graph),
-            clusters,
-            torch.where(present, 0, -1).expand(batch, count),
-            classes=lambda: y.new_ones(batch, 1, height, width),
-            panoptic=lambda: one_hot(clusters, count, y.dtype),
-            labels=lambda: clusters,
-        )
+        return multicut_output(y, clusters, graph.shape, self._scatter(y, places, graph))
 
 
-def _newest(graphs: dict[tuple[int, int], tuple[GridGraph, Tensor]]) -> dict[tuple[int, int], tuple[GridGraph, Tensor]]:
+def _newest(graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]]) -> dict[tuple[int, ...], tuple[GridGraph, Tensor]]:
     """The graphs that were made last, as many as a layer keeps; always the very last."""
-    kept: dict[tuple[int, int], tuple[GridGraph, Tensor]] = {}
+    kept: dict[tuple[int, ...], tuple[GridGraph, Tensor]] = {}
     edges = 0
     for key, found in reversed(graphs.items()):
         edges += found[0].num_edges
@@ -225,12 +271,12 @@ def _newest(graphs: dict[tuple[int, int], tuple[GridGraph, Tensor]]) -> dict[tup
     return kept
 
 
-def _check_class_costs(class_costs: Tensor, edge_costs: Tensor, graph: GridGraph) -> tuple[int, int, int, int]:
+def _check_class_costs(class_costs: Tensor, edge_costs: Tensor, graph: GridGraph) -> tuple[int, int]:
+    """The size of the batch and the number of classes."""
     expected = (len(edge_costs), *graph.shape)
-    if class_costs.ndim != 4 or (class_costs.shape[0], *class_costs.shape[2:]) != expected:
+    if class_costs.ndim != 1 + len(expected) or (class_costs.shape[0], *class_costs.shape[2:]) != expected:
         raise ValueError(
             f"class_costs must have shape (B, K, H, W) with B, H, W = {expected} as the affinities have, "
             f"got {tuple(class_costs.shape)}"
         )
-    batch, K, height, width = class_costs.shape
-    return batch, K, height, width
+    return class_costs.shape[0], class_costs.shape[1]

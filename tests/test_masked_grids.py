@@ -1,0 +1,123 @@
+"""Grids with a mask, and layers on volumes."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffcomb import (
+    AsymmetricMultiwayCutLayer,
+    LiftedMulticutLayer,
+    MulticutLayer,
+    MultiwayCutLayer,
+    grid_graph,
+    lifted_multicut,
+    multicut,
+)  # fmt: skip
+
+OFFSETS = ((0, 1), (1, 0), (2, -1))
+OFFSETS_3D = ((0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 2, 2))
+
+
+@given(st.integers(0, 2**31), st.integers(0, 6), st.integers(0, 6))
+def test_masked_grid_is_the_part_of_the_grid_within_the_mask(seed, height, width):
+    rng = np.random.default_rng(seed)
+    mask = rng.random((height, width)) < 0.6
+    full, masked = grid_graph((height, width), OFFSETS), grid_graph((height, width), OFFSETS, mask=mask)
+    maps = rng.normal(size=(len(OFFSETS), height, width))
+    inside = mask.ravel()[full.edges].all(axis=1)
+    assert masked.cells[masked.edges].tolist() == full.edges[inside].tolist()
+    assert masked.edge_values(maps).tolist() == full.edge_values(maps)[inside].tolist()
+    back = masked.project(masked.node_values(maps[0]), fill=np.nan)
+    assert np.array_equal(back, np.where(mask, maps[0], np.nan), equal_nan=True)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_values_pass_through_masked_grids_in_every_library(library):
+    make = {"numpy": np.asarray, "torch": torch.tensor}.get(library) or pytest.importorskip("jax.numpy").asarray
+    mask = np.array([[True, False, True], [True, True, True]])
+    graph = grid_graph((2, 3), ((0, 1), (1, 0)), mask=mask)
+    values = graph.node_values(make(np.arange(6.0).reshape(1, 2, 3)))
+    assert np.asarray(values).tolist() == [[0, 2, 3, 4, 5]]
+    assert np.asarray(graph.project(values, fill=9)).tolist() == [[[0, 9, 2], [3, 4, 5]]]
+
+
+def test_clusters_of_a_region_of_interest_are_carried_back_to_the_image():
+    mask = np.ones((4, 6), bool)
+    mask[:, 3] = False
+    graph = grid_graph((4, 6), mask=mask)
+    labels = graph.project(multicut(graph, np.ones(graph.num_edges)).clusters)
+    assert np.unique(labels[:, :3]).tolist() == [0]
+    assert np.unique(labels[:, 3]).tolist() == [-1]
+    assert np.unique(labels[:, 4:]).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (np.ones((2, 3)), TypeError, "mask must hold booleans"),
+        (np.ones((3, 2), bool), ValueError, r"mask must have the grid's shape \(2, 3\), got \(3, 2\)"),
+    ],
+)
+def test_wrong_masks_are_refused(mask, error, message):
+    with pytest.raises(error, match=message):
+        grid_graph((2, 3), mask=mask)
+
+
+def test_wrong_values_of_masked_grids_are_refused():
+    graph = grid_graph((2, 2), mask=np.eye(2, dtype=bool))
+    with pytest.raises(ValueError, match="maps must have shape"):
+        graph.node_values(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"values must have shape \(\.\.\., n\) with n=2"):
+        graph.project(np.zeros(3))
+
+
+# Volumes
+
+
+def test_multicut_layer_of_a_volume_solves_its_grid_graph():
+    costs = torch.randn(
+        2, 4, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
+    out = MulticutLayer(OFFSETS_3D)(costs)
+    graph = grid_graph((3, 4, 5), OFFSETS_3D)
+    for b in range(2):
+        found = multicut(graph, graph.edge_values(costs[b].detach().numpy()))
+        assert out.clusters[b].flatten().tolist() == found.clusters.tolist()
+        assert graph.edge_values(out.edges[b].detach().numpy()).tolist() == found.edge_labels.tolist()
+    assert out.panoptic.shape[2:] == (3, 4, 5)
+    (out.edges * torch.randn(out.edges.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+    assert costs.grad.abs().sum() > 0
+
+
+def test_layers_with_classes_take_volumes():
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randn(1, 3, 3, 4, 5, generator=generator, requires_grad=True)
+    costs = torch.randn(1, 4, 3, 4, 5, generator=generator, requires_grad=True)
+    for layer in (AsymmetricMultiwayCutLayer(OFFSETS_3D, [1], generator=generator), MultiwayCutLayer(OFFSETS_3D)):
+        out = layer(classes, costs)
+        assert out.classes.shape == classes.shape
+        assert out.labels.shape == (1, 3, 4, 5)
+        out.classes.square().sum().backward()
+    with pytest.raises(ValueError, match=r"affinities must be 4 maps \(B, Z, Y, X\)"):
+        MulticutLayer(OFFSETS_3D)(costs[:, :, 0])
+
+
+def test_lifted_layer_solves_and_differentiates_both_kinds_of_costs():
+    generator = torch.Generator().manual_seed(0)
+    near = torch.randn(2, 2, 6, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    far = torch.randn(2, 1, 6, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    out, lifted = LiftedMulticutLayer(((0, 1), (1, 0)), [(3, 0)], generator=generator)(near, far)
+    graph, pairs = grid_graph((6, 6)), grid_graph((6, 6), [(3, 0)])
+    for b in range(2):
+        found = lifted_multicut(
+            graph, graph.edge_values(near[b].detach().numpy()), pairs, pairs.edge_values(far[b].detach().numpy())
+        )
+        assert out.clusters[b].flatten().tolist() == found.clusters.tolist()
+        assert pairs.edge_values(lifted[b].detach().numpy()).tolist() == found.lifted_labels.tolist()
+    (out.edges.sum() - 2 * lifted.sum()).backward()
+    assert near.grad.any()
+    assert far.grad.any()
+    with pytest.raises(ValueError, match="offsets and lifted_offsets must have as many components"):
+        LiftedMulticutLayer(((0, 1),), [(0, 0, 3)])

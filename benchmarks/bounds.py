@@ -1,0 +1,127 @@
+"""Lower bounds and exact solutions: how far bounds are from optima, and what they take.
+
+    python benchmarks/bounds.py bounds    # grids, AMWC of trained networks, families with known optima
+    python benchmarks/bounds.py exact     # region graphs of growing size, solved to proven optimality
+
+Instances come from $DIFFCOMB_DATA where that is set. The gap of families is that between optimum and bound, of all
+others between the default's solution and bound. One thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from instances import make
+from report import save
+from tqdm import tqdm
+
+from diffcomb import Graph, Solution, amwc, grid_graph, multicut, mwc, set_num_threads
+
+HERE = Path(__file__).parent
+TIME_LIMIT = 60.0
+
+
+def timed(function: Callable[[], Solution]) -> tuple[float, Solution]:
+    began = time.perf_counter()
+    found = function()
+    return time.perf_counter() - began, found
+
+
+def compared(name: str, solve: Callable[..., Solution]) -> dict:
+    """Time of a bound alone, as a ratio to greedy's."""
+    solve(solver="greedy", bound=True)  # compiles
+    greedy = min(timed(lambda: solve(solver="greedy"))[0] for _ in range(3))
+    default, _ = timed(solve)
+    both, found = timed(lambda: solve(bound=True))
+    took = max(both - default, 0.0)
+    return {"instance": name, "gap, %": 100 * found.gap / abs(found.objective), "bound, s": took,
+            "greedy, s": greedy, "ratio": took / greedy}  # fmt: skip
+
+
+def large() -> Iterator[dict]:
+    for height, width, noise in tqdm([(64, 128, 1.0), (128, 256, 1.0), (128, 256, 2.0)], desc="grids"):
+        i = make(height, width, 4, noise=noise)
+        size = f"{height}x{width}, noise {noise:g}"
+        yield compared(f"multicut {size}", lambda i=i, **k: multicut(i.graph, i.multicut_costs, **k))
+        yield compared(f"AMWC {size}", lambda i=i, **k: amwc(i.graph, i.node_costs, i.edge_costs, i.partitionable, **k))
+        yield compared(f"MWC {size}", lambda i=i, **k: mwc(i.graph, i.node_costs, i.edge_costs, **k))
+    for path in data("amwc_instances"):
+        d = np.load(path)
+        graph = grid_graph(tuple(d["shape"]), d["offsets"].tolist())
+        nodes, edges = d["node_costs"].astype(np.float32), d["edge_costs"].astype(np.float32)
+        yield compared(path.stem, lambda g=graph, n=nodes, e=edges, p=d["partitionable"], **k: amwc(g, n, e, p, **k))
+
+
+def families() -> Iterator[dict]:
+    for path in tqdm(data("small_with_optima"), desc="families"):
+        gaps, times, above = [], [], 0
+        for graph, costs, optimum in instances(path):
+            took, found = timed(lambda g=graph, c=costs: multicut(g, c, effort=0, bound=True))
+            gaps.append((optimum - found.lower_bound) / max(abs(optimum), 1e-9) if optimum else 0.0)
+            above += found.lower_bound > optimum + 1e-6 * (1 + abs(optimum))
+            times.append(took)
+        yield {"family": path.stem, "mean gap, %": 100 * float(np.mean(gaps)), "largest, %": 100 * max(gaps),
+               "bounds above the optimum": above, "ms": 1e3 * float(np.median(times))}  # fmt: skip
+
+
+def exact() -> Iterator[dict]:
+    for path in tqdm(data("small_with_optima"), desc="families"):
+        times, solved = [], 0
+        found_instances = list(instances(path))[:10]
+        for graph, costs, _ in found_instances:
+            took, found = timed(lambda g=graph, c=costs: multicut(g, c, solver="exact", time_limit=TIME_LIMIT / 6))
+            times.append(took)
+            solved += found.gap <= 1e-6 * (1 + abs(found.objective))
+        name, proven = f"{path.stem}, {len(times)} graphs", f"{solved}/{len(times)}"
+        yield {"instance": name, "nodes": graph.num_nodes, "edges": graph.num_edges, "proven": proven,
+               "median, s": float(np.median(times)), "longest, s": max(times)}  # fmt: skip
+    for path in tqdm(data("region_graphs"), desc="region graphs"):
+        d = np.load(path)
+        n, edges, costs = int(d["n"]), d["edges"], d["costs"].astype(np.float64)
+        for share in (64, 16, 4, 1):
+            inside = (edges < n // share).all(axis=1)
+            graph = Graph(n // share, edges[inside])
+            took, found = timed(lambda g=graph, c=costs[inside]: multicut(g, c, solver="exact", time_limit=TIME_LIMIT))
+            proven = found.gap <= 1e-6 * (1 + abs(found.objective))
+            default, quick = timed(lambda g=graph, c=costs[inside]: multicut(g, c))
+            yield {"instance": f"{path.stem}, 1/{share}", "nodes": graph.num_nodes, "edges": graph.num_edges,
+                   "proven": "yes" if proven else "no", "median, s": took, "longest, s": took,
+                   "default, s": default, "default above it": quick.objective - found.objective}  # fmt: skip
+
+
+def instances(path: Path) -> Iterator[tuple[Graph, np.ndarray, float]]:
+    d = np.load(path)
+    for i, n in enumerate(d["num_nodes"]):
+        part = slice(d["edge_ptr"][i], d["edge_ptr"][i + 1])
+        yield Graph(int(n), d["edges"][part]), d["costs"][part].astype(np.float64), float(d["optimum"][i])
+
+
+def data(folder: str) -> list[Path]:
+    root = os.environ.get("DIFFCOMB_DATA")
+    if root is None:
+        print(f"DIFFCOMB_DATA is not set: {folder} is missing")
+        return []
+    return sorted(Path(root, folder).glob("*.npz"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["bounds", "exact"])
+    options = parser.parse_args()
+    set_num_threads(1)
+    out = HERE / "results"
+    if options.what == "bounds":
+        save("bounds", "## Lower bounds of large instances", list(large()), out)
+        note = "Bounds of message passing and of the linear programme with cycle inequalities."
+        save("bounds_families", "## Lower bounds and known optima", list(families()), out, note)
+    else:
+        save("exact", "## Solved to proven optimality", list(exact()), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,8 +19,9 @@ class Conversions:
     num_nodes: int
     edges: Array
 
-    def __init__(self, num_nodes: int, edges: Any) -> None:
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def __init__(self, num_nodes: int, edges: Any) -> None: ...
 
     @classmethod
     def from_ids(cls, edges: Any, nodes: Any = None) -> tuple[Self, Array]:

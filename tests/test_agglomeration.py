@@ -71,6 +71,7 @@ def same_clusters(a, b):
     return all((a[i] == a[j]) == (b[i] == b[j]) for i, j in itertools.combinations(range(len(a)), 2))
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_agglomeration_is_gasp_to_the_letter(linkage, constrained):
@@ -107,6 +108,7 @@ def test_sizes_weigh_averages():
     assert agglomerate(edges, costs, "average", sizes=[1, 1, 4]).clusters.tolist() == [0, 0, 1]
 
 
+@pytest.mark.nojit
 @given(instances(max_classes=1, min_nodes=1), st.sampled_from(LINKAGES), st.booleans())
 def test_clusters_of_any_instance_are_feasible(instance, linkage, constrained):
     n, edges, _, costs, _ = instance
@@ -115,6 +117,7 @@ def test_clusters_of_any_instance_are_feasible(instance, linkage, constrained):
     assert ((found.clusters[edges[:, 0]] != found.clusters[edges[:, 1]]) == (found.edge_labels == 1)).all()
 
 
+@pytest.mark.nojit
 def test_semantic_mutex_watershed_is_its_definition_to_the_letter():
     rng = np.random.default_rng(0)
     for _ in range(40):
@@ -132,6 +135,7 @@ def test_classes_that_are_not_partitionable_become_one_cluster():
     assert found.clusters.tolist() == [0, 0, 1, 2]
 
 
+@pytest.mark.nojit
 def test_mutex_watershed_is_a_solver_of_every_verb():
     graph, nodes, costs, partitionable = noisy_grid((10, 10))
     assert (multicut(graph, costs, solver="mutex_watershed").clusters == mutex_watershed(graph, costs).clusters).all()
@@ -148,6 +152,7 @@ def test_tensors_give_tensors_and_float32_the_same_clusters():
     assert (found.clusters.numpy() == mutex_watershed(graph, costs.astype(np.float32)).clusters).all()
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_order_by_size_is_a_stable_sort(dtype):
     rng = np.random.default_rng(0)

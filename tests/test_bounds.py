@@ -20,6 +20,7 @@ from diffcomb.solvers.limits import changed
 from diffcomb.solvers.lower_bound import Dual, Guide, lower_bound
 
 
+@pytest.mark.nojit
 @given(instances(max_nodes=5, max_edges=7, max_classes=3), st.booleans())
 def test_bound_is_never_above_the_optimum(instance, linear):
     n, edges, node_costs, edge_costs, partitionable = instance
@@ -49,6 +50,7 @@ def test_bound_is_close_on_planted_clusters(limits, linear):
     assert 0 <= found.gap <= 0.02 * abs(found.objective)
 
 
+@pytest.mark.nojit
 def test_bounds_with_classes_are_close_on_planted_clusters():
     graph, nodes, costs, partitionable = noisy_grid((16, 16), noise=0.8)
     for found in (amwc(graph, nodes, costs, partitionable, bound=True), mwc(graph, nodes, costs, bound=True)):
@@ -72,6 +74,7 @@ def test_odd_cycle_of_one_repulsive_edge_has_its_optimum_as_bound():
     assert found.objective == pytest.approx(found.lower_bound) == -2.0
 
 
+@pytest.mark.nojit
 def test_infinite_costs_and_constraints_keep_the_bound_valid():
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -91,6 +94,7 @@ def test_batch_and_tensors_have_bounds():
     assert (found.lower_bound <= found.objective).all()
 
 
+@pytest.mark.nojit
 def test_empty_and_tiny_problems_have_bounds():
     assert multicut(Graph(0, []), [], bound=True).lower_bound == 0
     assert multicut(Graph(3, []), [], bound=True).lower_bound == 0
@@ -98,6 +102,7 @@ def test_empty_and_tiny_problems_have_bounds():
     assert amwc(Graph(1, []), [[2.0, 1.0]], [], [], bound=True).lower_bound == pytest.approx(1)
 
 
+@pytest.mark.nojit
 def test_bound_is_refused_where_there_is_none():
     with pytest.raises(ValueError, match="bound must be False with node_weights or a resolution"):
         multicut([(0, 1)], [1.0], resolution=1.0, bound=True)
@@ -108,6 +113,7 @@ def test_bound_is_refused_where_there_is_none():
 # Parts
 
 
+@pytest.mark.nojit
 def test_messages_of_triplets_never_lower_the_bound_and_lose_no_costs():
     rng = np.random.default_rng(0)
     edges = np.array([(0, 1, 2), (0, 3, 4), (1, 3, 5), (2, 4, 5)], np.int32)
@@ -127,6 +133,7 @@ def test_messages_of_triplets_never_lower_the_bound_and_lose_no_costs():
         assert np.allclose(again, total)
 
 
+@pytest.mark.nojit
 def test_packed_cycles_and_what_is_left_add_up_to_the_costs():
     rng = np.random.default_rng(0)
     graph = grid_graph((6, 6), [(0, 1), (1, 0), (2, 2)])
@@ -144,6 +151,7 @@ def test_packed_cycles_and_what_is_left_add_up_to_the_costs():
     assert np.allclose(left, costs)
 
 
+@pytest.mark.nojit
 def test_messages_of_classes_lose_no_costs_and_find_the_optimum_of_a_tree():
     rng = np.random.default_rng(0)
     graph = Graph(6, [(0, 1), (1, 2), (1, 3), (3, 4), (3, 5)])
@@ -159,6 +167,7 @@ def test_messages_of_classes_lose_no_costs_and_find_the_optimum_of_a_tree():
         assert np.allclose(left, nodes)
 
 
+@pytest.mark.nojit
 def test_dual_of_a_packed_problem_is_above_the_trivial_bound():
     graph, _, costs, _ = noisy_grid((12, 12))
     problem = make_problem(graph, None, costs)

@@ -1,6 +1,8 @@
 """Lifted multicut and lifted AMWC: feasibility, optimality on small instances, parity with the problems without lifting."""
 
 import itertools
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -11,10 +13,13 @@ from naive import components
 from strategies import noisy_grid, numbers
 
 from diffcomb import Blackbox, Fixed, Graph, amwc, grid_graph, lifted_amwc, lifted_multicut, multicut, perturbed_grad
+from diffcomb._interrupt import Interrupt
 from diffcomb.lifted_problem import LiftedProblem, LiftedSolution, joined_graph
 from diffcomb.problem import make_problem
 from diffcomb.solvers import programme
+from diffcomb.solvers.budget import Budget
 from diffcomb.solvers.levels.lifted_rows import base_parts, contract_lifted, lifted_rows
+from diffcomb.solvers.lifted import lifted_multilevel
 
 SOLVERS = ["multilevel", "greedy", "exact"]
 
@@ -86,6 +91,7 @@ def as_multicut(instance):
     return *instance[:5], np.zeros((instance[0], 1)), np.array([True])
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("solver", SOLVERS)
 @given(instance=lifted_instances())
 def test_lifted_multicut_is_feasible_and_never_below_the_optimum(instance, solver):
@@ -98,6 +104,7 @@ def test_lifted_multicut_is_feasible_and_never_below_the_optimum(instance, solve
         assert found.lower_bound <= found.objective
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("solver", SOLVERS)
 @given(instance=lifted_instances(max_nodes=4, max_edges=5, max_lifted=4, max_classes=3))
 def test_lifted_amwc_is_feasible_and_never_below_the_optimum(instance, solver):
@@ -108,6 +115,7 @@ def test_lifted_amwc_is_feasible_and_never_below_the_optimum(instance, solver):
         assert found.objective == pytest.approx(best, abs=1e-4)
 
 
+@pytest.mark.nojit
 @given(instance=lifted_instances(max_nodes=4, max_edges=5, max_lifted=4, max_classes=2))
 def test_exact_finds_the_same_optimum_with_scipy_alone(instance):
     with pytest.MonkeyPatch.context() as patch:
@@ -140,6 +148,7 @@ def test_mean_gap_of_multilevel_to_exact_is_small():
     assert -1e-9 <= np.mean(gaps) <= 0.005
 
 
+@pytest.mark.nojit
 def test_greedy_without_lifted_edges_is_greedy_contraction():
     graph, nodes, costs, partitionable = noisy_grid((10, 12))
     none = np.empty((0, 2), int), np.empty(0)
@@ -163,6 +172,7 @@ def test_attraction_at_a_distance_joins_nothing_without_a_path():
     assert found.objective == 5.0
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_result_is_never_worse_than_init(solver):
     graph, costs, lifted, lifted_costs = grid_instance((4, 5) if solver == "exact" else (10, 10), noise=2.0)
@@ -187,6 +197,20 @@ def test_same_seed_gives_the_same_solution_and_a_time_limit_is_kept():
     assert limited.objective <= lifted_multicut(*instance, effort=0).objective
 
 
+def test_interrupt_ends_the_search_and_keeps_the_best_solution():
+    graph, costs, lifted, lifted_costs = grid_instance(noise=2.0)
+    joined = joined_graph(graph, lifted.edges)
+    problem = LiftedProblem(make_problem(joined, None, np.append(costs, lifted_costs)), graph.num_edges)
+    interrupt = Interrupt(keeps_best=True)
+    with pytest.warns(RuntimeWarning, match="search interrupted"), interrupt:
+        threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT)).start()
+        while not interrupt.stopped:  # the signal comes while the search runs, or between two of them
+            found = lifted_multilevel(
+                problem, init=None, rng=np.random.default_rng(0), budget=Budget(1, 60.0, interrupt)
+            )
+    assert found.objective < 0
+
+
 def test_batch_of_tensors_gives_tensors_with_a_batch_axis():
     graph, costs, lifted, lifted_costs = grid_instance((6, 6))
     batch = torch.tensor(np.stack([costs, -costs]))
@@ -200,6 +224,7 @@ def test_batch_of_tensors_gives_tensors_with_a_batch_axis():
         lifted_multicut(graph, batch, lifted, torch.zeros(3, lifted.num_edges))
 
 
+@pytest.mark.nojit
 def test_solver_of_the_user_is_called_and_checked():
     graph, costs, lifted, lifted_costs = grid_instance((4, 4))
 
@@ -212,6 +237,7 @@ def test_solver_of_the_user_is_called_and_checked():
         lifted_multicut(graph, costs, lifted, lifted_costs, solver=lambda *_, **__: 1)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -237,6 +263,7 @@ def test_bad_input_is_named(change, error, message):
         lifted_multicut(**{**good, **change})
 
 
+@pytest.mark.nojit
 def test_empty_and_tiny_instances_are_solved():
     none = np.empty((0, 2), int), np.empty(0)
     for solver in SOLVERS:
@@ -295,6 +322,7 @@ def test_lifted_amwc_has_a_gradient_for_all_three_costs():
 # Parts
 
 
+@pytest.mark.nojit
 def test_contraction_adds_up_costs_and_keeps_base_edges_whose_costs_cancel():
     graph = Graph(4, [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3)])
     rows = lifted_rows(graph.csr, np.array([1.0, 2.0, -2.0, 5.0, 3.0]), 2)
@@ -308,6 +336,7 @@ def test_contraction_adds_up_costs_and_keeps_base_edges_whose_costs_cancel():
                      (1, 2): (5.0, False), (2, 1): (5.0, False)}  # fmt: skip
 
 
+@pytest.mark.nojit
 def test_parts_of_a_cluster_are_what_base_edges_connect():
     rows = lifted_rows(Graph(4, [(0, 1), (2, 3), (1, 2)]).csr, np.ones(3), 2)
     z = np.zeros(4, np.int32)

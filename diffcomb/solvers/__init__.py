@@ -6,9 +6,10 @@ gets a :class:`~diffcomb.Problem` with finite costs and returns a labelling as `
 it. Whatever it does with `init`, :func:`solve` never returns anything worse. To add one, write its file and enter it
 in ``SOLVERS``; users pass theirs as ``solver=``.
 
-The files from the top down: algorithms (``multilevel``, ``kernighan_lin``, ``greedy``, ``exact``, ``enumeration``);
-``search``, ``hierarchy`` and ``level``, what they are made of; ``moves``, compiled kernels that change a labelling;
-``levels``, what a level is made of; ``structures``, ``limits`` and ``budget``.
+The files from the top down: algorithms (``multilevel``, ``kernighan_lin``, ``greedy``, ``mutex_watershed``, ``exact``,
+``enumeration``) and those of lifted problems (``lifted``, ``lifted_exact``, by name in ``lifted_registry``);
+``lower_bound`` and its ``bounds``; ``search``, ``hierarchy`` and ``level``, what they are made of; ``moves``, compiled
+kernels that change a labelling; ``levels``, what a level is made of; ``structures``, ``limits`` and ``budget``.
 """
 
 from __future__ import annotations

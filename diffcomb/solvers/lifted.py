@@ -50,6 +50,7 @@ def lifted_multilevel(
     """
     level = _level(lifted)
     labels = level.polish(level.descend() if init is None else _begin(level, init))
+    budget.interrupt.labelled = True  # from here on there is something to keep
     half_edges = max(len(level.rows.weights), 1)
     proposals = min(max(LIMITS.fused_half_edges // half_edges, 1), LIMITS.max_proposals)
     if budget.searches and init is None:

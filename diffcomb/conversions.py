@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ._arrays import Array, to_numpy
+from ._ids import concatenated_ids, id_array
 from ._matrices import check_symmetric, triples
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Conversions:
         more = id_array([] if nodes is None else nodes, "nodes").ravel()
         if pairs.size and more.size and (pairs.dtype.kind in "iu") != (more.dtype.kind in "iu"):
             raise TypeError(f"nodes must be ids of the kind of edges, got {more.dtype} and {pairs.dtype}")
-        ids, number = np.unique(_concatenated(pairs.ravel(), more), return_inverse=True)
+        ids, number = np.unique(concatenated_ids(pairs.ravel(), more), return_inverse=True)
         return cls(len(ids), number[: pairs.size].reshape(-1, 2)), ids
 
     @classmethod
@@ -293,31 +294,3 @@ class Conversions:
                 f"from_correlation needs numbers, got {len(bad)} NaN, the first at [{i[bad[0]]}, {j[bad[0]]}]"
             )
         return cls(len(values), np.stack([i, j], axis=1)), costs, np.arange(len(values)) if names is None else names
-
-
-def _concatenated(a: Array, b: Array) -> Array:
-    """Both arrays of ids in one; integers stay exact (numpy would make floats of int64 and uint64)."""
-    if a.size == 0 or b.size == 0:
-        return b if a.size == 0 and b.size else a
-    if np.result_type(a, b).kind == "f":
-        signed, other = (a, b) if a.dtype.kind == "i" else (b, a)
-        if signed.min() < 0 and other.max() > np.iinfo(np.int64).max:
-            raise TypeError("ids must not be negative in one array and above 2^63 - 1 in the other")
-        kind = np.int64 if signed.min() < 0 else np.uint64
-        a, b = a.astype(kind), b.astype(kind)
-    return np.concatenate([a, b])
-
-
-def id_array(values: Any, name: str) -> Array:
-    """Return ids as an array of integers or of strings, or say what is wrong with them."""
-    try:
-        array = to_numpy(values)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array of ids, got rows of different lengths: {values!r:.80}") from error
-    if array.dtype.kind == "O" and array.size and all(isinstance(v, str) for v in array.flat):
-        array = array.astype(str)
-    if array.size == 0:
-        return array.astype(np.int64) if array.dtype.kind not in "iuU" else array
-    if array.dtype.kind not in "iuU":
-        raise TypeError(f"{name} must hold integers or strings, got dtype {array.dtype}")
-    return array

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from .cut_output import CutOutput, maps, multicut_output
-from .cuts import amwc, check_count, multicut, mwc
+from .cuts import amwc, multicut, mwc
 from .gradients import Blackbox, Estimator, perturbed_grad
 from .gradients.interfaces import as_estimator
 from .grid import GridGraph, check_anchor, grid_graph
 from .lifted_cuts import lifted_multicut
 from .lifting import LiftedMWC
+from .solve_instances import check_count
 from .solvers import Solver, get_solver
 from .solvers.lifted_registry import LiftedSolver, get_lifted_solver
 

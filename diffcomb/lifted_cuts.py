@@ -11,11 +11,11 @@ import numpy as np
 from ._arrays import Array, check_same_device, float_array, like
 from ._interrupt import Interrupt
 from ._threads import thread_map
-from .cuts import as_kind, check_count, stack, with_instance
 from .graph import Graph, as_graph
 from .lifted_problem import LiftedProblem, LiftedSolution, joined_graph
 from .problem import checked_problem
-from .solvers import budget_of
+from .solve_instances import as_kind, check_count, stack, with_instance
+from .solvers import budget_of, check_time_limit
 from .solvers.lifted_registry import LiftedSolver, get_lifted_solver, solve_lifted
 from .starts import cluster_starts, starts_of
 
@@ -158,10 +158,7 @@ class LiftedOptions:
         check_count(self.seed, "seed")
         if self.effort is not None:
             check_count(self.effort, "effort")
-        limit = self.time_limit
-        number = isinstance(limit, (int, float, np.number)) and not isinstance(limit, bool)
-        if limit is not None and not (number and 0 < limit < float("inf")):
-            raise ValueError(f"time_limit must be a positive number of seconds or None, got {limit!r}")
+        check_time_limit(self.solver, self.time_limit)
 
 
 class _Instance:

@@ -74,7 +74,6 @@ def test_odd_cycle_of_one_repulsive_edge_has_its_optimum_as_bound():
     assert found.objective == pytest.approx(found.lower_bound) == -2.0
 
 
-@pytest.mark.nojit
 def test_infinite_costs_and_constraints_keep_the_bound_valid():
     rng = np.random.default_rng(1)
     for _ in range(20):
@@ -85,6 +84,14 @@ def test_infinite_costs_and_constraints_keep_the_bound_valid():
         found = multicut(graph, costs, must_link=pairs[:1], cannot_link=pairs[1:], bound=True)
         assert found.lower_bound <= best + 1e-9
         assert found.gap <= 0.5 * abs(best)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300])
+def test_bounds_of_tiny_and_huge_costs_are_those_of_usual_ones(scale):
+    graph, nodes, costs, partitionable = noisy_grid((6, 6))
+    usual = amwc(graph, nodes, costs, partitionable, bound=True)
+    found = amwc(graph, scale * nodes, scale * costs, partitionable, bound=True)
+    assert found.lower_bound / scale == pytest.approx(usual.lower_bound, rel=1e-6)
 
 
 def test_batch_and_tensors_have_bounds():

@@ -24,6 +24,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("differentiable_cuts", "differentiable_lifted_cuts"),
     ("lifted_cuts", "agglomeration"),
     ("cuts", "warm_differences", "regions", "affinity"),
+    ("solve_instances",),
     ("starts", "constraints", "evaluation"),
     ("solvers",),
     ("solvers.lower_bound",),
@@ -57,7 +58,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("grid",),
     ("graph",),
     ("conversions",),
-    ("_sums", "_matrices", "_union_find"),
+    ("_sums", "_matrices", "_union_find", "_ids"),
     ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_version"),
 )
 

@@ -197,18 +197,24 @@ def test_same_seed_gives_the_same_solution_and_a_time_limit_is_kept():
     assert limited.objective <= lifted_multicut(*instance, effort=0).objective
 
 
+def interrupted(interrupt, call):
+    """The result of a call during which Ctrl-C is pressed."""
+    with interrupt:
+        threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT)).start()
+        return call()
+
+
 def test_interrupt_ends_the_search_and_keeps_the_best_solution():
     graph, costs, lifted, lifted_costs = grid_instance(noise=2.0)
     joined = joined_graph(graph, lifted.edges)
     problem = LiftedProblem(make_problem(joined, None, np.append(costs, lifted_costs)), graph.num_edges)
-    interrupt = Interrupt(keeps_best=True)
-    with pytest.warns(RuntimeWarning, match="search interrupted"), interrupt:
-        threading.Timer(0.5, lambda: signal.raise_signal(signal.SIGINT)).start()
-        while not interrupt.stopped:  # the signal comes while the search runs, or between two of them
-            found = lifted_multilevel(
-                problem, init=None, rng=np.random.default_rng(0), budget=Budget(1, 60.0, interrupt)
-            )
+    interrupt, rng = Interrupt(keeps_best=True), np.random.default_rng(0)
+    budget = Budget(1, 60.0, interrupt)
+    lifted_multilevel(problem, init=None, rng=np.random.default_rng(0), budget=Budget(0))  # compiled
+    with pytest.warns(RuntimeWarning, match="search interrupted"):
+        found = interrupted(interrupt, lambda: lifted_multilevel(problem, init=None, rng=rng, budget=budget))
     assert found.objective < 0
+    assert budget.left() > 30
 
 
 def test_batch_of_tensors_gives_tensors_with_a_batch_axis():

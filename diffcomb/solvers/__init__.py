@@ -81,7 +81,7 @@ def budget_of(init: object, effort: int | None, time_limit: float | None, interr
     return Budget(rounds, time_limit, interrupt or Interrupt(False))
 
 
-def check_time_limit(solver: str | Solver, value: Any) -> None:
+def check_time_limit(solver: Any, value: Any) -> None:
     """Raise a ValueError unless `value` is None, or a positive number of seconds that the solver can keep to."""
     if value is None:
         return

@@ -12,6 +12,7 @@ Every step only divides costs anew, so each of them ends with a bound that holds
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -58,6 +59,7 @@ def lower_bound(problem: Problem, guide: Guide, interrupt: Interrupt) -> float:
     """
     if problem.graph.num_nodes == 0:
         return 0.0
+    problem, power = _scaled(problem)
     problem, offset, guide = _finite(problem, guide)
     total = np.abs(problem.node_costs).sum(dtype=np.float64) + np.abs(problem.edge_costs).sum(dtype=np.float64)
     problem, decided, guide = _decided(problem, guide)
@@ -68,7 +70,17 @@ def lower_bound(problem: Problem, guide: Guide, interrupt: Interrupt) -> float:
         size = problem.node_costs.size * (not problem.is_multicut) + len(problem.edge_costs)
         if size <= LIMITS.linear_variables and not interrupt.check():
             value = max(value, _bound_by_programme(problem, interrupt))
-    return float(value + decided + offset - ROUNDING * total)
+    with np.errstate(over="ignore"):  # a bound beyond the largest number is -inf
+        return float(np.ldexp(value + decided + offset - ROUNDING * total, power))
+
+
+def _scaled(problem: Problem) -> tuple[Problem, int]:
+    """The problem in float64 with costs up to 1, and the power of two that takes a bound back: sums do not overflow."""
+    nodes, edges = problem.node_costs.astype(np.float64), problem.edge_costs.astype(np.float64)
+    finite = np.isfinite(edges)
+    largest = max(np.abs(nodes).max(initial=0.0), np.abs(edges[finite]).max(initial=0.0))
+    power = math.frexp(float(largest))[1]
+    return replace(problem, node_costs=np.ldexp(nodes, -power), edge_costs=np.ldexp(edges, -power)), power
 
 
 def _finite(problem: Problem, guide: Guide) -> tuple[Problem, float, Guide]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit, unsigned
 from ..._union_find import find, flatten, numbers, unite
-from .partition import members_of
+from .partition import compact, members_of
 
 
 class LiftedRows(NamedTuple):
@@ -87,13 +87,4 @@ def base_parts(rows: LiftedRows, z: Array, other: Array) -> tuple[Array, int]:
             if j < i and rows.is_base[h] and z[i] == z[j] and other[i] == other[j]:
                 unite(parent, find(parent, i), find(parent, j))
     flatten(parent)
-    number = np.full(n, -1, np.int32)
-    group = np.empty(n, np.int32)
-    count = 0
-    for i in range(n):
-        root = unsigned(parent[i])
-        if number[root] < 0:
-            number[root] = count
-            count += 1
-        group[i] = number[root]
-    return group, count
+    return compact(parent, n)

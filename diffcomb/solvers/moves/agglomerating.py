@@ -12,7 +12,8 @@ from ..._arrays import Array
 from ..._numba import njit
 from ..._union_find import find, numbers
 from ..structures.edge_table import pair_find, pair_insert, pair_table
-from ..structures.queue import queue_order, queue_pop, queue_push
+from ..structures.queue import queue_pop, queue_push
+from .contracting import append, enter_all
 
 LINKAGES = ("sum", "average", "absolute_maximum", "maximum", "minimum")
 SUM, AVERAGE, ABSOLUTE_MAXIMUM, MAXIMUM, MINIMUM = range(5)
@@ -46,10 +47,11 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
     entered = np.empty(m)
     for e in range(m):
         pair_insert(table[0], table[1], ends[e, 0], ends[e, 1], e)
-        _append(first, last, link, degree, ends[e, 0], 2 * e)
-        _append(first, last, link, degree, ends[e, 1], 2 * e + 1)
+        for side in range(2):
+            append(first, last, link, ends[e, side], 2 * e + side)
+            degree[ends[e, side]] += 1
         entered[e] = _key(costs[e], False, constrained)
-    size = _enter_all(ends, entered, keys, items)
+    size = enter_all(ends, entered, keys, items)
     while size > 0:
         e = items[0]
         valid = ends[e, 0] >= 0 and keys[0] == entered[e]
@@ -70,7 +72,7 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
             table = pair_table(2 * (m + degree[j]))
             pairs = _tabulate(ends, table)
         if size + degree[j] > room:
-            size = _enter_all(ends, entered, keys, items)
+            size = enter_all(ends, entered, keys, items)
         half = first[j]
         while half >= 0:
             following = link[half]
@@ -92,7 +94,8 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
                 else:
                     ends[f, half & 1] = i
                     pairs += pair_insert(table[0], table[1], i, other, f)
-                    _append(first, last, link, degree, i, half)
+                    append(first, last, link, i, half)
+                    degree[i] += 1
             half = following
     for i in range(num_nodes):
         parent[i] = find(parent, i)
@@ -123,18 +126,6 @@ def _joint(costs: Array, sizes: Array, e: int, f: int, linkage: int) -> float:
 
 
 @njit
-def _append(first: Array, last: Array, link: Array, degree: Array, i: int, half: int) -> None:
-    """Append a half-edge to the list of a cluster."""
-    link[half] = -1
-    if first[i] < 0:
-        first[i] = half
-    else:
-        link[last[i]] = half
-    last[i] = half
-    degree[i] += 1
-
-
-@njit
 def _tabulate(ends: Array, table: tuple[Array, Array]) -> int:
     """Enter all edges that are left into an empty table; returns how many there are."""
     count = 0
@@ -142,15 +133,3 @@ def _tabulate(ends: Array, table: tuple[Array, Array]) -> int:
         if ends[e, 0] >= 0:
             count += pair_insert(table[0], table[1], ends[e, 0], ends[e, 1], e)
     return count
-
-
-@njit
-def _enter_all(ends: Array, entered: Array, keys: Array, items: Array) -> int:
-    """Make the queue anew, with the entries that count alone; returns its size."""
-    size = 0
-    for e in range(len(entered)):
-        if ends[e, 0] >= 0 and entered[e] >= 0:
-            keys[size], items[size] = entered[e], e
-            size += 1
-    queue_order(keys, items, size)
-    return size

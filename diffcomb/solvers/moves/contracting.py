@@ -79,8 +79,8 @@ def _list_edges(indptr: Array, neighbours: Array, weights: Array) -> Edges:
             if i < j:
                 ends[e, 0], ends[e, 1] = i, j
                 costs[e] = weights[h]
-                _append(first, last, link, i, 2 * e)
-                _append(first, last, link, j, 2 * e + 1)
+                append(first, last, link, i, 2 * e)
+                append(first, last, link, j, 2 * e + 1)
                 e += 1
         degree[i] = indptr[i + 1] - indptr[i]
     return Edges(ends, costs, first, last, link, degree)
@@ -117,7 +117,7 @@ def _share(joins: Any, e: int, parallel: int) -> None:
 
 
 @njit
-def _append(first: Array, last: Array, link: Array, i: int, half: int) -> None:
+def append(first: Array, last: Array, link: Array, i: int, half: int) -> None:
     """Append a half-edge to the list of a cluster."""
     link[half] = -1
     if first[i] < 0:
@@ -245,7 +245,7 @@ def contract_greedily(
             table_keys, table_values = pair_table(2 * (num_pairs + degree[j]))
             num_pairs = _tabulate(edges, is_hub, table_keys, table_values)
         if size + degree[j] > room:
-            size = _enter_all(edges, entered, keys, items)
+            size = enter_all(ends, entered, keys, items)
         half = first[j]
         while half >= 0:
             following = link[half]
@@ -261,7 +261,7 @@ def contract_greedily(
                     f = parallel
                 else:
                     ends[f, half & 1] = i
-                    _append(first, last, link, i, half)
+                    append(first, last, link, i, half)
                     degree[i] += 1
                     if is_hub[i] or is_hub[other]:
                         num_pairs += pair_insert(table_keys, table_values, i, other, f)
@@ -278,11 +278,11 @@ def contract_greedily(
 
 
 @njit
-def _enter_all(edges: Edges, entered: Array, keys: Array, items: Array) -> int:
+def enter_all(ends: Array, entered: Array, keys: Array, items: Array) -> int:
     """Make the queue anew, with the entries that count alone; returns its size."""
     size = 0
     for e in range(len(entered)):
-        if edges.ends[e, 0] >= 0 and entered[e] >= 0:
+        if ends[e, 0] >= 0 and entered[e] >= 0:
             keys[size], items[size] = entered[e], e
             size += 1
     queue_order(keys, items, size)

@@ -207,7 +207,7 @@ def _info(options: argparse.Namespace) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _progress(seconds: float | None) -> Iterator[None]:
-    """A bar of the time that is over, where somebody looks at it and tqdm is there."""
+    """Show a progress bar of the time limit in a terminal, if tqdm is installed."""
     try:
         from tqdm import tqdm
     except ImportError:

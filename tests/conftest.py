@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from diffcomb.solvers.limits import changed
 
 settings.register_profile(
-    "suite", derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+    "suite", derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
 

@@ -50,7 +50,6 @@ def test_bound_is_close_on_planted_clusters(limits, linear):
     assert 0 <= found.gap <= 0.02 * abs(found.objective)
 
 
-@pytest.mark.nojit
 def test_bounds_with_classes_are_close_on_planted_clusters():
     graph, nodes, costs, partitionable = noisy_grid((16, 16), noise=0.8)
     for found in (amwc(graph, nodes, costs, partitionable, bound=True), mwc(graph, nodes, costs, bound=True)):

@@ -13,7 +13,7 @@ import numpy as np
 from ._arrays import Array, float_array
 from .cuts import multicut
 from .graph import Graph, as_graph
-from .problem import Problem, Solution, checked_problem, make_problem, make_solution
+from .problem import Solution, checked_problem, make_problem, make_solution
 from .solve_instances import as_kind
 from .solvers.moves.agglomerating import LINKAGES, agglomerated
 from .solvers.mutex_watershed import mutex_clusters
@@ -61,8 +61,9 @@ def agglomerate(
     [0, 0, 0]
     """
     graph, costs = _checked(graph, edge_costs)
-    if linkage not in LINKAGES:
-        raise ValueError(f"linkage must be one of {', '.join(map(repr, LINKAGES))}, got {linkage!r}")
+    known = (*LINKAGES, "absolute_maximum")
+    if linkage not in known:
+        raise ValueError(f"linkage must be one of {', '.join(map(repr, known))}, got {linkage!r}")
     weights = np.ones(len(costs)) if sizes is None else float_array(sizes, "sizes", "(m,)").astype(np.float64)
     if weights.shape != costs.shape or (len(weights) and weights.min() <= 0):
         raise ValueError(f"sizes must be {len(costs)} positive numbers, one for each edge, got {sizes!r:.80}")
@@ -146,16 +147,10 @@ def semantic_mutex_watershed(graph: Any, class_weights: Any, edge_costs: Any, pa
     graph, costs = _checked(graph, edge_costs)
     classes = np.arange(weights.shape[1]) if partitionable is None else partitionable
     problem = checked_problem(graph, -weights, costs, classes)
-    return as_kind(semantic_solution(problem), edge_costs)
-
-
-def semantic_solution(problem: Problem) -> Solution:
-    """The semantic mutex watershed of a problem, whose node costs are class weights with the opposite sign."""
-    weights = -problem.node_costs
     best = weights.argmax(axis=1).astype(np.int32)
     strength = weights[np.arange(len(best)), best]
-    root, classes = mutex_clusters(problem.graph.edges, problem.edge_costs, len(best), best, strength)
-    return make_solution(problem, classes, root)
+    root, found = mutex_clusters(graph.edges, costs, len(best), best, strength)
+    return as_kind(make_solution(problem, found, root), edge_costs)
 
 
 def _checked(graph: Any, edge_costs: Any) -> tuple[Graph, Array]:

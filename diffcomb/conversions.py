@@ -244,12 +244,11 @@ class Conversions:
         missing = [name for name in (u, v, cost) if name not in frame.columns]
         if missing:
             raise ValueError(f"the table has no column {missing[0]!r}; there are {list(frame.columns)}")
-        pairs = frame[[u, v]].to_numpy()
-        if pairs.dtype.kind not in "iu":
-            pairs = np.array([[str(x) if not isinstance(x, str) else x for x in row] for row in pairs], object)
-            if frame[[u, v]].isna().to_numpy().any():
-                raise ValueError(f"the columns {u!r} and {v!r} must not have empty cells")
-        graph, ids = cls.from_ids(pairs.reshape(-1, 2))
+        ends = frame[[u, v]]
+        if ends.isna().to_numpy().any():
+            raise ValueError(f"the columns {u!r} and {v!r} must not have empty cells")
+        pairs = ends.to_numpy()
+        graph, ids = cls.from_ids(pairs if pairs.dtype.kind in "iu" else ends.astype(str).to_numpy(str))
         try:
             return graph, frame[cost].to_numpy().astype(np.float64), ids
         except (TypeError, ValueError) as error:

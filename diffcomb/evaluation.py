@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Array, label_array
-from .problem import Problem, Solution, make_solution
+from .problem import Problem, Solution, checked_labels, make_solution
 
 
 def evaluate(problem: Problem, clusters: Any, node_labels: Any = None) -> Solution:
@@ -48,19 +48,14 @@ def evaluate(problem: Problem, clusters: Any, node_labels: Any = None) -> Soluti
         if problem.num_classes > 1:
             raise ValueError(f"node_labels must be given where there are several classes, here {problem.num_classes}")
         node_labels = np.zeros(problem.graph.num_nodes, np.int64)
-    x = _checked(problem, node_labels, "node_labels")
-    if len(x) and not 0 <= x.min() <= x.max() < problem.num_classes:
-        raise ValueError(f"node_labels must lie in 0..{problem.num_classes - 1}, got {x.min()}..{x.max()}")
-    found = make_solution(problem, x, _checked(problem, clusters, "clusters"))
+    n = problem.graph.num_nodes
+    x = checked_labels(node_labels, "node_labels", (n,), problem.num_classes)
+    z = label_array(clusters)
+    if z.shape != (n,):
+        raise ValueError(f"clusters must have shape (n,) = ({n},), got {z.shape}")
+    found = make_solution(problem, x, z)
     _check_links(problem, found.edge_labels)
     return found
-
-
-def _checked(problem: Problem, values: Any, name: str) -> Array:
-    array = np.asarray(label_array(values))
-    if array.shape != (problem.graph.num_nodes,):
-        raise ValueError(f"{name} must have shape (n,) = ({problem.graph.num_nodes},), got {array.shape}")
-    return array
 
 
 def _check_links(problem: Problem, edge_labels: Array) -> None:

@@ -83,8 +83,8 @@ class Problem:
         ValueError
             If a shape does not fit, a class is out of range, or an edge label is neither 0 nor 1.
         """
-        x = _labels(node_labels, "node_labels", (self.graph.num_nodes,), self.num_classes)
-        return self.value(x, _labels(edge_labels, "edge_labels", (self.graph.num_edges,), 2))
+        x = checked_labels(node_labels, "node_labels", (self.graph.num_nodes,), self.num_classes)
+        return self.value(x, checked_labels(edge_labels, "edge_labels", (self.graph.num_edges,), 2))
 
     @property
     def is_multicut(self) -> bool:
@@ -198,7 +198,7 @@ def class_mask(partitionable: Any, num_classes: int) -> Array:
     return mask
 
 
-def _labels(values: Any, name: str, shape: tuple[int], count: int) -> Array:
+def checked_labels(values: Any, name: str, shape: tuple[int], count: int) -> Array:
     """Labels 0..count-1 as an array that kernels may index with, or say what is wrong with them."""
     array = to_numpy(values)
     if array.shape != shape:

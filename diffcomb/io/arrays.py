@@ -10,7 +10,7 @@ import numpy as np
 
 from .._arrays import Array, float_array
 from ..graph import Graph
-from .instance import Instance
+from .instance import Instance, unless_plain
 
 OPTIONAL = ("ids", "node_costs", "partitionable", "lifted_edges", "lifted_costs")
 COLUMNS = ("u", "v", "cost")
@@ -97,4 +97,4 @@ def instance_of_frame(frame: Any) -> Instance:
     if len(columns) < 3:
         raise ValueError(f"the table must have columns u, v and cost, got {columns}")
     graph, costs, ids = Graph.from_pandas(frame, *columns)
-    return Instance(graph, costs, None if np.array_equal(ids, np.arange(len(ids))) else ids)
+    return Instance(graph, costs, unless_plain(ids))

@@ -43,6 +43,11 @@ class Instance:
         return np.arange(self.graph.num_nodes) if self.ids is None else self.ids
 
 
+def unless_plain(ids: Array) -> Array | None:
+    """The ids of the nodes, or None if they are 0..n-1."""
+    return None if np.array_equal(ids, np.arange(len(ids))) else ids
+
+
 def as_instance(instance: Any, edge_costs: Any = None) -> Instance:
     """An Instance as it is, or one of a graph and its costs."""
     if isinstance(instance, Instance):

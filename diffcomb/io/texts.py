@@ -9,7 +9,7 @@ import numpy as np
 
 from .._arrays import Array
 from ..graph import Graph
-from .instance import Instance
+from .instance import Instance, unless_plain
 
 HEADER = "MULTICUT"
 
@@ -23,7 +23,7 @@ def read_edges(path: Path) -> Instance:
     if with_header:  # the format numbers nodes from 0
         return Instance(Graph(int(pairs.max(initial=-1)) + 1, pairs), costs)
     graph, ids = Graph.from_ids(pairs)
-    return Instance(graph, costs, _unless_plain(ids))
+    return Instance(graph, costs, unless_plain(ids))
 
 
 def write_edges(path: Path, instance: Instance, header: bool) -> None:
@@ -122,8 +122,3 @@ def _integers(values: Array, path: Path, what: str) -> Array:
     if np.any(whole != values):
         raise ValueError(f"{path}: {what} must be integers, got {values[whole != values][0]}")
     return whole
-
-
-def _unless_plain(ids: Array) -> Array | None:
-    """The ids, or None if they are 0..n-1."""
-    return None if np.array_equal(ids, np.arange(len(ids))) else ids

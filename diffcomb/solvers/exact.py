@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -60,26 +61,18 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     """
     if problem.graph.num_nodes == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
-    best = _heuristic(problem, init, rng, budget)
-    if not problem.is_multicut:
-        return improve(EdgeProgramme(problem, problem.graph.num_edges), best, _maker(problem), budget)
-    return _solve_parts(problem, best, rng, budget)
-
-
-def _heuristic(
-    problem: Problem, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
-) -> Solution:
     effort = 0 if budget.time_limit is not None else 1
-    return multilevel(problem, init=init, rng=rng, budget=Budget(effort, interrupt=budget.interrupt))
+    best = multilevel(problem, init=init, rng=rng, budget=Budget(effort, interrupt=budget.interrupt))
+    if not problem.is_multicut:
+        return improve(EdgeProgramme(problem, problem.graph.num_edges), best, partial(make_solution, problem), budget)
+    return _solve_parts(problem, best, budget)
 
 
-def _maker(problem: Problem) -> Callable[[Array, Array], Solution]:
-    return lambda labels, clusters: make_solution(problem, labels, clusters)
-
-
-def _solve_parts(problem: Problem, best: Solution, rng: np.random.Generator, budget: Budget) -> Solution:
-    """Solve a multicut part by part; a part that the time does not suffice for keeps a heuristic solution."""
+def _solve_parts(problem: Problem, best: Solution, budget: Budget) -> Solution:
+    """Solve a multicut part by part; a part that the time does not suffice for keeps its part of the best solution."""
     smaller, group = persistent(problem)
+    _, first = np.unique(group, return_index=True)
+    known_clusters = best.clusters[first]
     edges = smaller.graph.edges
     n = smaller.graph.num_nodes
     part = _components(n, edges)
@@ -89,8 +82,8 @@ def _solve_parts(problem: Problem, best: Solution, rng: np.random.Generator, bud
         if len(nodes) > 1:
             graph = Graph(len(nodes), np.searchsorted(nodes, edges[inside]))
             one = Problem(graph, np.zeros((len(nodes), 1)), smaller.edge_costs[inside], smaller.partitionable)
-            known = _heuristic(one, None, rng, budget)
-            solved = improve(EdgeProgramme(one, graph.num_edges), known, _maker(one), budget)
+            known = make_solution(one, np.zeros(len(nodes), np.int64), known_clusters[nodes])
+            solved = improve(EdgeProgramme(one, graph.num_edges), known, partial(make_solution, one), budget)
             clusters[nodes] = nodes[solved.clusters]  # fewer than nodes: some node stands for each
             gap += solved.gap
     found = make_solution(problem, np.zeros(len(group), np.int64), clusters[group])

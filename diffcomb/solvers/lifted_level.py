@@ -7,12 +7,14 @@ import functools
 import numpy as np
 
 from .._arrays import Array
+from .levels.contraction import sums_of_groups
+from .levels.costs import Rows
 from .levels.labels import Labels, from_labels, labels_of_groups, project
 from .levels.lifted_rows import LiftedRows, base_parts, contract_lifted
-from .levels.objective import cheapest_classes, singletons
+from .levels.objective import cheapest_classes, improvement, singletons
 from .limits import LIMITS
 from .moves.contracting import contract_greedily
-from .moves.lifted_moving import lifted_improvement, move_lifted
+from .moves.lifted_moving import move_lifted
 
 
 class LiftedLevel:
@@ -41,9 +43,7 @@ class LiftedLevel:
 
     def contract(self, group: Array, count: int) -> LiftedLevel:
         """The level in which every group 0..M-1 is one node."""
-        sums = np.zeros((count, self.node_costs.shape[1]))
-        for k, column in enumerate(self.node_costs.T):
-            sums[:, k] = np.bincount(group, column, count)
+        sums = sums_of_groups(self.node_costs, group, count)
         return LiftedLevel(contract_lifted(self.rows, group, count), sums, self.partitionable)
 
     # Labellings from nothing
@@ -98,7 +98,9 @@ class LiftedLevel:
 
     def is_better(self, labels: Labels, other: Labels) -> bool:
         """Whether the other labelling costs less."""
-        return bool(lifted_improvement(self.rows, self.node_costs, tuple(labels), tuple(other)) > 0)
+        indptr, neighbours, weights, _ = self.rows
+        costs = Rows(indptr, neighbours, weights), self.node_costs, None, self.partitionable
+        return bool(improvement(costs, tuple(labels), tuple(other)) > 0)
 
     def fuse(self, labels: Labels, other: Labels) -> Labels:
         """The better parts of two feasible labellings; never worse than either."""

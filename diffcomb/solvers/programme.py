@@ -96,6 +96,7 @@ class Programme:
         self.bound = float(np.minimum(costs, 0).sum())
         self.rows = Constraints(np.zeros(1, np.int64), np.empty(0, np.int64), *(np.empty(0) for _ in range(3)))
         self.backend = make_backend(self.costs, self.lower, self.upper)
+        self._relaxed: tuple[float, Array] | None = None  # bound and reduced costs of the last linear programme
 
     def add(self, rows: Constraints) -> None:
         """Add constraints."""
@@ -111,20 +112,19 @@ class Programme:
         """The solution of the linear programme, or None if there is no time; it raises :attr:`bound`."""
         found = self.backend.relax(seconds)
         if len(found.duals) == self.rows.count and found.values is not None:
-            self.raise_bound(self._dual_value(found.duals)[0])
+            self._relaxed = self._dual_value(found.duals)
+            self.raise_bound(self._relaxed[0])
         return found.values
 
-    def fix_beyond(self, objective: float) -> int:
-        """Fix variables that no cheaper solution than `objective` has at the other value; returns how many."""
-        found = self.backend.relax(np.inf)
-        if len(found.duals) != self.rows.count or found.values is None:
-            return 0
-        bound, reduced = self._dual_value(found.duals)
+    def fix_beyond(self, objective: float) -> None:
+        """Fix variables that no cheaper solution than `objective` has at the other value, by the last relaxation."""
+        if self._relaxed is None:
+            return
+        bound, reduced = self._relaxed  # which hold with more constraints as well
         slack = (objective - self._clipped) / self.scale - bound + ABSOLUTE_GAP
         self.upper = np.where(reduced > slack, self.lower, self.upper)
         self.lower = np.where(-reduced > slack, self.upper, self.lower)
         self.backend.fix(self.lower, self.upper)
-        return int((self.lower == self.upper).sum())
 
     def _dual_value(self, duals: Array) -> tuple[float, Array]:
         """A bound that holds for any duals: those of the wrong sign count as 0; and the reduced costs."""
@@ -148,12 +148,6 @@ class Programme:
         """Take a bound in scaled costs."""
         if np.isfinite(scaled):
             self.bound = max(self.bound, self.scale * scaled + self._clipped)
-
-    def gap_of(self, found: Found) -> float:
-        """How far what was found may be above the optimum, in true costs; below HiGHS's tolerance it counts as 0."""
-        if found.values is None or not self.costs.any():
-            return 0.0 if found.values is not None else np.inf
-        return self.scale * (max(0.0, float(self.costs @ found.values) - found.bound) + ABSOLUTE_GAP)
 
 
 def make_backend(costs: Array, lower: Array, upper: Array) -> Backend:
@@ -189,7 +183,7 @@ class Anew:
         bounds = np.stack([self.lower, self.upper], axis=1)
         if not any(rows.count for rows in self.rows):
             result = linprog(self.costs, bounds=bounds, method="highs", options=options)
-            return Found(result.x, float(result.fun or -np.inf), True)
+            return Found(result.x, -np.inf, result.status == 0)
         matrix, lower, upper = self._constraint()
         equal, below = lower == upper, np.isfinite(upper) & (lower != upper)
         above = np.isfinite(lower) & (lower != upper)

@@ -46,7 +46,7 @@ def contract_cut(problem: Problem, y: Array, node_costs: Array, group: Array, nu
 
     thread_ranges(add, len(starts), 1)
     rows = _rows_of_matrix(sum(totals[1:], start=totals[0]))
-    return Rows(*rows), _sums_of_groups(node_costs, group, num_groups)
+    return Rows(*rows), sums_of_groups(node_costs, group, num_groups)
 
 
 class Groups(NamedTuple):
@@ -180,7 +180,7 @@ def _contract_few(
     adjacency: Any, node_costs: Array, group: Array, num_groups: int
 ) -> tuple[Array, Array, Array, Array]:
     total = between(adjacency, group, num_groups)
-    return (*_rows_of_matrix(total), _sums_of_groups(node_costs, group, num_groups))
+    return (*_rows_of_matrix(total), sums_of_groups(node_costs, group, num_groups))
 
 
 @njit
@@ -222,7 +222,8 @@ def _rows_of_matrix(total: Array) -> tuple[Array, Array, Array]:
 
 
 @njit
-def _sums_of_groups(node_costs: Array, group: Array, num_groups: int) -> Array:
+def sums_of_groups(node_costs: Array, group: Array, num_groups: int) -> Array:
+    """The node costs of all members of every group, in float64."""
     n, num_classes = node_costs.shape
     sums = np.zeros((num_groups, num_classes), np.float64)
     for i in range(n):

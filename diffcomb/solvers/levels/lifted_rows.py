@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit, unsigned
-from ..._union_find import find, flatten, numbers, unite
+from ..._union_find import flatten, numbers, unite
 from .partition import compact, members_of
 
 
@@ -85,6 +85,6 @@ def base_parts(rows: LiftedRows, z: Array, other: Array) -> tuple[Array, int]:
         for h in range(rows.indptr[i], rows.indptr[i + 1]):
             j = unsigned(rows.neighbours[h])
             if j < i and rows.is_base[h] and z[i] == z[j] and other[i] == other[j]:
-                unite(parent, find(parent, i), find(parent, j))
+                unite(parent, i, j)
     flatten(parent)
     return compact(parent, n)

@@ -15,8 +15,8 @@ from ..structures.edge_table import pair_find, pair_insert, pair_table
 from ..structures.queue import queue_pop, queue_push
 from .contracting import append, enter_all
 
-LINKAGES = ("sum", "average", "absolute_maximum", "maximum", "minimum")
-SUM, AVERAGE, ABSOLUTE_MAXIMUM, MAXIMUM, MINIMUM = range(5)
+LINKAGES = ("sum", "average", "maximum", "minimum")
+SUM, AVERAGE, MAXIMUM, MINIMUM = range(4)
 
 
 @njit
@@ -120,8 +120,6 @@ def _joint(costs: Array, sizes: Array, e: int, f: int, linkage: int) -> float:
         return float(a + b)
     if linkage == AVERAGE:
         return float((a * sizes[e] + b * sizes[f]) / (sizes[e] + sizes[f]))
-    if linkage == ABSOLUTE_MAXIMUM:
-        return float(a if abs(a) >= abs(b) else b)
     return float(max(a, b) if linkage == MAXIMUM else min(a, b))
 
 

@@ -6,7 +6,7 @@ base neighbours for the others, which on most graphs ends after a few nodes. One
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -158,26 +158,3 @@ def _stays_connected(rows: LiftedRows, z: Array, i: int, scratch: _Scratch, sear
                 height += 1
                 seen += 1
     return left <= 0
-
-
-@njit
-def lifted_improvement(rows: LiftedRows, node_costs: Array, labels: Any, other: Any) -> float:
-    """By how much at least another labelling is better, in O(n + m); what `objective.improvement` is elsewhere."""
-    z, cluster_class = labels
-    new_z, new_class = other
-    gain = 0.0
-    total = 0.0
-    for i in range(len(z)):
-        old, new = cluster_class[z[i]], new_class[new_z[i]]
-        if old != new:
-            difference = np.float64(node_costs[i, old]) - np.float64(node_costs[i, new])
-            gain += difference
-            total += abs(difference)
-        for h in range(rows.indptr[i], rows.indptr[i + 1]):
-            j = unsigned(rows.neighbours[h])
-            was = z[j] != z[i]
-            if j < i and was != (new_z[j] != new_z[i]):
-                w = rows.weights[h]
-                gain += w if was else -w
-                total += abs(w)
-    return gain - KERNELS.relative_tolerance * total

@@ -24,6 +24,11 @@ def difference(name: str, ours: np.ndarray, label: str, other: np.ndarray) -> st
     return f"- {name} minus {label}: {mean:+.2f}{spread}, better in {int((ours > other).sum())} of {len(ours)} seeds"
 
 
+def seed_by_seed(name: str, ours: np.ndarray, label: str, other: np.ndarray) -> str:
+    """That line, with the difference of every seed."""
+    return f"{difference(name, ours, label, other)} ({', '.join(f'{value:+.1f}' for value in ours - other)})"
+
+
 def to_the_first(e: Experiment, names: Sequence[str]) -> list[str]:
     """One line on the paired differences of each model to the first one."""
     first, *others = e.table(names, "PQ")
@@ -31,6 +36,9 @@ def to_the_first(e: Experiment, names: Sequence[str]) -> list[str]:
 
 
 def with_spread(values: np.ndarray) -> str:
+    """Mean and standard deviation over the seeds; a dash where there is nothing to score, as stuff in data without."""
+    if np.isnan(values).all():
+        return "-"
     return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numba
@@ -30,8 +31,9 @@ _DONE: Future[Any] = Future()
 def get_num_threads() -> int:
     """Return how many threads solve a batch.
 
-    The value of :func:`set_num_threads`, else ``DIFFCOMB_NUM_THREADS``, else the CPUs of this process, but no more
-    threads than torch (if it is imported) and numba are set to use: a worker process of a torch ``DataLoader`` gets 1.
+    The value of :func:`set_num_threads`, else ``DIFFCOMB_NUM_THREADS``, else the CPUs of this process, divided by the
+    processes that torchrun started beside it (``LOCAL_WORLD_SIZE``), but no more threads than torch (if it is imported)
+    and numba are set to use: a worker process of a torch ``DataLoader`` gets 1.
     """
     if _num_threads is not None:
         return _num_threads
@@ -44,6 +46,9 @@ def get_num_threads() -> int:
         number = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         number = os.cpu_count() or 1
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "")
+    if beside.isdigit() and int(beside) > 1:
+        number //= int(beside)
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):  # it lacks it while it is being imported
         number = min(number, torch.get_num_threads())
@@ -125,6 +130,17 @@ def thread_imap(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     finally:
         for future in futures:
             future.cancel()
+
+
+@contextmanager
+def serial() -> Iterator[None]:
+    """Whatever this thread solves, it solves alone: for tasks that run beside others."""
+    before = getattr(_inside, "task", False)
+    _inside.task = True
+    try:
+        yield
+    finally:
+        _inside.task = before
 
 
 def _submitted(task: Callable[[T], R], items: list[T]) -> list[Future[R]]:

@@ -1,0 +1,120 @@
+"""What `solve_blockwise` is given, checked once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._arrays import Array, to_numpy
+from ..graph import as_graph
+from ..grid import check_offsets
+from ..problem import class_mask, make_problem
+from ..solve_instances import check_count
+from .graphs import Placed
+from .sources import Volume, digest_of
+
+BLOCK = {1: 2**20, 2: 512, 3: 96}  # cells along each axis, by the number of axes: such a block takes about 1 GB
+HALO_SHARE = 8  # of a block's size is its halo, unless said
+
+
+def check_options(levels: Any, retries: Any, on_failure: Any, timeout: Any, values: Any, seed: Any) -> None:
+    """Raise a ValueError for what is out of range."""
+    for name, count in (("levels", levels), ("retries", retries), ("seed", seed)):
+        check_count(count, name)
+    if levels < 1:
+        raise ValueError("levels must be at least 1, got 0: solve in one piece with diffcomb.multicut or diffcomb.amwc")
+    if on_failure not in ("raise", "cut"):
+        raise ValueError(f"on_failure must be 'raise' or 'cut', got {on_failure!r}")
+    if values not in ("probabilities", "costs"):
+        raise ValueError(f"values must be 'probabilities' or 'costs', got {values!r}")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ValueError(f"timeout must be a positive number of seconds or None, got {timeout!r}")
+
+
+def placed_graph(given: tuple[Any, ...], node_costs: Any, partitionable: Any) -> Placed:
+    """A graph, its costs and the positions of its nodes."""
+    if len(given) != 3:
+        raise ValueError(f"problem must be an array or a tuple (graph, edge_costs, positions), got {len(given)} items")
+    graph, edge_costs, positions = given
+    where = to_numpy(positions)
+    if where.ndim != 2 or where.dtype.kind not in "fiu" or where.shape[1] == 0:
+        raise ValueError(f"positions must hold numbers in the shape (n, D), got {where.dtype} {where.shape}")
+    graph = as_graph(graph, len(where))
+    if len(where) != graph.num_nodes:
+        raise ValueError(f"positions must have n={graph.num_nodes} rows, one for each node, got {len(where)}")
+    if not np.isfinite(where).all():
+        raise ValueError("positions must be finite")
+    if node_costs is None and partitionable is not None:
+        raise ValueError("partitionable needs node_costs")
+    problem = make_problem(graph, node_costs, edge_costs, () if partitionable is None else partitionable)
+    if not np.isfinite(problem.edge_costs).all():
+        raise ValueError("edge_costs must be finite: sums of infinite costs over blocks would lose constraints")
+    return Placed(problem, where.astype(np.float64))
+
+
+def digest_of_graph(placed: Placed) -> str:
+    """A hash of all that defines the problem, and of the positions."""
+    problem = placed.problem
+    arrays = problem.graph.edges, problem.edge_costs, problem.node_costs, problem.partitionable, placed.positions
+    return digest_of(*map(np.ascontiguousarray, arrays))
+
+
+def offsets_of(affinities: Volume, offsets: Any) -> tuple[tuple[int, ...], ...]:
+    """Offsets that fit the channels of the affinities."""
+    if len(affinities.shape) < 2:
+        raise ValueError(f"affinities must have shape (C, *S), got {affinities.shape}")
+    if offsets is None:
+        raise ValueError("offsets must say which cells each channel of the affinities joins")
+    if not all(affinities.shape[1:]):
+        raise ValueError(f"affinities must have cells along every axis, got shape {affinities.shape}")
+    vectors = check_offsets(offsets, affinities.shape[1:])
+    if len(vectors) != affinities.shape[0] or not vectors:
+        raise ValueError(
+            f"offsets must be one vector for each channel of the affinities {affinities.shape}, got {len(vectors)}"
+        )
+    return vectors
+
+
+def classes_of(node_costs: Volume | None, partitionable: Any, shape: tuple[int, ...]) -> Array:
+    """The mask of the partitionable classes of a volume."""
+    if node_costs is None:
+        if partitionable is not None:
+            raise ValueError("partitionable needs node_costs")
+        return np.ones(1, bool)
+    if node_costs.shape[1:] != shape or not node_costs.shape[0]:
+        raise ValueError(f"node_costs must have shape (K, *{shape}), got {node_costs.shape}")
+    return class_mask(() if partitionable is None else partitionable, node_costs.shape[0])
+
+
+def sizes_of(
+    block_shape: Any, halo: Any, axes: int, shape: Sequence[int] | None
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Sizes of blocks and halos along every axis; integers where there is a volume."""
+    if block_shape is None:
+        if shape is None:
+            raise ValueError("block_shape must be given for a graph, in the units of its positions")
+        block_shape = (BLOCK.get(axes, 32),) * axes
+    size = _lengths(block_shape, "block_shape", axes, shape is not None)
+    if not all(length > 0 for length in size):
+        raise ValueError(f"block_shape must be positive along every axis, got {size}")
+    if halo is None:
+        halo = [length // HALO_SHARE if shape is not None else length / HALO_SHARE for length in size]
+    margin = _lengths(halo, "halo", axes, shape is not None)
+    if not all(length >= 0 for length in margin):
+        raise ValueError(f"halo must not be negative, got {margin}")
+    return size, margin
+
+
+def _lengths(values: Any, name: str, axes: int, whole: bool) -> tuple[Any, ...]:
+    try:
+        lengths = tuple(values)
+    except TypeError:
+        raise TypeError(f"{name} must have {axes} numbers, one for each axis, got {values!r}") from None
+    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    if len(lengths) != axes or not all(isinstance(v, kinds) and not isinstance(v, bool) for v in lengths):
+        kind = "integers" if whole else "numbers"
+        raise ValueError(f"{name} must be {axes} {kind}, one for each axis, got {values!r}")
+    return tuple(int(v) if whole else float(v) for v in lengths)

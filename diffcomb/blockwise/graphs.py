@@ -1,0 +1,230 @@
+"""Blocks of a graph whose nodes have positions: the same steps as for a volume, with everything in memory here.
+
+A worker gets the subgraph of its block alone, and leaves what it finds in the store.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from .._arrays import Array
+from ..graph import Graph
+from ..problem import Problem
+from .parts import Fixed, SolverOptions, contracted, moved, pieces_of
+from .runner import Job, Runner
+from .store import Store
+
+
+class Placed(NamedTuple):
+    """A problem whose nodes have positions (n, D)."""
+
+    problem: Problem
+    positions: Array
+
+    def contracted(self, group: Array, count: int) -> Placed:
+        """The problem in which every group is a node, at the mean of its members' positions."""
+        sizes = np.maximum(np.bincount(group, minlength=count), 1)
+        means = [np.bincount(group, axis, count) / sizes for axis in self.positions.T.astype(np.float64)]
+        positions = np.stack(means, axis=1).astype(np.float32) if means else np.empty((count, 0), np.float32)
+        return Placed(contracted(self.problem, group, count), positions)
+
+
+class Part(NamedTuple):
+    """The subgraph of a block: its nodes, which of them it decides about, and their problem."""
+
+    nodes: Array
+    decided: Array
+    problem: Problem
+
+
+@dataclass
+class Cells:
+    """Nodes sorted into the boxes of a regular tiling.
+
+    Attributes
+    ----------
+    placed : Placed
+    size : float array, shape (D,)
+    shift : float
+        Of the tiling, in boxes.
+    """
+
+    placed: Placed
+    size: Array
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Sort."""
+        positions = self.placed.positions
+        origin = positions.min(axis=0) if len(positions) else np.zeros(len(self.size))
+        scaled = (positions - origin) / self.size
+        if self.shift and len(scaled):  # the first and the last box reach to the ends
+            last = np.maximum(np.floor(scaled.max(axis=0)), 1)
+            scaled = np.clip(scaled - self.shift, 0, last - 1e-6)
+        self.scaled = scaled
+        self.index = np.floor(scaled).astype(np.int64)
+        self.counts = self.index.max(axis=0) + 1 if len(positions) else np.ones(len(self.size), np.int64)
+        self.number = np.ravel_multi_index(tuple(self.index.T), tuple(self.counts)) if len(self.counts) else np.zeros(
+            len(positions), np.int64
+        )  # fmt: skip
+        self.order = np.argsort(self.number, kind="stable")
+        self.filled, first = np.unique(self.number[self.order], return_index=True)
+        self.first = np.append(first, len(positions))
+        self.place = {int(number): i for i, number in enumerate(self.filled)}
+
+    def names(self) -> list[str]:
+        """Of the boxes that hold a node."""
+        return ["_".join(map(str, np.unravel_index(int(i), tuple(self.counts)))) or "0" for i in self.filled]
+
+    def members(self, i: int) -> Array:
+        """The nodes of a box, in the order of their numbers."""
+        return self.order[self.first[i] : self.first[i + 1]]
+
+    def around(self, i: int, halo: Array) -> Array:
+        """Those, and the nodes within a distance of the box along every axis."""
+        index = np.array(np.unravel_index(int(self.filled[i]), tuple(self.counts)))
+        far = np.ceil(halo / self.size).astype(int)
+        rings = [range(max(a - f, 0), min(a + f + 1, c)) for a, f, c in zip(index, far, self.counts, strict=True)]
+        near = (self.place.get(int(np.ravel_multi_index(j, tuple(self.counts)))) for j in itertools.product(*rings))
+        nodes = np.concatenate([self.members(j) for j in near if j is not None])
+        margin = halo / self.size
+        at = self.scaled[nodes]
+        return np.sort(nodes[((at >= index - margin) & (at <= index + 1 + margin)).all(axis=1)])
+
+
+def solve_blocks(
+    placed: Placed, size: Array, halo: Array, runner: Runner, options: SolverOptions, stage: str
+) -> tuple[Array, int, float]:
+    """Solve every block and its halo, and contract what the cores decide.
+
+    Returns
+    -------
+    group, count, bound
+        The piece of every node, the number of pieces, and the sum of the bounds of blocks and of edges between them.
+        Nodes of a block that failed are pieces of their own.
+    """
+    cells = Cells(placed, size)
+    names = cells.names()
+    parts = _Subgraphs(placed.problem)
+
+    def job(i: int) -> Job:
+        def arguments() -> tuple[SolverOptions, Part]:
+            nodes = cells.around(i, halo)
+            return options, Part(nodes, cells.number[nodes] == cells.filled[i], parts.of(nodes))
+
+        return Job(names[i], solve_part, arguments)
+
+    failed = runner.run(stage, map(job, range(len(names))), len(names))
+    group, count, bound = np.empty(placed.problem.graph.num_nodes, np.int32), 0, 0.0
+    for i, name in enumerate(names):
+        members = cells.members(i)
+        if name in failed:
+            group[members] = count + np.arange(len(members))
+            count += len(members)
+            bound = -np.inf
+        else:
+            local, pieces, its_bound = runner.store.load(stage, name, ("group", "count", "bound"))
+            group[members] = local + count
+            count += int(pieces)
+            bound += float(its_bound)
+    u, v = cells.number[placed.problem.graph.edges].T
+    between = placed.problem.edge_costs[u != v]
+    return group, count, bound + float(np.minimum(between, 0).sum(dtype=np.float64))
+
+
+def solve_part(store: Store, stage: str, name: str, options: SolverOptions, part: Part) -> None:
+    """Solve a block and its halo, and keep the pieces of the core."""
+    found = options(part.problem, store.seed(options.seed, stage, name))
+    if part.decided.all():
+        core, x, z = part.problem, found.node_labels, found.clusters
+    else:
+        core = _Subgraphs(part.problem).of(np.flatnonzero(part.decided))
+        x, z = found.node_labels[part.decided], found.clusters[part.decided]
+    pieces = pieces_of(core, x, z)
+    store.save(stage, name, group=pieces.group, count=pieces.count, bound=options.lower_bound(core, x, z))
+
+
+def move_nodes(
+    placed: Placed, labelling: tuple[Array, Array], size: Array, runner: Runner, options: SolverOptions, stage: str
+) -> tuple[Array, Array]:
+    """Move single nodes between clusters, in boxes shifted by half a block; returns classes and clusters.
+
+    A node with a neighbour in a box of a lower number stays where it is, so that no two boxes depend on each other.
+    """
+    x, z = (a.copy() for a in labelling)
+    cells = Cells(placed, size, shift=0.5)
+    names = cells.names()
+    u, v = placed.problem.graph.edges.T
+    moves = np.ones(placed.problem.graph.num_nodes, bool)
+    moves[u[cells.number[u] > cells.number[v]]] = False
+    moves[v[cells.number[v] > cells.number[u]]] = False
+    parts = _Subgraphs(placed.problem)
+
+    def free(i: int) -> Array:
+        members = cells.members(i)
+        return members[moves[members]]
+
+    def job(i: int) -> Job:
+        def arguments() -> tuple[SolverOptions, Fixed]:
+            nodes = parts.with_neighbours(free(i))
+            is_free = (cells.number[nodes] == cells.filled[i]) & moves[nodes]
+            return options, Fixed(parts.of(nodes), is_free, x[nodes], z[nodes])
+
+        return Job(names[i], move_part, arguments)
+
+    failed = runner.run(stage, map(job, range(len(names))), len(names))
+    new = int(z.max(initial=-1)) + 1
+    for i, name in enumerate(names):
+        if name in failed:
+            continue
+        labels, clusters = runner.store.load(stage, name, ("node_labels", "clusters"))
+        if len(labels):
+            nodes = free(i)
+            x[nodes] = labels
+            z[nodes] = np.where(clusters <= -2, new - 2 - clusters, clusters)
+            new += max(-1 - int(clusters.min()), 0)
+    return x, z
+
+
+def move_part(store: Store, stage: str, name: str, options: SolverOptions, fixed: Fixed) -> None:
+    """Move the free nodes of one box."""
+    found = moved(fixed, options, store.seed(options.seed, stage, name))
+    x, z, gain = found or (np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
+    store.save(stage, name, node_labels=x, clusters=z, gain=gain)
+
+
+class _Subgraphs:
+    """Induced subgraphs, in time that depends on their size alone."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.number = np.full(problem.graph.num_nodes, -1, np.int32)
+
+    def of(self, nodes: Array) -> Problem:
+        """The problem of some nodes, given in ascending order, and the edges between them."""
+        problem, number = self.problem, self.number
+        number[nodes] = np.arange(len(nodes))
+        _, neighbours, edge_ids = problem.graph.csr
+        halves = _ranges(problem.graph.csr[0], nodes)
+        inside = number[neighbours[halves]] >= 0
+        edge = np.unique(edge_ids[halves[inside]])
+        graph = Graph(len(nodes), number[problem.graph.edges[edge]])
+        number[nodes] = -1
+        return replace(problem, graph=graph, node_costs=problem.node_costs[nodes], edge_costs=problem.edge_costs[edge])
+
+    def with_neighbours(self, nodes: Array) -> Array:
+        """Those nodes and all that an edge joins to them, in ascending order."""
+        indptr, neighbours, _ = self.problem.graph.csr
+        return np.unique(np.concatenate([nodes, neighbours[_ranges(indptr, nodes)]]))
+
+
+def _ranges(indptr: Array, nodes: Array) -> Array:
+    """The half-edges of some nodes."""
+    lengths = indptr[nodes + 1] - indptr[nodes]
+    starts = np.cumsum(lengths) - lengths
+    halves: Array = np.arange(lengths.sum()) + np.repeat(indptr[nodes] - starts, lengths)
+    return halves

@@ -1,0 +1,230 @@
+"""Tasks on an executor: what is finished is skipped, what fails is tried again, and what still fails is named."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .._threads import get_num_threads, serial
+from .store import Store
+
+POLL = 0.5  # seconds between two looks at what has begun, and at the connection to a scheduler
+AHEAD = 8  # tasks that wait for each one that runs, at most: those of arrays in memory hold parts of them
+
+_log = logging.getLogger("diffcomb")
+
+
+class Failure(NamedTuple):
+    """A task that failed for good.
+
+    Attributes
+    ----------
+    stage, block : str
+        Which step of the run, and which block: its place along every axis.
+    error : str
+        What the last try said.
+    tries : int
+    """
+
+    stage: str
+    block: str
+    error: str
+    tries: int
+
+
+class BlockwiseError(RuntimeError):
+    """A block failed, or what runs the blocks did; what had finished is kept in the store."""
+
+
+class Job(NamedTuple):
+    """A task: a function of the store, and its arguments, which are made when it is sent."""
+
+    block: str
+    function: Callable[..., None]
+    arguments: Callable[[], tuple[Any, ...]]
+
+
+def work(function: Callable[..., None], store: Store, stage: str, block: str, arguments: tuple[Any, ...]) -> None:
+    """Run a task where it was sent, in one thread: blocks run beside each other, not threads within them."""
+    store.begin(stage, block)
+    with serial():
+        function(store, stage, block, *arguments)
+
+
+@dataclass
+class Runner:
+    """Runs the stages of a block-wise solve.
+
+    Attributes
+    ----------
+    executor : concurrent.futures.Executor
+    width : int
+        Tasks that it runs at once.
+    alive : callable
+        Whether what it stands for can still be reached.
+    store : Store
+    retries : int
+        Further tries of a task that fails.
+    on_failure : {"raise", "cut"}
+    timeout : float, optional
+        Seconds after which a task that has begun counts as failed.
+    failed : list of Failure
+    computed : int
+        Tasks that this run computed, rather than found in the store.
+    """
+
+    executor: Executor
+    width: int
+    alive: Callable[[], bool]
+    store: Store
+    retries: int
+    on_failure: str
+    timeout: float | None
+    progress: bool
+    failed: list[Failure] = field(default_factory=list)
+    computed: int = 0
+
+    def run(self, stage: str, jobs: Iterable[Job], count: int, may_fail: bool = True) -> set[str]:
+        """Finish all tasks of a stage; returns the blocks that failed, if that is allowed."""
+        failed: set[str] = set()
+        todo = (job for job in jobs if not self.store.has(stage, job.block))
+        with self._bar(stage, count) as advance:
+            for block, error, tries in self._finished(stage, todo, advance):
+                failure = Failure(stage, block, f"{type(error).__name__}: {error}", tries)
+                if self.on_failure == "raise" or not may_fail:
+                    raise BlockwiseError(
+                        f"block {block} ({stage}) failed after {tries} tries: {failure.error}; what had finished is "
+                        f"kept in {self.store.folder}: remove the cause and rerun, or pass on_failure='cut'"
+                    ) from error
+                _log.warning("block %s (%s) failed after %d tries: %s", block, stage, tries, failure.error)
+                self.failed.append(failure)
+                failed.add(block)
+        return failed
+
+    def _finished(
+        self, stage: str, jobs: Iterator[Job], advance: Callable[[], None]
+    ) -> Iterator[tuple[str, BaseException, int]]:
+        """Send tasks as others end; yields those that failed for good."""
+        tries: dict[str, int] = {}
+        again: deque[Job] = deque()
+        running: dict[Future[None], Job] = {}
+        watch = _Watch(self.store, stage, self.timeout)
+        try:
+            while True:
+                while len(running) < AHEAD * self.width:
+                    job = again.popleft() if again else next(jobs, None)
+                    if job is None:
+                        break
+                    tries[job.block] = tries.get(job.block, 0) + 1
+                    running[self._submit(stage, job)] = job
+                if not running:
+                    return
+                done, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
+                if not done and not self.alive():
+                    raise BlockwiseError(
+                        f"the scheduler cannot be reached any more ({stage}); what had finished is kept in "
+                        f"{self.store.folder}: rerun with a new client to resume"
+                    )
+                for future, error in (*self._ended(stage, done), *watch.late(running)):
+                    job = running.pop(future)
+                    if error is None:
+                        self.computed += 1
+                        advance()
+                    elif tries[job.block] <= self.retries:
+                        _log.info("block %s (%s), try %d: %r", job.block, stage, tries[job.block], error)
+                        again.append(job)
+                    else:
+                        advance()
+                        yield job.block, error, tries[job.block]
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _submit(self, stage: str, job: Job) -> Future[None]:
+        self.store.forget(stage, job.block)
+        try:
+            return self.executor.submit(work, job.function, self.store, stage, job.block, job.arguments())
+        except (BrokenExecutor, RuntimeError) as error:
+            raise self._broken(stage, error) from error
+
+    def _ended(self, stage: str, done: Iterable[Future[None]]) -> Iterator[tuple[Future[None], BaseException | None]]:
+        for future in done:
+            try:
+                error = future.exception()
+            except CancelledError as cancelled:
+                error = cancelled
+            if isinstance(error, BrokenExecutor) or (error is not None and not self.alive()):
+                raise self._broken(stage, error) from error
+            yield future, error
+
+    def _broken(self, stage: str, error: BaseException) -> BlockwiseError:
+        return BlockwiseError(
+            f"the executor broke ({stage}): {type(error).__name__}: {error}; a worker may have run out of memory or "
+            f"been killed. What had finished is kept in {self.store.folder}: rerun with a new executor to resume"
+        )
+
+    @contextmanager
+    def _bar(self, stage: str, count: int) -> Iterator[Callable[[], None]]:
+        """A progress bar, on a terminal and where tqdm is installed."""
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            yield lambda: None
+            return
+        with tqdm(total=count, desc=stage, unit="block", disable=None if self.progress else True) as bar:
+            yield lambda: bar.update() and None
+
+
+class _Watch:
+    """Finds tasks that have run for too long, by the marks that they leave in the store when they begin."""
+
+    def __init__(self, store: Store, stage: str, timeout: float | None) -> None:
+        self.store, self.stage, self.timeout = store, stage, timeout
+        self.since: dict[Future[None], float] = {}
+
+    def late(self, running: dict[Future[None], Job]) -> list[tuple[Future[None], TimeoutError]]:
+        if self.timeout is None:
+            return []
+        now, found = time.monotonic(), []
+        for future, job in running.items():
+            if future not in self.since and self.store.has_begun(self.stage, job.block):
+                self.since[future] = now
+            if now - self.since.get(future, now) > self.timeout and not future.done():
+                future.cancel()
+                found.append((future, TimeoutError(f"it ran for more than {self.timeout:g} seconds")))
+        return found
+
+
+@contextmanager
+def executor_of(client: Any) -> Iterator[tuple[Executor, int, Callable[[], bool]]]:
+    """An executor, how many tasks it runs at once, and whether it can be reached.
+
+    `client` is None for threads of this process, a ``dask.distributed.Client``, or any PEP 3148 executor.
+    """
+    if client is None:
+        pool = ThreadPoolExecutor(get_num_threads(), thread_name_prefix="diffcomb-block")
+        try:
+            yield pool, get_num_threads(), lambda: True
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    elif hasattr(client, "get_executor"):
+        threads = sum(client.nthreads().values())
+        yield client.get_executor(pure=False), max(threads, 1), lambda: client.status in ("running", "connecting")
+    elif hasattr(client, "submit"):
+        yield client, int(getattr(client, "_max_workers", 4)), lambda: True
+    else:
+        raise TypeError(f"client must be None, a dask.distributed.Client or a PEP 3148 executor, got {client!r:.80}")

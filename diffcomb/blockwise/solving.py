@@ -1,0 +1,333 @@
+"""`solve_blockwise`: the story of a block-wise solve, for volumes and for graphs whose nodes have positions.
+
+1. *Blocks.* Every block is solved with a halo around it, and decides about the nodes of its core: connected parts of
+   its clusters become *pieces*.
+2. *Levels.* Pieces are the nodes of a smaller problem, whose edges are the summed costs of what was contracted. It is
+   solved in blocks again, twice as large, as often as `levels` says; the last problem is solved in one piece.
+3. *Polish.* Single nodes near the faces between blocks move between clusters; what changed is contracted and solved
+   again.
+
+Nothing is decided by the order in which blocks finish, so the number of workers does not change the result.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arrays import Array
+from ..problem import Problem, Solution, make_solution
+from .arguments import check_options, classes_of, digest_of_graph, offsets_of, placed_graph, sizes_of
+from .blocks import Tiling
+from .graphs import Placed, move_nodes, solve_blocks
+from .grids import Grid
+from .parts import SolverOptions, pieces_of, solver_options
+from .runner import Failure, Runner, executor_of
+from .sources import Volume
+from .store import Store
+from .volumes import VolumeRun
+
+
+class Stage(NamedTuple):
+    """One problem on the way: its nodes and edges, how many blocks it was solved in, and the seconds that took."""
+
+    name: str
+    blocks: int
+    nodes: int
+    edges: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class BlockwiseSolution:
+    """What a block-wise solve found.
+
+    Attributes
+    ----------
+    clusters : int64 array
+        The cluster of every cell or node, 0..M-1; -1 where a block of a volume failed. Of a volume with a `store`, a
+        zarr array in it, else numpy.
+    node_labels : array or None
+        The class of each, if there are node costs.
+    objective : float
+        Value of eq. 2; cells of failed blocks and their edges do not count.
+    num_clusters : int
+    failed : list of Failure
+        The blocks that failed for good, by name, each with its last error.
+    levels : list of Stage
+        The problems on the way.
+    lower_bound : float or None
+        If asked for: the sum of the bounds of all blocks, and of the edges between them.
+    computed : int
+        Tasks that were computed by this call, rather than found in the store.
+    """
+
+    clusters: Any
+    node_labels: Any
+    objective: float
+    num_clusters: int
+    failed: list[Failure] = field(default_factory=list)
+    levels: list[Stage] = field(default_factory=list)
+    lower_bound: float | None = None
+    computed: int = 0
+
+    @property
+    def gap(self) -> float | None:
+        """Difference of objective and lower bound, or None without a bound."""
+        return None if self.lower_bound is None else self.objective - self.lower_bound
+
+
+def solve_blockwise(
+    problem: Any,
+    *,
+    offsets: Any = None,
+    node_costs: Any = None,
+    partitionable: Any = None,
+    values: str = "probabilities",
+    bias: float = 0.5,
+    clip: float = 1e-3,
+    block_shape: Sequence[int] | None = None,
+    halo: Sequence[int] | None = None,
+    levels: int = 1,
+    solver: Any = None,
+    polish: bool = True,
+    bound: bool = False,
+    client: Any = None,
+    store: Any = None,
+    resume: bool = True,
+    retries: int = 3,
+    on_failure: str = "raise",
+    timeout: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> BlockwiseSolution:
+    """Solve a multicut or an asymmetric multiway cut that one machine, or one solve, cannot hold.
+
+    Parameters
+    ----------
+    problem : array (C, *S), path, or tuple (graph, edge costs, positions)
+        Affinities of a volume: numpy, zarr, h5py or dask arrays, a path as ``diffcomb.io.open_array`` takes it, or any
+        object with shape, dtype and slices. Each block reads its own part. Or a graph with m costs, and positions
+        (n, D) of its nodes, by which blocks are cut.
+    offsets : iterable of tuples of int
+        Of affinities: which cell ``p + offsets[c]`` the value at ``[c, p]`` joins to p.
+    node_costs : array (K, *S) or (n, K), optional
+        Class costs, for an asymmetric multiway cut.
+    partitionable : mask or class indices, optional
+        The classes that may be split; with node costs only.
+    values : {"probabilities", "costs"}
+        What affinities are: in [0, 1] (or 0 to 255 as uint8), turned into costs by `probabilities_to_costs` with `bias`
+        and `clip`; or costs.
+    block_shape : sequence of int, optional
+        Cells (or units of the positions) of a block along each axis. By default 512 in 2-D and 96 in 3-D; for graphs
+        it must be given.
+    halo : sequence of int, optional
+        By how much each block also looks beyond its core on every side. An eighth of a block by default.
+    levels : int
+        Times that problems are solved in blocks, before the last one is solved in one piece. More than 1 only where
+        the graph of all pieces does not fit in memory: it costs quality.
+    solver : dict, str or callable, optional
+        `solver`, `effort` and `time_limit` as in :func:`diffcomb.multicut`; with a time limit, results depend on the
+        machine.
+    polish : bool
+        Whether single nodes near the faces between blocks may move at the end. It takes about as long as the blocks.
+    bound : bool
+        Also prove a lower bound of the whole problem, block by block.
+    client : None, dask.distributed.Client or executor
+        Where blocks are solved: threads of this process, a Dask cluster, or a PEP 3148 executor whose workers see the
+        folder of `store`. Each block takes one thread.
+    store : path, optional
+        A folder for everything that is finished; a temporary one by default. A zarr array in it holds the clusters.
+    resume : bool
+        Whether the store may hold a run of the same inputs and options, which is continued.
+    retries : int
+        Further tries of a block that fails.
+    on_failure : {"raise", "cut"}
+        What happens to a block that still fails: an error that names it; or it stays unsolved and is named in
+        ``failed``. Unsolved cells of a volume get cluster -1, and their edges do not count; unsolved nodes of a graph
+        enter the next problem one by one.
+    timeout : float, optional
+        Seconds after which a block that has begun counts as failed. A thread or a worker that hangs cannot be
+        stopped, and is not waited for.
+    seed : int
+    progress : bool
+        Show bars, on a terminal and with tqdm.
+
+    Returns
+    -------
+    BlockwiseSolution
+
+    Raises
+    ------
+    BlockwiseError
+        If a block fails for good, or what runs the blocks does. What had finished is kept in the store.
+    FileExistsError, ValueError
+        If the store holds other files, or a run of other inputs or options.
+    TypeError, ValueError
+        If an argument has the wrong type, shape or range.
+
+    Notes
+    -----
+    Memory of a worker grows with the cells of a block and its halo, times offsets: about 100 bytes for each edge. This
+    process holds the problem of all pieces. A volume is read twice, and twice more to polish.
+
+    Examples
+    --------
+    >>> affinities = np.ones((2, 8, 8), np.float32)
+    >>> affinities[0, :, 3] = 0.0
+    >>> result = solve_blockwise(affinities, offsets=[(0, 1), (1, 0)], block_shape=(4, 4), halo=(2, 2))
+    >>> result.num_clusters, result.clusters[0].tolist()
+    (2, [0, 0, 0, 0, 1, 1, 1, 1])
+    """
+    options = solver_options({} if solver is None else solver, seed, bound)
+    check_options(levels, retries, on_failure, timeout, values, seed)
+    run = {"levels": levels, "polish": polish, "bound": bound, "seed": seed, **options.named()}
+
+    @contextmanager
+    def runner(**inputs: Any) -> Iterator[Runner]:
+        with executor_of(client) as executor, _folder(store) as folder:
+            kept = Store(folder, {**inputs, **run}, resume)
+            yield Runner(*executor, kept, retries, on_failure, timeout, progress)
+
+    if isinstance(problem, tuple):
+        placed = placed_graph(problem, node_costs, partitionable)
+        size, margin = sizes_of(block_shape, halo, placed.positions.shape[1], None)
+        with runner(graph=digest_of_graph(placed), block_shape=size, halo=margin) as running:
+            return _solve_graph(placed, size, margin, levels, options, polish, running)
+    affinities = Volume(problem, "affinities")
+    vectors = offsets_of(affinities, offsets)
+    shape = affinities.shape[1:]
+    nodes = None if node_costs is None else Volume(node_costs, "node_costs")
+    classes = classes_of(nodes, partitionable, shape)
+    size, margin = sizes_of(block_shape, halo, len(shape), shape)
+    grid = Grid(vectors, values, float(bias), float(clip), classes, options)
+    identity = {"affinities": affinities.identity(), "node_costs": nodes and nodes.identity()}
+    costs = {"offsets": vectors, "partitionable": classes.tolist(), "values": values, "bias": bias, "clip": clip}
+    with runner(**identity, **costs, block_shape=size, halo=margin) as running:
+        volume = VolumeRun(affinities, nodes, grid, Tiling(shape, size, margin), max(*margin, 2) // 2, running)
+        return _solve_volume(volume, levels, options, polish, in_memory=store is None)
+
+
+@contextmanager
+def _folder(store: Any) -> Iterator[Any]:
+    """The folder of the run, or a temporary one."""
+    if store is not None:
+        yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="diffcomb-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def _solve_volume(volume: Any, levels: int, options: SolverOptions, polish: bool, in_memory: bool) -> BlockwiseSolution:
+    """Blocks, levels, polish, and the arrays of the result."""
+    clock, runner, tiling = _Clock(), volume.runner, volume.tiling
+    pieces = volume.solve(0)
+    bound = pieces.bound
+    cells = math.prod(tiling.shape)
+    clock.stage("blocks", math.prod(tiling.counts), cells, cells * len(volume.grid.offsets))
+    found = _solve_pieces(pieces.placed, levels, tiling, options, runner, "whole0", clock)
+    arrays = volume.write(0, pieces, found)
+    if polish and tiling.windows(volume.grid.reach):
+        windows = volume.move(1)
+        pieces = volume.contract(1, windows)
+        clock.stage("polish", len(windows), cells, cells * len(volume.grid.offsets))
+        start = pieces.node_labels, pieces.clusters
+        found = _solve_whole(pieces.placed.problem, options, runner, "whole1", clock, start)
+        arrays = volume.write(1, pieces, found)
+    labels, clusters = (array[...] for array in arrays) if in_memory else arrays
+    return _result(clusters, None if volume.node_costs is None else labels, found, bound, runner, clock)
+
+
+def _solve_graph(
+    placed: Placed, size: Any, halo: Any, levels: int, options: SolverOptions, polish: bool, runner: Runner
+) -> BlockwiseSolution:
+    """The same for a graph."""
+    clock = _Clock()
+    box, margin = np.array(size, float), np.array(halo, float)
+    group, count, bound = solve_blocks(placed, box, margin, runner, options, "solve0")
+    clock.stage("blocks", 0, *_measure(placed.problem))
+    pieces = placed.contracted(group, count)
+    found = _solve_pieces(pieces, levels, Tiling((), tuple(size), tuple(halo)), options, runner, "whole0", clock)
+    x, z = found.node_labels[group], found.clusters[group]
+    if polish:
+        x, z = move_nodes(placed, (x, z), box, runner, options, "move1")
+        clock.stage("polish", 0, *_measure(placed.problem))
+        again = pieces_of(placed.problem, x, z)
+        start = x[again.node], z[again.node]
+        found = _solve_whole(again.problem, options, runner, "whole1", clock, start)
+        x, z = found.node_labels[again.group], found.clusters[again.group]
+    whole = make_solution(placed.problem, x, z)
+    return _result(whole.clusters, None if placed.problem.is_multicut else x, whole, bound, runner, clock)
+
+
+def _solve_pieces(
+    placed: Placed, levels: int, tiling: Tiling, options: SolverOptions, runner: Runner, stage: str, clock: _Clock
+) -> Solution:
+    """The problem of all pieces: in larger and larger blocks, then in one piece."""
+    first, groups = placed, []
+    for level in range(1, levels):
+        scale = 2.0**level
+        size, halo = (np.array(lengths, float) * scale for lengths in (tiling.block_shape, tiling.halo))
+        nodes_and_edges = _measure(placed.problem)
+        group, count, _ = solve_blocks(placed, size, halo, runner, options, f"level{level}")
+        clock.stage(f"level {level}", 0, *nodes_and_edges)
+        groups.append(group)
+        placed = placed.contracted(group, count)
+    found = _solve_whole(placed.problem, options, runner, stage, clock)
+    if not groups:
+        return found
+    x, z = found.node_labels, found.clusters
+    for group in reversed(groups):
+        x, z = x[group], z[group]
+    return make_solution(first.problem, x, z)
+
+
+def _solve_whole(
+    problem: Problem, options: SolverOptions, runner: Runner, stage: str, clock: _Clock,
+    init: tuple[Array, Array] | None = None,
+) -> Solution:  # fmt: skip
+    """Solve a problem of all pieces here, or find its solution in the store."""
+    store = runner.store
+    if store.has(stage, "all"):
+        labels, clusters = store.load(stage, "all", ("node_labels", "clusters"))
+        found = make_solution(problem, labels, clusters)
+    else:
+        found = options(problem, store.seed(options.seed, stage, "all"), init)
+        store.save(stage, "all", node_labels=found.node_labels, clusters=found.clusters)
+        runner.computed += 1
+    clock.stage(stage, 1, *_measure(problem))
+    return found
+
+
+def _result(
+    clusters: Any, node_labels: Any, found: Solution, bound: float, runner: Runner, clock: _Clock
+) -> BlockwiseSolution:
+    objective = float(found.objective)
+    proven = None if bound == -math.inf else min(bound, objective)
+    return BlockwiseSolution(
+        clusters, node_labels, objective, found.num_clusters, runner.failed, clock.stages, proven, runner.computed
+    )
+
+
+def _measure(problem: Problem) -> tuple[int, int]:
+    return problem.graph.num_nodes, problem.graph.num_edges
+
+
+class _Clock:
+    """Takes down what was solved, and how long it took."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self.last = time.perf_counter()
+
+    def stage(self, name: str, blocks: int, nodes: int, edges: int) -> None:
+        now = time.perf_counter()
+        self.stages.append(Stage(name, blocks, nodes, edges, now - self.last))
+        self.last = now

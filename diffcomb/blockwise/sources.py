@@ -1,0 +1,107 @@
+"""Volumes that are read box by box: numpy, zarr, HDF5 and dask arrays, or paths of files that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._arrays import Array
+from ..io.volumes import open_array
+
+
+class Part(NamedTuple):
+    """The cells of a box, not read yet: small enough to be sent to a worker, whatever the array's size."""
+
+    array: Any
+    slices: tuple[slice, ...]
+
+    def read(self) -> Array:
+        """The cells as a numpy array."""
+        array = self.array.open() if isinstance(self.array, _Hdf5) else self.array
+        found = array[self.slices]
+        if hasattr(found, "compute"):
+            found = found.compute(scheduler="synchronous")
+        return np.asarray(found)
+
+
+class _Hdf5(NamedTuple):
+    """A dataset of an HDF5 file, which cannot be sent open."""
+
+    file: str
+    name: str
+
+    def open(self) -> Any:
+        import h5py
+
+        return h5py.File(self.file, "r")[self.name]
+
+
+class Volume:
+    """An array on disk, in memory or made on the fly, of which parts are read.
+
+    Parameters
+    ----------
+    array : array or path
+        Anything with a shape, a dtype and slices: numpy, zarr, h5py, dask or an object of the user's; or a path as
+        ``diffcomb.io.open_array`` takes it.
+    name : str
+        The argument, for messages.
+    """
+
+    def __init__(self, array: Any, name: str) -> None:
+        if isinstance(array, (str, Path)):
+            array = open_array(array)
+        if not all(hasattr(array, a) for a in ("shape", "dtype", "__getitem__")):
+            array = np.asarray(array)
+        if np.dtype(array.dtype).kind not in "fiub":
+            raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
+        self.array, self.name = array, name
+        self.shape: tuple[int, ...] = tuple(int(n) for n in array.shape)
+
+    def part(self, slices: tuple[slice, ...]) -> Part:
+        """A part of it: a slice of what lies in memory, or where to read it."""
+        whole = (slice(None),) * (len(self.shape) - len(slices)) + slices
+        if isinstance(self.array, np.ndarray) or hasattr(self.array, "compute"):
+            return Part(self.array[whole], (...,))  # type: ignore[arg-type]
+        if type(self.array).__module__.startswith("h5py"):
+            return Part(_Hdf5(self.array.file.filename, self.array.name), whole)
+        return Part(self.array, whole)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this array from others: contents in memory, files with their times on disk, a dask token."""
+        found: dict[str, Any] = {"shape": self.shape, "dtype": str(self.array.dtype)}
+        if isinstance(self.array, np.ndarray):
+            return {**found, "contents": digest_of(self.array)}
+        if hasattr(self.array, "compute"):
+            return {**found, "token": str(self.array.name)}
+        folder = self._folder()
+        if folder is not None:
+            files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
+            stats = [(str(p.relative_to(folder.parent)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+            return {**found, "files": hashlib.blake2b(repr(stats).encode(), digest_size=16).hexdigest()}
+        return {**found, "array": repr(self.array)[:200]}
+
+    def _folder(self) -> Path | None:
+        """The file or folder that holds the array, if it lies on this machine's disks."""
+        if type(self.array).__module__.startswith("h5py"):
+            return Path(self.array.file.filename)
+        root = getattr(getattr(self.array, "store", None), "root", None)
+        if root is None or not Path(root).exists():
+            return None
+        return Path(root) / str(getattr(self.array, "path", ""))
+
+
+def digest_of(*arrays: Array) -> str:
+    """A hash of contents, shapes and dtypes."""
+    state = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        state.update(f"{array.shape}{array.dtype}".encode())
+        if array.ndim == 0 or array.flags.c_contiguous:
+            state.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        else:  # piece by piece, so that nothing large is copied
+            for row in array:
+                state.update(np.ascontiguousarray(row).reshape(-1).view(np.uint8).data)
+    return state.hexdigest()

@@ -1,0 +1,139 @@
+"""What a run has finished: one file a task, written under another name and renamed: it is whole, or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._arrays import Array
+from .._version import __version__
+
+RUN = "run.json"
+
+
+class Store:
+    """The folder of a run.
+
+    Parameters
+    ----------
+    folder : path
+    run : dict
+        Everything that the results depend on, as JSON: inputs, options, seed.
+    resume : bool
+        Whether the folder may hold a run, which must be of the same inputs and options.
+
+    Raises
+    ------
+    FileExistsError
+        If it holds a run that may not be resumed.
+    ValueError
+        If it holds a run of other inputs or options.
+    """
+
+    def __init__(self, folder: Any, run: dict[str, Any], resume: bool) -> None:
+        self.folder = Path(folder)
+        run = json.loads(json.dumps({"diffcomb": __version__, **run}, default=str))
+        self.digest = hashlib.blake2b(json.dumps(run, sort_keys=True).encode(), digest_size=16).hexdigest()
+        path = self.folder / RUN
+        if path.exists():
+            self._check(path, run, resume)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise FileExistsError(f"store: {self.folder} holds files, but no {RUN}: choose another folder or empty it")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(path, json.dumps(run, indent=1).encode())
+
+    def _check(self, path: Path, run: dict[str, Any], resume: bool) -> None:
+        if not resume:
+            raise FileExistsError(
+                f"store: {self.folder} holds a run; pass resume=True, choose another folder or delete it"
+            )
+        try:
+            earlier = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"store: {path} cannot be read ({error}): choose another folder or delete it") from error
+        changed = [
+            f"{key}: {_short(earlier.get(key))} there, {_short(run.get(key))} now"
+            for key in sorted({*earlier, *run})
+            if earlier.get(key) != run.get(key)
+        ]
+        if changed:
+            raise ValueError(
+                f"store: {self.folder} holds a run that differs ({'; '.join(changed)}): choose another folder for "
+                f"these settings, or give those of the run"
+            )
+
+    def path(self, stage: str, name: str) -> Path:
+        """The file of a task, whose name holds a hash of all that its results depend on."""
+        key = hashlib.blake2b(f"{self.digest}/{stage}/{name}".encode(), digest_size=8).hexdigest()
+        return self.folder / stage / f"{name}-{key}.npz"
+
+    def seed(self, seed: int, stage: str, name: str) -> int:
+        """The seed of a task, which does not depend on when and where it runs."""
+        return int.from_bytes(hashlib.blake2b(f"{seed}/{stage}/{name}".encode(), digest_size=4).digest(), "big")
+
+    def has(self, stage: str, name: str) -> bool:
+        """Whether a task is finished; a damaged file counts as none, and is removed."""
+        path = self.path(stage, name)
+        if not path.exists():
+            return False
+        try:
+            with zipfile.ZipFile(path) as file:
+                file.infolist()
+            return True
+        except (OSError, zipfile.BadZipFile):
+            path.unlink(missing_ok=True)
+            return False
+
+    def begin(self, stage: str, name: str) -> None:
+        """Leave a mark that a task runs now."""
+        mark = self._mark(stage, name)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+    def has_begun(self, stage: str, name: str) -> bool:
+        """Whether there is such a mark."""
+        return self._mark(stage, name).exists()
+
+    def forget(self, stage: str, name: str) -> None:
+        """Remove it, before the task is sent again."""
+        self._mark(stage, name).unlink(missing_ok=True)
+
+    def _mark(self, stage: str, name: str) -> Path:
+        return self.path(stage, name).with_suffix(".begun")
+
+    def save(self, stage: str, name: str, **arrays: Any) -> None:
+        """Keep the results of a task."""
+        path = self.path(stage, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load(self, stage: str, name: str, keys: Iterable[str]) -> list[Array]:
+        """Some of the arrays that a task left."""
+        with np.load(self.path(stage, name), allow_pickle=False) as file:
+            return [file[key] for key in keys]
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -23,6 +23,7 @@ from .lifted_cuts import lifted_amwc, lifted_multicut
 from .lifted_problem import LiftedProblem, LiftedSolution
 from .lifting import LiftedMWC
 from .linear_solver import LinearSolver
+from .many import solve_many
 from .problem import Problem, Solution, make_problem
 from .regions import EdgeStatistics, RegionGraph, region_graph
 
@@ -97,6 +98,7 @@ __all__ = [
     "region_graph",
     "semantic_mutex_watershed",
     "set_num_threads",
+    "solve_many",
     "solver_loss",
 ]
 

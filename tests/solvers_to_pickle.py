@@ -1,11 +1,13 @@
 """Solvers at the top level of a module, where other processes can import them."""
 
 import os
+import time
 
 import numpy as np
 import torch
 
 from diffcomb import Blackbox, StructuredSVM, perturbed_grad, solver_loss
+from diffcomb.solvers import SOLVERS
 
 
 @perturbed_grad(estimator=Blackbox(1.0), cost_ndims=1)
@@ -53,3 +55,25 @@ def margin_solver(costs):
 
 
 margin_solver = solver_loss(margin_solver, StructuredSVM(), cost_ndims=1)
+
+
+def raises_on_odd_blocks(problem, *, init, rng, budget):
+    if problem.graph.num_nodes == 128:  # 16 x 8 cells
+        raise RuntimeError("odd")
+    return _default(problem, init=init, rng=rng, budget=budget)
+
+
+def sleeps_on_odd_blocks(problem, *, init, rng, budget):
+    if problem.graph.num_nodes == 128:
+        time.sleep(4)
+    return _default(problem, init=init, rng=rng, budget=budget)
+
+
+def dies_on_odd_blocks(problem, *, init, rng, budget):
+    if problem.graph.num_nodes == 128:
+        os._exit(9)
+    return _default(problem, init=init, rng=rng, budget=budget)
+
+
+def _default(problem, **rest):
+    return SOLVERS["multilevel"](problem, **rest)

@@ -118,7 +118,9 @@ def test_probabilities_and_bytes_are_turned_into_costs():
     assert one.objective == two.objective
     assert np.array_equal(one.clusters, two.clusters)
     levels = (p * 255).astype(np.uint8)
-    assert solve_blockwise(levels, **options).objective == solve_blockwise(levels / np.float32(255), **options).objective
+    assert (
+        solve_blockwise(levels, **options).objective == solve_blockwise(levels / np.float32(255), **options).objective
+    )
 
 
 def test_volume_of_three_axes_with_a_remainder():

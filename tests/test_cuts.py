@@ -122,6 +122,15 @@ def test_number_of_threads_of_torch_is_respected():
         torch.set_num_threads(before)
 
 
+def test_threads_are_divided_by_the_processes_that_torchrun_starts(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 64)
+    monkeypatch.setattr("numba.config.NUMBA_NUM_THREADS", 64)
+    for beside, expected in (("", 12), ("1", 12), ("4", 3), ("24", 1), ("many", 12)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", beside)
+        assert get_num_threads() == expected
+
+
 def test_non_contiguous_costs_are_accepted():
     nodes = np.asfortranarray(NODES[0])
     edges = np.repeat(EDGES[0], 2)[::2]

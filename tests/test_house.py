@@ -6,7 +6,11 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "diffcomb"
 FLOORS = (  # from the top down; what stands together may import each other
     ("",),  # diffcomb/__init__.py
-    ("cli", "__main__"),
+    ("cli", "__main__", "blockwise.solving", "blockwise"),
+    ("blockwise.arguments", "blockwise.volumes"),
+    ("blockwise.graphs", "blockwise.grids"),
+    ("blockwise.parts", "blockwise.runner", "blockwise.sources"),
+    ("blockwise.blocks", "blockwise.store"),
     ("layers", "jax", "io"),
     ("losses",),
     ("gradients.wrapping", "gradients.gradcheck", "gradients.diagnose", "gradients"),
@@ -59,7 +63,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("graph",),
     ("conversions",),
     ("_sums", "_matrices", "_union_find", "_ids"),
-    ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_version"),
+    ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_version", "many"),
 )
 
 

@@ -210,7 +210,7 @@ class _Watch:
 
 
 @contextmanager
-def executor_of(client: Any) -> Iterator[tuple[Executor, int, Callable[[], bool]]]:
+def executor_of(client: Any, timeout: float | None) -> Iterator[tuple[Executor, int, Callable[[], bool]]]:
     """An executor, how many tasks it runs at once, and whether it can be reached.
 
     `client` is None for threads of this process, a ``dask.distributed.Client``, or any PEP 3148 executor.
@@ -220,7 +220,7 @@ def executor_of(client: Any) -> Iterator[tuple[Executor, int, Callable[[], bool]
         try:
             yield pool, get_num_threads(), lambda: True
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=timeout is None, cancel_futures=True)  # a thread that hangs would never end
     elif hasattr(client, "get_executor"):
         threads = sum(client.nthreads().values())
         yield client.get_executor(pure=False), max(threads, 1), lambda: client.status in ("running", "connecting")

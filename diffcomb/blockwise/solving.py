@@ -192,7 +192,7 @@ def solve_blockwise(
 
     @contextmanager
     def runner(**inputs: Any) -> Iterator[Runner]:
-        with executor_of(client) as executor, _folder(store) as folder:
+        with executor_of(client, timeout) as executor, _folder(store) as folder:
             kept = Store(folder, {**inputs, **run}, resume)
             yield Runner(*executor, kept, retries, on_failure, timeout, progress)
 

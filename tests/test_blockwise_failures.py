@@ -1,0 +1,277 @@
+"""Block-wise runs that are interrupted, killed or fed bad blocks: resumed to the last bit, and never done twice."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from solvers_to_pickle import dies_on_odd_blocks, raises_on_odd_blocks, sleeps_on_odd_blocks
+
+from diffcomb.blockwise import BlockwiseError, solve_blockwise
+from diffcomb.blockwise import store as stores
+
+OFFSETS = ((0, 1), (1, 0), (0, 3), (3, 0))
+SHAPE = (96, 88)  # with blocks of 16 x 16, those at the right are of odd size: 16 x 8
+RUN = dict(offsets=OFFSETS, values="costs", block_shape=(16, 16), halo=(0, 0), progress=False)
+HERE = Path(__file__).parent
+
+
+def costs(seed=0):
+    return np.random.default_rng(seed).normal(0.1, 1, (len(OFFSETS), *SHAPE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return solve_blockwise(costs(), **RUN)
+
+
+def same(found, reference):
+    assert found.objective == reference.objective
+    assert np.array_equal(found.clusters[...], reference.clusters)
+
+
+def finished(folder):
+    return len(list(Path(folder).rglob("*.npz")))
+
+
+def test_finished_run_is_not_computed_again(tmp_path, reference):
+    first = solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    again = solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    assert first.computed == finished(tmp_path) > 100
+    assert again.computed == 0
+    same(first, reference)
+    same(again, reference)
+    assert isinstance(first.clusters, zarr.Array)
+
+
+def test_missing_and_damaged_results_alone_are_computed_again(tmp_path, reference):
+    solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    files = sorted(tmp_path.rglob("*.npz"))
+    for path in files[::7]:
+        path.unlink()
+    for path in files[1::7]:
+        path.write_bytes(path.read_bytes()[:10])
+    again = solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    assert again.computed == len(files[::7]) + len(files[1::7])
+    same(again, reference)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(halo=(2, 2)), r"halo: \[0, 0\] there, \[2, 2\] now"),
+        (dict(seed=1), "seed: 0 there, 1 now"),
+        (dict(solver=dict(effort=0)), "effort: null there, 0 now"),
+        (dict(polish=False), "polish: true there"),
+        (dict(offsets=((0, 1), (1, 0), (0, 3), (2, 0))), "offsets"),
+        (dict(problem=costs(1)), "affinities"),
+    ],
+)
+def test_other_options_or_inputs_refuse_to_resume(tmp_path, change, message):
+    solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    before = finished(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        solve_blockwise(**{"problem": costs(), "store": tmp_path / "run", **RUN, **change})
+    assert finished(tmp_path) == before
+
+
+def test_store_that_is_no_run_or_may_not_be_resumed(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        solve_blockwise(costs(), store=tmp_path, **RUN)
+    solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    with pytest.raises(FileExistsError, match="resume=True"):
+        solve_blockwise(costs(), store=tmp_path / "run", resume=False, **RUN)
+
+
+def test_executor_does_not_change_a_bit(tmp_path, reference):
+    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2) as processes:
+        for name, client in (("threads", threads), ("processes", processes)):
+            same(solve_blockwise(costs(), client=client, store=tmp_path / name, **RUN), reference)
+
+
+def test_volumes_on_disk_give_the_solution_of_those_in_memory(tmp_path):
+    import dask.array
+    import h5py
+
+    zarr.create_array(tmp_path / "costs.zarr", data=costs(), chunks=(4, 32, 32))
+    with h5py.File(tmp_path / "costs.h5", "w") as file:
+        file["costs"] = costs()
+    np.save(tmp_path / "costs.npy", costs())
+    first = dict(RUN, polish=False)
+    reference = solve_blockwise(costs(), **first)
+    with ProcessPoolExecutor(2) as processes:
+        for name in ("costs.zarr", "costs.h5:costs", "costs.npy"):
+            same(solve_blockwise(tmp_path / name, client=processes, **first), reference)
+        same(solve_blockwise(dask.array.from_array(costs(), chunks=(2, 40, 40)), client=processes, **first), reference)
+
+
+def test_changed_volume_on_disk_refuses_to_resume(tmp_path):
+    array = zarr.create_array(tmp_path / "costs.zarr", data=costs(), chunks=(4, 32, 32))
+    solve_blockwise(array, store=tmp_path / "run", **RUN)
+    array[0, 5, 5] = 3
+    with pytest.raises(ValueError, match="affinities"):
+        solve_blockwise(array, store=tmp_path / "run", **RUN)
+
+
+def test_block_that_raises_is_tried_again_and_named():
+    with pytest.raises(BlockwiseError, match=r"block 0_5 \(solve0\) failed after 3 tries: RuntimeError: odd"):
+        solve_blockwise(costs(), solver=raises_on_odd_blocks, retries=2, **RUN)
+
+
+def test_failed_blocks_stay_unsolved_where_they_may():
+    found = solve_blockwise(costs(), solver=raises_on_odd_blocks, retries=0, on_failure="cut", **RUN)
+    assert [(f.stage, f.block, f.tries) for f in found.failed if f.stage == "solve0"] == [
+        ("solve0", f"{i}_5", 1) for i in range(6)
+    ]
+    assert (found.clusters[:, 80:] == -1).all()
+    assert (found.clusters[:, :80] >= 0).all()
+    left = solve_blockwise(costs()[:, :, :80], solver=raises_on_odd_blocks, **RUN)
+    assert found.objective == pytest.approx(left.objective, rel=0.01)
+
+
+def test_block_that_hangs_is_named():
+    with ThreadPoolExecutor(8) as pool:
+        found = solve_blockwise(
+            costs(), solver=sleeps_on_odd_blocks, retries=0, timeout=1, on_failure="cut", client=pool, **RUN
+        )
+    hung = {f.block for f in found.failed if "ran for more than 1 seconds" in f.error}
+    assert hung == {f"{i}_5" for i in range(6)}
+
+
+def test_worker_that_dies_breaks_a_pool_and_the_rest_is_kept(tmp_path):
+    with ProcessPoolExecutor(2) as pool, pytest.raises(BlockwiseError, match="executor broke"):
+        solve_blockwise(costs(), solver=dies_on_odd_blocks, client=pool, store=tmp_path / "run", **RUN)
+    assert finished(tmp_path) > 0
+
+
+def test_full_disk_is_named_and_leaves_no_halves(tmp_path, monkeypatch, reference):
+    save, calls = np.savez, []
+
+    def fills_up(file, *arguments, **arrays):
+        calls.append(file)
+        if len(calls) > 20:
+            file.write(b"half a result")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(file, *arguments, **arrays)
+
+    monkeypatch.setattr(stores.np, "savez", fills_up)
+    with pytest.raises(BlockwiseError, match="No space left on device"):
+        solve_blockwise(costs(), store=tmp_path / "run", retries=1, **RUN)
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob("*.tmp"))
+    done = finished(tmp_path)
+    assert done == 20
+    again = solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    assert again.computed + done == finished(tmp_path)
+    same(again, reference)
+
+
+CLIENT = """
+import sys
+sys.path.insert(0, {here!r})
+from test_blockwise_failures import RUN, costs
+from diffcomb.blockwise import solve_blockwise
+solve_blockwise(costs(), store={store!r}, **RUN)
+"""
+
+
+def test_client_killed_at_random_moments_resumes_to_the_last_bit(tmp_path, reference):
+    rng = np.random.default_rng(0)
+    script = CLIENT.format(here=str(HERE), store=str(tmp_path / "run"))
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", script])
+        begin = finished(tmp_path)
+        while process.poll() is None and finished(tmp_path) < begin + 10:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills >= 2
+    done = finished(tmp_path)
+    found = solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    assert found.computed + done == reference.computed
+    same(found, reference)
+
+
+@pytest.fixture
+def cluster():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as local:
+        yield local
+
+
+def pids(client):
+    return list(client.run(os.getpid).values())
+
+
+@pytest.mark.filterwarnings("default")
+def test_dask_workers_killed_at_random_moments_do_not_change_a_bit(tmp_path, cluster, reference):
+    rng = np.random.default_rng(1)
+    with cluster.get_client() as client:
+        stop = threading.Event()
+        kills = []
+
+        def kill():
+            while not stop.wait(rng.uniform(0.5, 1.0)) and len(kills) < 3:
+                workers = pids(client)
+                if workers:
+                    os.kill(workers[int(rng.integers(len(workers)))], signal.SIGKILL)
+                    kills.append(1)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        try:
+            found = solve_blockwise(costs(), client=client, store=tmp_path / "run", retries=5, **RUN)
+        finally:
+            stop.set()
+            thread.join()
+    assert kills
+    assert not found.failed
+    same(found, reference)
+
+
+@pytest.mark.filterwarnings("default")
+def test_dask_scheduler_killed_raises_and_a_new_one_resumes(tmp_path, cluster, reference):
+    distributed = pytest.importorskip("distributed")
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard"]
+    file = tmp_path / "scheduler.json"
+    scheduler = subprocess.Popen([*command, "--scheduler-file", str(file)], stderr=subprocess.DEVNULL)
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nthreads", "1"]
+    workers = subprocess.Popen([*worker, "--no-dashboard", "--death-timeout", "20"], stderr=subprocess.DEVNULL)
+    try:
+        with distributed.Client(scheduler_file=str(file), timeout=30) as client:
+            client.wait_for_workers(1, timeout=60)
+
+            def kill():
+                while finished(tmp_path) < 10:
+                    time.sleep(0.02)
+                scheduler.kill()
+
+            thread = threading.Thread(target=kill)
+            thread.start()
+            with pytest.raises(BlockwiseError, match=r"scheduler|executor broke"):
+                solve_blockwise(costs(), client=client, store=tmp_path / "run", retries=0, **RUN)
+            thread.join()
+    finally:
+        for process in (scheduler, workers):
+            process.kill()
+            process.wait()
+    time.sleep(1)  # what the worker was writing
+    done = finished(tmp_path)
+    assert done >= 10
+    with cluster.get_client() as client:
+        found = solve_blockwise(costs(), client=client, store=tmp_path / "run", **RUN)
+    assert found.computed + done == reference.computed
+    same(found, reference)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import functools
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +27,7 @@ from .._threads import get_num_threads, serial
 from .store import Store
 
 POLL = 0.5  # seconds between two looks at what has begun, and at the connection to a scheduler
+KEPT_BYTES = 2**29  # of freed memory that a worker keeps
 AHEAD = 8  # tasks that wait for each one that runs, at most: those of arrays in memory hold parts of them
 
 _log = logging.getLogger("diffcomb")
@@ -60,9 +65,24 @@ class Job(NamedTuple):
 
 def work(function: Callable[..., None], store: Store, stage: str, block: str, arguments: tuple[Any, ...]) -> None:
     """Run a task where it was sent, in one thread: blocks run beside each other, not threads within them."""
+    _keep_memory()
     store.begin(stage, block)
     with serial():
         function(store, stage, block, *arguments)
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Undo what Dask sets in its workers: that malloc returns everything to the system at once.
+
+    A solve asks for large arrays again and again. To get each of them zeroed, page by page, takes four times as long as
+    the solve itself. Another value than Dask's own is somebody's choice, and stays.
+    """
+    if os.environ.get("MALLOC_TRIM_THRESHOLD_") == "65536":
+        with contextlib.suppress(OSError, AttributeError):  # not glibc
+            libc = ctypes.CDLL(None)
+            libc.mallopt(-1, KEPT_BYTES)  # M_TRIM_THRESHOLD
+            libc.mallopt(-3, KEPT_BYTES)  # M_MMAP_THRESHOLD
 
 
 @dataclass

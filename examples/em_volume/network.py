@@ -1,0 +1,136 @@
+"""A small 3-D U-Net for affinities, and its three losses: cross-entropy, MALIS, structured SVM through the multicut."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from volumes import Array, Volume
+
+from diffcomb import StructuredSVM, affinities, grid_graph, malis_loss, multicut, solver_loss
+
+OFFSETS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (3, 0, 0), (0, 6, 0), (0, 0, 6)]
+CROP = (20, 64, 64)
+TILE, HALO = (32, 128, 128), (8, 16, 16)
+
+
+class Network(nn.Module):
+    """From grey values (B, 1, Z, Y, X) to the log-odds that each offset stays within a segment (B, C, Z, Y, X)."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.fine = _block(1, width)
+        self.coarse = _block(width, 2 * width)
+        self.bottom = _block(2 * width, 4 * width)
+        self.coarse_up = _block(6 * width, 2 * width)
+        self.fine_up = _block(3 * width, width)
+        self.last = nn.Conv3d(width, len(OFFSETS), 1)
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """All sizes are divisible by 4, but that of Z by 2."""
+        fine = self.fine(2 * raw - 1)
+        coarse = self.coarse(nn.functional.max_pool3d(fine, (1, 2, 2)))
+        bottom = self.bottom(nn.functional.max_pool3d(coarse, 2))
+        coarse = self.coarse_up(torch.cat([coarse, nn.functional.interpolate(bottom, scale_factor=2)], 1))
+        up = nn.functional.interpolate(coarse, scale_factor=(1, 2, 2))
+        return self.last(self.fine_up(torch.cat([fine, up], 1)))
+
+
+def _block(inputs: int, outputs: int) -> nn.Module:
+    layers = [
+        layer
+        for channels in (inputs, outputs)
+        for layer in (nn.Conv3d(channels, outputs, 3, padding=1), nn.GroupNorm(4, outputs), nn.LeakyReLU(0.1))
+    ]
+    return nn.Sequential(*layers)
+
+
+def cross_entropy(logits: Tensor, truth: Array) -> Tensor:
+    """Of every edge on its own."""
+    target, known = affinities(truth, OFFSETS, background=0)
+    mask = torch.from_numpy(known)
+    return nn.functional.binary_cross_entropy_with_logits(logits[mask], torch.from_numpy(target)[mask])
+
+
+def malis(logits: Tensor, truth: Array) -> Tensor:
+    """Of the edges that decide which voxels a threshold joins."""
+    graph = grid_graph(truth.shape, OFFSETS)
+    return malis_loss(graph, graph.edge_values(logits), np.where(truth == 0, -1, truth).ravel(), logits=True)
+
+
+def structured_svm(logits: Tensor, truth: Array) -> Tensor:
+    """Of the multicut as a whole, whose costs the log-odds are; the mean over its edges."""
+    graph = grid_graph(truth.shape, OFFSETS)
+    target, known = affinities(truth, OFFSETS, background=0)
+    cut, labelled = 1 - graph.edge_values(target), graph.edge_values(known)
+    loss = _SVM(graph.edge_values(logits), target=torch.from_numpy(cut), labelled=labelled, graph=graph, effort=0)
+    return loss / graph.num_edges
+
+
+def _solve(costs: Array, *, graph: object, effort: int) -> Array:
+    return multicut(graph, costs, effort=effort).edge_labels.astype(costs.dtype)
+
+
+_SVM = solver_loss(_solve, StructuredSVM(margin=1.0), cost_ndims=1)
+LOSSES: dict[str, Callable[[Tensor, Array], Tensor]] = {
+    "cross-entropy": cross_entropy, "MALIS": malis, "structured SVM": structured_svm,
+}  # fmt: skip
+
+
+def train(network: Network, name: str, steps: int, volume: Volume, path: Path, seed: int) -> None:
+    """Train with one of the losses on random crops; a stage that has a checkpoint is not trained again."""
+    if path.exists():
+        network.load_state_dict(torch.load(path, weights_only=True))
+        return
+    rng = np.random.default_rng([seed, list(LOSSES).index(name)])
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3 if name == "cross-entropy" else 3e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, optimizer.param_groups[0]["lr"], steps + 1)
+    crop = tuple(min(c, n // 4 * 4) for c, n in zip(CROP, volume.raw.shape, strict=True))
+    network.train()
+    with tqdm(range(steps), desc=name, unit="step", disable=None) as bar:
+        for _ in bar:
+            raw, truth = _crop(rng, volume, crop)
+            loss = LOSSES[name](network(torch.from_numpy(raw)[None, None])[0], truth)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{float(loss.detach()):.4f}", refresh=False)
+    temporary = path.with_suffix(".tmp")
+    torch.save(network.state_dict(), temporary)
+    temporary.replace(path)
+
+
+def _crop(rng: np.random.Generator, volume: Volume, crop: tuple[int, ...]) -> tuple[Array, Array]:
+    """A random crop, mirrored and transposed at random, brighter or darker."""
+    start = [int(rng.integers(n - c + 1)) for n, c in zip(volume.raw.shape, crop, strict=True)]
+    where = tuple(slice(s, s + c) for s, c in zip(start, crop, strict=True))
+    raw, truth = volume.raw[where], volume.truth[where]
+    axes = tuple(axis for axis in range(3) if rng.random() < 0.5)
+    raw, truth = np.flip(raw, axes), np.flip(truth, axes)
+    if rng.random() < 0.5:
+        raw, truth = raw.transpose(0, 2, 1), truth.transpose(0, 2, 1)
+    raw = (raw - 0.5) * np.float32(rng.uniform(0.85, 1.15)) + np.float32(0.5 + rng.uniform(-0.05, 0.05))
+    return np.ascontiguousarray(raw), np.ascontiguousarray(truth)
+
+
+@torch.no_grad()
+def predict(network: Network, raw: Array) -> Array:
+    """Log-odds (C, Z, Y, X) of a whole volume, tile by tile with a margin."""
+    network.eval()
+    out = np.empty((len(OFFSETS), *raw.shape), np.float32)
+    margins = [(h, h + t) for h, t in zip(HALO, TILE, strict=True)]
+    padded = np.pad(raw, margins, mode="symmetric")  # as far as the last tile reaches
+    corners = itertools.product(*(range(0, n, t) for n, t in zip(raw.shape, TILE, strict=True)))
+    for corner in corners:
+        tile = padded[tuple(slice(a, a + t + 2 * h) for a, t, h in zip(corner, TILE, HALO, strict=True))]
+        logits = network(torch.from_numpy(tile)[None, None])[0].numpy()
+        inside = tuple(slice(a, min(a + t, n)) for a, t, n in zip(corner, TILE, raw.shape, strict=True))
+        kept = tuple(slice(h, h + i.stop - i.start) for h, i in zip(HALO, inside, strict=True))
+        out[(slice(None), *inside)] = logits[(slice(None), *kept)]
+    return out

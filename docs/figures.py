@@ -1,5 +1,6 @@
 """Draw the pictures of the documentation: ``python docs/figures.py``."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,32 @@ def interpolation() -> None:
     figure.savefig(HERE / "pictures" / "interpolation.svg", metadata={"Date": None})
 
 
+def blockwise() -> None:
+    """How much block-wise solves lose, over halo and block size; from the table of benchmarks/blockwise.py quality."""
+    rows = json.loads((HERE.parent / "benchmarks" / "results" / "blockwise_quality.json").read_text())["rows"]
+    instances = list(dict.fromkeys(row["instance"] for row in rows))
+    figure = Figure(figsize=(3.4 * len(instances), 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, instance in zip(np.atleast_1d(figure.subplots(1, len(instances))), instances, strict=True):
+        own = [row for row in rows if row["instance"] == instance]
+        for color, block in zip(PALETTE, dict.fromkeys(row["block"] for row in own), strict=False):
+            points = [row for row in own if row["block"] == block]
+            halos = [row["halo"] for row in points]
+            for what, style in (("blocks", "o--"), ("polished", "o-")):
+                label = f"block {block}" if what == "polished" else None
+                axis.plot(halos, [row[f"{what}, ppm above"] for row in points], style, color=color, ms=3, label=label)
+        axis.set_yscale("symlog", linthresh=10)
+        axis.axhline(0, color="#bbbbbb", lw=0.8)
+        axis.set_title(instance, fontsize=9)
+        axis.set_xlabel("halo")
+        axis.legend(fontsize=7)
+    figure.axes[0].set_ylabel("ppm above one piece\n(dashed: without polish)")
+    figure.savefig(HERE / "pictures" / "blockwise.svg", metadata={"Date": None})
+
+
 if __name__ == "__main__":
     (HERE / "pictures").mkdir(exist_ok=True)
     problems()
     interpolation()
-    print(f"wrote {HERE / 'pictures'}/problems.svg and interpolation.svg")
+    blockwise()
+    print(f"wrote problems.svg, interpolation.svg and blockwise.svg in {HERE / 'pictures'}")

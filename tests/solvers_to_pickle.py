@@ -63,6 +63,12 @@ def raises_on_odd_blocks(problem, *, init, rng, budget):
     return _default(problem, init=init, rng=rng, budget=budget)
 
 
+def raises_on_odd_blocks_while_asked_to(problem, *, init, rng, budget):
+    if problem.graph.num_nodes == 128 and "DIFFCOMB_TEST_RAISES" in os.environ:
+        raise RuntimeError("odd")
+    return _default(problem, init=init, rng=rng, budget=budget)
+
+
 def sleeps_on_odd_blocks(problem, *, init, rng, budget):
     if problem.graph.num_nodes == 128:
         time.sleep(4)

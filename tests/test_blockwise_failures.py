@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from solvers_to_pickle import dies_on_odd_blocks, raises_on_odd_blocks, sleeps_on_odd_blocks
+from solvers_to_pickle import (
+    dies_on_odd_blocks,
+    raises_on_odd_blocks,
+    raises_on_odd_blocks_while_asked_to,
+    sleeps_on_odd_blocks,
+)
 
 from diffcomb.blockwise import BlockwiseError, solve_blockwise
 from diffcomb.blockwise import store as stores
@@ -136,6 +141,23 @@ def test_failed_blocks_stay_unsolved_where_they_may():
     assert (found.clusters[:, :80] >= 0).all()
     left = solve_blockwise(costs()[:, :, :80], solver=raises_on_odd_blocks, **RUN)
     assert found.objective == pytest.approx(left.objective, rel=0.01)
+
+
+def test_blocks_that_failed_are_solved_when_the_run_is_resumed(tmp_path, monkeypatch):
+    run = dict(solver=raises_on_odd_blocks_while_asked_to, retries=0, on_failure="cut", store=tmp_path / "run", **RUN)
+    monkeypatch.setenv("DIFFCOMB_TEST_RAISES", "1")
+    cut = solve_blockwise(costs(), **run)
+    monkeypatch.delenv("DIFFCOMB_TEST_RAISES")
+    whole = solve_blockwise(costs(), **run)
+    monkeypatch.setenv("DIFFCOMB_TEST_RAISES", "1")
+    again = solve_blockwise(costs(), **run)
+    assert cut.failed
+    assert not whole.failed
+    assert (whole.clusters[...] >= 0).all()
+    fresh = solve_blockwise(costs(), solver=raises_on_odd_blocks_while_asked_to, retries=0, on_failure="cut", **RUN)
+    assert fresh.objective == cut.objective
+    assert again.computed == 0
+    same(again, solve_blockwise(costs(), **{**run, "store": None, "solver": "multilevel"}))
 
 
 def test_block_that_hangs_is_named():

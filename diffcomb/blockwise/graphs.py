@@ -98,14 +98,14 @@ class Cells:
 
 def solve_blocks(
     placed: Placed, size: Array, halo: Array, runner: Runner, options: SolverOptions, stage: str
-) -> tuple[Array, int, float]:
+) -> tuple[Array, Placed, float, int]:
     """Solve every block and its halo, and contract what the cores decide.
 
     Returns
     -------
-    group, count, bound
-        The piece of every node, the number of pieces, and the sum of the bounds of blocks and of edges between them.
-        Nodes of a block that failed are pieces of their own.
+    group, pieces, bound, blocks
+        The piece of every node, the problem of the pieces, the sum of the bounds of blocks and of edges between them,
+        and the number of blocks. Nodes of a block that failed are pieces of their own.
     """
     cells = Cells(placed, size)
     names = cells.names()
@@ -133,7 +133,8 @@ def solve_blocks(
             bound += float(its_bound)
     u, v = cells.number[placed.problem.graph.edges].T
     between = placed.problem.edge_costs[u != v]
-    return group, count, bound + float(np.minimum(between, 0).sum(dtype=np.float64))
+    bound += float(np.minimum(between, 0).sum(dtype=np.float64))
+    return group, placed.contracted(group, count), bound, len(names)
 
 
 def solve_part(store: Store, stage: str, name: str, options: SolverOptions, part: Part) -> None:
@@ -150,8 +151,8 @@ def solve_part(store: Store, stage: str, name: str, options: SolverOptions, part
 
 def move_nodes(
     placed: Placed, labelling: tuple[Array, Array], size: Array, runner: Runner, options: SolverOptions, stage: str
-) -> tuple[Array, Array]:
-    """Move single nodes between clusters, in boxes shifted by half a block; returns classes and clusters.
+) -> tuple[Array, Array, int]:
+    """Move single nodes between clusters, in boxes shifted by half a block; returns classes, clusters, and how many.
 
     A node with a neighbour in a box of a lower number stays where it is, so that no two boxes depend on each other.
     """
@@ -187,7 +188,7 @@ def move_nodes(
             x[nodes] = labels
             z[nodes] = np.where(clusters <= -2, new - 2 - clusters, clusters)
             new += max(-1 - int(clusters.min()), 0)
-    return x, z
+    return x, z, len(names)
 
 
 def move_part(store: Store, stage: str, name: str, options: SolverOptions, fixed: Fixed) -> None:

@@ -96,7 +96,7 @@ def pieces_of(problem: Problem, node_labels: Array, clusters: Array) -> Pieces:
     nothing, all_nodes = np.zeros(len(node_labels), np.int64), np.ones(1, bool)
     component = uncut_components(problem.graph.edges, y, nothing, all_nodes)
     group = number_clusters(component, nothing, all_nodes).astype(np.int32)
-    _, node = np.unique(group, return_index=True)
+    node = np.flatnonzero(np.diff(np.maximum.accumulate(group), prepend=-1))  # numbered by first appearance
     return Pieces(group, contracted(problem, group, len(node)), node)
 
 

@@ -92,8 +92,8 @@ class Runner:
     Attributes
     ----------
     executor : concurrent.futures.Executor
-    width : int
-        Tasks that it runs at once.
+    width : callable
+        Tells how many tasks it runs at once, which may change.
     alive : callable
         Whether what it stands for can still be reached.
     store : Store
@@ -108,7 +108,7 @@ class Runner:
     """
 
     executor: Executor
-    width: int
+    width: Callable[[], int]
     alive: Callable[[], bool]
     store: Store
     retries: int
@@ -121,6 +121,7 @@ class Runner:
     def run(self, stage: str, jobs: Iterable[Job], count: int, may_fail: bool = True) -> set[str]:
         """Finish all tasks of a stage; returns the blocks that failed, if that is allowed."""
         failed: set[str] = set()
+        self.store.enter(stage)
         todo = (job for job in jobs if not self.store.has(stage, job.block))
         with self._bar(stage, count) as advance:
             for block, error, tries in self._finished(stage, todo, advance):
@@ -133,6 +134,8 @@ class Runner:
                 _log.warning("block %s (%s) failed after %d tries: %s", block, stage, tries, failure.error)
                 self.failed.append(failure)
                 failed.add(block)
+        if failed:
+            self.store.branch(f"{stage}/{block}" for block in failed)
         return failed
 
     def _finished(
@@ -145,7 +148,8 @@ class Runner:
         watch = _Watch(self.store, stage, self.timeout)
         try:
             while True:
-                while len(running) < AHEAD * self.width:
+                room = AHEAD * self.width()
+                while len(running) < room:
                     job = again.popleft() if again else next(jobs, None)
                     if job is None:
                         break
@@ -230,21 +234,27 @@ class _Watch:
 
 
 @contextmanager
-def executor_of(client: Any, timeout: float | None) -> Iterator[tuple[Executor, int, Callable[[], bool]]]:
-    """An executor, how many tasks it runs at once, and whether it can be reached.
+def executor_of(client: Any, timeout: float | None) -> Iterator[tuple[Executor, Callable[[], int], Callable[[], bool]]]:
+    """An executor, a function that tells how many tasks it runs at once, and one that tells whether it can be reached.
 
     `client` is None for threads of this process, a ``dask.distributed.Client``, or any PEP 3148 executor.
     """
     if client is None:
         pool = ThreadPoolExecutor(get_num_threads(), thread_name_prefix="diffcomb-block")
         try:
-            yield pool, get_num_threads(), lambda: True
+            yield pool, get_num_threads, lambda: True
         finally:
             pool.shutdown(wait=timeout is None, cancel_futures=True)  # a thread that hangs would never end
     elif hasattr(client, "get_executor"):
-        threads = sum(client.nthreads().values())
-        yield client.get_executor(pure=False), max(threads, 1), lambda: client.status in ("running", "connecting")
+
+        def threads() -> int:  # workers may join a cluster at any time
+            return max(sum(client.nthreads().values()), 1) if alive() else 1
+
+        def alive() -> bool:
+            return bool(client.status == "running")
+
+        yield client.get_executor(pure=False), threads, alive
     elif hasattr(client, "submit"):
-        yield client, int(getattr(client, "_max_workers", 4)), lambda: True
+        yield client, lambda: int(getattr(client, "_max_workers", 4)), lambda: True
     else:
         raise TypeError(f"client must be None, a dask.distributed.Client or a PEP 3148 executor, got {client!r:.80}")

@@ -232,7 +232,8 @@ def _solve_volume(volume: Any, levels: int, options: SolverOptions, polish: bool
     bound = pieces.bound
     cells = math.prod(tiling.shape)
     clock.stage("blocks", math.prod(tiling.counts), cells, cells * len(volume.grid.offsets))
-    found = _solve_pieces(pieces.placed, levels, tiling, options, runner, "whole0", clock)
+    sizes = np.array(tiling.block_shape, float), np.array(tiling.halo, float)
+    found = _solve_pieces(pieces.placed, levels, sizes, options, runner, clock)
     arrays = volume.write(0, pieces, found)
     if polish and tiling.windows(volume.grid.reach):
         windows = volume.move(1)
@@ -251,14 +252,13 @@ def _solve_graph(
     """The same for a graph."""
     clock = _Clock()
     box, margin = np.array(size, float), np.array(halo, float)
-    group, count, bound = solve_blocks(placed, box, margin, runner, options, "solve0")
-    clock.stage("blocks", 0, *_measure(placed.problem))
-    pieces = placed.contracted(group, count)
-    found = _solve_pieces(pieces, levels, Tiling((), tuple(size), tuple(halo)), options, runner, "whole0", clock)
+    group, pieces, bound, blocks = solve_blocks(placed, box, margin, runner, options, "solve0")
+    clock.stage("blocks", blocks, *_measure(placed.problem))
+    found = _solve_pieces(pieces, levels, (box, margin), options, runner, clock)
     x, z = found.node_labels[group], found.clusters[group]
     if polish:
-        x, z = move_nodes(placed, (x, z), box, runner, options, "move1")
-        clock.stage("polish", 0, *_measure(placed.problem))
+        x, z, windows = move_nodes(placed, (x, z), box, runner, options, "move1")
+        clock.stage("polish", windows, *_measure(placed.problem))
         again = pieces_of(placed.problem, x, z)
         start = x[again.node], z[again.node]
         found = _solve_whole(again.problem, options, runner, "whole1", clock, start)
@@ -268,19 +268,17 @@ def _solve_graph(
 
 
 def _solve_pieces(
-    placed: Placed, levels: int, tiling: Tiling, options: SolverOptions, runner: Runner, stage: str, clock: _Clock
+    placed: Placed, levels: int, sizes: tuple[Array, Array], options: SolverOptions, runner: Runner, clock: _Clock
 ) -> Solution:
     """The problem of all pieces: in larger and larger blocks, then in one piece."""
     first, groups = placed, []
     for level in range(1, levels):
-        scale = 2.0**level
-        size, halo = (np.array(lengths, float) * scale for lengths in (tiling.block_shape, tiling.halo))
+        size, halo = (lengths * 2.0**level for lengths in sizes)
         nodes_and_edges = _measure(placed.problem)
-        group, count, _ = solve_blocks(placed, size, halo, runner, options, f"level{level}")
-        clock.stage(f"level {level}", 0, *nodes_and_edges)
+        group, placed, _, blocks = solve_blocks(placed, size, halo, runner, options, f"level{level}")
+        clock.stage(f"level {level}", blocks, *nodes_and_edges)
         groups.append(group)
-        placed = placed.contracted(group, count)
-    found = _solve_whole(placed.problem, options, runner, stage, clock)
+    found = _solve_whole(placed.problem, options, runner, "whole0", clock)
     if not groups:
         return found
     x, z = found.node_labels, found.clusters
@@ -295,6 +293,7 @@ def _solve_whole(
 ) -> Solution:  # fmt: skip
     """Solve a problem of all pieces here, or find its solution in the store."""
     store = runner.store
+    store.enter(stage)
     if store.has(stage, "all"):
         labels, clusters = store.load(stage, "all", ("node_labels", "clusters"))
         found = make_solution(problem, labels, clusters)

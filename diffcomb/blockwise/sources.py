@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,9 @@ class Part(NamedTuple):
 
     def read(self) -> Array:
         """The cells as a numpy array."""
-        array = self.array.open() if isinstance(self.array, _Hdf5) else self.array
-        found = array[self.slices]
+        if isinstance(self.array, _Hdf5):
+            return self.array.read(self.slices)
+        found = self.array[self.slices]
         if hasattr(found, "compute"):
             found = found.compute(scheduler="synchronous")
         return np.asarray(found)
@@ -33,10 +35,11 @@ class _Hdf5(NamedTuple):
     file: str
     name: str
 
-    def open(self) -> Any:
+    def read(self, slices: tuple[slice, ...]) -> Array:
         import h5py
 
-        return h5py.File(self.file, "r")[self.name]
+        with h5py.File(self.file, "r") as file:
+            return np.asarray(file[self.name][slices])
 
 
 class Volume:
@@ -53,7 +56,7 @@ class Volume:
 
     def __init__(self, array: Any, name: str) -> None:
         if isinstance(array, (str, Path)):
-            array = open_array(array)
+            array = open_array(os.path.abspath(array))  # a worker may run in another folder
         if not all(hasattr(array, a) for a in ("shape", "dtype", "__getitem__")):
             array = np.asarray(array)
         if np.dtype(array.dtype).kind not in "fiub":

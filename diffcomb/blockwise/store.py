@@ -38,9 +38,10 @@ class Store:
     """
 
     def __init__(self, folder: Any, run: dict[str, Any], resume: bool) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()
         run = json.loads(json.dumps({"diffcomb": __version__, **run}, default=str))
-        self.digest = hashlib.blake2b(json.dumps(run, sort_keys=True).encode(), digest_size=16).hexdigest()
+        self.digest = _hash(json.dumps(run, sort_keys=True))
+        self.begun: dict[str, str] = {}
         path = self.folder / RUN
         if path.exists():
             self._check(path, run, resume)
@@ -69,10 +70,22 @@ class Store:
                 f"these settings, or give those of the run"
             )
 
+    def enter(self, stage: str) -> str:
+        """Begin a stage; returns a hash of all that its results depend on."""
+        return self.begun.setdefault(stage, self.digest)
+
+    def branch(self, failed: Iterable[str]) -> None:
+        """Keep the results of all later stages apart from those of a run in which other blocks failed."""
+        self.digest = _hash(f"{self.digest}/{sorted(failed)}")
+
     def path(self, stage: str, name: str) -> Path:
-        """The file of a task, whose name holds a hash of all that its results depend on."""
-        key = hashlib.blake2b(f"{self.digest}/{stage}/{name}".encode(), digest_size=8).hexdigest()
+        """The file of a task."""
+        key = _hash(f"{self.begun.get(stage, self.digest)}/{stage}/{name}")[:16]
         return self.folder / stage / f"{name}-{key}.npz"
+
+    def array_path(self, name: str) -> Path:
+        """The folder of an array of the whole volume."""
+        return self.folder / f"{name}-{self.enter(name)[:8]}.zarr"
 
     def seed(self, seed: int, stage: str, name: str) -> int:
         """The seed of a task, which does not depend on when and where it runs."""
@@ -126,6 +139,10 @@ class Store:
         """Some of the arrays that a task left."""
         with np.load(self.path(stage, name), allow_pickle=False) as file:
             return [file[key] for key in keys]
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

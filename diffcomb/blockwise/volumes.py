@@ -158,7 +158,7 @@ class VolumeRun:
 
     def _array(self, name: str, dtype: Any) -> Any:
         """An array of the volume in the store, one chunk a core, so that no two tasks write to one file."""
-        path = self.runner.store.folder / f"{name}.zarr"
+        path = self.runner.store.array_path(name)
         if path.exists():
             return zarr.open_array(path, mode="r+")
         fill = 0 if name.startswith("classes") else UNSOLVED

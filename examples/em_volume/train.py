@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> Path:
     """Train the three stages, compare after each, and write table and picture."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--volume", type=Path | None, help="an .npz file; a drawn volume by default")
-    parser.add_argument("--steps", type=list[int], default=[300, 40, 40], help="for each of the three losses")
+    parser.add_argument("--steps", type=list[int], default=[800, 80, 80], help="for each of the three losses")
     parser.add_argument("--out", type=Path, default=Path("runs/em_volume"))
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(arguments)

@@ -32,7 +32,7 @@ def draw(shape: tuple[int, int, int] = (88, 144, 144), seed: int = 0) -> Volume:
     places = np.stack(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij"), -1) * (2, 1, 1)
     warped = places + np.stack([_smooth(rng, shape, 24.0) for _ in range(3)], -1) * 6
     stretch = np.array([0.35, 1.0, 1.0])  # cells run across the slices
-    centres = rng.uniform(-0.1, 1.1, (int(size.prod() / 6000), 3)) * size
+    centres = rng.uniform(-0.1, 1.1, (int(size.prod() / 9000), 3)) * size
     near, labels = cKDTree(centres * stretch).query((warped * stretch).reshape(-1, 3), k=2, workers=-1)
     apart = (near[:, 1] - near[:, 0]).reshape(shape)
     contrast = np.clip(0.6 + 0.35 * _smooth(rng, shape, 12.0), 0.1, 1)  # in places hardly a membrane is seen

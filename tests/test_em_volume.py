@@ -1,0 +1,143 @@
+"""The EM volume example: what it draws, gathers and scores against loops, and a short run that is resumed."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+FOLDER = Path(__file__).parent.parent / "examples" / "em_volume"
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The example's modules, whose names (train, network) belong to it alone."""
+    before = dict(sys.modules)
+    sys.path.insert(0, str(FOLDER))
+    try:
+        import network
+        import segmentation
+        import train
+        import volumes
+
+        yield {"network": network, "segmentation": segmentation, "train": train, "volumes": volumes}
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in ("network", "segmentation", "train", "volumes"):
+            sys.modules.pop(name, None)
+            if name in before:
+                sys.modules[name] = before[name]
+
+
+@pytest.fixture(scope="module")
+def small(example):
+    return example["volumes"].draw((28, 48, 48), seed=1)
+
+
+def test_drawn_volume_has_touching_cells_with_dark_membranes(small):
+    assert small.raw.dtype == np.float32
+    assert 0 <= small.raw.min() < small.raw.max() <= 1
+    assert len(np.unique(small.truth)) > 10
+    boundary = small.truth[:, :, 1:] != small.truth[:, :, :-1]
+    assert small.raw[:, :, 1:][boundary].mean() < small.raw[:, :, 1:][~boundary].mean() - 0.1
+
+
+def test_far_pairs_are_those_of_a_loop(example):
+    seg, rng = example["segmentation"], np.random.default_rng(0)
+    labels = rng.integers(0, 9, (5, 9, 9))
+    p = rng.random((len(seg.OFFSETS), *labels.shape)).astype(np.float32)
+    found = seg.regions_of(labels, p)
+    graph = found.graph
+    touching = {tuple(e) for e in graph.graph.edges.tolist()}
+    expected = {}
+    for c in range(seg.NEAR, len(seg.OFFSETS)):
+        for place in np.ndindex(labels.shape):
+            other = tuple(np.add(place, seg.OFFSETS[c]))
+            if all(o < n for o, n in zip(other, labels.shape, strict=True)):
+                pair = tuple(sorted((int(graph.numbers[place]), int(graph.numbers[other]))))
+                if pair[0] != pair[1] and pair not in touching:
+                    expected.setdefault(pair, []).append(p[(c, *place)])
+    assert {tuple(e) for e in found.far.tolist()} == set(expected)
+    for pair, mean, count in zip(found.far.tolist(), found.far_mean, found.far_count, strict=True):
+        assert count == len(expected[tuple(pair)])
+        assert mean == pytest.approx(np.mean(expected[tuple(pair)]), rel=1e-5)
+
+
+def test_true_affinities_give_the_true_cells(example, small):
+    from diffcomb import affinities
+
+    seg = example["segmentation"]
+    p = affinities(small.truth, seg.OFFSETS)[0].clip(0.02, 0.98)
+    regions = seg.regions_of(seg.supervoxels(p), p)
+    for method in seg.METHODS.values():
+        scores = seg.scores(small.truth, regions.graph.project(method(regions, 0.5)))
+        assert scores["VI"] < 0.6
+
+
+def test_scores_are_zero_for_the_truth_and_count_splits_and_mergers_apart(example, small):
+    scores = example["segmentation"].scores
+    truth = small.truth
+    assert scores(truth, truth) == pytest.approx({"VI split": 0, "VI merge": 0, "VI": 0, "ARE": 0}, abs=1e-9)
+    split = truth * 2 + (np.arange(48) < 24)
+    assert scores(truth, split)["VI merge"] == pytest.approx(0, abs=1e-9)
+    assert scores(truth, split)["VI split"] > 0.1
+    assert scores(truth, truth // 2)["VI split"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "MALIS", "structured SVM"])
+def test_every_loss_falls_on_one_crop(example, small, name):
+    network = example["network"]
+    torch.manual_seed(0)
+    net = network.Network()
+    optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+    raw, truth = small.raw[:8, :32, :32], small.truth[:8, :32, :32]
+    losses = []
+    for _ in range(12):
+        loss = network.LOSSES[name](net(torch.from_numpy(raw.copy())[None, None])[0], truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.95 * losses[0]
+
+
+def test_prediction_in_tiles_covers_any_size(example):
+    network = example["network"]
+    torch.manual_seed(0)
+    raw = np.random.default_rng(0).random((35, 30, 41)).astype(np.float32)
+    out = network.predict(network.Network(), raw)
+    assert out.shape == (len(network.OFFSETS), *raw.shape)
+    assert np.isfinite(out).all()
+
+
+def test_short_run_writes_table_and_picture_and_is_resumed(example, small, tmp_path, capsys):
+    path = tmp_path / "small.npz"
+    np.savez(path, raw=(small.raw * 255).astype(np.uint8), groundtruth=small.truth.astype(np.uint16),
+             supervoxels=(small.truth * 4 + np.arange(48) // 12).astype(np.uint16))  # fmt: skip
+    arguments = ["--volume", str(path), "--steps", "[2, 1, 1]", "--out", str(tmp_path / "out")]
+    example["train"].main(arguments)
+    said = capsys.readouterr().out
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert table.count("lifted multicut") == 3
+    assert (tmp_path / "out" / "picture.png").stat().st_size > 1000
+    assert str(tmp_path / "out" / "table.md") in said
+    example["train"].main(arguments)
+    assert (tmp_path / "out" / "table.md").read_text() == table
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no file"),
+        (dict(raw=np.zeros((30, 30, 30))), "must hold arrays raw and groundtruth"),
+        (dict(raw=np.zeros((30, 30, 30)), groundtruth=np.zeros((30, 30, 29), int)), "volumes of one shape"),
+        (dict(raw=np.zeros((8, 30, 30)), groundtruth=np.zeros((8, 30, 30), int)), "24 voxels or more"),
+    ],
+)
+def test_bad_volumes_are_named(example, tmp_path, content, message):
+    path = tmp_path / "bad.npz"
+    if content is not None:
+        np.savez(path, **content)
+    with pytest.raises(SystemExit, match=message):
+        example["volumes"].read(path)

@@ -3,12 +3,14 @@
 python benchmarks/blockwise.py quality              # two minutes; DIFFCOMB_DATA adds EM volumes and region graphs
 python benchmarks/blockwise.py scale --side 1024    # half an hour on two cores, and 5 GB of disk
 python benchmarks/blockwise.py one-piece            # 10^8 edges from a file: ten minutes and 20 GB
+python benchmarks/blockwise.py model --voxels 1e12  # from the tables of the two before
 python benchmarks/blockwise.py kills --kills 20
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import shutil
@@ -271,6 +273,23 @@ def _megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
+def model(voxels: float, out: Path) -> None:
+    """What so many voxels would take, by the constants that `scale` and `one-piece` measured."""
+    (measured,) = json.loads((out / "blockwise_scale1024.json").read_text())["rows"]
+    (piece,) = json.loads((out / "one_piece.json").read_text())["rows"]
+    share = voxels / 1024**3
+    edges = measured["edges between pieces"] * share
+    row = {
+        "voxels": f"{voxels:.0e}", "core hours of blocks": voxels / measured["voxels per CPU second"] / 3600,
+        "blocks": voxels / measured["block"] ** 3, "pieces": measured["pieces"] * share, "edges between pieces": edges,
+        "GiB of the last problem": edges * piece["GiB"] / piece["edges"],
+        "hours of the last problem": edges * piece["s"] / piece["edges"] / 3600,
+        "TB of the volume": measured["MB of the volume"] * share / 1e6,
+        "TB of the run": measured["MB of the run"] * share / 1e6,
+    }  # fmt: skip
+    save("blockwise_model", "What a larger volume would take", [row], out, "In proportion to what was measured.")
+
+
 def one_piece(edges: int, out: Path, folder: Path) -> None:
     """One multicut of so many edges from a file, in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -340,7 +359,7 @@ def resume(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("quality", "scale", "one-piece", "kills", "solve-file", "resume"))
+    parser.add_argument("what", choices=("quality", "scale", "one-piece", "model", "kills", "solve-file", "resume"))
     parser.add_argument("folder", nargs="?", type=Path, default=HERE.parent / "runs" / "blockwise")
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--block", type=int, default=96)
@@ -348,6 +367,7 @@ def main() -> None:
     parser.add_argument("--polish", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--edges", type=int, default=100_000_000)
+    parser.add_argument("--voxels", type=float, default=1e12)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     a = parser.parse_args()
@@ -357,6 +377,8 @@ def main() -> None:
         scale(a.side, a.block, a.halo, a.polish, a.workers, a.folder, a.out)
     elif a.what == "one-piece":
         one_piece(a.edges, a.out, a.folder)
+    elif a.what == "model":
+        model(a.voxels, a.out)
     elif a.what == "kills":
         kills(a.kills, a.out)
     else:

@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "diffcomb"
 FLOORS = (  # from the top down; what stands together may import each other
     ("",),  # diffcomb/__init__.py
     ("cli", "__main__", "blockwise.solving", "blockwise"),
-    ("blockwise.arguments", "blockwise.volumes"),
+    ("blockwise.arguments", "blockwise.volumes", "blockwise.result"),
     ("blockwise.graphs", "blockwise.grids"),
     ("blockwise.parts", "blockwise.runner", "blockwise.sources"),
     ("blockwise.blocks", "blockwise.store"),

@@ -6,7 +6,8 @@ the two kinds of input, ``grids`` the tasks of a volume's blocks; ``parts`` is w
 and ``store`` run tasks and keep what they find; ``sources`` and ``blocks`` are arrays and boxes.
 """
 
+from .result import BlockwiseSolution, Stage
 from .runner import BlockwiseError, Failure
-from .solving import BlockwiseSolution, Stage, solve_blockwise
+from .solving import solve_blockwise
 
 __all__ = ["BlockwiseError", "BlockwiseSolution", "Failure", "Stage", "solve_blockwise"]

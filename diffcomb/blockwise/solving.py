@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,59 +27,11 @@ from .blocks import Tiling
 from .graphs import Placed, move_nodes, solve_blocks
 from .grids import Grid
 from .parts import SolverOptions, pieces_of, solver_options
-from .runner import Failure, Runner, executor_of
+from .result import BlockwiseSolution, Clock
+from .runner import Runner, executor_of
 from .sources import Volume
 from .store import Store
 from .volumes import VolumeRun
-
-
-class Stage(NamedTuple):
-    """One problem on the way: its nodes and edges, how many blocks it was solved in, and the seconds that took."""
-
-    name: str
-    blocks: int
-    nodes: int
-    edges: int
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class BlockwiseSolution:
-    """What a block-wise solve found.
-
-    Attributes
-    ----------
-    clusters : int64 array
-        The cluster of every cell or node, 0..M-1; -1 where a block of a volume failed. Of a volume with a `store`, a
-        zarr array in it, else numpy.
-    node_labels : array or None
-        The class of each, if there are node costs.
-    objective : float
-        Value of eq. 2; cells of failed blocks and their edges do not count.
-    num_clusters : int
-    failed : list of Failure
-        The blocks that failed for good, by name, each with its last error.
-    levels : list of Stage
-        The problems on the way.
-    lower_bound : float or None
-        If asked for: the sum of the bounds of all blocks, and of the edges between them.
-    computed : int
-        Tasks that were computed by this call, rather than found in the store.
-    """
-
-    clusters: Any
-    node_labels: Any
-    objective: float
-    num_clusters: int
-    failed: list[Failure] = field(default_factory=list)
-    levels: list[Stage] = field(default_factory=list)
-    lower_bound: float | None = None
-    computed: int = 0
-
-    @property
-    def gap(self) -> float | None:
-        """Difference of objective and lower bound, or None without a bound."""
-        return None if self.lower_bound is None else self.objective - self.lower_bound
 
 
 def solve_blockwise(
@@ -227,7 +177,7 @@ def _folder(store: Any) -> Iterator[Any]:
 
 def _solve_volume(volume: Any, levels: int, options: SolverOptions, polish: bool, in_memory: bool) -> BlockwiseSolution:
     """Blocks, levels, polish, and the arrays of the result."""
-    clock, runner, tiling = _Clock(), volume.runner, volume.tiling
+    clock, runner, tiling = Clock(), volume.runner, volume.tiling
     pieces = volume.solve(0)
     bound = pieces.bound
     cells = math.prod(tiling.shape)
@@ -250,7 +200,7 @@ def _solve_graph(
     placed: Placed, size: Any, halo: Any, levels: int, options: SolverOptions, polish: bool, runner: Runner
 ) -> BlockwiseSolution:
     """The same for a graph."""
-    clock = _Clock()
+    clock = Clock()
     box, margin = np.array(size, float), np.array(halo, float)
     group, pieces, bound, blocks = solve_blocks(placed, box, margin, runner, options, "solve0")
     clock.stage("blocks", blocks, *_measure(placed.problem))
@@ -268,7 +218,7 @@ def _solve_graph(
 
 
 def _solve_pieces(
-    placed: Placed, levels: int, sizes: tuple[Array, Array], options: SolverOptions, runner: Runner, clock: _Clock
+    placed: Placed, levels: int, sizes: tuple[Array, Array], options: SolverOptions, runner: Runner, clock: Clock
 ) -> Solution:
     """The problem of all pieces: in larger and larger blocks, then in one piece."""
     first, groups = placed, []
@@ -288,7 +238,7 @@ def _solve_pieces(
 
 
 def _solve_whole(
-    problem: Problem, options: SolverOptions, runner: Runner, stage: str, clock: _Clock,
+    problem: Problem, options: SolverOptions, runner: Runner, stage: str, clock: Clock,
     init: tuple[Array, Array] | None = None,
 ) -> Solution:  # fmt: skip
     """Solve a problem of all pieces here, or find its solution in the store."""
@@ -306,7 +256,7 @@ def _solve_whole(
 
 
 def _result(
-    clusters: Any, node_labels: Any, found: Solution, bound: float, runner: Runner, clock: _Clock
+    clusters: Any, node_labels: Any, found: Solution, bound: float, runner: Runner, clock: Clock
 ) -> BlockwiseSolution:
     objective = float(found.objective)
     proven = None if bound == -math.inf else min(bound, objective)
@@ -317,16 +267,3 @@ def _result(
 
 def _measure(problem: Problem) -> tuple[int, int]:
     return problem.graph.num_nodes, problem.graph.num_edges
-
-
-class _Clock:
-    """Takes down what was solved, and how long it took."""
-
-    def __init__(self) -> None:
-        self.stages: list[Stage] = []
-        self.last = time.perf_counter()
-
-    def stage(self, name: str, blocks: int, nodes: int, edges: int) -> None:
-        now = time.perf_counter()
-        self.stages.append(Stage(name, blocks, nodes, edges, now - self.last))
-        self.last = now

@@ -114,6 +114,8 @@ class Limits:
     """Numbers that edges may hold for that, a quarter of a GiB; else only those do that lose something."""
     linear_variables: int = 4096
     """Of problems with no more variables the linear programme is solved."""
+    linear_pairs: int = 2**17
+    """Edges, times their mean degree: of denser problems it takes too long."""
     linear_rounds: int = 100
     """Times that it is, with more inequalities."""
 

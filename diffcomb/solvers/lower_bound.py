@@ -67,8 +67,10 @@ def lower_bound(problem: Problem, guide: Guide, interrupt: Interrupt) -> float:
         value = float(problem.node_costs.min(axis=1).sum())
     else:
         value = _bound_by_messages(problem, guide, interrupt)
-        size = problem.node_costs.size * (not problem.is_multicut) + len(problem.edge_costs)
-        if size <= LIMITS.linear_variables and not interrupt.check():
+        edges = len(problem.edge_costs)
+        size = problem.node_costs.size * (not problem.is_multicut) + edges
+        is_sparse = 2 * edges**2 <= LIMITS.linear_pairs * problem.graph.num_nodes
+        if size <= LIMITS.linear_variables and is_sparse and not interrupt.check():
             value = max(value, _bound_by_programme(problem, interrupt))
     with np.errstate(over="ignore"):  # a bound beyond the largest number is -inf
         return float(np.ldexp(value + decided + offset - ROUNDING * total, power))

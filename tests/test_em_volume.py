@@ -32,7 +32,7 @@ def example():
 
 @pytest.fixture(scope="module")
 def small(example):
-    return example["volumes"].draw((28, 48, 48), seed=1)
+    return example["volumes"].draw((40, 48, 48), seed=1)
 
 
 def test_drawn_volume_has_touching_cells_with_dark_membranes(small):
@@ -91,15 +91,15 @@ def test_every_loss_falls_on_one_crop(example, small, name):
     torch.manual_seed(0)
     net = network.Network()
     optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
-    raw, truth = small.raw[:8, :32, :32], small.truth[:8, :32, :32]
+    raw, truth = small.raw[:8, :24, :24], small.truth[:8, :24, :24]
     losses = []
-    for _ in range(12):
+    for _ in range(8):
         loss = network.LOSSES[name](net(torch.from_numpy(raw.copy())[None, None])[0], truth)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.98 * losses[0]
 
 
 def test_prediction_in_tiles_covers_any_size(example):

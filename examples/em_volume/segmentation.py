@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,21 +15,12 @@ from volumes import Array
 from diffcomb import RegionGraph, agglomerate, lifted_multicut, multicut, probabilities_to_costs, region_graph
 
 NEAR = 3  # offsets of one voxel come first
-BIASES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+BIASES = tuple(k / 20 for k in range(6, 20))
 FAR_WEIGHT = 0.5  # of a lifted edge, in units of an edge with as many affinities
 
 
 class Regions(NamedTuple):
-    """Supervoxels with what lies between them.
-
-    Attributes
-    ----------
-    graph : RegionGraph
-    mean, count : array (E,)
-        Of the affinities of each edge.
-    far, far_mean, far_count : arrays
-        The same of pairs that do not touch, which an offset of several voxels joins.
-    """
+    """Supervoxels; means and numbers of the affinities of their edges, and of `far` pairs, which do not touch."""
 
     graph: RegionGraph
     mean: Array
@@ -64,9 +55,8 @@ def _far_pairs(graph: RegionGraph, p: Array) -> tuple[Array, Array, Array]:
         here = tuple(slice(0, s - d) for s, d in zip(graph.numbers.shape, offset, strict=True))
         there = tuple(slice(d, None) for d in offset)
         u, v = graph.numbers[here].ravel(), graph.numbers[there].ravel()
-        keys.append(np.minimum(u, v).astype(np.int64) * n + np.maximum(u, v))
+        keys.append((np.minimum(u, v).astype(np.int64) * n + np.maximum(u, v))[u != v])
         values.append(channel[here].ravel()[u != v])
-        keys[-1] = keys[-1][u != v]
     pairs, which = np.unique(np.concatenate(keys), return_inverse=True)
     count = np.bincount(which, minlength=len(pairs))
     mean = np.bincount(which, np.concatenate(values), len(pairs)) / np.maximum(count, 1)
@@ -80,24 +70,19 @@ def _costs(mean: Array, count: Array, bias: float) -> Array:
 
 
 def by_threshold(r: Regions, bias: float) -> Array:
-    """Join by the average affinity, down to a threshold."""
     return np.asarray(agglomerate(r.graph.graph, r.mean - bias, "average", sizes=r.count).clusters)
 
 
 def by_multicut(r: Regions, bias: float) -> Array:
-    """The multicut of what lies between supervoxels that touch."""
     return np.asarray(multicut(r.graph.graph, _costs(r.mean, r.count, bias)).clusters)
 
 
 def by_lifted_multicut(r: Regions, bias: float) -> Array:
-    """The multicut with costs for pairs that do not touch."""
     far = FAR_WEIGHT * _costs(r.far_mean, r.far_count, bias)
     return np.asarray(lifted_multicut(r.graph.graph, _costs(r.mean, r.count, bias), r.far, far).clusters)
 
 
-METHODS: dict[str, Callable[[Regions, float], Array]] = {
-    "best threshold": by_threshold, "multicut": by_multicut, "lifted multicut": by_lifted_multicut,
-}  # fmt: skip
+METHODS = {"best threshold": by_threshold, "multicut": by_multicut, "lifted multicut": by_lifted_multicut}
 
 
 def scores(truth: Array, found: Array) -> dict[str, float]:
@@ -107,10 +92,10 @@ def scores(truth: Array, found: Array) -> dict[str, float]:
     return {"VI split": split, "VI merge": merge, "VI": split + merge, "ARE": 100 * error}
 
 
-def compared(train: tuple[Regions, Array], test: tuple[Regions, Array]) -> Iterator[tuple[dict[str, object], Array]]:
-    """One row and segmentation a method: its bias is the one of least VI on the training slices."""
+def compared(other: tuple[Regions, Array], test: tuple[Regions, Array]) -> Iterator[tuple[dict[str, object], Array]]:
+    """One row and segmentation a method: its bias is the one of least VI on other slices."""
     for name, method in METHODS.items():
-        results = [scores(train[1], train[0].graph.project(method(train[0], bias))) for bias in BIASES]
+        results = [scores(other[1], other[0].graph.project(method(other[0], bias))) for bias in BIASES]
         best = int(np.argmin([r["VI"] for r in results]))
         found = test[0].graph.project(method(test[0], BIASES[best]))
         yield {"method": name, "bias": BIASES[best], **scores(test[1], found)}, found

@@ -3,7 +3,7 @@
     python examples/em_volume/train.py                          # a volume that it draws itself: about four minutes
     python examples/em_volume/train.py --volume FILE.npz        # arrays raw, groundtruth and, if there are, supervoxels
 
-Slices of the first half train, those of the second half test. Rerun an interrupted command to resume.
+Slices of the first half train, some choose thresholds, the rest test. Rerun an interrupted command to resume.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from jsonargparse import ArgumentParser
+from matplotlib.figure import Figure
 from network import LOSSES, Network, predict, train
 from segmentation import compared, regions_of, supervoxels
 from skimage.segmentation import find_boundaries
 from tabulate import tabulate
 from volumes import Array, Volume, draw, read
 
-matplotlib.use("Agg")
-GAP = 6  # slices between training and test, since neighbours look alike
+PARTS = {"train": (0.0, 0.5), "choose": (0.5, 0.66), "test": (0.66, 1.0)}  # of the slices
+GAP = 4  # slices left out between two parts, since neighbours look alike
 
 
-def evaluate(network: Network, halves: tuple[Volume, Volume]) -> tuple[list[dict[str, object]], dict[str, Array]]:
-    """Rows of all methods, and the pictures' volumes."""
+def evaluate(network: Network, *volumes: Volume) -> tuple[list[dict[str, object]], dict[str, Array]]:
+    """Rows of all methods, and the pictures' volumes; biases are chosen on the first volume for the second."""
     found = []
-    for half in halves:
-        p = 1 / (1 + np.exp(-predict(network, half.raw)))
-        labels = supervoxels(p) if half.supervoxels is None else half.supervoxels
-        found.append((regions_of(labels, p), half.truth))
+    for volume in volumes:
+        p = 1 / (1 + np.exp(-predict(network, volume.raw)))
+        labels = supervoxels(p) if volume.supervoxels is None else volume.supervoxels
+        found.append((regions_of(labels, p), volume.truth))
     rows, segmentations = [], {}
     for row, segmentation in compared(*found):
         rows.append({**row, "supervoxels": len(found[1][0].graph.ids)})
@@ -39,25 +39,23 @@ def evaluate(network: Network, halves: tuple[Volume, Volume]) -> tuple[list[dict
     return rows, segmentations
 
 
-def picture(path: Path, half: Volume, segmentations: dict[str, Array]) -> None:
-    """A slice of the test half: grey values, truth and what was found."""
-    import matplotlib.pyplot as plt
-
-    z = half.raw.shape[0] // 2
-    panels = {"truth": half.truth, **{k: v for k, v in segmentations.items() if v.size}}
-    figure, axes = plt.subplots(1, len(panels) + 1, figsize=(4 * (len(panels) + 1), 4.3), layout="constrained")
-    axes[0].imshow(half.raw[z], cmap="gray")
+def picture(path: Path, volume: Volume, segmentations: dict[str, Array]) -> None:
+    """A slice of the test part: grey values, truth and what was found."""
+    z = volume.raw.shape[0] // 2
+    panels = {"truth": volume.truth, **{k: v for k, v in segmentations.items() if v.size}}
+    figure = Figure(figsize=(4 * (len(panels) + 1), 4.3), layout="constrained")
+    axes = figure.subplots(1, len(panels) + 1)
+    axes[0].imshow(volume.raw[z], cmap="gray")
     axes[0].set_title("raw")
     for axis, (name, labels) in zip(axes[1:], panels.items(), strict=True):
         ids = np.unique(labels[z], return_inverse=True)[1].reshape(labels[z].shape)
         colours = np.random.default_rng(1).uniform(0.25, 1, (ids.max() + 1, 3))[ids]
         colours[find_boundaries(labels[z])] = 0
-        axis.imshow(0.45 * half.raw[z][..., None] + 0.55 * colours)
+        axis.imshow(0.45 * volume.raw[z][..., None] + 0.55 * colours)
         axis.set_title(name)
     for axis in axes:
         axis.set_axis_off()
     figure.savefig(path, dpi=80)
-    plt.close(figure)
 
 
 def main(arguments: list[str] | None = None) -> Path:
@@ -72,19 +70,19 @@ def main(arguments: list[str] | None = None) -> Path:
         parser.error(f"--steps must be {len(LOSSES)} numbers that are not negative, got {a.steps}")
     a.out.mkdir(parents=True, exist_ok=True)
     volume = draw(seed=a.seed) if a.volume is None else read(a.volume)
-    middle = len(volume.raw) // 2
-    halves = volume.slab(0, middle - GAP // 2), volume.slab(middle + GAP // 2, len(volume.raw))
+    n = len(volume.raw)
+    parts = {name: volume.slab(round(a * n) + (GAP if a else 0), round(b * n)) for name, (a, b) in PARTS.items()}
     torch.manual_seed(a.seed)
     network, rows, began = Network(), [], time.perf_counter()
     for number, (name, steps) in enumerate(zip(LOSSES, a.steps, strict=True)):
         source = "drawn" if a.volume is None else a.volume.stem
         stages = "-".join(map(str, a.steps[: number + 1]))
-        train(network, name, steps, halves[0], a.out / f"{source}-seed{a.seed}-{stages}.pt", a.seed)
-        found, segmentations = evaluate(network, halves)
+        train(network, name, steps, parts["train"], a.out / f"{source}-seed{a.seed}-{stages}.pt", a.seed)
+        found, segmentations = evaluate(network, parts["choose"], parts["test"])
         rows += [{"trained with": f"+ {name}" if number else name, **row} for row in found]
         text = tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f")
         (a.out / "table.md").write_text(text + "\n")
-        picture(a.out / "picture.png", halves[1], segmentations)
+        picture(a.out / "picture.png", parts["test"], segmentations)
     print(text)
     print(f"{time.perf_counter() - began:.0f} s; wrote {a.out / 'table.md'} and {a.out / 'picture.png'}")
     return a.out

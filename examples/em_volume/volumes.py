@@ -25,7 +25,7 @@ class Volume(NamedTuple):
         return Volume(*parts)  # type: ignore[arg-type]
 
 
-def draw(shape: tuple[int, int, int] = (88, 144, 144), seed: int = 0) -> Volume:
+def draw(shape: tuple[int, int, int] = (104, 144, 144), seed: int = 0) -> Volume:
     """Draw cells with membranes of varying contrast, vesicles and noise; slices are twice as far apart as pixels."""
     rng = np.random.default_rng(seed)
     size = np.array(shape) * (2.0, 1.0, 1.0)
@@ -47,8 +47,7 @@ def read(path: Path) -> Volume:
     if not path.is_file():
         raise SystemExit(f"--volume: there is no file {path}")
     with np.load(path, allow_pickle=False) as file:
-        missing = {"raw", "groundtruth"} - set(file.files)
-        if missing:
+        if not {"raw", "groundtruth"} <= set(file.files):
             raise SystemExit(f"--volume: {path} must hold arrays raw and groundtruth, it has {file.files}")
         raw, truth = file["raw"], file["groundtruth"].astype(np.int64)
         supervoxels = file["supervoxels"].astype(np.int64) if "supervoxels" in file.files else None

@@ -27,7 +27,7 @@ def solve_many(
         import.
     instances : iterable
         Of each the positional arguments as a tuple, or all arguments as a mapping. They are taken as they are needed,
-        so that a generator may read them from files.
+        so that a generator may read them from files, into new arrays: some are solved later.
     executor : PEP 3148 executor, optional
         With a method ``submit``: a process pool, ``client.get_executor()`` of Dask, loky's of joblib. Each instance
         takes one thread of it. By default threads of this process, which release the GIL.
@@ -60,6 +60,8 @@ def solve_many(
         raise TypeError(f"executor must have a method submit, or be None for threads, got {executor!r:.80}")
     if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
         raise ValueError(f"ahead must be a positive integer, got {ahead!r}")
+    if not isinstance(instances, Iterable):
+        raise TypeError(f"instances must be an iterable of tuples or mappings, got {instances!r:.80}")
     return _solutions(verb, iter(instances), executor, ahead, options)
 
 
@@ -68,11 +70,22 @@ def _solutions(
 ) -> Iterator[Any]:
     own = executor or ThreadPoolExecutor(get_num_threads(), thread_name_prefix="diffcomb-many")
     waiting: deque[Any] = deque()
+    failure: Exception | None = None
     try:
         for number in itertools.count():
-            for instance in itertools.islice(instances, ahead - len(waiting)):
-                waiting.append(own.submit(_solve, verb, instance, options))
+            while len(waiting) < ahead and failure is None:
+                try:
+                    instance = next(instances)
+                except StopIteration:
+                    break
+                except Exception as error:  # raised at its turn, after the solutions of those before
+                    failure = error
+                else:
+                    waiting.append(own.submit(_solve, verb, instance, options))
             if not waiting:
+                if failure is not None:
+                    failure.add_note(f"while instance {number} was taken")
+                    raise failure
                 return
             try:
                 found = waiting.popleft().result()

@@ -239,6 +239,14 @@ def test_windows_lie_further_apart_than_any_offset_reaches(shape, block, reach):
         (dict(node_costs=np.zeros((2, 8, 9))), "node_costs must have shape"),
         (dict(client=3), "client must be None"),
         (dict(timeout=0), "timeout must be"),
+        (dict(timeout="a"), "timeout must be"),
+        (dict(bias=2.0), "bias must lie"),
+        (dict(clip=None), "clip must lie"),
+        (dict(offsets=3), "offsets must be a list"),
+        (dict(store=5), "store must be the path"),
+        (dict(solver=dict(effort=1.5)), "effort must be a non-negative integer"),
+        (dict(polish="no"), "polish must be True or False"),
+        (dict(store="somewhere", solver=lambda problem, **rest: None), "solver must be a name or a function"),
     ],
 )
 def test_bad_arguments_are_named(change, message):
@@ -256,6 +264,8 @@ def test_bad_arguments_are_named(change, message):
         (dict(costs=np.array([1.0, -np.inf, 1.0])), "edge_costs must be finite"),
         (dict(costs=np.zeros(2)), "edge_costs must have shape"),
         (dict(block_shape=None), "block_shape must be given"),
+        (dict(block_shape=(np.inf, 1.0)), "block_shape must be positive and finite"),
+        (dict(block_shape=(1e-12, 1.0), positions=np.arange(8).reshape(4, 2)), "block_shape must not be so small"),
     ],
 )
 def test_bad_graphs_are_named(change, message):
@@ -264,6 +274,26 @@ def test_bad_graphs_are_named(change, message):
         solve_blockwise(
             ([(0, 1), (1, 2), (2, 3)], given["costs"], given["positions"]), block_shape=given["block_shape"], **QUIET
         )
+
+
+def test_integers_are_no_probabilities():
+    with pytest.raises(TypeError, match="floats in"):
+        solve_blockwise(np.zeros((5, 8, 8), np.uint16), offsets=OFFSETS, **QUIET)
+
+
+def test_blocks_far_smaller_than_halo_and_extent_take_no_time():
+    rng = np.random.default_rng(0)
+    edges, positions = [(i, i + 1) for i in range(39)], rng.random((40, 2)) * 1e6
+    found = solve_blockwise((edges, np.ones(39), positions), block_shape=(10.0, 10.0), halo=(1e5, 1e5), **QUIET)
+    assert found.num_clusters == 1
+
+
+def test_all_blocks_failing_is_an_error_whatever_is_allowed():
+    with pytest.raises(BlockwiseError, match="all 4 blocks failed"):
+        solve_blockwise(
+            np.full((5, 8, 8), np.nan, np.float32), offsets=OFFSETS, block_shape=(4, 4), on_failure="cut", retries=0,
+            **QUIET,
+        )  # fmt: skip
 
 
 def test_values_that_are_no_probabilities_name_the_block():

@@ -2,12 +2,14 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,63 @@ def test_changed_volume_on_disk_refuses_to_resume(tmp_path):
     array[0, 5, 5] = 3
     with pytest.raises(ValueError, match="affinities"):
         solve_blockwise(array, store=tmp_path / "run", **RUN)
+
+
+@pytest.mark.parametrize("name", ["clusters1", "clusters0", "pieces0"])
+def test_lost_array_is_written_again(tmp_path, reference, name):
+    solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    (folder,) = (tmp_path / "run").glob(f"{name}-*.zarr")
+    chunk = next(p for p in folder.rglob("1") if p.is_file())
+    chunk.unlink()
+    same(solve_blockwise(costs(), store=tmp_path / "run", **RUN), reference)
+    shutil.rmtree(folder)
+    same(solve_blockwise(costs(), store=tmp_path / "run", **RUN), reference)
+
+
+def test_inputs_that_nothing_tells_apart_need_a_key(tmp_path):
+    import dask.array
+
+    lazy = dask.array.from_array(costs(), chunks=(2, 40, 40))
+    with pytest.raises(ValueError, match="pass key="):
+        solve_blockwise(lazy, store=tmp_path / "run", **RUN)
+    solve_blockwise(lazy, store=tmp_path / "run", key="first", **RUN)
+    assert solve_blockwise(lazy, store=tmp_path / "run", key="first", **RUN).computed == 0
+    with pytest.raises(ValueError, match="affinities"):
+        solve_blockwise(lazy, store=tmp_path / "run", key="second", **RUN)
+
+
+def test_another_dataset_of_a_file_is_another_input(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "costs.h5", "w") as file:
+        file["a"], file["b"] = costs(), costs(1)
+    solve_blockwise(f"{tmp_path}/costs.h5:a", store=tmp_path / "run", **RUN)
+    with pytest.raises(ValueError, match="affinities"):
+        solve_blockwise(f"{tmp_path}/costs.h5:b", store=tmp_path / "run", **RUN)
+
+
+def test_zarr_array_of_a_relative_path_is_found_by_workers_in_another_folder(tmp_path, monkeypatch, reference):
+    monkeypatch.chdir(tmp_path)
+    zarr.create_array("costs.zarr", data=costs(), chunks=(4, 32, 32))
+    (tmp_path / "sub").mkdir()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=os.chdir, initargs=("sub",)) as pool:
+        same(solve_blockwise(zarr.open_array("costs.zarr", mode="r"), client=pool, **RUN), reference)
+
+
+def test_tries_that_hang_in_all_workers_are_an_error():
+    with ThreadPoolExecutor(2) as pool, pytest.raises(BlockwiseError, match="all workers hang"):
+        solve_blockwise(costs(), solver=sleeps_on_odd_blocks, timeout=0.5, on_failure="cut", client=pool, **RUN)
+
+
+def test_try_that_ended_too_late_changes_nothing(tmp_path):
+    run = stores.Store(tmp_path / "run", {}, resume=True)
+    first = run.begin("solve0", "0_0")
+    run.forget("solve0", "0_0")
+    second = run.begin("solve0", "0_0")
+    second.save("solve0", "0_0", count=2)
+    assert not first.is_wanted("solve0", "0_0")
+    first.save("solve0", "0_0", count=1)
+    assert run.load("solve0", "0_0", ["count"])[0] == 2
 
 
 def test_block_that_raises_is_tried_again_and_named():

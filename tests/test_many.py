@@ -69,12 +69,26 @@ def test_error_names_the_instance_and_ends():
         ((3, []), "verb must be"),
         ((multicut, [], dict(executor=3)), "executor must have"),
         ((multicut, [], dict(ahead=0)), "ahead must be"),
+        ((multicut, 5), "instances must be"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
     verb, instances, *options = arguments
     with pytest.raises((TypeError, ValueError), match=message):
         solve_many(verb, instances, **(options[0] if options else {}))
+
+
+def test_error_of_a_generator_comes_after_the_solutions_of_what_it_gave():
+    def breaks():
+        for _ in range(3):
+            yield [(0, 1)], np.array([1.0])
+        raise OSError("file 3 is broken")
+
+    found = solve_many(multicut, breaks())
+    assert [next(found).num_clusters for _ in range(3)] == [1, 1, 1]
+    with pytest.raises(OSError, match="file 3") as raised:
+        next(found)
+    assert "while instance 3 was taken" in raised.value.__notes__
 
 
 def test_instance_that_is_no_tuple_is_named():

@@ -8,6 +8,7 @@ from strategies import instances
 
 from diffcomb import Graph, make_problem, multicut
 from diffcomb.solvers.budget import Budget
+from diffcomb.solvers.levels.contraction import contracted
 from diffcomb.solvers.levels.costs import Rows
 from diffcomb.solvers.limits import LIMITS, changed
 from diffcomb.solvers.moves.fusing import fuse_all, fuse_proposals, fused, greedy_clusters, polish, propose
@@ -35,6 +36,27 @@ def random_multicut(rng, n, m):
 def rows_of(n, edges, costs):
     indptr, neighbours, ids = Graph(n, edges).csr
     return Rows(indptr, neighbours, np.asarray(costs, float)[ids])
+
+
+@pytest.mark.nojit
+def test_edge_that_is_left_in_one_direction_alone_is_no_half_edge_too_many():
+    """Two sums of the same costs in different orders: one is 0 and dropped, the other is 1e-16."""
+    costs = np.array([-0.9, -0.3, 1.2, 1.2, -0.3, -0.9])
+    rows = Rows(np.arange(7), np.array([5, 4, 3, 2, 1, 0], np.int32), costs)
+    once = contracted(rows, np.array([0, 0, 0, 1, 1, 1], np.int32), 2)
+    assert len(once.neighbours) == 1
+    z = greedy_clusters(once)
+    assert z.shape == (2,)
+
+
+@pytest.mark.nojit
+def test_costs_that_cancel_but_for_rounding_are_solved():
+    rng = np.random.default_rng(1)
+    for seed in range(6):
+        edges = rng.integers(0, 47, (146, 2))
+        costs = rng.normal(0, 1, 146).round(1)
+        s = multicut(Graph(47, edges), costs, seed=seed)
+        assert s.objective <= multicut(Graph(47, edges), costs, solver="greedy").objective + 1e-9
 
 
 def value(edges, costs, z):

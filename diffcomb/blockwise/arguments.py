@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ BLOCK = {1: 2**20, 2: 512, 3: 96}  # cells along each axis, by the number of axe
 HALO_SHARE = 8  # of a block's size is its halo, unless said
 
 
-def check_options(levels: Any, retries: Any, on_failure: Any, timeout: Any, values: Any, seed: Any) -> None:
+def check_options(
+    levels: Any, retries: Any, on_failure: Any, timeout: Any, values: Any, seed: Any, store: Any
+) -> None:  # fmt: skip
     """Raise a ValueError for what is out of range."""
     for name, count in (("levels", levels), ("retries", retries), ("seed", seed)):
         check_count(count, name)
@@ -30,11 +33,37 @@ def check_options(levels: Any, retries: Any, on_failure: Any, timeout: Any, valu
         raise ValueError(f"on_failure must be 'raise' or 'cut', got {on_failure!r}")
     if values not in ("probabilities", "costs"):
         raise ValueError(f"values must be 'probabilities' or 'costs', got {values!r}")
-    if timeout is not None and not 0 < timeout < math.inf:
+    if timeout is not None and not (_is_number(timeout) and 0 < timeout < math.inf):
         raise ValueError(f"timeout must be a positive number of seconds or None, got {timeout!r}")
+    if store is not None and not isinstance(store, (str, Path)):
+        raise TypeError(f"store must be the path of a folder or None, got {store!r:.80}")
+    if store is not None and Path(store).is_file():
+        raise FileExistsError(f"store must be a folder, but {store} is a file")
 
 
-def placed_graph(given: tuple[Any, ...], node_costs: Any, partitionable: Any) -> Placed:
+def check_costs(bias: Any, clip: Any) -> None:
+    """Raise a ValueError for what `probabilities_to_costs` does not take, before any block is read."""
+    if not (_is_number(bias) and 0 < bias < 1):
+        raise ValueError(f"bias must lie between 0 and 1, got {bias!r}")
+    if not (_is_number(clip) and 0 < clip < 0.5):
+        raise ValueError(f"clip must lie between 0 and 0.5, got {clip!r}")
+
+
+def check_values(affinities: Volume, values: str) -> None:
+    """Raise a TypeError unless probabilities are floats, bytes or booleans."""
+    dtype = np.dtype(affinities.array.dtype)
+    if values == "probabilities" and dtype.kind not in "fb" and dtype != np.uint8:
+        raise TypeError(
+            f"affinities as probabilities must be floats in [0, 1], bytes or booleans, got {dtype}; divide them, or "
+            "pass values='costs'"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def placed_graph(given: Sequence[Any], node_costs: Any, partitionable: Any) -> Placed:
     """A graph, its costs and the positions of its nodes."""
     if len(given) != 3:
         raise ValueError(f"problem must be an array or a tuple (graph, edge_costs, positions), got {len(given)} items")
@@ -70,7 +99,10 @@ def offsets_of(affinities: Volume, offsets: Any) -> tuple[tuple[int, ...], ...]:
         raise ValueError("offsets must say which cells each channel of the affinities joins")
     if not all(affinities.shape[1:]):
         raise ValueError(f"affinities must have cells along every axis, got shape {affinities.shape}")
-    vectors = check_offsets(offsets, affinities.shape[1:])
+    try:
+        vectors = check_offsets(offsets, affinities.shape[1:])
+    except TypeError as error:
+        raise TypeError(f"offsets must be a list of tuples of integers, got {offsets!r:.80}") from error
     if len(vectors) != affinities.shape[0] or not vectors:
         raise ValueError(
             f"offsets must be one vector for each channel of the affinities {affinities.shape}, got {len(vectors)}"
@@ -98,13 +130,13 @@ def sizes_of(
             raise ValueError("block_shape must be given for a graph, in the units of its positions")
         block_shape = (BLOCK.get(axes, 32),) * axes
     size = _lengths(block_shape, "block_shape", axes, shape is not None)
-    if not all(length > 0 for length in size):
-        raise ValueError(f"block_shape must be positive along every axis, got {size}")
+    if not all(0 < length < math.inf for length in size):
+        raise ValueError(f"block_shape must be positive and finite along every axis, got {size}")
     if halo is None:
         halo = [length // HALO_SHARE if shape is not None else length / HALO_SHARE for length in size]
     margin = _lengths(halo, "halo", axes, shape is not None)
-    if not all(length >= 0 for length in margin):
-        raise ValueError(f"halo must not be negative, got {margin}")
+    if not all(0 <= length < math.inf for length in margin):
+        raise ValueError(f"halo must not be negative, and finite, got {margin}")
     return size, margin
 
 

@@ -29,7 +29,7 @@ class Placed(NamedTuple):
         """The problem in which every group is a node, at the mean of its members' positions."""
         sizes = np.maximum(np.bincount(group, minlength=count), 1)
         means = [np.bincount(group, axis, count) / sizes for axis in self.positions.T.astype(np.float64)]
-        positions = np.stack(means, axis=1).astype(np.float32) if means else np.empty((count, 0), np.float32)
+        positions = np.stack(means, axis=1)
         return Placed(contracted(self.problem, group, count), positions)
 
 
@@ -39,6 +39,9 @@ class Part(NamedTuple):
     nodes: Array
     decided: Array
     problem: Problem
+
+
+MOST_BOXES = 2.0**31
 
 
 @dataclass
@@ -62,23 +65,25 @@ class Cells:
         positions = self.placed.positions
         origin = positions.min(axis=0) if len(positions) else np.zeros(len(self.size))
         scaled = (positions - origin) / self.size
+        if len(scaled) and not scaled.max() < MOST_BOXES:
+            raise ValueError(
+                f"block_shape must not be so small: positions extend over {scaled.max():.3g} blocks along an axis, at "
+                f"most {MOST_BOXES:.3g} are possible"
+            )
         if self.shift and len(scaled):  # the first and the last box reach to the ends
             last = np.maximum(np.floor(scaled.max(axis=0)), 1)
             scaled = np.clip(scaled - self.shift, 0, last - 1e-6)
         self.scaled = scaled
-        self.index = np.floor(scaled).astype(np.int64)
-        self.counts = self.index.max(axis=0) + 1 if len(positions) else np.ones(len(self.size), np.int64)
-        self.number = np.ravel_multi_index(tuple(self.index.T), tuple(self.counts)) if len(self.counts) else np.zeros(
-            len(positions), np.int64
-        )  # fmt: skip
+        # The boxes that hold a node, in lexicographic order, and the number of each node's.
+        self.filled, self.number = np.unique(np.floor(scaled).astype(np.int64), axis=0, return_inverse=True)
+        self.number = self.number.reshape(-1)
         self.order = np.argsort(self.number, kind="stable")
-        self.filled, first = np.unique(self.number[self.order], return_index=True)
-        self.first = np.append(first, len(positions))
-        self.place = {int(number): i for i, number in enumerate(self.filled)}
+        self.first = np.searchsorted(self.number[self.order], np.arange(len(self.filled) + 1))
+        self.place = {tuple(index): i for i, index in enumerate(self.filled.tolist())}
 
     def names(self) -> list[str]:
         """Of the boxes that hold a node."""
-        return ["_".join(map(str, np.unravel_index(int(i), tuple(self.counts)))) or "0" for i in self.filled]
+        return ["_".join(map(str, index)) for index in self.filled.tolist()]
 
     def members(self, i: int) -> Array:
         """The nodes of a box, in the order of their numbers."""
@@ -86,11 +91,14 @@ class Cells:
 
     def around(self, i: int, halo: Array) -> Array:
         """Those, and the nodes within a distance of the box along every axis."""
-        index = np.array(np.unravel_index(int(self.filled[i]), tuple(self.counts)))
-        far = np.ceil(halo / self.size).astype(int)
-        rings = [range(max(a - f, 0), min(a + f + 1, c)) for a, f, c in zip(index, far, self.counts, strict=True)]
-        near = (self.place.get(int(np.ravel_multi_index(j, tuple(self.counts)))) for j in itertools.product(*rings))
-        nodes = np.concatenate([self.members(j) for j in near if j is not None])
+        index = self.filled[i]
+        far = np.ceil(halo / self.size)
+        if np.prod(2 * far + 1) < len(self.filled):
+            rings = [range(int(a - f), int(a + f) + 1) for a, f in zip(index, far, strict=True)]
+            near = [self.place[j] for j in itertools.product(*rings) if j in self.place]
+        else:
+            near = np.flatnonzero((np.abs(self.filled - index) <= far).all(axis=1)).tolist()
+        nodes = np.concatenate([self.members(j) for j in near])
         margin = halo / self.size
         at = self.scaled[nodes]
         return np.sort(nodes[((at >= index - margin) & (at <= index + 1 + margin)).all(axis=1)])
@@ -114,7 +122,7 @@ def solve_blocks(
     def job(i: int) -> Job:
         def arguments() -> tuple[SolverOptions, Part]:
             nodes = cells.around(i, halo)
-            return options, Part(nodes, cells.number[nodes] == cells.filled[i], parts.of(nodes))
+            return options, Part(nodes, cells.number[nodes] == i, parts.of(nodes))
 
         return Job(names[i], solve_part, arguments)
 
@@ -172,7 +180,7 @@ def move_nodes(
     def job(i: int) -> Job:
         def arguments() -> tuple[SolverOptions, Fixed]:
             nodes = parts.with_neighbours(free(i))
-            is_free = (cells.number[nodes] == cells.filled[i]) & moves[nodes]
+            is_free = (cells.number[nodes] == i) & moves[nodes]
             return options, Fixed(parts.of(nodes), is_free, x[nodes], z[nodes])
 
         return Job(names[i], move_part, arguments)

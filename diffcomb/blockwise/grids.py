@@ -131,6 +131,8 @@ def _keep(
     sizes = np.bincount(found.group, minlength=found.count)
     axes = np.meshgrid(*(np.arange(a, b, dtype=np.float64) for a, b in zip(*box, strict=True)), indexing="ij")
     centres = [np.bincount(found.group, axis.ravel(), found.count) / np.maximum(sizes, 1) for axis in axes]
+    if not store.is_wanted(stage, name):
+        return
     pieces[box.slices] = found.group.reshape(box.shape)
     store.save(
         stage, name, count=found.count, edges=found.problem.graph.edges, edge_costs=found.problem.edge_costs,
@@ -208,6 +210,8 @@ def write_block(
 ) -> None:
     """Write classes and clusters of a core's cells."""
     group = np.asarray(pieces[block.core.slices])
+    if group.size and group.min() < 0:
+        raise ValueError("pieces are missing in the store: delete it, or choose another one")
     for table, array in zip(tables, out, strict=True):
         array[block.core.slices] = table[group]
     store.save(stage, name)

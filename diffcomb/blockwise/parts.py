@@ -16,6 +16,7 @@ from .._interrupt import Interrupt
 from ..constraints import MAX_SEEDS, Constraints
 from ..graph import Graph
 from ..problem import Problem, Solution, cut_edges, number_clusters, uncut_components
+from ..solve_instances import check_count
 from ..solvers import Solver, check_time_limit, get_solver, solve
 from ..solvers.level import finest_level
 from ..solvers.lower_bound import Guide, lower_bound
@@ -45,6 +46,14 @@ class SolverOptions:
         solver = self.solver if isinstance(self.solver, str) else f"{self.solver.__module__}.{name}"
         return {"solver": solver, "effort": self.effort, "time_limit": self.time_limit}
 
+    def check_name(self) -> None:
+        """Raise a ValueError if a store could not tell the solver from another one."""
+        if not isinstance(self.solver, str) and "<" in getattr(self.solver, "__qualname__", "<"):
+            raise ValueError(
+                f"solver must be a name or a function of a module with store=, got {self.solver!r:.80}: a later run "
+                "could not tell it from another"
+            )
+
     def lower_bound(self, problem: Problem, classes: Array, clusters: Array) -> float:
         """A lower bound if one is asked for, else -inf."""
         if not self.bound:
@@ -61,8 +70,8 @@ def solver_options(given: Any, seed: int, bound: bool) -> SolverOptions:
     options = SolverOptions(**given, seed=seed, bound=bound)
     get_solver(options.solver)
     check_time_limit(options.solver, options.time_limit)
-    if options.effort is not None and (isinstance(options.effort, bool) or not int(options.effort) >= 0):
-        raise ValueError(f"solver: effort must be a non-negative integer, got {options.effort!r}")
+    if options.effort is not None:
+        check_count(options.effort, "effort")
     return options
 
 

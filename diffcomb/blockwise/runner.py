@@ -66,7 +66,7 @@ class Job(NamedTuple):
 def work(function: Callable[..., None], store: Store, stage: str, block: str, arguments: tuple[Any, ...]) -> None:
     """Run a task where it was sent, in one thread: blocks run beside each other, not threads within them."""
     _keep_memory()
-    store.begin(stage, block)
+    store = store.begin(stage, block)
     with serial():
         function(store, stage, block, *arguments)
 
@@ -105,6 +105,8 @@ class Runner:
     failed : list of Failure
     computed : int
         Tasks that this run computed, rather than found in the store.
+    hung : int
+        Tasks that run for too long: each of them may hold a worker for ever.
     """
 
     executor: Executor
@@ -115,8 +117,10 @@ class Runner:
     on_failure: str
     timeout: float | None
     progress: bool
+    kept_for_later: bool = True
     failed: list[Failure] = field(default_factory=list)
     computed: int = 0
+    hung: int = 0
 
     def run(self, stage: str, jobs: Iterable[Job], count: int, may_fail: bool = True) -> set[str]:
         """Finish all tasks of a stage; returns the blocks that failed, if that is allowed."""
@@ -127,13 +131,16 @@ class Runner:
             for block, error, tries in self._finished(stage, todo, advance):
                 failure = Failure(stage, block, f"{type(error).__name__}: {error}", tries)
                 if self.on_failure == "raise" or not may_fail:
+                    advice = ", or pass on_failure='cut'" if may_fail else ""
                     raise BlockwiseError(
-                        f"block {block} ({stage}) failed after {tries} tries: {failure.error}; what had finished is "
-                        f"kept in {self.store.folder}: remove the cause and rerun, or pass on_failure='cut'"
+                        f"block {block} ({stage}) failed after {tries} tries: {failure.error}; {self._kept}: remove "
+                        f"the cause and rerun{advice}"
                     ) from error
                 _log.warning("block %s (%s) failed after %d tries: %s", block, stage, tries, failure.error)
                 self.failed.append(failure)
                 failed.add(block)
+        if failed and len(failed) == count:
+            raise BlockwiseError(f"all {count} blocks failed ({stage}), the last with {self.failed[-1].error}")
         if failed:
             self.store.branch(f"{stage}/{block}" for block in failed)
         return failed
@@ -160,10 +167,18 @@ class Runner:
                 done, _ = wait(running, timeout=POLL, return_when=FIRST_COMPLETED)
                 if not done and not self.alive():
                     raise BlockwiseError(
-                        f"the scheduler cannot be reached any more ({stage}); what had finished is kept in "
-                        f"{self.store.folder}: rerun with a new client to resume"
+                        f"the scheduler cannot be reached any more ({stage}); {self._kept}: rerun with a new client to "
+                        "resume"
                     )
-                for future, error in (*self._ended(stage, done), *watch.late(running)):
+                late = watch.late(running)
+                self.hung += len(late)
+                if late and self.hung >= self.width():
+                    blocks = ", ".join(running[future].block for future, _ in late)
+                    raise BlockwiseError(
+                        f"all workers hang ({stage}), the last on block {blocks} for more than {self.timeout:g} "
+                        f"seconds; {self._kept}: rerun with new workers to resume"
+                    )
+                for future, error in (*self._ended(stage, done), *late):
                     job = running.pop(future)
                     if error is None:
                         self.computed += 1
@@ -198,8 +213,14 @@ class Runner:
     def _broken(self, stage: str, error: BaseException) -> BlockwiseError:
         return BlockwiseError(
             f"the executor broke ({stage}): {type(error).__name__}: {error}; a worker may have run out of memory or "
-            f"been killed. What had finished is kept in {self.store.folder}: rerun with a new executor to resume"
+            f"been killed. {self._kept.capitalize()}: rerun with a new executor to resume"
         )
+
+    @property
+    def _kept(self) -> str:
+        if not self.kept_for_later:
+            return "without store=, what had finished is lost"
+        return f"what had finished is kept in {self.store.folder}"
 
     @contextmanager
     def _bar(self, stage: str, count: int) -> Iterator[Callable[[], None]]:

@@ -22,7 +22,16 @@ import numpy as np
 
 from .._arrays import Array
 from ..problem import Problem, Solution, make_solution
-from .arguments import check_options, classes_of, digest_of_graph, offsets_of, placed_graph, sizes_of
+from .arguments import (
+    check_costs,
+    check_options,
+    check_values,
+    classes_of,
+    digest_of_graph,
+    offsets_of,
+    placed_graph,
+    sizes_of,
+)
 from .blocks import Tiling
 from .graphs import Placed, move_nodes, solve_blocks
 from .grids import Grid
@@ -55,6 +64,7 @@ def solve_blockwise(
     retries: int = 3,
     on_failure: str = "raise",
     timeout: float | None = None,
+    key: str | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> BlockwiseSolution:
@@ -106,6 +116,9 @@ def solve_blockwise(
     timeout : float, optional
         Seconds after which a block that has begun counts as failed. A thread or a worker that hangs cannot be
         stopped, and is not waited for.
+    key : str, optional
+        Names the inputs and their version in the store: for dask arrays and objects of yours, of which nothing else
+        tells whether a later run gets the same.
     seed : int
     progress : bool
         Show bars, on a terminal and with tqdm.
@@ -137,29 +150,43 @@ def solve_blockwise(
     (2, [0, 0, 0, 0, 1, 1, 1, 1])
     """
     options = solver_options({} if solver is None else solver, seed, bound)
-    check_options(levels, retries, on_failure, timeout, values, seed)
+    check_options(levels, retries, on_failure, timeout, values, seed, store)
+    check_costs(bias, clip)
+    for name, value in (("polish", polish), ("bound", bound)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
+    if store is not None:
+        options.check_name()
+    seed = int(seed)
     run = {"levels": levels, "polish": polish, "bound": bound, "seed": seed, **options.named()}
 
     @contextmanager
     def runner(**inputs: Any) -> Iterator[Runner]:
         with executor_of(client, timeout) as executor, _folder(store) as folder:
             kept = Store(folder, {**inputs, **run}, resume)
-            yield Runner(*executor, kept, retries, on_failure, timeout, progress)
+            yield Runner(*executor, kept, retries, on_failure, timeout, progress, kept_for_later=store is not None)
 
-    if isinstance(problem, tuple):
+    if isinstance(problem, (tuple, list)):
+        if offsets is not None:
+            raise ValueError("offsets must be None for a graph: they are those of affinities")
         placed = placed_graph(problem, node_costs, partitionable)
         size, margin = sizes_of(block_shape, halo, placed.positions.shape[1], None)
-        with runner(graph=digest_of_graph(placed), block_shape=size, halo=margin) as running:
+        graph = {} if store is None else {"graph": digest_of_graph(placed)}
+        with runner(**graph, block_shape=size, halo=margin) as running:
             return _solve_graph(placed, size, margin, levels, options, polish, running)
     affinities = Volume(problem, "affinities")
+    check_values(affinities, values)
     vectors = offsets_of(affinities, offsets)
     shape = affinities.shape[1:]
     nodes = None if node_costs is None else Volume(node_costs, "node_costs")
     classes = classes_of(nodes, partitionable, shape)
     size, margin = sizes_of(block_shape, halo, len(shape), shape)
     grid = Grid(vectors, values, float(bias), float(clip), classes, options)
-    identity = {"affinities": affinities.identity(), "node_costs": nodes and nodes.identity()}
-    costs = {"offsets": vectors, "partitionable": classes.tolist(), "values": values, "bias": bias, "clip": clip}
+    identity = {} if store is None else {"affinities": affinities.identity(key)}
+    if nodes is not None and store is not None:
+        identity["node_costs"] = nodes.identity(key)
+    costs = {"offsets": vectors, "partitionable": classes.tolist(), "values": values, "bias": float(bias)}
+    costs["clip"] = float(clip)
     with runner(**identity, **costs, block_shape=size, halo=margin) as running:
         volume = VolumeRun(affinities, nodes, grid, Tiling(shape, size, margin), max(*margin, 2) // 2, running)
         return _solve_volume(volume, levels, options, polish, in_memory=store is None)
@@ -193,6 +220,7 @@ def _solve_volume(volume: Any, levels: int, options: SolverOptions, polish: bool
         found = _solve_whole(pieces.placed.problem, options, runner, "whole1", clock, start)
         arrays = volume.write(1, pieces, found)
     labels, clusters = (array[...] for array in arrays) if in_memory else arrays
+    bound = -math.inf if runner.failed else bound  # it would count cells that the objective does not
     return _result(clusters, None if volume.node_costs is None else labels, found, bound, runner, clock)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import Array
+from .._arrays import Array, is_tensor, to_numpy
 from ..io.volumes import open_array
 
 
@@ -57,11 +57,15 @@ class Volume:
     def __init__(self, array: Any, name: str) -> None:
         if isinstance(array, (str, Path)):
             array = open_array(os.path.abspath(array))  # a worker may run in another folder
-        if not all(hasattr(array, a) for a in ("shape", "dtype", "__getitem__")):
-            array = np.asarray(array)
+        if is_tensor(array) or not all(hasattr(array, a) for a in ("shape", "dtype", "__getitem__")):
+            array = to_numpy(array)
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{name} must not be a masked array: fill what is masked first")
         if np.dtype(array.dtype).kind not in "fiub":
             raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
-        self.array, self.name = array, name
+        if not all(isinstance(n, (int, np.integer)) for n in array.shape):
+            raise ValueError(f"{name} must have a known shape, got {array.shape}")
+        self.array, self.name = _with_absolute_path(array), name
         self.shape: tuple[int, ...] = tuple(int(n) for n in array.shape)
 
     def part(self, slices: tuple[slice, ...]) -> Part:
@@ -70,31 +74,51 @@ class Volume:
         if isinstance(self.array, np.ndarray) or hasattr(self.array, "compute"):
             return Part(self.array[whole], (...,))  # type: ignore[arg-type]
         if type(self.array).__module__.startswith("h5py"):
-            return Part(_Hdf5(self.array.file.filename, self.array.name), whole)
+            return Part(_Hdf5(os.path.abspath(self.array.file.filename), self.array.name), whole)
         return Part(self.array, whole)
 
-    def identity(self) -> dict[str, Any]:
-        """What tells this array from others: contents in memory, files with their times on disk, a dask token."""
+    def identity(self, key: str | None) -> dict[str, Any]:
+        """What tells this array from others: a key of the user's; contents in memory; files with their times on disk.
+
+        Raises
+        ------
+        ValueError
+            If nothing does.
+        """
         found: dict[str, Any] = {"shape": self.shape, "dtype": str(self.array.dtype)}
+        if key is not None:
+            return {**found, "key": key}
         if isinstance(self.array, np.ndarray):
             return {**found, "contents": digest_of(self.array)}
-        if hasattr(self.array, "compute"):
-            return {**found, "token": str(self.array.name)}
         folder = self._folder()
         if folder is not None:
             files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
             stats = [(str(p.relative_to(folder.parent)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-            return {**found, "files": hashlib.blake2b(repr(stats).encode(), digest_size=16).hexdigest()}
-        return {**found, "array": repr(self.array)[:200]}
+            digest = hashlib.blake2b(repr(stats).encode(), digest_size=16).hexdigest()
+            return {**found, "files": digest, "name": str(getattr(self.array, "name", ""))}
+        raise ValueError(
+            f"store: nothing tells whether {self.name}, a {type(self.array).__module__}.{type(self.array).__name__}, "
+            "is the same in a later run; pass key=, a text that names it and its version"
+        )
 
     def _folder(self) -> Path | None:
         """The file or folder that holds the array, if it lies on this machine's disks."""
         if type(self.array).__module__.startswith("h5py"):
-            return Path(self.array.file.filename)
+            return Path(self.array.file.filename).absolute()
         root = getattr(getattr(self.array, "store", None), "root", None)
         if root is None or not Path(root).exists():
             return None
         return Path(root) / str(getattr(self.array, "path", ""))
+
+
+def _with_absolute_path(array: Any) -> Any:
+    """A zarr array of a relative path as one that a worker in another folder finds as well."""
+    root = getattr(getattr(array, "store", None), "root", None)
+    if not type(array).__module__.startswith("zarr") or root is None or Path(root).is_absolute():
+        return array
+    import zarr
+
+    return zarr.open_array(str(Path(root).absolute()), path=str(array.path), mode="r")
 
 
 def digest_of(*arrays: Array) -> str:

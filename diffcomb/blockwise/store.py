@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+import shutil
+import uuid
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +46,7 @@ class Store:
         run = json.loads(json.dumps({"diffcomb": __version__, **run}, default=str))
         self.digest = _hash(json.dumps(run, sort_keys=True))
         self.begun: dict[str, str] = {}
+        self.token = ""
         path = self.folder / RUN
         if path.exists():
             self._check(path, run, resume)
@@ -98,17 +103,30 @@ class Store:
             return False
         try:
             with zipfile.ZipFile(path) as file:
-                file.infolist()
-            return True
-        except (OSError, zipfile.BadZipFile):
-            path.unlink(missing_ok=True)
-            return False
+                if file.testzip() is None:
+                    return True
+        except (OSError, zipfile.BadZipFile, EOFError, zlib.error):
+            pass
+        path.unlink(missing_ok=True)
+        return False
 
-    def begin(self, stage: str, name: str) -> None:
-        """Leave a mark that a task runs now."""
+    def drop(self, stage: str) -> None:
+        """Forget all results of a stage: what they stand for is lost."""
+        shutil.rmtree(self.folder / stage, ignore_errors=True)
+
+    def begin(self, stage: str, name: str) -> Store:
+        """Leave a mark that a task runs now; returns the store for this try, which saves while the mark is its own."""
         mark = self._mark(stage, name)
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        found = copy.copy(self)
+        found.token = uuid.uuid4().hex
+        mark.write_text(found.token)
+        return found
+
+    def is_wanted(self, stage: str, name: str) -> bool:
+        """Whether no later try of the task has begun: one that ran for too long may end after the next."""
+        mark = self._mark(stage, name)
+        return not self.token or (mark.exists() and mark.read_text() == self.token)
 
     def has_begun(self, stage: str, name: str) -> bool:
         """Whether there is such a mark."""
@@ -123,9 +141,11 @@ class Store:
 
     def save(self, stage: str, name: str, **arrays: Any) -> None:
         """Keep the results of a task."""
+        if not self.is_wanted(stage, name):
+            return
         path = self.path(stage, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f"{path.name}.{self.token or os.getpid()}.tmp")
         try:
             with temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)

@@ -45,6 +45,8 @@ class Pieces:
         The number of the first piece of every block; -1 where the block failed.
     bound : float
         A lower bound of the problem of the cells.
+    cells : zarr.Array
+        The piece of every cell, numbered block by block.
     """
 
     placed: Placed
@@ -52,6 +54,7 @@ class Pieces:
     clusters: Array
     bases: list[int]
     bound: float
+    cells: Any
 
 
 @dataclass
@@ -78,7 +81,7 @@ class VolumeRun:
 
     def solve(self, number: int) -> Pieces:
         """Solve all blocks."""
-        pieces = self._array(f"pieces{number}", np.int32)
+        pieces = self._array(f"pieces{number}", np.int32, f"solve{number}")
 
         def arguments(block: Block) -> tuple[Any, ...]:
             return self.grid, block, self._cells(block.outer), pieces
@@ -92,7 +95,7 @@ class VolumeRun:
 
     def contract(self, number: int, windows: list[Block]) -> Pieces:
         """Contract what the windows have changed."""
-        pieces = self._array(f"pieces{number}", np.int32)
+        pieces = self._array(f"pieces{number}", np.int32, f"contract{number}")
         labelling = self._labelling(number - 1)
         stage = f"move{number}"
         firsts = self._new_clusters(number, windows)
@@ -127,11 +130,10 @@ class VolumeRun:
 
     def write(self, number: int, pieces: Pieces, found: Solution) -> tuple[Any, Any]:
         """Write classes and clusters of all cells; returns the two arrays."""
-        source = self._array(f"pieces{number}", np.int32)
         out = self._labelling(number)
 
         def arguments(block: Block, first: int, last: int) -> tuple[Any, ...]:
-            return block, source, (found.node_labels[first:last], found.clusters[first:last]), out
+            return block, pieces.cells, (found.node_labels[first:last], found.clusters[first:last]), out
 
         def jobs() -> Iterator[Job]:
             solved = [
@@ -154,13 +156,23 @@ class VolumeRun:
         return Cells(box, self.affinities.part(box.slices), nodes)
 
     def _labelling(self, number: int) -> tuple[Any, Any]:
-        return self._array(f"classes{number}", np.int16), self._array(f"clusters{number}", np.int64)
+        stage = f"write{number}"
+        return self._array(f"classes{number}", np.int16, stage), self._array(f"clusters{number}", np.int64, stage)
 
-    def _array(self, name: str, dtype: Any) -> Any:
-        """An array of the volume in the store, one chunk a core, so that no two tasks write to one file."""
+    def _array(self, name: str, dtype: Any, stage: str) -> Any:
+        """An array of the volume in the store, one chunk a core, so that no two tasks write to one file.
+
+        If the array or some of its chunks are gone, the stage that wrote them is done again.
+        """
         path = self.runner.store.array_path(name)
         if path.exists():
-            return zarr.open_array(path, mode="r+")
+            array = zarr.open_array(path, mode="r+")
+            written = len(list((self.runner.store.folder / stage).glob("*.npz")))
+            if name.startswith("classes") or array.nchunks_initialized >= min(written, self._count):
+                return array
+            self.runner.store.drop(stage)
+            return array
+        self.runner.store.drop(stage)
         fill = 0 if name.startswith("classes") else UNSOLVED
         shape, chunks = self.tiling.shape, tuple(map(min, self.tiling.block_shape, self.tiling.shape))
         return zarr.create_array(path, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill)
@@ -208,7 +220,7 @@ class VolumeRun:
         none = np.empty(0, np.int64)
         positions = np.concatenate(centres) if centres else np.empty((0, len(self.tiling.shape)), np.float32)
         x, z = (np.concatenate([none, *parts]) for parts in (labels, clusters))
-        return Pieces(Placed(problem, positions), x, z, bases, bound)
+        return Pieces(Placed(problem, positions), x, z, bases, bound, pieces)
 
     def _sum_borders(self, stage: str, pieces: Any, bases: list[int]) -> None:
         """Sum up the costs between blocks; a block whose border cannot be read has failed, for its neighbours too."""

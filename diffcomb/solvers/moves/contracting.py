@@ -66,8 +66,22 @@ class Edges(NamedTuple):
 
 
 @njit
+def num_edges(indptr: Array, neighbours: Array) -> int:
+    """Edges of adjacency lists, each counted at its smaller end.
+
+    They need not be half of all half-edges: contraction sums the two directions of an edge in different orders, and
+    drops sums of 0, so that an edge whose costs cancel but for rounding may be left in one direction alone.
+    """
+    count = 0
+    for i in range(len(indptr) - 1):
+        for h in range(indptr[i], indptr[i + 1]):
+            count += i < neighbours[h]
+    return count
+
+
+@njit
 def _list_edges(indptr: Array, neighbours: Array, weights: Array) -> Edges:
-    n, m = len(indptr) - 1, len(neighbours) // 2
+    n, m = len(indptr) - 1, num_edges(indptr, neighbours)
     ends = np.empty((m, 2), np.int32)
     costs = np.empty(m, np.float64)
     first, last, link = np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.full(2 * m, -1, np.int32)
@@ -81,8 +95,9 @@ def _list_edges(indptr: Array, neighbours: Array, weights: Array) -> Edges:
                 costs[e] = weights[h]
                 append(first, last, link, i, 2 * e)
                 append(first, last, link, j, 2 * e + 1)
+                degree[i] += 1
+                degree[j] += 1
                 e += 1
-        degree[i] = indptr[i + 1] - indptr[i]
     return Edges(ends, costs, first, last, link, degree)
 
 
@@ -91,7 +106,7 @@ def _list_base(indptr: Array, neighbours: Array, is_base: Any) -> Any:
     """Which edges may be contracted, in the order of `_list_edges`; None if all may."""
     if is_base is None:  # numba compiles one branch alone
         return None
-    joins = np.empty(len(neighbours) // 2, np.bool_)
+    joins = np.empty(num_edges(indptr, neighbours), np.bool_)
     e = 0
     for i in range(len(indptr) - 1):
         for h in range(indptr[i], indptr[i + 1]):
@@ -186,7 +201,7 @@ def contract_greedily(
 
     `is_base` says of each half-edge whether it may be contracted, None that all may; parallel edges may if one may.
     """
-    n, m = len(indptr) - 1, len(neighbours) // 2
+    n, m = len(indptr) - 1, num_edges(indptr, neighbours)
     edges = _list_edges(indptr, neighbours, weights)
     joins = _list_base(indptr, neighbours, is_base)
     ends, costs, first, last, link, degree = edges

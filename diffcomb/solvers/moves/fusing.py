@@ -97,7 +97,7 @@ def _with_noise(rows: Rows, noise: float, state: int) -> tuple[Rows, Any]:
 
 @njit
 def greedy_clusters(rows: Rows) -> Any:
-    """Cluster ids 1..n of greedy contraction."""
+    """Cluster ids 1..n of greedy contraction; an edge may be left in one direction alone (see `num_edges`)."""
     indptr, neighbours, weights = rows
     n = len(indptr) - 1
     parent, _ = contract_greedily(indptr, neighbours, weights, np.zeros((n, 1)), None)

@@ -80,32 +80,39 @@ def landmarks(graph: Graph) -> np.ndarray:
 def cases() -> Iterator[tuple[str, Any, dict, list, Any]]:
     """Name, problem, options, (block, halo) to try, and the graph and costs of the solve in one piece."""
     for noise in (1.0, 2.0):
-        costs = cells((512, 512), noise)
+        costs = cells((256, 256), noise)
         graph = grid_graph(costs.shape[1:], PLANE)
-        sizes = [((b, b), (h, h)) for b in (64, 128, 256) for h in (0, 8, 16, 32)]
-        yield f"grid 512x512, noise {noise:g}", costs, dict(offsets=PLANE, values="costs"), sizes, (
+        sizes = [((b, b), (h, h)) for b in (32, 64) for h in (0, 4, 8, 16)]
+        yield f"grid 256x256, noise {noise:g}", costs, dict(offsets=PLANE, values="costs"), sizes, (
             graph, graph.edge_values(costs))  # fmt: skip
     data = os.environ.get("DIFFCOMB_DATA")
     if data is None:
         print("DIFFCOMB_DATA is not set: no EM volume, no region graphs")
         return
-    raw = np.load(Path(data) / "fib_sem" / "medulla_train.npz")["raw"]
+    raw = np.load(Path(data) / "fib_sem" / "medulla_train.npz")["raw"][:100, :125, :125]
     p = membranes(raw)
     graph = grid_graph(raw.shape, FAR)
-    sizes = [((b, b, b), (h, h, h)) for b in (48, 96) for h in (0, 8, 16)]
-    yield "FIB-SEM 150x250x250", p, dict(offsets=FAR), sizes, (graph, probabilities_to_costs(graph.edge_values(p)))
+    sizes = [((b, b, b), (h, h, h)) for b in (32, 64) for h in (0, 8)]
+    yield "FIB-SEM 100x125x125", p, dict(offsets=FAR), sizes, (graph, probabilities_to_costs(graph.edge_values(p)))
     for path in sorted((Path(data) / "region_graphs").glob("*.npz")):
         with np.load(path) as file:
             graph, costs = Graph(int(file["n"]), file["edges"]), file["costs"]
         positions = landmarks(graph)
-        sizes = [((b, b, b), (h, h, h)) for b in (4, 8, 16) for h in (0, 1, 2)]
+        sizes = [((b, b, b), (h, h, h)) for b in (4, 8) for h in (0, 1, 2)]
         yield path.stem, (graph, costs, positions), {}, sizes, (graph, costs)
 
 
-def quality(out: Path) -> None:
-    """How much worse than one piece, for every block size and halo, without and with the last pass."""
-    rows = []
+def quality(out: Path, only: str) -> None:
+    """How much worse than one piece, for every block size and halo, without and with the last pass.
+
+    Rows of instances whose name does not hold `only` are those of an earlier run.
+    """
+    file = out / "blockwise_quality.json"
+    earlier = json.loads(file.read_text())["rows"] if only and file.exists() else []
+    rows = [row for row in earlier if only not in row["instance"]]
     for name, problem, options, sizes, (graph, costs) in cases():
+        if only not in name:
+            continue
         began = time.perf_counter()
         whole = multicut(graph, costs)
         alone = time.perf_counter() - began
@@ -119,17 +126,18 @@ def quality(out: Path) -> None:
                 what = "polished" if polish else "blocks"
                 row[f"{what}, ppm above"] = (found.objective - whole.objective) / abs(whole.objective) * 1e6
                 row[f"{what}, times as long"] = (time.perf_counter() - began) / alone
-            for levels in (2,):
-                found = solve_blockwise(
-                    problem, block_shape=block, halo=halo, polish=False, levels=levels, progress=False, **options
-                )
-                row["two levels, ppm above"] = (found.objective - whole.objective) / abs(whole.objective) * 1e6
+            found = solve_blockwise(
+                problem, block_shape=block, halo=halo, polish=False, levels=2, progress=False, **options
+            )
+            row["two levels, ppm above"] = (found.objective - whole.objective) / abs(whole.objective) * 1e6
             rows.append(row)
-    note = (
-        "ppm of the objective of the default solve in one piece; below 0 is better than that. Positions of region "
-        "graphs are hops to three landmarks, since the files have none."
-    )
-    save("blockwise_quality", "Block-wise solves: block size, halo, last pass, levels", rows, out, note)
+        save("blockwise_quality", "Block-wise solves: block size, halo, last pass, levels", rows, out, QUALITY)
+
+
+QUALITY = (
+    "ppm of the objective of the default solve in one piece; below 0 is better than that. Positions of region "
+    "graphs are hops to three landmarks, since the files have none."
+)
 
 
 class Simulated:
@@ -361,6 +369,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("quality", "scale", "one-piece", "model", "kills", "solve-file", "resume"))
     parser.add_argument("folder", nargs="?", type=Path, default=HERE.parent / "runs" / "blockwise")
+    parser.add_argument("--only", default="", help="of quality: instances whose name holds this")
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--block", type=int, default=96)
     parser.add_argument("--halo", type=int, default=12)
@@ -372,7 +381,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results")
     a = parser.parse_args()
     if a.what == "quality":
-        quality(a.out)
+        quality(a.out, a.only)
     elif a.what == "scale":
         scale(a.side, a.block, a.halo, a.polish, a.workers, a.folder, a.out)
     elif a.what == "one-piece":

@@ -13,7 +13,8 @@ FOLDER = Path(__file__).parent.parent / "examples" / "em_volume"
 @pytest.fixture(scope="module")
 def example():
     """The example's modules, whose names (train, network) belong to it alone."""
-    before = dict(sys.modules)
+    names = ("network", "segmentation", "train", "volumes")
+    before = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, str(FOLDER))
     try:
         import network
@@ -24,10 +25,9 @@ def example():
         yield {"network": network, "segmentation": segmentation, "train": train, "volumes": volumes}
     finally:
         sys.path.remove(str(FOLDER))
-        for name in ("network", "segmentation", "train", "volumes"):
+        for name in names:
             sys.modules.pop(name, None)
-            if name in before:
-                sys.modules[name] = before[name]
+        sys.modules.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -105,8 +105,8 @@ class Runner:
     failed : list of Failure
     computed : int
         Tasks that this run computed, rather than found in the store.
-    hung : int
-        Tasks that run for too long: each of them may hold a worker for ever.
+    hanging : list of Future
+        Tries that ran for too long and have not ended: each of them holds a worker.
     """
 
     executor: Executor
@@ -120,7 +120,7 @@ class Runner:
     kept_for_later: bool = True
     failed: list[Failure] = field(default_factory=list)
     computed: int = 0
-    hung: int = 0
+    hanging: list[Future[None]] = field(default_factory=list)
 
     def run(self, stage: str, jobs: Iterable[Job], count: int, may_fail: bool = True) -> set[str]:
         """Finish all tasks of a stage; returns the blocks that failed, if that is allowed."""
@@ -171,8 +171,9 @@ class Runner:
                         "resume"
                     )
                 late = watch.late(running)
-                self.hung += len(late)
-                if late and self.hung >= self.width():
+                self.hanging += (future for future, _ in late)
+                self.hanging = [f for f in self.hanging if f.cancelled() or not f.done()]  # Dask's end when cancelled
+                if late and len(self.hanging) >= self.width():
                     blocks = ", ".join(running[future].block for future, _ in late)
                     raise BlockwiseError(
                         f"all workers hang ({stage}), the last on block {blocks} for more than {self.timeout:g} "

@@ -100,7 +100,7 @@ def test_store_that_is_no_run_or_may_not_be_resumed(tmp_path):
 
 
 def test_executor_does_not_change_a_bit(tmp_path, reference):
-    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2) as processes:
+    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
         for name, client in (("threads", threads), ("processes", processes)):
             same(solve_blockwise(costs(), client=client, store=tmp_path / name, **RUN), reference)
 
@@ -115,7 +115,7 @@ def test_volumes_on_disk_give_the_solution_of_those_in_memory(tmp_path):
     np.save(tmp_path / "costs.npy", costs())
     first = dict(RUN, polish=False)
     reference = solve_blockwise(costs(), **first)
-    with ProcessPoolExecutor(2) as processes:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
         for name in ("costs.zarr", "costs.h5:costs", "costs.npy"):
             same(solve_blockwise(tmp_path / name, client=processes, **first), reference)
         same(solve_blockwise(dask.array.from_array(costs(), chunks=(2, 40, 40)), client=processes, **first), reference)
@@ -229,7 +229,10 @@ def test_block_that_hangs_is_named():
 
 
 def test_worker_that_dies_breaks_a_pool_and_the_rest_is_kept(tmp_path):
-    with ProcessPoolExecutor(2) as pool, pytest.raises(BlockwiseError, match="executor broke"):
+    with (
+        ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool,
+        pytest.raises(BlockwiseError, match="executor broke"),
+    ):
         solve_blockwise(costs(), solver=dies_on_odd_blocks, client=pool, store=tmp_path / "run", **RUN)
     assert finished(tmp_path) > 0
 

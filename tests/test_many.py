@@ -1,6 +1,7 @@
 """Many instances on threads and executors: the solutions of single calls, in order, and as lazily as they are taken."""
 
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def problems(count, seed=0):
 
 def test_every_executor_yields_the_solutions_of_single_calls_in_order():
     expected = [multicut(*p, effort=0).objective for p in problems(20)]
-    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2) as processes:
+    with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
         for executor in (None, threads, processes):
             found = solve_many(multicut, problems(20), executor=executor, effort=0)
             assert [s.objective for s in found] == expected

@@ -113,9 +113,8 @@ def _crop(rng: np.random.Generator, volume: Volume, crop: tuple[int, ...]) -> tu
     where = tuple(slice(s, s + c) for s, c in zip(start, crop, strict=True))
     raw, truth = volume.raw[where], volume.truth[where]
     axes = tuple(axis for axis in range(3) if rng.random() < 0.5)
-    raw, truth = np.flip(raw, axes), np.flip(truth, axes)
-    if rng.random() < 0.5:
-        raw, truth = raw.transpose(0, 2, 1), truth.transpose(0, 2, 1)
+    order = (0, 2, 1) if rng.random() < 0.5 else (0, 1, 2)
+    raw, truth = np.flip(raw, axes).transpose(order), np.flip(truth, axes).transpose(order)
     contrast, brightness = rng.uniform((0.85, -0.05), (1.15, 0.05)).astype(np.float32)
     return (raw - 0.5) * contrast + 0.5 + brightness, np.ascontiguousarray(truth)
 

@@ -52,7 +52,7 @@ def _far_pairs(graph: RegionGraph, p: Array) -> tuple[Array, Array, Array]:
     n = len(graph.ids)
     keys, values = [], []
     for channel, offset in zip(p[NEAR:], OFFSETS[NEAR:], strict=True):
-        here = tuple(slice(0, s - d) for s, d in zip(graph.numbers.shape, offset, strict=True))
+        here = tuple(slice(0, max(s - d, 0)) for s, d in zip(graph.numbers.shape, offset, strict=True))
         there = tuple(slice(d, None) for d in offset)
         u, v = graph.numbers[here].ravel(), graph.numbers[there].ravel()
         keys.append((np.minimum(u, v).astype(np.int64) * n + np.maximum(u, v))[u != v])

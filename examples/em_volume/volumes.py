@@ -51,9 +51,10 @@ def read(path: Path) -> Volume:
             raise SystemExit(f"--volume: {path} must hold arrays raw and groundtruth, it has {file.files}")
         raw, truth = file["raw"], file["groundtruth"].astype(np.int64)
         supervoxels = file["supervoxels"].astype(np.int64) if "supervoxels" in file.files else None
-    if raw.ndim != 3 or raw.shape != truth.shape or min(raw.shape) < 24:
-        raise SystemExit(f"--volume: raw and groundtruth must be volumes of one shape, 24 voxels or more along each "
-                         f"axis, got {raw.shape} and {truth.shape}")  # fmt: skip
+    if raw.ndim != 3 or raw.shape != truth.shape or raw.shape[0] < 48 or min(raw.shape) < 24:
+        raise SystemExit(
+            f"--volume: raw and groundtruth need one shape, of 48x24x24 at least: {raw.shape}, {truth.shape}"
+        )
     scale = 255 if raw.dtype == np.uint8 else max(float(raw.max()), 1e-6)
     return Volume(raw.astype(np.float32) / scale, truth, supervoxels)
 

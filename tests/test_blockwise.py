@@ -297,7 +297,8 @@ def test_all_blocks_failing_is_an_error_whatever_is_allowed():
 
 
 def test_values_that_are_no_probabilities_name_the_block():
-    costs, _ = cells((16, 16), 0)
+    costs = np.full((len(OFFSETS), 16, 16), 0.5, np.float32)
+    costs[0, 0, 0] = -3  # in one block alone: of several that fail, the one that ends first is named
     with pytest.raises(BlockwiseError, match=r"block 0_0 \(solve0\) failed after 1 tries: ValueError: probabilities"):
         solve_blockwise(costs, offsets=OFFSETS, block_shape=(8, 8), retries=0, **QUIET)
 

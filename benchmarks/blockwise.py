@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 from report import save
 from scipy.ndimage import gaussian_filter
@@ -157,63 +158,48 @@ class Simulated:
         return _bytes(labels, np.array(start), self.shape[1])
 
 
-def _compiled() -> None:
-    """The kernels, compiled where they are used first."""
-    global _cells, _bytes
-    import numba
-
-    @numba.njit(nogil=True)
-    def hashed(a: int, b: int, c: int, d: int) -> float:
-        x = np.uint64(a * 73856093 ^ b * 19349663 ^ c * 83492791 ^ d * 2654435761)
-        x = (x ^ (x >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-        return np.float64((x ^ (x >> np.uint64(32))) & np.uint64(0xFFFFFF)) / 0x1000000
-
-    @numba.njit(nogil=True)
-    def cells_(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        out = np.empty((stop[0] - start[0], stop[1] - start[1], stop[2] - start[2]), np.int64)
-        for z in range(start[0], stop[0]):
-            for y in range(start[1], stop[1]):
-                for x in range(start[2], stop[2]):
-                    nearest, which = 1e18, 0
-                    for i in range(z // 32 - 1, z // 32 + 2):
-                        for j in range(y // 32 - 1, y // 32 + 2):
-                            for k in range(x // 32 - 1, x // 32 + 2):
-                                dz = (i + hashed(i, j, k, 0)) * 32 - z
-                                dy = (j + hashed(i, j, k, 1)) * 32 - y
-                                dx = (k + hashed(i, j, k, 2)) * 32 - x
-                                distance = dz * dz + dy * dy + dx * dx
-                                if distance < nearest:
-                                    nearest, which = distance, (i * 4096 + j) * 4096 + k
-                    out[z - start[0], y - start[1], x - start[2]] = which
-        return out
-
-    @numba.njit(nogil=True)
-    def bytes_(labels: np.ndarray, start: np.ndarray, side: int) -> np.ndarray:
-        a, b, c = labels.shape
-        out = np.empty((3, a - 1, b - 1, c - 1), np.uint8)
-        for z in range(a - 1):
-            for y in range(b - 1):
-                for x in range(c - 1):
-                    at = ((start[0] + z) * side + start[1] + y) * side + start[2] + x
-                    here = labels[z, y, x]
-                    for t in range(3):
-                        same = here == labels[z + (t == 0), y + (t == 1), x + (t == 2)]
-                        noise = hashed(at, t, 5, 7) + hashed(at, t, 11, 13) - 1
-                        out[t, z, y, x] = np.uint8(min(max((0.8 if same else 0.2) + 0.45 * noise, 0.0), 1.0) * 255)
-        return out
-
-    _cells, _bytes = cells_, bytes_
+@numba.njit(nogil=True)
+def _hashed(a: int, b: int, c: int, d: int) -> float:
+    x = np.uint64(a * 73856093 ^ b * 19349663 ^ c * 83492791 ^ d * 2654435761)
+    x = (x ^ (x >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.float64((x ^ (x >> np.uint64(32))) & np.uint64(0xFFFFFF)) / 0x1000000
 
 
+@numba.njit(nogil=True)
 def _cells(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    _compiled()
-    return _cells(start, stop)
+    out = np.empty((stop[0] - start[0], stop[1] - start[1], stop[2] - start[2]), np.int64)
+    for z in range(start[0], stop[0]):
+        for y in range(start[1], stop[1]):
+            for x in range(start[2], stop[2]):
+                nearest, which = 1e18, 0
+                for i in range(z // 32 - 1, z // 32 + 2):
+                    for j in range(y // 32 - 1, y // 32 + 2):
+                        for k in range(x // 32 - 1, x // 32 + 2):
+                            dz = (i + _hashed(i, j, k, 0)) * 32 - z
+                            dy = (j + _hashed(i, j, k, 1)) * 32 - y
+                            dx = (k + _hashed(i, j, k, 2)) * 32 - x
+                            distance = dz * dz + dy * dy + dx * dx
+                            if distance < nearest:
+                                nearest, which = distance, (i * 4096 + j) * 4096 + k
+                out[z - start[0], y - start[1], x - start[2]] = which
+    return out
 
 
+@numba.njit(nogil=True)
 def _bytes(labels: np.ndarray, start: np.ndarray, side: int) -> np.ndarray:
-    _compiled()
-    return _bytes(labels, start, side)
+    a, b, c = labels.shape
+    out = np.empty((3, a - 1, b - 1, c - 1), np.uint8)
+    for z in range(a - 1):
+        for y in range(b - 1):
+            for x in range(c - 1):
+                at = ((start[0] + z) * side + start[1] + y) * side + start[2] + x
+                here = labels[z, y, x]
+                for t in range(3):
+                    same = here == labels[z + (t == 0), y + (t == 1), x + (t == 2)]
+                    noise = _hashed(at, t, 5, 7) + _hashed(at, t, 11, 13) - 1
+                    out[t, z, y, x] = np.uint8(min(max((0.8 if same else 0.2) + 0.45 * noise, 0.0), 1.0) * 255)
+    return out
 
 
 def write(side: int, path: Path, step: int = 128) -> None:

@@ -89,8 +89,7 @@ def probabilities_to_costs(p: Any, *, bias: float = 0.5, clip: float = 1e-3) -> 
     >>> probabilities_to_costs(np.array([0.5, 0.9, 0.0])).round(2).tolist()
     [0.0, 2.2, -6.91]
     """
-    if not 0 < bias < 1:
-        raise ValueError(f"bias must lie between 0 and 1, got {bias!r}")
+    check_bias_and_clip(bias, clip)
     p = _clipped(p, clip, 1 - clip)
     log = module_of(p).log
     return log(p / (1 - p)) + math.log((1 - bias) / bias)
@@ -120,13 +119,23 @@ def class_probabilities_to_costs(p: Any, *, clip: float = 1e-3) -> Any:
     >>> class_probabilities_to_costs(np.array([[1.0, 0.5]])).round(2).tolist()
     [[-0.0, 0.69]]
     """
+    check_bias_and_clip(0.5, clip)
     p = _clipped(p, clip, 1)
     return -module_of(p).log(p)
 
 
+def check_bias_and_clip(bias: Any, clip: Any) -> None:
+    """Raise a ValueError unless both lie in their range."""
+    for name, value, limit in (("bias", bias, 1), ("clip", clip, 0.5)):
+        try:
+            inside = bool(0 < value < limit)
+        except TypeError:  # no number at all
+            inside = False
+        if not inside:
+            raise ValueError(f"{name} must lie between 0 and {limit}, got {value!r}")
+
+
 def _clipped(p: Any, low: float, high: float) -> Any:
-    if not 0 < low < 0.5:
-        raise ValueError(f"clip must lie between 0 and 0.5, got {low!r}")
     if module_of(p) is np:
         p = np.asarray(p)
     if is_tensor(p) or isinstance(p, np.ndarray):  # the values of what JAX traces are not known

@@ -41,14 +41,6 @@ def check_options(
         raise FileExistsError(f"store must be a folder, but {store} is a file")
 
 
-def check_costs(bias: Any, clip: Any) -> None:
-    """Raise a ValueError for what `probabilities_to_costs` does not take, before any block is read."""
-    if not (_is_number(bias) and 0 < bias < 1):
-        raise ValueError(f"bias must lie between 0 and 1, got {bias!r}")
-    if not (_is_number(clip) and 0 < clip < 0.5):
-        raise ValueError(f"clip must lie between 0 and 0.5, got {clip!r}")
-
-
 def check_values(affinities: Volume, values: str) -> None:
     """Raise a TypeError unless probabilities are floats, bytes or booleans."""
     dtype = np.dtype(affinities.array.dtype)
@@ -145,8 +137,9 @@ def _lengths(values: Any, name: str, axes: int, whole: bool) -> tuple[Any, ...]:
         lengths = tuple(values)
     except TypeError:
         raise TypeError(f"{name} must have {axes} numbers, one for each axis, got {values!r}") from None
-    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    if len(lengths) != axes or not all(isinstance(v, kinds) and not isinstance(v, bool) for v in lengths):
+    if len(lengths) != axes or not all(
+        _is_number(v) and (isinstance(v, (int, np.integer)) or not whole) for v in lengths
+    ):
         kind = "integers" if whole else "numbers"
         raise ValueError(f"{name} must be {axes} {kind}, one for each axis, got {values!r}")
     return tuple(int(v) if whole else float(v) for v in lengths)

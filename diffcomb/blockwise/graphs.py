@@ -33,7 +33,7 @@ class Placed(NamedTuple):
         return Placed(contracted(self.problem, group, count), positions)
 
 
-class Part(NamedTuple):
+class Subgraph(NamedTuple):
     """The subgraph of a block: its nodes, which of them it decides about, and their problem."""
 
     nodes: Array
@@ -45,7 +45,7 @@ MOST_BOXES = 2.0**31
 
 
 @dataclass
-class Cells:
+class Boxes:
     """Nodes sorted into the boxes of a regular tiling.
 
     Attributes
@@ -115,21 +115,21 @@ def solve_blocks(
         The piece of every node, the problem of the pieces, the sum of the bounds of blocks and of edges between them,
         and the number of blocks. Nodes of a block that failed are pieces of their own.
     """
-    cells = Cells(placed, size)
-    names = cells.names()
+    boxes = Boxes(placed, size)
+    names = boxes.names()
     parts = _Subgraphs(placed.problem)
 
     def job(i: int) -> Job:
-        def arguments() -> tuple[SolverOptions, Part]:
-            nodes = cells.around(i, halo)
-            return options, Part(nodes, cells.number[nodes] == i, parts.of(nodes))
+        def arguments() -> tuple[SolverOptions, Subgraph]:
+            nodes = boxes.around(i, halo)
+            return options, Subgraph(nodes, boxes.number[nodes] == i, parts.of(nodes))
 
         return Job(names[i], solve_part, arguments)
 
     failed = runner.run(stage, map(job, range(len(names))), len(names))
     group, count, bound = np.empty(placed.problem.graph.num_nodes, np.int32), 0, 0.0
     for i, name in enumerate(names):
-        members = cells.members(i)
+        members = boxes.members(i)
         if name in failed:
             group[members] = count + np.arange(len(members))
             count += len(members)
@@ -139,13 +139,13 @@ def solve_blocks(
             group[members] = local + count
             count += int(pieces)
             bound += float(its_bound)
-    u, v = cells.number[placed.problem.graph.edges].T
+    u, v = boxes.number[placed.problem.graph.edges].T
     between = placed.problem.edge_costs[u != v]
     bound += float(np.minimum(between, 0).sum(dtype=np.float64))
     return group, placed.contracted(group, count), bound, len(names)
 
 
-def solve_part(store: Store, stage: str, name: str, options: SolverOptions, part: Part) -> None:
+def solve_part(store: Store, stage: str, name: str, options: SolverOptions, part: Subgraph) -> None:
     """Solve a block and its halo, and keep the pieces of the core."""
     found = options(part.problem, store.seed(options.seed, stage, name))
     if part.decided.all():
@@ -165,22 +165,22 @@ def move_nodes(
     A node with a neighbour in a box of a lower number stays where it is, so that no two boxes depend on each other.
     """
     x, z = (a.copy() for a in labelling)
-    cells = Cells(placed, size, shift=0.5)
-    names = cells.names()
+    boxes = Boxes(placed, size, shift=0.5)
+    names = boxes.names()
     u, v = placed.problem.graph.edges.T
     moves = np.ones(placed.problem.graph.num_nodes, bool)
-    moves[u[cells.number[u] > cells.number[v]]] = False
-    moves[v[cells.number[v] > cells.number[u]]] = False
+    moves[u[boxes.number[u] > boxes.number[v]]] = False
+    moves[v[boxes.number[v] > boxes.number[u]]] = False
     parts = _Subgraphs(placed.problem)
 
     def free(i: int) -> Array:
-        members = cells.members(i)
+        members = boxes.members(i)
         return members[moves[members]]
 
     def job(i: int) -> Job:
         def arguments() -> tuple[SolverOptions, Fixed]:
             nodes = parts.with_neighbours(free(i))
-            is_free = (cells.number[nodes] == i) & moves[nodes]
+            is_free = (boxes.number[nodes] == i) & moves[nodes]
             return options, Fixed(parts.of(nodes), is_free, x[nodes], z[nodes])
 
         return Job(names[i], move_part, arguments)

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
+from ..affinity import check_bias_and_clip
 from ..problem import Problem, Solution, make_solution
 from .arguments import (
-    check_costs,
     check_options,
     check_values,
     classes_of,
@@ -138,8 +138,8 @@ def solve_blockwise(
 
     Notes
     -----
-    Memory of a worker grows with the cells of a block and its halo, times offsets: about 100 bytes for each edge. This
-    process holds the problem of all pieces. A volume is read twice, and twice more to polish.
+    Memory of a worker grows with the cells of a block and its halo, times offsets. This process holds the problem of
+    all pieces. A volume is read twice, and twice more to polish.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def solve_blockwise(
     """
     options = solver_options({} if solver is None else solver, seed, bound)
     check_options(levels, retries, on_failure, timeout, values, seed, store)
-    check_costs(bias, clip)
+    check_bias_and_clip(bias, clip)
     for name, value in (("polish", polish), ("bound", bound)):
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False, got {value!r}")
@@ -182,12 +182,10 @@ def solve_blockwise(
     classes = classes_of(nodes, partitionable, shape)
     size, margin = sizes_of(block_shape, halo, len(shape), shape)
     grid = Grid(vectors, values, float(bias), float(clip), classes, options)
-    identity = {} if store is None else {"affinities": affinities.identity(key)}
-    if nodes is not None and store is not None:
-        identity["node_costs"] = nodes.identity(key)
-    costs = {"offsets": vectors, "partitionable": classes.tolist(), "values": values, "bias": float(bias)}
-    costs["clip"] = float(clip)
-    with runner(**identity, **costs, block_shape=size, halo=margin) as running:
+    inputs = {"affinities": affinities, **({} if nodes is None else {"node_costs": nodes})}
+    known = {} if store is None else {name: volume.identity(key) for name, volume in inputs.items()}
+    costs = {"values": values, "bias": grid.bias, "clip": grid.clip, "partitionable": classes.tolist()}
+    with runner(**known, **costs, offsets=vectors, block_shape=size, halo=margin) as running:
         volume = VolumeRun(affinities, nodes, grid, Tiling(shape, size, margin), max(*margin, 2) // 2, running)
         return _solve_volume(volume, levels, options, polish, in_memory=store is None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -81,21 +80,20 @@ class VolumeRun:
 
     def solve(self, number: int) -> Pieces:
         """Solve all blocks."""
-        pieces = self._array(f"pieces{number}", np.int32, f"solve{number}")
+        pieces = self._array(f"pieces{number}", np.int32)
+        self._written(f"solve{number}", pieces)
 
         def arguments(block: Block) -> tuple[Any, ...]:
             return self.grid, block, self._cells(block.outer), pieces
 
-        def jobs() -> Iterator[Job]:
-            for block in self.tiling.blocks():
-                yield Job(block.name, solve_block, partial(arguments, block))
-
-        self.failed |= self.runner.run(f"solve{number}", jobs(), self._count)
+        jobs = (Job(block.name, solve_block, partial(arguments, block)) for block in self.tiling.blocks())
+        self.failed |= self.runner.run(f"solve{number}", jobs, self._count)
         return self._gathered(f"solve{number}", pieces, number)
 
     def contract(self, number: int, windows: list[Block]) -> Pieces:
         """Contract what the windows have changed."""
-        pieces = self._array(f"pieces{number}", np.int32, f"contract{number}")
+        pieces = self._array(f"pieces{number}", np.int32)
+        self._written(f"contract{number}", pieces)
         labelling = self._labelling(number - 1)
         stage = f"move{number}"
         firsts = self._new_clusters(number, windows)
@@ -106,12 +104,9 @@ class VolumeRun:
             ]
             return self.grid, block, self._cells(block.core), pieces, labelling, (stage, others)
 
-        def jobs() -> Iterator[Job]:
-            for block in self.tiling.blocks():
-                if block.name not in self.failed:
-                    yield Job(block.name, contract_block, partial(arguments, block))
-
-        self.failed |= self.runner.run(f"contract{number}", jobs(), self._count)
+        left = (block for block in self.tiling.blocks() if block.name not in self.failed)
+        jobs = (Job(block.name, contract_block, partial(arguments, block)) for block in left)
+        self.failed |= self.runner.run(f"contract{number}", jobs, self._count)
         return self._gathered(f"contract{number}", pieces, number)
 
     def move(self, number: int) -> list[Block]:
@@ -131,21 +126,24 @@ class VolumeRun:
     def write(self, number: int, pieces: Pieces, found: Solution) -> tuple[Any, Any]:
         """Write classes and clusters of all cells; returns the two arrays."""
         out = self._labelling(number)
+        self._written(f"write{number}", out[1])  # chunks of classes that are all 0 need not be there
 
         def arguments(block: Block, first: int, last: int) -> tuple[Any, ...]:
             return block, pieces.cells, (found.node_labels[first:last], found.clusters[first:last]), out
 
-        def jobs() -> Iterator[Job]:
-            solved = [
-                (block, base) for block, base in zip(self.tiling.blocks(), pieces.bases, strict=True) if base >= 0
-            ]
-            ends = [base for _, base in solved[1:]] + [len(found.clusters)]
-            for (block, first), last in zip(solved, ends, strict=True):
-                yield Job(block.name, write_block, partial(arguments, block, first, last))
-
+        blocks = self._solved(pieces.bases)
+        ends = [base for _, base in blocks[1:]] + [len(found.clusters)]
+        jobs = (
+            Job(block.name, write_block, partial(arguments, block, first, last))
+            for (block, first), last in zip(blocks, ends, strict=True)
+        )
         # Nothing takes the place of a block that cannot be written.
-        self.runner.run(f"write{number}", jobs(), self._count, may_fail=False)
+        self.runner.run(f"write{number}", jobs, self._count, may_fail=False)
         return out
+
+    def _solved(self, bases: list[int]) -> list[tuple[Block, int]]:
+        """The blocks that have pieces, and the number of the first piece of each."""
+        return [(block, base) for block, base in zip(self.tiling.blocks(), bases, strict=True) if base >= 0]
 
     @property
     def _count(self) -> int:
@@ -156,23 +154,19 @@ class VolumeRun:
         return Cells(box, self.affinities.part(box.slices), nodes)
 
     def _labelling(self, number: int) -> tuple[Any, Any]:
-        stage = f"write{number}"
-        return self._array(f"classes{number}", np.int16, stage), self._array(f"clusters{number}", np.int64, stage)
+        return self._array(f"classes{number}", np.int16), self._array(f"clusters{number}", np.int64)
 
-    def _array(self, name: str, dtype: Any, stage: str) -> Any:
-        """An array of the volume in the store, one chunk a core, so that no two tasks write to one file.
+    def _written(self, stage: str, *arrays: Any) -> None:
+        """Begin a stage that writes these arrays; if they lack chunks that it has written, it is done again."""
+        written = len(list((self.runner.store.folder / stage).glob("*.npz")))
+        if any(array.nchunks_initialized < min(written, self._count) for array in arrays):
+            self.runner.store.drop(stage)
 
-        If the array or some of its chunks are gone, the stage that wrote them is done again.
-        """
+    def _array(self, name: str, dtype: Any) -> Any:
+        """An array of the volume in the store, one chunk a core, so that no two tasks write to one file."""
         path = self.runner.store.array_path(name)
         if path.exists():
-            array = zarr.open_array(path, mode="r+")
-            written = len(list((self.runner.store.folder / stage).glob("*.npz")))
-            if name.startswith("classes") or array.nchunks_initialized >= min(written, self._count):
-                return array
-            self.runner.store.drop(stage)
-            return array
-        self.runner.store.drop(stage)
+            return zarr.open_array(path, mode="r+")
         fill = 0 if name.startswith("classes") else UNSOLVED
         shape, chunks = self.tiling.shape, tuple(map(min, self.tiling.block_shape, self.tiling.shape))
         return zarr.create_array(path, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill)
@@ -202,16 +196,14 @@ class VolumeRun:
         centres: list[Array] = []
         labels: list[Array] = []
         clusters: list[Array] = []
-        for block, base in zip(self.tiling.blocks(), bases, strict=True):
-            if base < 0:
-                continue
-            own = store.load(stage, block.name, ("edges", "edge_costs", "bound"))
+        kept = "edges", "edge_costs", "bound", "node_costs", "centres", "node_labels", "clusters"
+        for block, base in self._solved(bases):
+            own = store.load(stage, block.name, kept)
             border = store.load(f"border{number}", block.name, ("edges", "edge_costs", "negative"))
             edges += (own[0] + np.int32(base), border[0].astype(np.int32))
             costs += (own[1], border[1])
             bound += float(own[2]) + float(border[2])
-            found = store.load(stage, block.name, ("node_costs", "centres", "node_labels", "clusters"))
-            for parts, part in zip((nodes, centres, labels, clusters), found, strict=True):
+            for parts, part in zip((nodes, centres, labels, clusters), own[3:], strict=True):
                 parts.append(part)
         count, classes = total, len(self.grid.partitionable)
         graph = Graph(count, np.concatenate(edges))
@@ -232,9 +224,5 @@ class VolumeRun:
             shell = [(box, self.affinities.part(box.slices)) for box in shell_of(block.core, reach)]
             return self.grid, block, shell, pieces, numbered, self.tiling.shape
 
-        def jobs() -> Iterator[Job]:
-            for block, base in zip(self.tiling.blocks(), bases, strict=True):
-                if base >= 0:
-                    yield Job(block.name, sum_borders, partial(arguments, block))
-
-        self.runner.run(stage, jobs(), self._count, may_fail=False)
+        jobs = (Job(block.name, sum_borders, partial(arguments, block)) for block, _ in self._solved(bases))
+        self.runner.run(stage, jobs, self._count, may_fail=False)

@@ -20,7 +20,7 @@ from instances import make
 from report import save
 from tqdm import tqdm
 
-from diffcomb import Graph, Solution, amwc, grid_graph, multicut, mwc, set_num_threads
+from diffcomb import Graph, Solution, amwc, grid_graph, lifted_multicut, multicut, mwc, set_num_threads
 
 HERE = Path(__file__).parent
 TIME_LIMIT = 60.0
@@ -50,6 +50,12 @@ def large() -> Iterator[dict]:
         yield compared(f"multicut {size}", lambda i=i, **k: multicut(i.graph, i.multicut_costs, **k))
         yield compared(f"AMWC {size}", lambda i=i, **k: amwc(i.graph, i.node_costs, i.edge_costs, i.partitionable, **k))
         yield compared(f"MWC {size}", lambda i=i, **k: mwc(i.graph, i.node_costs, i.edge_costs, **k))
+        near = np.abs(i.graph.edges[:, 1] - i.graph.edges[:, 0])
+        base = (near == 1) | (near == width)  # the four neighbours; all longer edges are lifted
+        costs, pairs = i.multicut_costs, Graph(i.graph.num_nodes, i.graph.edges[~base])
+        graph = Graph(i.graph.num_nodes, i.graph.edges[base])
+        arguments = graph, costs[base], pairs, costs[~base]
+        yield compared(f"lifted multicut {size}", lambda a=arguments, **k: lifted_multicut(*a, **k))
     for path in data("amwc_instances"):
         d = np.load(path)
         graph = grid_graph(tuple(d["shape"]), d["offsets"].tolist())

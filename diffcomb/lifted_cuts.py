@@ -14,7 +14,7 @@ from ._threads import thread_map
 from .graph import Graph, as_graph
 from .lifted_problem import LiftedProblem, LiftedSolution, joined_graph
 from .problem import checked_problem
-from .solve_instances import as_kind, check_count, stack, with_instance
+from .solve_instances import as_kind, check_count, check_flag, stack, with_instance
 from .solvers import budget_of, check_time_limit
 from .solvers.lifted_registry import LiftedSolver, get_lifted_solver, solve_lifted
 from .starts import cluster_starts, starts_of
@@ -33,6 +33,7 @@ def lifted_multicut(
     seed: int = 0,
     effort: int | None = None,
     time_limit: float | None = None,
+    bound: bool = False,
 ) -> LiftedSolution:
     """Solve a lifted multicut problem (Keuper et al. 2015).
 
@@ -58,6 +59,9 @@ def lifted_multicut(
         Clusters to start from; parts that no base edges connect become clusters. The result is never worse.
     seed, effort, time_limit
         As in :func:`amwc`.
+    bound : bool
+        Also prove a lower bound, as in :func:`amwc`: that of the problem in which lifted edges connect as well, and
+        for small problems that of the linear programme with path and cut inequalities.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def lifted_multicut(
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
     instance = _Instance(graph, edges, lifted_edges, lifted_costs, None)
     nodes = np.zeros((instance.graph.num_nodes, 1), edges.dtype)
-    options = LiftedOptions(solver, cluster_starts(init), seed, effort, time_limit)
+    options = LiftedOptions(solver, cluster_starts(init), seed, effort, time_limit, bound)
     return _solve(instance, nodes, (0,), options, edge_costs)
 
 
@@ -103,6 +107,7 @@ def lifted_amwc(
     seed: int = 0,
     effort: int | None = None,
     time_limit: float | None = None,
+    bound: bool = False,
 ) -> LiftedSolution:
     """Solve a lifted asymmetric multiway cut problem: classes as in :func:`amwc`, lifted edges as in `lifted_multicut`.
 
@@ -111,7 +116,7 @@ def lifted_amwc(
 
     Parameters
     ----------
-    graph, edge_costs, lifted_edges, lifted_costs, solver, seed, effort, time_limit
+    graph, edge_costs, lifted_edges, lifted_costs, solver, seed, effort, time_limit, bound
         As in :func:`lifted_multicut`.
     node_costs : array_like or tensor, shape (n, K) or (B, n, K)
         Cost of each class at each node.
@@ -140,7 +145,8 @@ def lifted_amwc(
         raise ValueError(f"node_costs must have shape (n, K) or (B, n, K), got {nodes.shape}")
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
     instance = _Instance(graph, edges, lifted_edges, lifted_costs, nodes.shape[-2])
-    return _solve(instance, nodes, partitionable, LiftedOptions(solver, init, seed, effort, time_limit), edge_costs)
+    options = LiftedOptions(solver, init, seed, effort, time_limit, bound)
+    return _solve(instance, nodes, partitionable, options, edge_costs)
 
 
 @dataclass(frozen=True)
@@ -152,10 +158,12 @@ class LiftedOptions:
     seed: int
     effort: int | None
     time_limit: float | None
+    bound: bool
 
     def __post_init__(self) -> None:
         get_lifted_solver(self.solver)
         check_count(self.seed, "seed")
+        check_flag(self.bound, "bound")
         if self.effort is not None:
             check_count(self.effort, "effort")
         check_time_limit(self.solver, self.time_limit)
@@ -236,7 +244,8 @@ def _solve(
         def one(b: int) -> LiftedSolution:
             budget = budget_of(starts[b], options.effort, options.time_limit, interrupt)
             with with_instance(b, count):
-                return solve_lifted(problems[b], options.solver, starts[b], np.random.default_rng(options.seed), budget)
+                rng = np.random.default_rng(options.seed)
+                return solve_lifted(problems[b], options.solver, starts[b], rng, budget, bool(options.bound))
 
         found = thread_map(one, range(len(problems)))
     if count is None:

@@ -34,8 +34,7 @@ class Options:
     def __post_init__(self) -> None:
         get_solver(self.solver)
         check_count(self.seed, "seed")
-        if not isinstance(self.bound, (bool, np.bool_)):
-            raise TypeError(f"bound must be True or False, got {self.bound!r}")
+        check_flag(self.bound, "bound")
         if self.effort is not None:
             check_count(self.effort, "effort")
         check_time_limit(self.solver, self.time_limit)
@@ -87,6 +86,12 @@ def check_count(value: Any, name: str) -> None:
     """Raise a ValueError unless `value` is a non-negative integer."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
         raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Raise a TypeError unless `value` is a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from diffcomb.solvers import programme
 from diffcomb.solvers.budget import Budget
 from diffcomb.solvers.levels.lifted_rows import base_parts, contract_lifted, lifted_rows
 from diffcomb.solvers.lifted import lifted_multilevel
+from diffcomb.solvers.limits import changed
 
 SOLVERS = ["multilevel", "greedy", "exact"]
 
@@ -113,6 +114,34 @@ def test_lifted_amwc_is_feasible_and_never_below_the_optimum(instance, solver):
     assert found.objective >= best - 1e-4
     if solver == "exact":
         assert found.objective == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.nojit
+@given(instance=lifted_instances(max_nodes=4, max_edges=5, max_lifted=4, max_classes=3), linear=st.booleans())
+def test_bound_is_never_above_the_optimum(instance, linear):
+    for one, verb in ((instance, amwc_of), (as_multicut(instance), multicut_of)):
+        best = optimum(one)
+        with changed(linear_variables=4096 if linear else 0):
+            assert verb(one, bound=True).lower_bound <= best + 1e-6 * (1 + abs(best))
+
+
+def test_bounds_of_small_problems_know_what_attraction_at_a_distance_pays_for():
+    path = [(0, 1), (1, 2)], [-1.0, -1.0], [(0, 2)], [1.5]  # to join the ends costs 2 and saves 1.5
+    assert lifted_multicut(*path, bound=True).lower_bound == pytest.approx(-0.5)
+    relaxed = multicut([(0, 1), (1, 2), (0, 2)], [-1.0, -1.0, 1.5], bound=True).lower_bound
+    assert relaxed == pytest.approx(-2.0)
+
+
+def test_bounds_of_planted_grids_are_close_and_come_with_batches_and_tensors():
+    graph, costs, lifted, lifted_costs = grid_instance((24, 32), noise=0.7)
+    both = torch.tensor(np.stack([costs, 2 * costs])), lifted, torch.tensor(np.stack([lifted_costs, 2 * lifted_costs]))
+    found = lifted_multicut(graph, *both, bound=True)
+    assert found.lower_bound.shape == (2,)
+    assert (found.gap >= 0).all()
+    assert (found.gap <= 0.02 * found.objective.abs()).all()
+    assert lifted_multicut(graph, costs, lifted, lifted_costs).lower_bound is None
+    with pytest.raises(TypeError, match="bound must be True or False, got 'yes'"):
+        lifted_multicut(graph, costs, lifted, lifted_costs, bound="yes")
 
 
 @pytest.mark.nojit

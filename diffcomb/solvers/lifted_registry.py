@@ -5,6 +5,7 @@ A solver is a function ``(lifted_problem, *, init, rng, budget) -> LiftedSolutio
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from .._arrays import Array
 from ..lifted_problem import LiftedProblem, LiftedSolution
 from .budget import Budget
 from .lifted import lifted_greedy, lifted_multilevel
+from .lifted_bound import lifted_bound
+from .lower_bound import Guide
 
 
 class LiftedSolver(Protocol):
@@ -56,11 +59,11 @@ def get_lifted_solver(solver: str | LiftedSolver) -> LiftedSolver:
 
 def solve_lifted(
     lifted: LiftedProblem, solver: str | LiftedSolver, init: tuple[Array, Array] | None, rng: np.random.Generator,
-    budget: Budget,
+    budget: Budget, bound: bool = False,
 ) -> LiftedSolution:  # fmt: skip
-    """Run one solver on one instance; the result is never worse than `init`."""
+    """Run one solver on one instance; the result is never worse than `init`. `bound` asks any solver for a bound."""
     if lifted.problem.graph.num_nodes == 0:
-        return lifted.solution(np.empty(0, np.int64), np.empty(0, np.int64))
+        return lifted.solution(np.empty(0, np.int64), np.empty(0, np.int64), 0.0 if bound else None)
     found = get_lifted_solver(solver)(lifted, init=init, rng=rng, budget=budget)
     if callable(solver):
         if not isinstance(found, LiftedSolution):
@@ -70,5 +73,8 @@ def solve_lifted(
     if init is not None:
         given = lifted.solution(*init, found.lower_bound)
         if given.objective < found.objective:
-            return given
+            found = given
+    if bound and found.lower_bound is None:
+        proven = lifted_bound(lifted, Guide(found.node_labels, found.clusters), budget.interrupt)
+        found = replace(found, lower_bound=min(proven, found.objective))
     return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from .level import finest_level
 from .limits import LIMITS
 from .persistency import persistent, problem_of
 from .reduction import without_must_links
+
+if TYPE_CHECKING:
+    from .exact import EdgeProgramme
 
 ROUNDING = 1e-12  # of the sum of all absolute costs, by which a bound is lowered: what rounding may have made of it
 
@@ -59,7 +62,7 @@ def lower_bound(problem: Problem, guide: Guide, interrupt: Interrupt) -> float:
     """
     if problem.graph.num_nodes == 0:
         return 0.0
-    problem, power = _scaled(problem)
+    problem, power = scaled(problem)
     problem, offset, guide = _finite(problem, guide)
     total = np.abs(problem.node_costs).sum(dtype=np.float64) + np.abs(problem.edge_costs).sum(dtype=np.float64)
     problem, decided, guide = _decided(problem, guide)
@@ -67,16 +70,15 @@ def lower_bound(problem: Problem, guide: Guide, interrupt: Interrupt) -> float:
         value = float(problem.node_costs.min(axis=1).sum())
     else:
         value = _bound_by_messages(problem, guide, interrupt)
-        edges = len(problem.edge_costs)
-        size = problem.node_costs.size * (not problem.is_multicut) + edges
-        is_sparse = 2 * edges**2 <= LIMITS.linear_pairs * problem.graph.num_nodes
-        if size <= LIMITS.linear_variables and is_sparse and not interrupt.check():
-            value = max(value, _bound_by_programme(problem, interrupt))
+        if has_small_programme(problem) and not interrupt.check():
+            from .exact import EdgeProgramme  # scipy.optimize takes longer to import than all else
+
+            value = max(value, bound_by_programme(EdgeProgramme(problem, problem.graph.num_edges), interrupt))
     with np.errstate(over="ignore"):  # a bound beyond the largest number is -inf
         return float(np.ldexp(value + decided + offset - ROUNDING * total, power))
 
 
-def _scaled(problem: Problem) -> tuple[Problem, int]:
+def scaled(problem: Problem) -> tuple[Problem, int]:
     """The problem in float64 with costs up to 1, and the power of two that takes a bound back: sums do not overflow."""
     nodes, edges = problem.node_costs.astype(np.float64), problem.edge_costs.astype(np.float64)
     finite = np.isfinite(edges)
@@ -206,11 +208,18 @@ def _bound_by_messages(problem: Problem, guide: Guide, interrupt: Interrupt) -> 
     return max(value, dual.with_classes())
 
 
-def _bound_by_programme(problem: Problem, interrupt: Interrupt) -> float:
-    """The value of the linear programme with the cycle inequalities that it violates."""
-    from .exact import VIOLATION, EdgeProgramme  # scipy.optimize takes longer to import than all else
+def has_small_programme(problem: Problem) -> bool:
+    """Whether its linear programme takes no longer to solve than a user waits for a bound."""
+    edges = len(problem.edge_costs)
+    size = problem.node_costs.size * (not problem.is_multicut) + edges
+    is_sparse = 2 * edges**2 <= LIMITS.linear_pairs * problem.graph.num_nodes
+    return size <= LIMITS.linear_variables and is_sparse
 
-    programme = EdgeProgramme(problem, problem.graph.num_edges)
+
+def bound_by_programme(programme: EdgeProgramme, interrupt: Interrupt) -> float:
+    """The value of the linear programme with the inequalities that it violates."""
+    from .exact import VIOLATION
+
     for _ in range(LIMITS.linear_rounds):
         values = programme.programme.relax(np.inf)
         if values is None or interrupt.check() or not programme.separate(values, VIOLATION):

@@ -110,9 +110,35 @@ def blockwise() -> None:
     figure.savefig(HERE / "pictures" / "blockwise.svg", metadata={"Date": None})
 
 
+def exact() -> None:
+    """Seconds to a proof over the number of edges; from the table of benchmarks/bounds.py exact."""
+    rows = json.loads((HERE.parent / "benchmarks" / "results" / "exact.json").read_text())["rows"]
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    kinds = {"region graphs of EM volumes": [], "small graphs from images and networks": [], "random graphs": []}
+    for row in rows:
+        random = row["instance"].startswith(("BA-", "ER-", "WS-"))
+        part_of_volume = "train" in row["instance"]
+        list(kinds.values())[0 if part_of_volume else 2 if random else 1].append(row)
+    for (kind, own), color in zip(kinds.items(), PALETTE[:1] + PALETTE[2:4], strict=True):
+        every = [row["proven"] in ("yes", "5/5") for row in own]
+        for proven, marker in ((True, "o"), (False, "x")):
+            chosen = [row for row, p in zip(own, every, strict=True) if p == proven]
+            seconds = [max(row["median, s"], 1e-3) for row in chosen]
+            label = kind if proven else f"{kind}, not all within five seconds"
+            if chosen:
+                axis.loglog([row["edges"] for row in chosen], seconds, marker, color=color, label=label, ms=5)
+    axis.set_xlabel("edges")
+    axis.set_ylabel("seconds to the proof, median")
+    axis.legend(fontsize=7)
+    figure.savefig(HERE / "pictures" / "exact.svg", metadata={"Date": None})
+
+
 if __name__ == "__main__":
     (HERE / "pictures").mkdir(exist_ok=True)
     problems()
     interpolation()
     blockwise()
-    print(f"wrote problems.svg, interpolation.svg and blockwise.svg in {HERE / 'pictures'}")
+    exact()
+    print(f"wrote problems.svg, interpolation.svg, blockwise.svg and exact.svg in {HERE / 'pictures'}")

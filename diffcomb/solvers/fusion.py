@@ -12,6 +12,7 @@ from .._arrays import Array
 from ..problem import Problem
 from .budget import Budget
 from .level import Level
+from .levels.contraction import has_parallel_edges
 from .levels.costs import Rows, takes_stencil
 from .levels.labels import Labels
 from .levels.partition import compact
@@ -45,7 +46,8 @@ class Fuser:
 
     def __init__(self, level: Level, rng: np.random.Generator) -> None:
         n = level.num_nodes
-        level = level.contract(*compact(np.arange(n, dtype=np.int32), n))  # no parallel edges, in float64
+        if level.adjacency.weights.dtype != np.float64 or has_parallel_edges(level.adjacency):
+            level = level.contract(*compact(np.arange(n, dtype=np.int32), n))
         self.rng = rng
         self.rows: Rows = level.adjacency
         half_edges = max(len(self.rows.weights), 1)

@@ -85,6 +85,13 @@ class Run:
         self.level.some_chains(self.labels, self.slack)
 
     def descend(self) -> None:
+        """Make a first labelling, move some nodes in chains, and take what greedy contraction does better."""
+        self._descend()  # the hierarchy takes as much memory as all else, and is gone here
+        self.level.some_chains(self.labels, self.slack)
+        if self.fuser:
+            self.take(self.fuser.begin(self.labels))
+
+    def _descend(self) -> None:
         """Coarsen, label the coarsest nodes, search the first level that is small, refine."""
         hierarchy = Hierarchy(self.level)
         if isinstance(self.problem.graph, GridGraph):
@@ -104,9 +111,6 @@ class Run:
             self.budget.run(search, ROUND, LIMITS.max_repeats if few else _repeats(search.level))
         self.slack = new_slack(self.level.num_nodes)
         self.labels = hierarchy.part(middle).refine(search.labels, slack=self.slack)
-        self.level.some_chains(self.labels, self.slack)
-        if self.fuser:
-            self.take(self.fuser.begin(self.labels))
 
     def _divide(self, hierarchy: Hierarchy) -> int:
         """Remember a middle level as pieces; returns the first level that is small enough to be searched whole."""

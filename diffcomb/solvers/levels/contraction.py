@@ -97,6 +97,20 @@ def _move_down(at: int, stop: int, to: int, array: Array) -> None:
 
 
 @njit
+def has_parallel_edges(rows: Rows) -> bool:
+    """Whether some node stands twice in the list of another."""
+    indptr, neighbours, _ = rows
+    seen = np.full(len(indptr) - 1, -1, np.int32)
+    for i in range(len(seen)):
+        for h in range(indptr[i], indptr[i + 1]):
+            j = neighbours[h]
+            if seen[j] == i:
+                return True
+            seen[j] = i
+    return False
+
+
+@njit
 def contracted(rows: Rows, group: Array, num_groups: int) -> Rows:
     """The same within a kernel, by one thread."""
     groups = _groups_of(rows, group, num_groups)

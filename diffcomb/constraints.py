@@ -9,7 +9,7 @@ import numpy as np
 
 from ._arrays import Array, to_numpy
 from .graph import Graph, edge_array
-from .problem import uncut_components
+from .labelling import uncut_components
 
 MAX_SEEDS = 4096  # clusters that are kept apart pair by pair: 8.4 million edges
 

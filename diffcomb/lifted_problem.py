@@ -13,7 +13,8 @@ import numpy as np
 
 from ._arrays import Array
 from .graph import Graph
-from .problem import Problem, Solution, cut_edges, number_clusters, uncut_components
+from .labelling import cut_edges, number_clusters, uncut_components
+from .problem import Problem, Solution
 
 
 @dataclass(frozen=True, eq=False)

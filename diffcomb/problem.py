@@ -15,12 +15,8 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Array, float_array, to_numpy
-from ._numba import njit, unsigned
-from ._threads import thread_ranges
-from ._union_find import flatten, numbers, unite
 from .graph import Graph, as_graph
-
-_TERMS = 2**18  # costs that are summed up in one go
+from .labelling import cut_edges, number_clusters, sum_of_costs, uncut_components
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +89,14 @@ class Problem:
 
     def value(self, node_labels: Array, edge_labels: Array) -> float:
         """Return the objective of labels that are known to be valid arrays, as solvers make them."""
-        total = _value(self.node_costs, self.edge_costs, node_labels, edge_labels)
+        total = sum_of_costs(self.node_costs, self.edge_costs, node_labels, edge_labels)
         if math.isfinite(total):
             return total
         must, cannot = np.isposinf(self.edge_costs), np.isneginf(self.edge_costs)
         if np.any(must & (edge_labels == 1)) or np.any(cannot & (edge_labels == 0)):
             return math.inf
         finite = np.where(must | cannot, 0, self.edge_costs)
-        return _value(self.node_costs, finite, node_labels, edge_labels)
+        return sum_of_costs(self.node_costs, finite, node_labels, edge_labels)
 
     def violations(self, node_labels: Any, edge_labels: Any, clusters: Any = None) -> list[str]:
         """Say in words which constraints of eq. 1 and 2 a labelling breaks; an empty list means feasible.
@@ -277,79 +273,3 @@ def solution_of_components(
     """Put together a labelling of which the cut edges and a root of every node's component of the others are known."""
     z = number_clusters(component, node_labels, problem.partitionable)
     return Solution(node_labels, y, z, problem.value(node_labels, y), lower_bound)
-
-
-def _value(node_costs: Array, edge_costs: Array, x: Array, y: Array) -> float:
-    """The objective. Sums of a fixed number of terms are added up in order, whichever thread made them."""
-    sums = np.zeros((2, max(len(x), len(y)) // _TERMS + 1))
-
-    def add(first: int, last: int) -> None:
-        for part in range(first, last):
-            low, high = part * _TERMS, (part + 1) * _TERMS
-            sums[0, part] = _node_part(node_costs[low:high], x[low:high])
-            sums[1, part] = _edge_part(edge_costs[low:high], y[low:high])
-
-    thread_ranges(add, sums.shape[1], 2)
-    nodes, cut = sums.tolist()
-    return float(sum(nodes) + sum(cut))
-
-
-@njit
-def _node_part(node_costs: Array, x: Array) -> float:
-    total = 0.0
-    for i in range(len(x)):
-        total += np.float64(node_costs[i, unsigned(x[i])])
-    return total
-
-
-@njit
-def _edge_part(edge_costs: Array, y: Array) -> float:
-    total = 0.0
-    for e in range(len(y)):
-        total += y[e] * np.float64(edge_costs[e])
-    return total
-
-
-@njit
-def cut_edges(edges: Array, x: Array, clusters: Array, partitionable: Array) -> Array:
-    """Y of a labelling: cut between classes, and between clusters of a partitionable class."""
-    y = np.zeros(len(edges), np.uint8)
-    for e in range(len(edges)):
-        u, v = edges[e, 0], edges[e, 1]
-        if x[u] != x[v] or (partitionable[x[u]] and clusters[u] != clusters[v]):
-            y[e] = 1
-    return y
-
-
-@njit
-def uncut_components(edges: Array, y: Array, x: Array, of_class: Array) -> Array:
-    """Component (its union-find root) of every node in the graph of the uncut edges within some classes."""
-    parent = numbers(len(x))
-    for e in range(len(edges)):
-        u, v = edges[e, 0], edges[e, 1]
-        if y[e] == 0 and of_class[x[u]] and parent[u] != parent[v]:
-            unite(parent, u, v)
-    flatten(parent)
-    return parent
-
-
-@njit
-def number_clusters(component: Array, x: Array, partitionable: Array) -> Array:
-    """Cluster ids 0..M-1 by first appearance; one cluster for each class that is not partitionable."""
-    n = len(x)
-    of_component = np.full(n, -1, np.int32)
-    of_class = np.full(len(partitionable), -1, np.int32)
-    z = np.empty(n, np.int64)
-    count = 0
-    for i in range(n):
-        k = x[i]
-        known = of_component[component[i]] if partitionable[k] else of_class[k]
-        if known < 0:
-            known = count
-            count += 1
-            if partitionable[k]:
-                of_component[component[i]] = known
-            else:
-                of_class[k] = known
-        z[i] = known
-    return z

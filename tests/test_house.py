@@ -63,6 +63,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("grid",),
     ("graph",),
     ("conversions",),
+    ("labelling",),
     ("_sums", "_matrices", "_union_find", "_ids"),
     ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_version", "many"),
 )

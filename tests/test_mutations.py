@@ -113,7 +113,7 @@ MUTATIONS = [
     ("diffcomb/solvers/levels/lifted_rows.py", "is_base[at] |= rows.is_base[h]", "is_base[at] = rows.is_base[h]", "tests/test_lifted.py", "contraction"),
     ("diffcomb/solvers/moves/agglomerating.py", "apart[parallel] |= apart[f]", "pass", "tests/test_agglomeration.py", "gasp_to"),
     ("diffcomb/solvers/moves/mutex.py", "classes[u] = max(classes[u], classes[v])", "pass", "tests/test_agglomeration.py", "semantic_mutex"),
-    ("diffcomb/problem.py", "if x[u] != x[v] or", "if", "tests/test_solvers.py", "feasible and greedy"),
+    ("diffcomb/labelling.py", "if x[u] != x[v] or", "if", "tests/test_solvers.py", "feasible and greedy"),
     ("diffcomb/grid.py", "-(-d // 2)", "d // 2", "tests/test_graph.py", "equations_10"),
     (SURROGATE, "0.5 * sigma[free]", "sigma[free]", "tests/cops/test_surrogate.py", "small_false_positive"),
     (SURROGATE, "return iou**4", "return iou**2", "tests/cops/test_surrogate.py", "soft_threshold"),

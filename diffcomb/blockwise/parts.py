@@ -15,7 +15,8 @@ from .._arrays import Array
 from .._interrupt import Interrupt
 from ..constraints import MAX_SEEDS, Constraints
 from ..graph import Graph
-from ..problem import Problem, Solution, cut_edges, number_clusters, uncut_components
+from ..labelling import cut_edges, number_clusters, uncut_components
+from ..problem import Problem, Solution
 from ..solve_instances import check_count
 from ..solvers import Solver, check_time_limit, get_solver, solve
 from ..solvers.level import finest_level

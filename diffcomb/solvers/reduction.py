@@ -15,7 +15,8 @@ import numpy as np
 
 from .._arrays import Array
 from ..graph import Graph
-from ..problem import Problem, Solution, make_solution, uncut_components
+from ..labelling import uncut_components
+from ..problem import Problem, Solution, make_solution
 from .limits import LIMITS
 
 Labelling = tuple[Array, Array]  # node labels and clusters

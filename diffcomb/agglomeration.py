@@ -15,6 +15,7 @@ from .cuts import multicut
 from .graph import Graph, as_graph
 from .problem import Solution, checked_problem, make_problem, make_solution
 from .solve_instances import as_kind
+from .solvers.levels.contraction import has_parallel_edges
 from .solvers.moves.agglomerating import LINKAGES, agglomerated
 from .solvers.mutex_watershed import mutex_clusters
 
@@ -169,13 +170,13 @@ def _multicut_solution(graph: Graph, costs: Array, root: Array, reference: Any) 
 def _without_parallels(graph: Graph, costs: Array, sizes: Array, linkage: str) -> tuple[Array, Array, Array]:
     """Edges, costs and sizes without loops, parallel edges joined as the linkage says."""
     proper = graph.edges[:, 0] != graph.edges[:, 1]
+    if proper.all() and not has_parallel_edges(*graph.csr[:2]):
+        return graph.edges, costs, sizes
     edges = np.sort(graph.edges[proper], axis=1)
     costs, sizes = costs[proper], sizes[proper]
     key = edges[:, 0].astype(np.int64) * graph.num_nodes + edges[:, 1]
     order = np.argsort(key, kind="stable")
     begins = np.flatnonzero(np.diff(key[order], prepend=-1))
-    if len(begins) == len(order):
-        return np.ascontiguousarray(edges), costs, sizes
     costs, sizes = costs[order], sizes[order]
     totals = np.add.reduceat(sizes, begins)
     if linkage == "average":

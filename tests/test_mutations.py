@@ -111,7 +111,7 @@ MUTATIONS = [
     ("diffcomb/solvers/exact.py", "if len(start) == 1:", "if True:", "tests/test_solvers.py", "separates"),
     ("diffcomb/solvers/bounds/triplets.py", "a + min(b, c, b + c)", "a + min(b, c)", "tests/test_bounds.py", "never_lower"),
     ("diffcomb/solvers/levels/lifted_rows.py", "is_base[at] |= rows.is_base[h]", "is_base[at] = rows.is_base[h]", "tests/test_lifted.py", "contraction"),
-    ("diffcomb/solvers/moves/agglomerating.py", "apart[parallel] |= apart[f]", "pass", "tests/test_agglomeration.py", "gasp_to"),
+    ("diffcomb/solvers/moves/agglomerating.py", "apart[stays] |= apart[gone]", "pass", "tests/test_agglomeration.py", "gasp_to"),
     ("diffcomb/solvers/moves/mutex.py", "classes[u] = max(classes[u], classes[v])", "pass", "tests/test_agglomeration.py", "semantic_mutex"),
     ("diffcomb/labelling.py", "if x[u] != x[v] or", "if", "tests/test_solvers.py", "feasible and greedy"),
     ("diffcomb/grid.py", "-(-d // 2)", "d // 2", "tests/test_graph.py", "equations_10"),

@@ -46,7 +46,8 @@ class Fuser:
 
     def __init__(self, level: Level, rng: np.random.Generator) -> None:
         n = level.num_nodes
-        if level.adjacency.weights.dtype != np.float64 or has_parallel_edges(level.adjacency):
+        indptr, neighbours, weights = level.adjacency
+        if weights.dtype != np.float64 or has_parallel_edges(indptr, neighbours):
             level = level.contract(*compact(np.arange(n, dtype=np.int32), n))
         self.rng = rng
         self.rows: Rows = level.adjacency

@@ -97,9 +97,8 @@ def _move_down(at: int, stop: int, to: int, array: Array) -> None:
 
 
 @njit
-def has_parallel_edges(rows: Rows) -> bool:
+def has_parallel_edges(indptr: Array, neighbours: Array) -> bool:
     """Whether some node stands twice in the list of another."""
-    indptr, neighbours, _ = rows
     seen = np.full(len(indptr) - 1, -1, np.int32)
     for i in range(len(seen)):
         for h in range(indptr[i], indptr[i + 1]):

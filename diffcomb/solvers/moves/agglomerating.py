@@ -11,9 +11,19 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit
 from ..._union_find import find, numbers
-from ..structures.edge_table import pair_find, pair_insert, pair_table
-from ..structures.queue import queue_pop, queue_push
-from .contracting import append, enter_all
+from ..structures.edge_table import pair_find, pair_insert
+from ..structures.queue import queue_pop, queue_push, queue_replace
+from .absorbing import (
+    Hubs,
+    append,
+    enter_all,
+    is_crowded,
+    list_edges,
+    mark_neighbours,
+    no_hubs,
+    unmark_neighbours,
+    with_room,
+)  # fmt: skip
 
 LINKAGES = ("sum", "average", "maximum", "minimum")
 SUM, AVERAGE, MAXIMUM, MINIMUM = range(4)
@@ -36,28 +46,32 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
     """
     m = len(edges)
     parent = numbers(num_nodes)
-    ends = edges.copy()
-    first, last, link = np.full(num_nodes, -1, np.int32), np.full(num_nodes, -1, np.int32), np.full(2 * m, -1, np.int32)
-    degree = np.zeros(num_nodes, np.int32)
+    lists = list_edges(edges.copy(), num_nodes)
+    ends, first, last, link, degree = lists
+    mark = np.full(num_nodes, -1, np.int32)
+    is_hub, table_keys, table_values, pairs = no_hubs(num_nodes)
     apart = np.zeros(m, np.bool_)
-    table = pair_table(m + 2)
-    pairs = m
-    room = 2 * m + 16
+    room = m + m // 2 + 16
     keys, items = np.empty(room), np.empty(room, np.int32)
+    # Of the entries of an edge only the one with this key counts, which is never below what the edge is worth now.
     entered = np.empty(m)
     for e in range(m):
-        pair_insert(table[0], table[1], ends[e, 0], ends[e, 1], e)
-        for side in range(2):
-            append(first, last, link, ends[e, side], 2 * e + side)
-            degree[ends[e, side]] += 1
         entered[e] = _key(costs[e], False, constrained)
     size = enter_all(ends, entered, keys, items)
     while size > 0:
         e = items[0]
-        valid = ends[e, 0] >= 0 and keys[0] == entered[e]
-        size = queue_pop(keys, items, size)
-        if not valid:
+        if keys[0] != entered[e]:
+            size = queue_pop(keys, items, size)
             continue
+        key = _key(costs[e], apart[e], constrained)
+        if key < entered[e]:
+            entered[e] = key
+            if key >= 0:
+                queue_replace(keys, items, size, 0, key, e)
+            else:
+                size = queue_pop(keys, items, size)
+            continue
+        size = queue_pop(keys, items, size)
         entered[e] = -np.inf
         if costs[e] <= 0:
             apart[e] = True
@@ -68,9 +82,10 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
         ends[e, 0] = -1
         parent[j] = i
         degree[i] -= 1
-        if 2 * (pairs + degree[j]) > len(table[0]):
-            table = pair_table(2 * (m + degree[j]))
-            pairs = _tabulate(ends, table)
+        if is_crowded(degree, is_hub, table_keys, pairs, i, j):
+            _, table_keys, table_values, _ = with_room(lists, Hubs(is_hub, table_keys, table_values, pairs), i, j)
+        if not is_hub[i]:
+            mark_neighbours(lists, i, mark)
         if size + degree[j] > room:
             size = enter_all(ends, entered, keys, items)
         half = first[j]
@@ -79,24 +94,31 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
             f = half >> 1
             if ends[f, 0] >= 0:
                 other = ends[f, 1 - (half & 1)]
-                parallel = pair_find(table[0], table[1], i, other)
-                if parallel >= 0 and ends[parallel, 0] >= 0:
-                    costs[parallel] = _joint(costs, sizes, parallel, f, linkage)
-                    sizes[parallel] += sizes[f]
-                    apart[parallel] |= apart[f]
-                    ends[f, 0] = -1
-                    degree[other] -= 1
-                    key = _key(costs[parallel], apart[parallel], constrained)
-                    if key != entered[parallel]:
-                        entered[parallel] = key
-                        if key >= 0:
-                            size = queue_push(keys, items, size, key, parallel)
-                else:
+                parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else mark[other]
+                stays, gone = parallel, f
+                if parallel < 0 or entered[f] > entered[parallel]:
+                    # Of two parallel edges that with the larger key stays: its entry need not be made anew.
+                    stays, gone = f, parallel
                     ends[f, half & 1] = i
-                    pairs += pair_insert(table[0], table[1], i, other, f)
                     append(first, last, link, i, half)
+                    if is_hub[i] or is_hub[other]:
+                        pairs[0] += pair_insert(table_keys, table_values, i, other, f)
+                if parallel < 0:
                     degree[i] += 1
+                else:
+                    costs[stays] = _joint(costs, sizes, stays, gone, linkage)
+                    sizes[stays] += sizes[gone]
+                    apart[stays] |= apart[gone]
+                    ends[gone, 0] = -1
+                    entered[gone] = -np.inf
+                    degree[other] -= 1
+                    key = _key(costs[stays], apart[stays], constrained)
+                    if key > entered[stays]:
+                        entered[stays] = key
+                        size = queue_push(keys, items, size, key, stays)
             half = following
+        if not is_hub[i]:
+            unmark_neighbours(lists, i, mark)
     for i in range(num_nodes):
         parent[i] = find(parent, i)
     return parent
@@ -121,13 +143,3 @@ def _joint(costs: Array, sizes: Array, e: int, f: int, linkage: int) -> float:
     if linkage == AVERAGE:
         return float((a * sizes[e] + b * sizes[f]) / (sizes[e] + sizes[f]))
     return float(max(a, b) if linkage == MAXIMUM else min(a, b))
-
-
-@njit
-def _tabulate(ends: Array, table: tuple[Array, Array]) -> int:
-    """Enter all edges that are left into an empty table; returns how many there are."""
-    count = 0
-    for e in range(len(ends)):
-        if ends[e, 0] >= 0:
-            count += pair_insert(table[0], table[1], ends[e, 0], ends[e, 1], e)
-    return count

@@ -263,17 +263,20 @@ def test_bad_arguments_are_named(change, message):
         (dict(positions=np.zeros(4)), "positions must hold numbers"),
         (dict(costs=np.array([1.0, -np.inf, 1.0])), "edge_costs must be finite"),
         (dict(costs=np.zeros(2)), "edge_costs must have shape"),
+        (dict(costs=np.full(3, 1e308)), "edge_costs and node_costs must have a finite sum"),
+        (dict(options=dict(bias=0.4)), "bias must be left out for a graph"),
+        (dict(options=dict(offsets=[(0, 1)])), "offsets must be left out for a graph"),
+        (dict(options=dict(key="run")), "key must be left out for a graph"),
         (dict(block_shape=None), "block_shape must be given"),
         (dict(block_shape=(np.inf, 1.0)), "block_shape must be positive and finite"),
         (dict(block_shape=(1e-12, 1.0), positions=np.arange(8).reshape(4, 2)), "block_shape must not be so small"),
     ],
 )
 def test_bad_graphs_are_named(change, message):
-    given = dict(costs=np.ones(3), positions=np.zeros((4, 2)), block_shape=(1, 1)) | change
+    given = dict(costs=np.ones(3), positions=np.zeros((4, 2)), block_shape=(1, 1), options={}) | change
+    graph = [(0, 1), (1, 2), (2, 3)], given["costs"], given["positions"]
     with pytest.raises((TypeError, ValueError), match=message):
-        solve_blockwise(
-            ([(0, 1), (1, 2), (2, 3)], given["costs"], given["positions"]), block_shape=given["block_shape"], **QUIET
-        )
+        solve_blockwise(graph, block_shape=given["block_shape"], **given["options"], **QUIET)
 
 
 def test_integers_are_no_probabilities():

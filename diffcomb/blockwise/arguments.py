@@ -41,6 +41,13 @@ def check_options(
         raise FileExistsError(f"store must be a folder, but {store} is a file")
 
 
+def check_graph_has_no(**options: tuple[Any, Any]) -> None:
+    """Raise a ValueError for an option, given with its default, that is for volumes of affinities alone."""
+    for name, (value, default) in options.items():
+        if value is not default and value != default:
+            raise ValueError(f"{name} must be left out for a graph, whose edges have costs: got {value!r}")
+
+
 def check_values(affinities: Volume, values: str) -> None:
     """Raise a TypeError unless probabilities are floats, bytes or booleans."""
     dtype = np.dtype(affinities.array.dtype)
@@ -73,6 +80,10 @@ def placed_graph(given: Sequence[Any], node_costs: Any, partitionable: Any) -> P
     problem = make_problem(graph, node_costs, edge_costs, () if partitionable is None else partitionable)
     if not np.isfinite(problem.edge_costs).all():
         raise ValueError("edge_costs must be finite: sums of infinite costs over blocks would lose constraints")
+    with np.errstate(over="ignore"):
+        sums = [float(np.abs(costs).sum(dtype=np.float64)) for costs in (problem.edge_costs, problem.node_costs)]
+    if not np.isfinite(sum(sums)):
+        raise ValueError("edge_costs and node_costs must have a finite sum: divide all of them by the same number")
     return Placed(problem, where.astype(np.float64))
 
 

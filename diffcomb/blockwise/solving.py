@@ -24,6 +24,7 @@ from .._arrays import Array
 from ..affinity import check_bias_and_clip
 from ..problem import Problem, Solution, make_solution
 from .arguments import (
+    check_graph_has_no,
     check_options,
     check_values,
     classes_of,
@@ -167,8 +168,7 @@ def solve_blockwise(
             yield Runner(*executor, kept, retries, on_failure, timeout, progress, kept_for_later=store is not None)
 
     if isinstance(problem, (tuple, list)):
-        if offsets is not None:
-            raise ValueError("offsets must be None for a graph: they are those of affinities")
+        check_graph_has_no(offsets=(offsets, None), bias=(bias, 0.5), clip=(clip, 1e-3), key=(key, None))
         placed = placed_graph(problem, node_costs, partitionable)
         size, margin = sizes_of(block_shape, halo, placed.positions.shape[1], None)
         graph = {} if store is None else {"graph": digest_of_graph(placed)}

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..files import write_json
+
 Draw = Callable[[Path], None]
 CITYSCAPES_BASELINE = {"PQ": "58.5", "PQ_th": "48.3", "PQ_st": "66.0"}
 CITYSCAPES_FULL = {"PQ": "62.1", "PQ_th": "55.1", "PQ_st": "67.2"}
@@ -74,6 +76,11 @@ class save:
         path = self.folder / f"{name}.md"
         path.write_text(text)
         print(f"\n{text}\nwrote {path}")
+
+    def numbers(self, name: str, values: dict[str, Any]) -> None:
+        """Write what a table is made of, unrounded, into the folder: NAME.json."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json({"command": self.command, **values}, self.folder / f"{name}.json")
 
     def picture(self, name: str, draw: Draw, suffix: str = ".png") -> None:
         """Draw into the folder."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from tqdm import tqdm
 
 from ..config import Config
 from ..data.samples import Dataset, Sample, Subset
@@ -81,14 +82,15 @@ def align(config: Config, model: Segmenter, dataset: Dataset, device: torch.devi
     surrogate = PanopticQualitySurrogate(model.thresholds, float(model.cut[1] ** 2), 100.0)
     changes = np.zeros((len(start), 2))
     with torch.no_grad():
-        for move, change in zip(torch.eye(len(start)) * STEP, changes, strict=True):
+        moves = tqdm(torch.eye(len(start)) * STEP, "directions")
+        for move, change in zip(moves, changes, strict=True):
             for sign in (1, -1):
                 vector_to_parameters(start + sign * move, free)
                 change += sign * np.array(_qualities(model, held, surrogate)) / (2 * STEP)
         vector_to_parameters(start, free)
     exact, soft = changes.T
     result = Alignment(names, exact, soft)
-    for name, objective in GRADIENTS.items():
+    for name, objective in tqdm(GRADIENTS.items(), "losses"):
         step = TrainingStep(model, replace(objective, pixels=model.full_resolution), config.pretrain)
         values = (step.losses(*model.scaling(logits), targets)["loss"] for _, logits, targets in held)
         found = (parameters_to_vector(torch.autograd.grad(value, free)) for value in values)

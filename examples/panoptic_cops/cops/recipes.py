@@ -220,7 +220,7 @@ COMPARED = {
     "ceiling": ("single_mean", "single_mean_long", "single_svm", "single_svm_long"),
     "reach": (BASELINE, CALIBRATED, "full", "full_svm"),
     "table8": (BASELINE, CALIBRATED, "full", "full_svm"),
-    "table9": (BASELINE, "full", "full_svm"),
+    "table9": (BASELINE, CALIBRATED, "full", "full_svm"),
     "comparators": (BASELINE, CALIBRATED, "full_svm"),
     "calibrated": (CALIBRATED, "mean_on", "svm_on", "full_on", "mean_searched", "full_svm", "svm_searched"),
     "single": (BASELINE, CALIBRATED, "full_svm", "single_mean", "single_svm"),

@@ -1,6 +1,7 @@
 """Shared set-up: hypothesis draws the same examples in every run, and tests whose optional data are absent say so."""
 
 import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +14,9 @@ settings.register_profile(
     "suite", derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs, and in all that they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

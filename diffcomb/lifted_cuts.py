@@ -14,8 +14,8 @@ from ._threads import thread_map
 from .graph import Graph, as_graph
 from .lifted_problem import LiftedProblem, LiftedSolution, joined_graph
 from .problem import checked_problem
-from .solve_instances import as_kind, check_count, check_flag, stack, with_instance
-from .solvers import budget_of, check_time_limit
+from .solve_instances import as_kind, check_search, stack, with_instance
+from .solvers import budget_of
 from .solvers.lifted_registry import LiftedSolver, get_lifted_solver, solve_lifted
 from .starts import cluster_starts, starts_of
 
@@ -162,11 +162,7 @@ class LiftedOptions:
 
     def __post_init__(self) -> None:
         get_lifted_solver(self.solver)
-        check_count(self.seed, "seed")
-        check_flag(self.bound, "bound")
-        if self.effort is not None:
-            check_count(self.effort, "effort")
-        check_time_limit(self.solver, self.time_limit)
+        check_search(self)
 
 
 class _Instance:

@@ -33,11 +33,7 @@ class Options:
 
     def __post_init__(self) -> None:
         get_solver(self.solver)
-        check_count(self.seed, "seed")
-        check_flag(self.bound, "bound")
-        if self.effort is not None:
-            check_count(self.effort, "effort")
-        check_time_limit(self.solver, self.time_limit)
+        check_search(self)
 
 
 def solve_instances(
@@ -88,10 +84,14 @@ def check_count(value: Any, name: str) -> None:
         raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
 
 
-def check_flag(value: Any, name: str) -> None:
-    """Raise a TypeError unless `value` is a bool."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
+def check_search(options: Any) -> None:
+    """Check what the verbs of all problems have in common: seed, bound, effort and time limit."""
+    check_count(options.seed, "seed")
+    if not isinstance(options.bound, (bool, np.bool_)):
+        raise TypeError(f"bound must be True or False, got {options.bound!r}")
+    if options.effort is not None:
+        check_count(options.effort, "effort")
+    check_time_limit(options.solver, options.time_limit)
 
 
 @contextmanager

@@ -116,15 +116,16 @@ def exact() -> None:
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
-    kinds = {"region graphs of EM volumes": [], "small graphs from images and networks": [], "random graphs": []}
-    for row in rows:
-        random = row["instance"].startswith(("BA-", "ER-", "WS-"))
-        part_of_volume = "train" in row["instance"]
-        list(kinds.values())[0 if part_of_volume else 2 if random else 1].append(row)
-    for (kind, own), color in zip(kinds.items(), PALETTE[:1] + PALETTE[2:4], strict=True):
-        every = [row["proven"] in ("yes", "5/5") for row in own]
+
+    def kind_of(name: str) -> str:
+        if "train" in name:
+            return "region graphs of EM volumes"
+        return "random graphs" if name.startswith(("BA-", "ER-", "WS-")) else "small graphs from images and networks"
+
+    kinds = "region graphs of EM volumes", "small graphs from images and networks", "random graphs"
+    for kind, color in zip(kinds, PALETTE[:1] + PALETTE[2:4], strict=True):
         for proven, marker in ((True, "o"), (False, "x")):
-            chosen = [row for row, p in zip(own, every, strict=True) if p == proven]
+            chosen = [r for r in rows if kind_of(r["instance"]) == kind and (r["proven"] in ("yes", "5/5")) == proven]
             seconds = [max(row["median, s"], 1e-3) for row in chosen]
             label = kind if proven else f"{kind}, not all within five seconds"
             if chosen:

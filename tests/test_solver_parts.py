@@ -94,6 +94,26 @@ def test_contraction_adds_costs(limits, n, groups, grid):
 
 
 @pytest.mark.nojit
+@pytest.mark.parametrize("change", ["none", "parallel", "zero", "float32"])
+def test_a_level_without_parallel_edges_is_what_contraction_by_the_identity_makes(change):
+    """And it is the level itself only where contraction would change nothing."""
+    rng = np.random.default_rng(0)
+    edges = np.array([(i, j) for i in range(20) for j in range(i) if rng.random() < 0.3] + [(3, 3)])  # and a loop
+    if change == "parallel":
+        edges = np.concatenate([edges, edges[:2, ::-1]])
+    costs, nodes = rng.normal(size=len(edges)), rng.normal(size=(20, 2))
+    costs[5] *= change != "zero"
+    if change == "float32":
+        costs, nodes = costs.astype(np.float32), nodes.astype(np.float32)
+    level = finest_level(make_problem(Graph(20, edges), nodes, costs, [0]))
+    found, expected = level.without_parallel_edges(), level.contract(natural(20), 20)
+    assert (found is level) == (change == "none")
+    for a, b in zip((*found.adjacency, found.node_costs), (*expected.adjacency, expected.node_costs), strict=True):
+        assert a.dtype == b.dtype
+        assert a.tolist() == b.tolist()
+
+
+@pytest.mark.nojit
 @pytest.mark.parametrize("groups", [9, 300])
 def test_contraction_from_cut_edges_equals_contraction_from_all_edges(groups):
     rng = np.random.default_rng(groups)

@@ -12,7 +12,6 @@ from .._arrays import Array
 from ..problem import Problem
 from .budget import Budget
 from .level import Level
-from .levels.contraction import has_parallel_edges
 from .levels.costs import Rows, takes_stencil
 from .levels.labels import Labels
 from .levels.partition import compact
@@ -46,9 +45,7 @@ class Fuser:
 
     def __init__(self, level: Level, rng: np.random.Generator) -> None:
         n = level.num_nodes
-        indptr, neighbours, weights = level.adjacency
-        if weights.dtype != np.float64 or has_parallel_edges(indptr, neighbours):
-            level = level.contract(*compact(np.arange(n, dtype=np.int32), n))
+        level = level.without_parallel_edges()
         self.rng = rng
         self.rows: Rows = level.adjacency
         half_edges = max(len(self.rows.weights), 1)

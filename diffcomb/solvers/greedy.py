@@ -44,8 +44,8 @@ def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random
         labels = from_labels(*init, problem.partitionable)
         group, count = compact(labels.z, labels.num_ids)
         level = level.contract(group, count)
-    else:  # contraction by the identity adds up parallel edges
-        level = level.contract(group, n)
+    else:
+        level = level.without_parallel_edges()
     indptr, neighbours, weights = level.adjacency
     parent, classes = contract_greedily(indptr, neighbours, weights, level.node_costs.copy(), None)
     root = parent[group]

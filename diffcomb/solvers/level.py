@@ -15,7 +15,7 @@ import numpy as np
 from .._arrays import Array
 from .._threads import thread_ranges
 from ..problem import Problem
-from .levels.contraction import contract, contract_cut
+from .levels.contraction import contract, contract_cut, has_parallel_edges
 from .levels.costs import Costs, Rows, Stencil, adjacency_of, rows_of
 from .levels.labels import Labels
 from .levels.objective import cheapest_classes_of, improvement, labelling_value, singletons
@@ -67,6 +67,14 @@ class Level:
         if count > KERNELS.few_groups:
             return self.contract(group, count)
         return self._coarser(*contract_cut(problem, y, self.node_costs, group, count))
+
+    def without_parallel_edges(self) -> Level:
+        """The level with every edge once, none of cost 0, in float64; the level itself where it is all that."""
+        rows = self.adjacency
+        in_rows = isinstance(rows, Rows) and rows.weights.dtype == self.node_costs.dtype == np.float64
+        if in_rows and rows.weights.all() and not has_parallel_edges(rows.indptr, rows.neighbours):
+            return self
+        return self.contract(np.arange(self.num_nodes, dtype=np.int32), self.num_nodes)
 
     def _coarser(self, rows: Rows, node_costs: Array) -> Level:
         return Level(Costs(rows, node_costs, _cheapest_classes(node_costs), self.partitionable))

@@ -107,9 +107,7 @@ def _finite(problem: Problem, guide: Guide) -> tuple[Problem, float, Guide]:
 def _decided(problem: Problem, guide: Guide) -> tuple[Problem, float, Guide]:
     """A problem without parallel edges, and of a multicut without what is certain; and what is paid for that."""
     if not problem.is_multicut:
-        level = finest_level(problem)
-        n = level.num_nodes
-        level = level.contract(np.arange(n, dtype=np.int32), n)
+        level = finest_level(problem).without_parallel_edges()
         once = problem_of(level.adjacency, level.node_costs)
         return replace(once, partitionable=problem.partitionable), 0.0, guide
     smaller, group = persistent(problem)

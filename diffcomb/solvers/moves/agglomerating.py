@@ -12,7 +12,7 @@ from ..._arrays import Array
 from ..._numba import njit
 from ..._union_find import find, numbers
 from ..structures.edge_table import pair_find, pair_insert
-from ..structures.queue import queue_pop, queue_push, queue_replace
+from ..structures.queue import queue_lower, queue_pop, queue_push
 from .absorbing import (
     Hubs,
     append,
@@ -66,10 +66,7 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
         key = _key(costs[e], apart[e], constrained)
         if key < entered[e]:
             entered[e] = key
-            if key >= 0:
-                queue_replace(keys, items, size, 0, key, e)
-            else:
-                size = queue_pop(keys, items, size)
+            size = queue_lower(keys, items, size, key)
             continue
         size = queue_pop(keys, items, size)
         entered[e] = -np.inf

@@ -11,7 +11,7 @@ from ..._numba import njit
 from ..._union_find import find
 from ..levels.objective import cheapest_classes
 from ..structures.edge_table import pair_find, pair_insert
-from ..structures.queue import queue_pop, queue_push, queue_replace
+from ..structures.queue import queue_lower, queue_pop, queue_push
 from .absorbing import (
     Hubs,
     append,
@@ -139,10 +139,7 @@ def contract_greedily(
         key = _similarity(node_costs, classes, i, j, costs[e])
         if key < entered[e]:
             entered[e] = key
-            if key >= 0:
-                queue_replace(keys, items, size, 0, key, e)
-            else:
-                size = queue_pop(keys, items, size)
+            size = queue_lower(keys, items, size, key)
             continue
         size = queue_pop(keys, items, size)
         if degree[i] < degree[j]:

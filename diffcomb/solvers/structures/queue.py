@@ -44,6 +44,15 @@ def queue_replace(keys: Array, items: Array, size: int, at: int, key: float, ite
 
 
 @njit
+def queue_lower(keys: Array, items: Array, size: int, key: float) -> int:
+    """Enter the top again with a lower key, or drop it if that is negative; returns the new size."""
+    if key < 0:
+        return queue_pop(keys, items, size)
+    queue_replace(keys, items, size, 0, key, items[0])
+    return size
+
+
+@njit
 def queue_pop(keys: Array, items: Array, size: int) -> int:
     """Drop the top; returns the new size."""
     size -= 1

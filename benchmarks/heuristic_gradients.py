@@ -222,7 +222,7 @@ def _descent(targets, categories, solver: str, way: Way, steps: int) -> tuple[li
 def _gradients(judge, costs, targets, surrogate, way: Way, generator, options):
     """Gradients with respect to class maps and affinity maps."""
     graph = judge.graph(*costs[0].shape[2:])
-    edges, _, places = judge._edge_costs(costs[1])
+    edges, _, places = judge.gathered(costs[1])
     nodes = costs[0].flatten(2).transpose(1, 2)
     data = dict(graph=graph, partitionable=THINGS, **options)
     if isinstance(way.method, (FenchelYoung, StructuredSVM)):

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from .cut_output import *
     from .gradients import *
     from .layers import *
+    from .lifted_layers import *
     from .losses import *
 
 # The modules that hold the names of __all__ that are not imported above; each of them imports torch.
-_NEED_TORCH = ("gradients", "losses", "layers", "cut_output")
+_NEED_TORCH = ("gradients", "losses", "layers", "lifted_layers", "cut_output")
 
 __all__ = [
     "IMLE",
@@ -51,6 +52,7 @@ __all__ = [
     "Graph",
     "GridGraph",
     "Gumbel",
+    "LiftedAsymmetricMultiwayCutLayer",
     "LiftedMWC",
     "LiftedMulticutLayer",
     "LiftedProblem",

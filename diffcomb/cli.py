@@ -130,26 +130,24 @@ def _solution(problem: str, instance: Instance, options: argparse.Namespace) -> 
         "seed": options.seed,
         "effort": options.effort,
         "time_limit": options.time_limit,
+        "bound": options.bound,
     }
     graph, costs = instance.graph, instance.edge_costs
     if problem == "multicut":
-        return multicut(graph, costs, bound=options.bound, **search)
+        return multicut(graph, costs, **search)
     lifted = instance.lifted_edges, instance.lifted_costs
-    if problem.startswith("lifted"):
-        if any(part is None for part in lifted):
-            raise ValueError(f"{options.file} has no lifted_edges and lifted_costs, which --problem {problem} needs")
-        if options.bound:
-            raise ValueError("--bound is not there for lifted problems; --solver exact proves one")
+    if problem.startswith("lifted") and any(part is None for part in lifted):
+        raise ValueError(f"{options.file} has no lifted_edges and lifted_costs, which --problem {problem} needs")
     if problem == "lifted_multicut":
         return lifted_multicut(graph, costs, *lifted, **search)
     if instance.node_costs is None:
         raise ValueError(f"{options.file} has no node_costs, which --problem {problem} needs")
     if problem == "mwc":
-        return mwc(graph, instance.node_costs, costs, bound=options.bound, **search)
+        return mwc(graph, instance.node_costs, costs, **search)
     classes = () if instance.partitionable is None else instance.partitionable
     if problem == "lifted_amwc":
         return lifted_amwc(graph, instance.node_costs, costs, classes, *lifted, **search)
-    return amwc(graph, instance.node_costs, costs, classes, bound=options.bound, **search)
+    return amwc(graph, instance.node_costs, costs, classes, **search)
 
 
 def _summary(found: Solution) -> dict[str, Any]:

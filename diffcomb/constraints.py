@@ -11,6 +11,7 @@ from ._arrays import Array, to_numpy
 from .graph import Graph, edge_array
 from .labelling import uncut_components
 
+KEYWORDS = ("must_link", "cannot_link", "seeds")  # of the verbs
 MAX_SEEDS = 4096  # clusters that are kept apart pair by pair: 8.4 million edges
 
 
@@ -27,6 +28,19 @@ class Constraints:
 
     pairs: Array
     costs: Array
+
+    @property
+    def must_links(self) -> Constraints:
+        """The must-links alone."""
+        return self._those(self.costs > 0)
+
+    @property
+    def cannot_links(self) -> Constraints:
+        """The cannot-links alone."""
+        return self._those(self.costs < 0)
+
+    def _those(self, which: Array) -> Constraints:
+        return Constraints(self.pairs[which], self.costs[which])
 
     def added_to(self, graph: Graph, edge_costs: Array) -> tuple[Graph, Array]:
         """The graph and its costs (m,) or (B, m) with the constraints as further edges, the last ones."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from . import constraints
 from ._arrays import Array, to_numpy
 from ._implicit import OneHot
 from .cuts import amwc, multicut, mwc
@@ -19,8 +20,7 @@ from .problem import Problem, class_mask
 from .solvers.levels.labels import from_labels
 from .warm_differences import WarmDifferences
 
-CONSTRAINTS = ("must_link", "cannot_link", "seeds")
-DATA = ("graph", "init", "solver", "seed", "effort", "time_limit", *CONSTRAINTS)  # keyword data of all verbs
+DATA = ("graph", "init", "solver", "seed", "effort", "time_limit", *constraints.KEYWORDS)  # keyword data of all verbs
 
 
 class Cut(LinearSolver):
@@ -45,8 +45,8 @@ class Cut(LinearSolver):
         searches = data.get("effort") or data.get("time_limit") is not None
         if data.get("solver", "multilevel") != "multilevel" or searches:
             return None
-        if any(data.get(name) is not None for name in CONSTRAINTS):  # moves of single nodes do not know of them
-            return None
+        if any(data.get(name) is not None for name in constraints.KEYWORDS):
+            return None  # moves of single nodes do not know of them
         if not (lift is None or isinstance(lift, BoundLiftedMWC)):
             return None
         nodes, classes, labels, clusters, partitionable = self.labelling(costs, outputs, lift, data)

@@ -2,6 +2,10 @@
 
 Solves at perturbed costs begin at the forward solution, by the moves of which it is a local optimum. So a scale that
 is too small to change anything gives exactly 0, and no difference points uphill.
+
+With the lift of COPS Algorithm 1 no class is partitionable, hence nothing needs to be connected: lifted edges are edges
+like all others. There the forward solution need not be a local optimum, since a far node may attract another one that
+no path joins to it; differences count from the one that it leads to.
 """
 
 from __future__ import annotations
@@ -10,15 +14,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from . import constraints
 from ._arrays import Array
 from ._implicit import OneHot
 from ._threads import thread_map
 from .graph import as_graph
-from .lifted_cuts import graphs_of, lifted_amwc, lifted_multicut
-from .lifting import labels_of
+from .lifted_cuts import graphs_of, join, lifted_amwc, lifted_multicut
+from .lifting import BoundLiftedMWC, labels_of
 from .linear_solver import Arrays, Differences, LinearSolver, register
+from .problem import Problem
+from .solvers.levels.labels import from_labels
+from .warm_differences import WarmDifferences
 
-DATA = ("graph", "lifted_edges", "init", "solver", "seed", "effort", "time_limit")
+DATA = ("graph", "lifted_edges", "init", "solver", "seed", "effort", "time_limit", *constraints.KEYWORDS)
 
 
 class LiftedMulticut(LinearSolver):
@@ -60,12 +68,16 @@ class LiftedMulticut(LinearSolver):
             found.edge_labels.astype(edge_costs.dtype), found.lifted_labels.astype(lifted_costs.dtype), found.clusters
         )  # fmt: skip
 
+    def searches(self, data: dict[str, Any]) -> bool:
+        """Whether the options ask for a search at perturbed costs, too."""
+        other = data.get("solver", "multilevel") != "multilevel"
+        return other or bool(data.get("effort")) or data.get("time_limit") is not None
+
     def warm_differences(
         self, costs: Arrays, outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
     ) -> Differences | None:
         """Differences of solves that begin at the forward solution; None where the options ask for a search."""
-        searches = data.get("effort") or data.get("time_limit") is not None
-        if data.get("solver", "multilevel") != "multilevel" or searches or lift is not None:
+        if lift is not None or self.searches(data):
             return None
         here = tuple(np.asarray(output) for output in outputs[: len(costs)])
 
@@ -110,6 +122,30 @@ class LiftedAsymmetricMultiwayCut(LiftedMulticut):
         x = OneHot(found.node_labels, node_costs.shape[1], node_costs.dtype)
         y, lifted = (labels.astype(edge_costs.dtype) for labels in (found.edge_labels, found.lifted_labels))
         return x, y, lifted, found.clusters
+
+    def warm_differences(
+        self, costs: Arrays, outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
+    ) -> Differences | None:
+        """With the lift of Algorithm 1, those of a multiway cut of all edges."""
+        if not isinstance(lift, BoundLiftedMWC):
+            return super().warm_differences(costs, outputs, lift, data)
+        constrained = any(data.get(name) is not None for name in constraints.KEYWORDS)
+        if constrained or self.searches(data):
+            return None
+        nodes, edge_costs, lifted_costs = costs
+        joined = join(data["graph"], data["lifted_edges"])
+        nothing = np.zeros(len(lift.classes), bool)
+        problem = Problem(joined, nodes, np.concatenate([edge_costs, lifted_costs]), nothing)
+
+        def differences(grads: Arrays, scales: Array, weights: Array) -> Arrays:
+            edge_grad = np.concatenate(grads[1:])
+            start = from_labels(lift.labels, lift.labels, nothing)
+            settled = WarmDifferences(problem, start, lift.classes, grads[0], edge_grad).settled()
+            warm = WarmDifferences(problem, settled, lift.classes, grads[0], edge_grad)
+            at_nodes, at_edges = warm.differences(scales, weights)
+            return at_nodes, *np.split(at_edges, [len(edge_costs)])
+
+        return differences
 
 
 register(lifted_multicut, LiftedMulticut())

@@ -12,18 +12,17 @@ from .cut_output import CutOutput, maps, multicut_output
 from .cuts import amwc, multicut, mwc
 from .gradients import Blackbox, Estimator, perturbed_grad
 from .gradients.interfaces import as_estimator
+from .gradients.wrapping import Differentiable
 from .grid import GridGraph, check_anchor, grid_graph
-from .lifted_cuts import lifted_multicut
 from .lifting import LiftedMWC
 from .solve_instances import check_count
 from .solvers import Solver, get_solver
-from .solvers.lifted_registry import LiftedSolver, get_lifted_solver
 
 MAX_GRAPHS = 8  # image sizes whose graphs a layer keeps,
 MAX_EDGES = 2**24  # as long as they have no more edges together: a quarter of a GiB
 
 
-class _GridLayer(nn.Module):
+class GridLayer(nn.Module):
     """Costs on a grid to costs on its graph, and back."""
 
     def __init__(
@@ -51,6 +50,7 @@ class _GridLayer(nn.Module):
         self._graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]] = {}
 
     def extra_repr(self) -> str:
+        """What torch prints of a layer."""
         return f"offsets={self.offsets}, solver={self.options['solver']!r}, estimator={self.estimator}"
 
     def graph(self, *shape: int) -> GridGraph:
@@ -72,10 +72,10 @@ class _GridLayer(nn.Module):
 
         What `forward` solves for; with it, a :func:`diffcomb.solver_loss` can use the maps and targets of a layer.
         """
-        return self._edge_costs(affinities)[:2]
+        return self.gathered(affinities)[:2]
 
-    def _edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph, Tensor]:
-        """Gather affinity maps (B, O, H, W) into edge costs (B, m)."""
+    def gathered(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph, Tensor]:
+        """Affinity maps (B, O, H, W) as edge costs (B, m), with their graph and the places of its edges in the maps."""
         if not isinstance(affinities, Tensor) and not all(isinstance(a, Tensor) for a in affinities):
             raise TypeError(f"affinities must be a tensor or a list of tensors, got {type(affinities).__name__}")
         given = affinities if isinstance(affinities, Tensor) else torch.stack(list(affinities), dim=1)
@@ -89,13 +89,14 @@ class _GridLayer(nn.Module):
         places = places.to(given.device)
         return given.flatten(1).index_select(1, places), graph, places
 
-    def _scatter(self, edge_labels: Tensor, places: Tensor, graph: GridGraph) -> Tensor:
+    def scattered(self, edge_labels: Tensor, places: Tensor, graph: GridGraph) -> Tensor:
+        """Edge labels (B, m) as maps (B, O, H, W)."""
         shape = torch.Size((len(edge_labels), len(self.offsets), *graph.shape))
         values = edge_labels.new_zeros(shape[0], int(torch.Size(shape[1:]).numel()))
         return values.index_copy(1, places, edge_labels).view(shape)
 
 
-class AsymmetricMultiwayCutLayer(_GridLayer):
+class AsymmetricMultiwayCutLayer(GridLayer):
     """Asymmetric multiway cut on a grid, differentiable through the lift of COPS Algorithm 1.
 
     Parameters
@@ -137,36 +138,15 @@ class AsymmetricMultiwayCutLayer(_GridLayer):
 
     def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
-        edge_costs, graph, places = self._edge_costs(affinities)
-        batch, K = _check_class_costs(class_costs, edge_costs, graph)
-        nodes = class_costs.flatten(2).transpose(1, 2)
+        edge_costs, graph, places = self.gathered(affinities)
+        nodes = checked_class_costs(class_costs, edge_costs, graph)
         solve = perturbed_grad(amwc, estimator=self.estimator, lift=self.lift, generator=self.generator)
         data = {"graph": graph, "partitionable": self.partitionable, **self.options}
-        # A mean of several labellings is not one-hot; and torch.func's transforms map arrays, not labels in a box.
-        if as_estimator(self.estimator).smooths or torch._C._are_functorch_transforms_active():
-            z, y, clusters, label_classes = solve(nodes, edge_costs, **data)
-            of_class = label_classes[:, :, None] == torch.arange(K, device=z.device)
-            return CutOutput(
-                self._scatter(y, places, graph),
-                clusters.view(batch, *graph.shape),
-                label_classes,
-                classes=lambda: maps(z @ of_class.to(z.dtype), graph.shape),  # M^T: labels of one class add up
-                panoptic=lambda: maps(z, graph.shape),
-                labels=lambda: z.argmax(2).view(batch, *graph.shape),
-            )
-        found, y, clusters = solve.labels(nodes, edge_costs, **data)
-        return CutOutput(
-            self._scatter(y, places, graph),
-            clusters.view(batch, *graph.shape),
-            found.classes,
-            classes=lambda: maps(found.one_hot_classes(K), graph.shape),
-            panoptic=lambda: maps(found.one_hot(), graph.shape),
-            labels=lambda: found.labels.view(batch, *graph.shape),
-            overlaps=found.overlaps,
-        )
+        parts, (y,) = labels_of_solver(solve, (nodes, edge_costs), data, graph.shape)
+        return CutOutput(self.scattered(y, places, graph), **parts)
 
 
-class MultiwayCutLayer(_GridLayer):
+class MultiwayCutLayer(GridLayer):
     """Multiway cut on a grid: no class is partitionable, and the panoptic labels are the classes.
 
     Parameters are those of :class:`AsymmetricMultiwayCutLayer` without `partitionable` and `spare`.
@@ -174,13 +154,14 @@ class MultiwayCutLayer(_GridLayer):
 
     def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
         """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
-        edge_costs, graph, places = self._edge_costs(affinities)
-        batch, K = _check_class_costs(class_costs, edge_costs, graph)
+        edge_costs, graph, places = self.gathered(affinities)
+        nodes = checked_class_costs(class_costs, edge_costs, graph)
+        batch, _, K = nodes.shape
         solve = perturbed_grad(mwc, estimator=self.estimator, generator=self.generator)
-        x, y, clusters = solve(class_costs.flatten(2).transpose(1, 2), edge_costs, graph=graph, **self.options)
+        x, y, clusters = solve(nodes, edge_costs, graph=graph, **self.options)
         classes = maps(x, graph.shape)
         return CutOutput(
-            self._scatter(y, places, graph),
+            self.scattered(y, places, graph),
             clusters.view(batch, *graph.shape),
             torch.arange(K, device=x.device).expand(batch, K),
             classes=lambda: classes,
@@ -189,61 +170,7 @@ class MultiwayCutLayer(_GridLayer):
         )
 
 
-class LiftedMulticutLayer(nn.Module):
-    """Lifted multicut on a grid: short-range costs connect, long-range costs only cost.
-
-    Parameters
-    ----------
-    offsets, lifted_offsets : iterable of tuples of int
-        One offset for each map of base costs and of lifted costs.
-    estimator, anchor, generator, effort
-        As in :class:`AsymmetricMultiwayCutLayer`.
-    solver : str or callable
-        As in :func:`diffcomb.lifted_multicut`.
-    """
-
-    def __init__(
-        self,
-        offsets: Iterable[Sequence[int]],
-        lifted_offsets: Iterable[Sequence[int]],
-        *,
-        estimator: Estimator | None = None,
-        solver: str | LiftedSolver = "multilevel",
-        anchor: str = "start",
-        generator: torch.Generator | None = None,
-        effort: int | None = None,
-    ) -> None:
-        super().__init__()
-        get_lifted_solver(solver)
-        self.base = _GridLayer(offsets, anchor=anchor, effort=effort)
-        self.lifted = _GridLayer(lifted_offsets, anchor=anchor)
-        if self.base.ndim != self.lifted.ndim:
-            raise ValueError(
-                f"offsets and lifted_offsets must have as many components, got {self.base.ndim} and {self.lifted.ndim}"
-            )
-        self.estimator = Blackbox() if estimator is None else estimator
-        self.options = {"solver": solver, "effort": effort}
-        self.generator = generator
-
-    def forward(
-        self, affinities: Tensor | Sequence[Tensor], lifted: Tensor | Sequence[Tensor]
-    ) -> tuple[CutOutput, Tensor]:
-        """Solve for base costs (B, O, H, W) and lifted costs (B, O', H, W), as tensors or lists of maps.
-
-        Returns the output of a :class:`MulticutLayer`, and maps (B, O', H, W) of the lifted edges that are cut. The
-        gradient is that of both.
-        """
-        edge_costs, graph, places = self.base._edge_costs(affinities)
-        lifted_costs, far, far_places = self.lifted._edge_costs(lifted)
-        if graph.shape != far.shape:
-            raise ValueError(f"affinities and lifted must be maps of one shape, got {graph.shape} and {far.shape}")
-        solve = perturbed_grad(lifted_multicut, estimator=self.estimator, generator=self.generator)
-        y, lifted_labels, clusters = solve(edge_costs, lifted_costs, graph=graph, lifted_edges=far, **self.options)
-        output = multicut_output(y, clusters, graph.shape, self.base._scatter(y, places, graph))
-        return output, self.lifted._scatter(lifted_labels, far_places, far)
-
-
-class MulticutLayer(_GridLayer):
+class MulticutLayer(GridLayer):
     """Multicut on a grid: affinity costs in, cut edges out.
 
     Parameters are those of :class:`AsymmetricMultiwayCutLayer` without `partitionable` and `spare`.
@@ -254,10 +181,10 @@ class MulticutLayer(_GridLayer):
 
         The gradient is that of the cut edges; `panoptic` is the one-hot form of `clusters`.
         """
-        edge_costs, graph, places = self._edge_costs(affinities)
+        edge_costs, graph, places = self.gathered(affinities)
         solve = perturbed_grad(multicut, estimator=self.estimator, generator=self.generator)
         y, clusters = solve(edge_costs, graph=graph, **self.options)
-        return multicut_output(y, clusters, graph.shape, self._scatter(y, places, graph))
+        return multicut_output(y, clusters, graph.shape, self.scattered(y, places, graph))
 
 
 def _newest(graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]]) -> dict[tuple[int, ...], tuple[GridGraph, Tensor]]:
@@ -272,12 +199,39 @@ def _newest(graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]]) -> dict[tup
     return kept
 
 
-def _check_class_costs(class_costs: Tensor, edge_costs: Tensor, graph: GridGraph) -> tuple[int, int]:
-    """The size of the batch and the number of classes."""
+def labels_of_solver(
+    solve: Differentiable, costs: tuple[Tensor, ...], data: dict[str, Any], shape: tuple[int, ...]
+) -> tuple[dict[str, Any], list[Tensor]]:
+    """Solve through a lift; returns what a CutOutput takes besides edge maps, and the labels (B, m) of the edges."""
+    batch, _, K = costs[0].shape
+    # A mean of several labellings is not one-hot; and torch.func's transforms map arrays, not labels in a box.
+    if as_estimator(solve.estimator).smooths or torch._C._are_functorch_transforms_active():
+        z, *edge_labels, clusters, label_classes = solve(*costs, **data)
+        of_class = label_classes[:, :, None] == torch.arange(K, device=z.device)
+        parts = {
+            "label_classes": label_classes,
+            "classes": lambda: maps(z @ of_class.to(z.dtype), shape),  # M^T: labels of one class add up
+            "panoptic": lambda: maps(z, shape),
+            "labels": lambda: z.argmax(2).view(batch, *shape),
+        }
+    else:
+        found, *edge_labels, clusters = solve.labels(*costs, **data)
+        parts = {
+            "label_classes": found.classes,
+            "classes": lambda: maps(found.one_hot_classes(K), shape),
+            "panoptic": lambda: maps(found.one_hot(), shape),
+            "labels": lambda: found.labels.view(batch, *shape),
+            "overlaps": found.overlaps,
+        }
+    return {"clusters": clusters.view(batch, *shape), **parts}, edge_labels
+
+
+def checked_class_costs(class_costs: Tensor, edge_costs: Tensor, graph: GridGraph) -> Tensor:
+    """Class costs (B, K, H, W) as node costs (B, n, K)."""
     expected = (len(edge_costs), *graph.shape)
     if class_costs.ndim != 1 + len(expected) or (class_costs.shape[0], *class_costs.shape[2:]) != expected:
         raise ValueError(
             f"class_costs must have shape (B, K, H, W) with B, H, W = {expected} as the affinities have, "
             f"got {tuple(class_costs.shape)}"
         )
-    return class_costs.shape[0], class_costs.shape[1]
+    return class_costs.flatten(2).transpose(1, 2)

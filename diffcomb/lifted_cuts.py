@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from ._arrays import Array, check_same_device, float_array, like
 from ._interrupt import Interrupt
 from ._threads import thread_map
+from .constraints import make_constraints
 from .graph import Graph, as_graph
 from .lifted_problem import LiftedProblem, LiftedSolution, joined_graph
 from .problem import checked_problem
@@ -33,6 +34,9 @@ def lifted_multicut(
     seed: int = 0,
     effort: int | None = None,
     time_limit: float | None = None,
+    must_link: Any = None,
+    cannot_link: Any = None,
+    seeds: Any = None,
     bound: bool = False,
 ) -> LiftedSolution:
     """Solve a lifted multicut problem (Keuper et al. 2015).
@@ -46,19 +50,23 @@ def lifted_multicut(
     graph : Graph or array_like of int, shape (m, 2)
         The base graph. Of a plain edge list the largest end point, lifted edges included, tells the number of nodes.
     edge_costs : array_like or tensor, shape (m,) or (B, m)
-        Cost of cutting each base edge; finite. Positive is attractive, negative is repulsive.
+        Cost of cutting each base edge. Positive is attractive, negative is repulsive; +inf is a must-link, -inf a
+        cannot-link, and neither counts in the objective.
     lifted_edges : Graph or array_like of int, shape (m', 2)
         Pairs of nodes of the graph; a pair that is an edge as well, or stands twice, adds up. With two Graphs, what
         solvers make of them is kept for the next call.
     lifted_costs : array_like or tensor, shape (m',) or (B, m')
-        Finite, like `edge_costs`.
+        Like `edge_costs`, but not +inf: a lifted edge connects nothing.
     solver : {"multilevel", "greedy", "exact"} or callable
         `multilevel` is a descent and rounds of fusion moves, `greedy` contracts along base edges, `exact` is for small
         instances. Or a function ``(lifted_problem, *, init, rng, budget) -> LiftedSolution``.
     init : Solution, or cluster ids, optional
         Clusters to start from; parts that no base edges connect become clusters. The result is never worse.
-    seed, effort, time_limit
+    seed, effort, time_limit, cannot_link, seeds
         As in :func:`amwc`.
+    must_link : array_like of int, shape (c, 2), optional
+        Pairs of nodes that must share a cluster. A must-link connects them as a base edge does that is never cut; so do
+        equal `seeds`.
     bound : bool
         Also prove a lower bound, as in :func:`amwc`: that of the problem in which lifted edges connect as well, and
         for small problems that of the linear programme with path and cut inequalities.
@@ -71,7 +79,8 @@ def lifted_multicut(
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type, shape or range, or a cost is not finite.
+        If an argument has the wrong type, shape or range, a cost is NaN or a lifted one +inf, or constraints contradict
+        each other.
 
     Examples
     --------
@@ -87,8 +96,9 @@ def lifted_multicut(
     [0, 1, 2]
     """
     check_same_device(edge_costs=edge_costs, lifted_costs=lifted_costs)
-    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
-    instance = _Instance(graph, edges, lifted_edges, lifted_costs, None)
+    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
+    constraints = {"must_link": must_link, "cannot_link": cannot_link, "seeds": seeds}
+    instance = _Instance(graph, edges, lifted_edges, lifted_costs, None, constraints)
     nodes = np.zeros((instance.graph.num_nodes, 1), edges.dtype)
     options = LiftedOptions(solver, cluster_starts(init), seed, effort, time_limit, bound)
     return _solve(instance, nodes, (0,), options, edge_costs)
@@ -107,6 +117,9 @@ def lifted_amwc(
     seed: int = 0,
     effort: int | None = None,
     time_limit: float | None = None,
+    must_link: Any = None,
+    cannot_link: Any = None,
+    seeds: Any = None,
     bound: bool = False,
 ) -> LiftedSolution:
     """Solve a lifted asymmetric multiway cut problem: classes as in :func:`amwc`, lifted edges as in `lifted_multicut`.
@@ -122,6 +135,8 @@ def lifted_amwc(
         Cost of each class at each node.
     partitionable : array_like of bool, shape (K,), or list of int
     init : Solution, or (node labels, clusters), or node labels, optional
+    must_link, cannot_link, seeds
+        As in :func:`lifted_multicut`.
 
     Returns
     -------
@@ -130,7 +145,7 @@ def lifted_amwc(
     Raises
     ------
     TypeError, ValueError
-        If an argument has the wrong type, shape or range, or a cost is not finite.
+        As in :func:`lifted_multicut`; also if a node cost is infinite, or classes cannot meet the constraints.
 
     Examples
     --------
@@ -143,8 +158,9 @@ def lifted_amwc(
     nodes = float_array(node_costs, "node_costs", "(n, K) or (B, n, K)")
     if nodes.ndim not in (2, 3):
         raise ValueError(f"node_costs must have shape (n, K) or (B, n, K), got {nodes.shape}")
-    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)")
-    instance = _Instance(graph, edges, lifted_edges, lifted_costs, nodes.shape[-2])
+    edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
+    constraints = {"must_link": must_link, "cannot_link": cannot_link, "seeds": seeds}
+    instance = _Instance(graph, edges, lifted_edges, lifted_costs, nodes.shape[-2], constraints)
     options = LiftedOptions(solver, init, seed, effort, time_limit, bound)
     return _solve(instance, nodes, partitionable, options, edge_costs)
 
@@ -166,14 +182,17 @@ class LiftedOptions:
 
 
 class _Instance:
-    """The base graph, the graph of all edges, and their costs (m + m',) or (B, m + m')."""
+    """Base and lifted graph, the graph of all edges, must-links behind the base edges, and its costs (m,) or (B, m)."""
 
-    def __init__(self, graph: Any, edges: Array, lifted_edges: Any, lifted_costs: Any, num_nodes: int | None) -> None:
-        lifted = float_array(lifted_costs, "lifted_costs", "(m',) or (B, m')")
-        self.graph, pairs = graphs_of(graph, lifted_edges, num_nodes)
+    def __init__(
+        self, graph: Any, edges: Array, lifted_edges: Any, lifted_costs: Any, num_nodes: int | None,
+        constraints: dict[str, Any],
+    ) -> None:  # fmt: skip
+        lifted = _lifted_costs(lifted_costs)
+        self.graph, self.lifted = graphs_of(graph, lifted_edges, num_nodes)
         for name, costs, count in (
             ("edge_costs", edges, self.graph.num_edges),
-            ("lifted_costs", lifted, len(pairs.edges)),
+            ("lifted_costs", lifted, self.lifted.num_edges),
         ):
             if costs.ndim not in (1, 2) or costs.shape[-1] != count:
                 raise ValueError(
@@ -184,10 +203,30 @@ class _Instance:
                 f"edge_costs and lifted_costs must have the same batch size, got {edges.shape} and {lifted.shape}"
             )
         self.batch = next((len(costs) for costs in (edges, lifted) if costs.ndim == 2), None)
+        links = make_constraints(self.graph.num_nodes, **constraints)
+        base, edges = links.must_links.added_to(self.graph, edges)
+        far, lifted = links.cannot_links.added_to(self.lifted, lifted)
         shape = () if self.batch is None else (self.batch,)
         parts = [np.broadcast_to(costs, (*shape, costs.shape[-1])) for costs in (edges, lifted)]
         self.costs = np.concatenate(parts, axis=-1)
-        self.joined = _join(self.graph, pairs)
+        self.joined, self.num_base = join(base, far), base.num_edges
+
+    def without_links(self, found: LiftedSolution) -> LiftedSolution:
+        """A solution whose labels are those of the user's edges."""
+        labels, lifted = found.edge_labels[: self.graph.num_edges], found.lifted_labels[: self.lifted.num_edges]
+        return replace(found, edge_labels=labels, lifted_labels=lifted)
+
+
+def _lifted_costs(value: Any) -> Array:
+    """The costs of lifted edges, none of them a must-link."""
+    costs = float_array(value, "lifted_costs", "(m',) or (B, m')", infinite=True)
+    forced = np.argwhere(np.isposinf(costs))
+    if len(forced):
+        raise ValueError(
+            f"lifted_costs must not be +inf, got {len(forced)} such value(s), first at index "
+            f"{tuple(forced[0].tolist())}: a lifted edge connects nothing; name its ends in must_link=, which does"
+        )
+    return costs
 
 
 def graphs_of(graph: Any, lifted_edges: Any, num_nodes: int | None) -> tuple[Graph, Graph]:
@@ -205,7 +244,7 @@ def graphs_of(graph: Any, lifted_edges: Any, num_nodes: int | None) -> tuple[Gra
     return base, lifted
 
 
-def _join(base: Graph, lifted: Graph) -> Graph:
+def join(base: Graph, lifted: Graph) -> Graph:
     """The graph of all edges; for two graphs that were joined last it is at hand."""
     known = _joined.get(base)
     if known is not None and known[0]() is lifted:
@@ -219,7 +258,6 @@ def _solve(
     instance: _Instance, nodes: Array, partitionable: Any, options: LiftedOptions, reference: Any
 ) -> LiftedSolution:
     """Split a batch into instances, solve them in threads, stack the solutions."""
-    m = instance.graph.num_edges
     sizes = {size for size in (instance.batch, len(nodes) if nodes.ndim == 3 else None) if size is not None}
     if len(sizes) > 1:
         raise ValueError(
@@ -231,7 +269,9 @@ def _solve(
         (nodes[b] if nodes.ndim == 3 else nodes, costs[b] if costs.ndim == 2 else costs)
         for b in range(1 if count is None else count)
     ]
-    problems = [LiftedProblem(checked_problem(instance.joined, *pair, partitionable), m) for pair in pairs]
+    problems = [
+        LiftedProblem(checked_problem(instance.joined, *pair, partitionable), instance.num_base) for pair in pairs
+    ]
     starts = starts_of(options.init, len(problems), count is not None, instance.graph.num_nodes, nodes.shape[-1])
     _ = instance.joined.csr  # here, so that threads need not
 
@@ -241,11 +281,12 @@ def _solve(
             budget = budget_of(starts[b], options.effort, options.time_limit, interrupt)
             with with_instance(b, count):
                 rng = np.random.default_rng(options.seed)
-                return solve_lifted(problems[b], options.solver, starts[b], rng, budget, bool(options.bound))
+                found = solve_lifted(problems[b], options.solver, starts[b], rng, budget, bool(options.bound))
+                return instance.without_links(found)
 
         found = thread_map(one, range(len(problems)))
     if count is None:
         one_kind = as_kind(found[0], reference)
         return LiftedSolution(**vars(one_kind), lifted_labels=like(found[0].lifted_labels, reference))
-    lifted_labels = np.array([s.lifted_labels for s in found], np.uint8).reshape(count, costs.shape[-1] - m)
+    lifted_labels = np.array([s.lifted_labels for s in found], np.uint8).reshape(count, instance.lifted.num_edges)
     return LiftedSolution(**vars(stack(found, instance.graph, reference)), lifted_labels=like(lifted_labels, reference))

@@ -32,6 +32,13 @@ class LiftedProblem:
     problem: Problem
     num_base: int
 
+    def contracted(self, problem: Problem, group: Array | None) -> LiftedProblem:
+        """The lifted problem of groups of nodes, of which `problem` has the costs, without edges inside a group."""
+        if group is None:
+            return LiftedProblem(problem, self.num_base)
+        u, v = group[self.problem.graph.edges[: self.num_base]].T
+        return LiftedProblem(problem, int(np.count_nonzero(u != v)))
+
     def solution(self, node_labels: Array, clusters: Array, lower_bound: float | None = None) -> LiftedSolution:
         """Make the feasible solution of a (class, cluster id) labelling: what base edges connect. In O(n + m)."""
         problem, m = self.problem, self.num_base

@@ -102,7 +102,7 @@ class LiftedMWC(Lift):
         return label_values @ _as_kind(classes[:, None] == np.arange(K), label_values)
 
     def bind(self, outputs: tuple[Array, ...], data: dict[str, Any]) -> BoundLiftedMWC:
-        """Fix the labels for one forward solution (x one-hot, y, clusters); called by `perturbed_grad`.
+        """Fix the labels for one forward solution, x one-hot first and clusters last; called by `perturbed_grad`.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class LiftedMWC(Lift):
                 "a lift takes solutions and targets as those of amwc: one-hot class labels (n, K), cut edges (m,), "
                 f"cluster ids (n,); got {len(outputs)} output(s)"
             )
-        x, _, clusters = outputs[:3]
+        x, clusters = outputs[0], outputs[-1]
         K = x.shape[1]
         mask = class_mask(data.get("partitionable", ()), K)
         count = int(clusters.max(initial=-1)) + 1

@@ -89,6 +89,12 @@ class WarmDifferences:
         Level(self._costs_at(float(scale))).move(labels, nodes)
         return labels
 
+    def settled(self) -> Labels:
+        """The local optimum for c that the start leads to: where the start is none, differences count from there."""
+        labels = self.start.copy()
+        Level(self._costs_at(0.0)).move(labels)
+        return labels
+
     def _costs_at(self, scale: float) -> Costs:
         adjacency, base, g = self.level.adjacency, self.level.node_costs, self.gradient
         if self.edge_grad is not None:

@@ -52,9 +52,11 @@ def test_every_problem_is_solved_from_one_file(problem, tmp_path, capsys):
     graph = Graph(3, [(0, 1), (1, 2)])
     write(path, Instance(graph, np.array([1.0, -1.0]), None, np.eye(3)[:, :2], np.array([True, False]),
                          np.array([(0, 2)]), np.array([-0.5])))  # fmt: skip
-    code, out, _ = run(capsys, "solve", path, "--problem", problem, "--json", "-o", tmp_path / "c.csv")
+    code, out, _ = run(capsys, "solve", path, "--problem", problem, "--bound", "--json", "-o", tmp_path / "c.csv")
     assert code == 0
-    assert json.loads(out)["problem"] == problem
+    result = json.loads(out)
+    assert result["problem"] == problem
+    assert result["lower_bound"] <= result["objective"]
     assert (tmp_path / "c.csv").read_text().startswith("node,cluster,class\n")
 
 

@@ -11,6 +11,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("blockwise.graphs", "blockwise.grids"),
     ("blockwise.parts", "blockwise.runner", "blockwise.sources"),
     ("blockwise.blocks", "blockwise.store"),
+    ("lifted_layers",),
     ("layers", "jax", "io"),
     ("losses",),
     ("gradients.wrapping", "gradients.gradcheck", "gradients.diagnose", "gradients"),

@@ -1,6 +1,5 @@
 """Lifted multicut and lifted AMWC: feasibility, optimality on small instances, parity with the problems without lifting."""
 
-import itertools
 import signal
 import threading
 
@@ -9,10 +8,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lifted_problems import SOLVERS, amwc_of, as_multicut, grid_instance, lifted_instances, multicut_of, optimum
 from naive import components
-from strategies import noisy_grid, numbers
+from strategies import noisy_grid
 
-from diffcomb import Blackbox, Fixed, Graph, amwc, grid_graph, lifted_amwc, lifted_multicut, multicut, perturbed_grad
+from diffcomb import (
+    Graph,
+    amwc,
+    lifted_amwc,
+    lifted_multicut,
+    multicut,
+)
 from diffcomb._interrupt import Interrupt
 from diffcomb.lifted_problem import LiftedProblem, LiftedSolution, joined_graph
 from diffcomb.problem import make_problem
@@ -21,43 +27,6 @@ from diffcomb.solvers.budget import Budget
 from diffcomb.solvers.levels.lifted_rows import base_parts, contract_lifted, lifted_rows
 from diffcomb.solvers.lifted import lifted_multilevel
 from diffcomb.solvers.limits import changed
-
-SOLVERS = ["multilevel", "greedy", "exact"]
-
-
-@st.composite
-def lifted_instances(draw, max_nodes=5, max_edges=7, max_lifted=5, max_classes=1):
-    """(n, edges, edge costs, lifted edges, lifted costs, node costs, partitionable); loops and parallel edges happen."""
-    n = draw(st.integers(1, max_nodes))
-    node, number = st.integers(0, n - 1), numbers(draw(st.booleans()))
-
-    def some(count):
-        pairs = draw(st.lists(st.tuples(node, node), max_size=count))
-        costs = draw(st.lists(number, min_size=len(pairs), max_size=len(pairs)))
-        return np.array(pairs, np.int64).reshape(-1, 2), np.array(costs, np.float64)
-
-    K = draw(st.integers(1, max_classes))
-    node_costs = np.array(draw(st.lists(number, min_size=n * K, max_size=n * K)), np.float64).reshape(n, K)
-    partitionable = np.array(draw(st.lists(st.booleans(), min_size=K, max_size=K)))
-    return n, *some(max_edges), *some(max_lifted), node_costs, partitionable
-
-
-def optimum(instance):
-    """The least objective over all classes and all clusters that base edges connect."""
-    n, edges, edge_costs, lifted, lifted_costs, node_costs, partitionable = instance
-    best = np.inf
-    for x in itertools.product(range(len(partitionable)), repeat=n):
-        for z in itertools.product(range(n), repeat=n):
-            if any(z[i] > max(z[:i], default=-1) + 1 for i in range(n)):
-                continue  # another numbering of the same clusters
-            split = [x[u] != x[v] or (partitionable[x[u]] and z[u] != z[v]) for u, v in edges]
-            part = components(n, edges, split)
-            label = [part[i] + n if partitionable[x[i]] else -1 - x[i] for i in range(n)]
-            cost = sum(node_costs[i, k] for i, k in enumerate(x))
-            for pairs, costs in ((edges, edge_costs), (lifted, lifted_costs)):
-                cost += sum(c for (u, v), c in zip(pairs, costs, strict=True) if label[u] != label[v])
-            best = min(best, cost)
-    return best
 
 
 def check(instance, found):
@@ -76,20 +45,6 @@ def check(instance, found):
         assert len(set(z[x == k])) <= 1
     cost = node_costs[np.arange(n), x].sum() + edge_costs @ found.edge_labels + lifted_costs @ found.lifted_labels
     assert found.objective == pytest.approx(cost, abs=1e-4)
-
-
-def multicut_of(instance, **options):
-    n, edges, edge_costs, lifted, lifted_costs, _, _ = instance
-    return lifted_multicut(Graph(n, edges), edge_costs, lifted, lifted_costs, **options)
-
-
-def amwc_of(instance, **options):
-    n, edges, edge_costs, lifted, lifted_costs, node_costs, partitionable = instance
-    return lifted_amwc(Graph(n, edges), node_costs, edge_costs, partitionable, lifted, lifted_costs, **options)
-
-
-def as_multicut(instance):
-    return *instance[:5], np.zeros((instance[0], 1)), np.array([True])
 
 
 @pytest.mark.nojit
@@ -151,12 +106,6 @@ def test_exact_finds_the_same_optimum_with_scipy_alone(instance):
         patch.setattr(programme, "make_backend", programme.Anew)
         found = amwc_of(instance, solver="exact")
     assert found.objective == pytest.approx(optimum(instance), abs=1e-4)
-
-
-def grid_instance(shape=(12, 16), noise=1.0, seed=0):
-    graph, _, edge_costs, _ = noisy_grid(shape, noise=noise, seed=seed, offsets=((0, 1), (1, 0)))
-    lifted, _, lifted_costs, _ = noisy_grid(shape, noise=noise, seed=seed + 1, offsets=((0, 4), (4, 0), (3, 3)))
-    return graph, edge_costs, lifted, lifted_costs
 
 
 def test_multilevel_is_never_above_greedy_and_improves_with_effort():
@@ -280,8 +229,19 @@ def test_solver_of_the_user_is_called_and_checked():
         ({"lifted_edges": Graph(5, [(0, 1)])}, ValueError, "lifted_edges must have the graph's 3 nodes, got 5"),
         ({"lifted_costs": [1.0, 2.0]}, ValueError, r"lifted_costs must have shape \(1,\) or \(B, 1\)"),
         ({"edge_costs": [1.0]}, ValueError, r"edge_costs must have shape \(2,\) or \(B, 2\)"),
-        ({"lifted_costs": [np.inf]}, ValueError, "lifted_costs must be finite"),
-        ({"edge_costs": [np.nan, 0.0]}, ValueError, "edge_costs must be finite"),
+        (
+            {"lifted_costs": [np.inf]},
+            ValueError,
+            r"lifted_costs must not be \+inf, .* first at index \(0,\): .* must_link=",
+        ),
+        ({"edge_costs": [np.nan, 0.0]}, ValueError, "edge_costs must not be NaN"),
+        ({"must_link": [(0, 2)], "cannot_link": [(2, 0)]}, ValueError, "nodes 2 and 0 must be apart"),
+        (
+            {"edge_costs": [np.inf, np.inf], "lifted_costs": [-np.inf]},
+            ValueError,
+            "edge 2 between nodes 0 and 2 has cost",
+        ),
+        ({"seeds": [0, 1]}, ValueError, r"seeds must have shape \(n,\) = \(3,\)"),
         ({"solver": "kl"}, ValueError, "solver must be one of 'multilevel', 'greedy', 'exact'"),
         ({"seed": -1}, ValueError, "seed must be a non-negative integer"),
         ({"time_limit": 0}, ValueError, "time_limit must be a positive number of seconds"),
@@ -306,52 +266,6 @@ def test_empty_and_tiny_instances_are_solved():
         assert lifted_multicut(Graph(1, []), [], *none, solver=solver).clusters.tolist() == [0]
         assert lifted_multicut(Graph(2, []), [], [(0, 1)], [-1.0], solver=solver).objective == -1
         assert lifted_multicut([], [], [(0, 1)], [1.0], solver=solver).clusters.tolist() == [0, 1]
-
-
-# Gradients
-
-
-def test_gradient_is_the_difference_of_two_exact_solutions():
-    rng = np.random.default_rng(0)
-    graph, lifted = grid_graph((2, 3)), Graph(6, [(0, 5), (2, 3), (0, 4)])
-    solve = perturbed_grad(lifted_multicut, estimator=Blackbox(Fixed([0.7])))
-    for _ in range(10):
-        costs, far = (torch.tensor(rng.normal(size=m), requires_grad=True) for m in (graph.num_edges, 3))
-        y, f, _ = solve(costs, far, graph=graph, lifted_edges=lifted, solver="exact")
-        gy, gf = (torch.tensor(rng.normal(size=len(t))) for t in (y, f))
-        torch.autograd.backward([y, f], [gy, gf])
-        there = lifted_multicut(
-            graph, (costs + 0.7 * gy).detach().numpy(), lifted, (far + 0.7 * gf).detach().numpy(), solver="exact"
-        )
-        assert costs.grad.numpy() == pytest.approx((there.edge_labels - y.detach().numpy()) / 0.7)
-        assert far.grad.numpy() == pytest.approx((there.lifted_labels - f.detach().numpy()) / 0.7)
-
-
-def test_warm_gradient_points_downhill_and_vanishes_for_small_scales():
-    graph, costs, lifted, lifted_costs = grid_instance((8, 8), noise=1.5)
-    rng = np.random.default_rng(0)
-    gy, gf = rng.normal(size=len(costs)), rng.normal(size=len(lifted_costs))
-    for scale, moves in ((1e-9, False), (3.0, True)):
-        leaves = [torch.tensor(c, requires_grad=True) for c in (costs, lifted_costs)]
-        solve = perturbed_grad(lifted_multicut, estimator=Blackbox(Fixed([scale])))
-        y, f, _ = solve(*leaves, graph=graph, lifted_edges=lifted)
-        torch.autograd.backward([y, f], [torch.tensor(gy), torch.tensor(gf)])
-        product = float(leaves[0].grad @ torch.tensor(gy) + leaves[1].grad @ torch.tensor(gf))
-        assert product < 0 if moves else not leaves[0].grad.any() and not leaves[1].grad.any()
-
-
-def test_lifted_amwc_has_a_gradient_for_all_three_costs():
-    graph, nodes, costs, partitionable = noisy_grid((6, 6), offsets=((0, 1), (1, 0)))
-    lifted = grid_graph((6, 6), [(0, 3), (3, 0)])
-    rng = np.random.default_rng(0)
-    leaves = [torch.tensor(c, requires_grad=True) for c in (nodes, costs, rng.normal(size=lifted.num_edges))]
-    solve = perturbed_grad(lifted_amwc, generator=torch.Generator().manual_seed(0))
-    x, y, f, z = solve(*leaves, graph=graph, lifted_edges=lifted, partitionable=partitionable)
-    assert x.shape == nodes.shape
-    assert z.shape == (36,)
-    (x.square().sum() + (y * torch.tensor(rng.normal(size=len(y)))).sum() - f.sum()).backward()
-    assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
-    assert leaves[2].grad.any()
 
 
 # Parts

@@ -99,11 +99,11 @@ class Pending:
         self.estimator = estimator
 
 
-def solve_labels(batch: Batch, estimator: Estimator, tensors: list[Tensor]) -> tuple[Labels, Tensor, Tensor]:
-    """Solve a batch through a lift; returns the labels, the other solution y (B, m), and the clusters (B, n)."""
+def solve_labels(batch: Batch, estimator: Estimator, tensors: list[Tensor]) -> tuple[Any, ...]:
+    """Solve a batch through a lift; returns the labels, the other solutions, as y (B, m), and the clusters (B, n)."""
     box = Box()
-    token, y, labels, clusters, classes = _SolveLabels.apply(Pending(batch, estimator), box, *tensors)  # type: ignore[no-untyped-call]
-    return Labels(labels, classes, tensors[0].dtype, token, box), y, clusters
+    token, labels, clusters, classes, *others = _SolveLabels.apply(Pending(batch, estimator), box, *tensors)  # type: ignore[no-untyped-call]
+    return Labels(labels, classes, tensors[0].dtype, token, box), *others, clusters
 
 
 class _SolveLabels(torch.autograd.Function):
@@ -113,12 +113,11 @@ class _SolveLabels(torch.autograd.Function):
     def forward(pending: Pending, _box: Box, *costs: Tensor) -> tuple[Tensor, ...]:
         pending.call = solve(pending.batch, pending.estimator, pending.batch.costs(costs), described=True)
         described: Any = pending.call.forward
-        whole = [(w[0].labels, w[1], *i.auxiliary) for i, w in described]
-        labels, y, clusters, classes = (stack_padded(parts)[: len(costs[0])] for parts in zip(*whole, strict=True))
-        device = costs[0].device
-        numbers = [torch.from_numpy(a).to(device) for a in (labels, clusters, classes)]
-        token = costs[0].new_zeros(len(costs[0]))
-        return token, torch.from_numpy(y).to(costs[1]), *numbers
+        whole = [(w[0].labels, *i.auxiliary, *w[1:]) for i, w in described]
+        parts = [torch.from_numpy(stack_padded(part)[: len(costs[0])]) for part in zip(*whole, strict=True)]
+        numbers = [part.to(costs[0].device) for part in parts[:3]]  # labels, clusters, class of every label
+        others = (part.to(c) for part, c in zip(parts[3:], costs[1:], strict=True))
+        return costs[0].new_zeros(len(costs[0])), *numbers, *others
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -126,20 +125,23 @@ class _SolveLabels(torch.autograd.Function):
         ctx.call = pending.call
         ctx.save_for_backward(*costs)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*output[2:])
+        ctx.mark_non_differentiable(*output[1:4])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, _: Tensor | None, y_grad: Tensor | None, *__: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         costs, call = ctx.saved_tensors, ctx.call
-        instances = call.instances
+        instances, others = call.instances, grads[4:]
         first = ctx.box.take(instances)
-        if (first is None and y_grad is None) or not instances:
+        if (first is None and all(g is None for g in others)) or not instances:
             return (None, None, *(torch.zeros_like(c) for c in costs))
         upstream = [
             (
                 np.zeros(i.solutions[0].shape, i.solutions[0].dtype) if first is None else first[b],
-                np.zeros_like(i.solutions[1]) if y_grad is None else _like(to_numpy(y_grad[b]), i.solutions[1]),
+                *(
+                    np.zeros_like(w) if g is None else _like(to_numpy(g[b]), w)
+                    for g, w in zip(others, i.solutions[1:], strict=True)
+                ),
             )
             for b, i in enumerate(instances)
         ]

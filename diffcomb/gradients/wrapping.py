@@ -17,7 +17,7 @@ from .batch import as_tensors, batch_of
 from .call import Call
 from .estimators import Blackbox
 from .interfaces import Estimator, as_estimator
-from .label_outputs import Labels, solve_labels
+from .label_outputs import solve_labels
 from .options import Options, make_options
 from .ragged import OFFSETS, is_ragged, solve_concatenated, solve_lists
 
@@ -173,7 +173,7 @@ class Differentiable:
         new.options = replace(self.options, generator=generator)
         return new
 
-    def labels(self, *costs: torch.Tensor, **data: Any) -> tuple[Labels, torch.Tensor, torch.Tensor]:
+    def labels(self, *costs: torch.Tensor, **data: Any) -> tuple[Any, ...]:
         """Solve a batch through a lift; the first solution stays labels, so that memory does not grow with them.
 
         The estimator must return the solver's own solutions, as all do that draw no noise in the forward pass.

@@ -15,6 +15,7 @@ kernels that change a labelling; ``levels``, what a level is made of; ``structur
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,7 +130,7 @@ def solve(
             break
         start = None if more else (found.node_labels, found.clusters)  # first by moves alone, then by more search
         found = multilevel(reduction.problem, init=start, rng=rng, budget=Budget(more, interrupt=budget.interrupt))
-    result = reduction.expand(found)
+    result = reduction.expand(found, partial(make_solution, problem))
     if init is not None and labelling_objective(problem, *init) < result.objective:
         result = replace(make_solution(problem, *init), lower_bound=result.lower_bound)
     return with_bound(problem, result, budget) if bound and result.lower_bound is None else result

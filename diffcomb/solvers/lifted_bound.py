@@ -11,7 +11,7 @@ import numpy as np
 
 from .._interrupt import Interrupt
 from ..lifted_problem import LiftedProblem
-from .lower_bound import ROUNDING, Guide, bound_by_programme, has_small_programme, lower_bound, scaled
+from .lower_bound import ROUNDING, Guide, bound_by_programme, finite, has_small_programme, lower_bound, scaled
 
 
 def lifted_bound(lifted: LiftedProblem, guide: Guide, interrupt: Interrupt) -> float:
@@ -22,7 +22,8 @@ def lifted_bound(lifted: LiftedProblem, guide: Guide, interrupt: Interrupt) -> f
     from .lifted_exact import LiftedProgramme  # scipy.optimize takes longer to import than all else
 
     problem, power = scaled(lifted.problem)
-    value = bound_by_programme(LiftedProgramme(LiftedProblem(problem, lifted.num_base)), interrupt)
+    problem, offset, group = finite(problem)
+    value = bound_by_programme(LiftedProgramme(lifted.contracted(problem, group)), interrupt)
     total = np.abs(problem.node_costs).sum() + np.abs(problem.edge_costs).sum()
     with np.errstate(over="ignore"):  # a bound beyond the largest number is -inf
-        return max(relaxed, float(np.ldexp(value - ROUNDING * total, power)))
+        return max(relaxed, float(np.ldexp(value + offset - ROUNDING * total, power)))

@@ -15,7 +15,9 @@ from ..lifted_problem import LiftedProblem, LiftedSolution
 from .budget import Budget
 from .lifted import lifted_greedy, lifted_multilevel
 from .lifted_bound import lifted_bound
+from .limits import LIMITS
 from .lower_bound import Guide
+from .reduction import reduce
 
 
 class LiftedSolver(Protocol):
@@ -64,12 +66,19 @@ def solve_lifted(
     """Run one solver on one instance; the result is never worse than `init`. `bound` asks any solver for a bound."""
     if lifted.problem.graph.num_nodes == 0:
         return lifted.solution(np.empty(0, np.int64), np.empty(0, np.int64), 0.0 if bound else None)
-    found = get_lifted_solver(solver)(lifted, init=init, rng=rng, budget=budget)
+    reduction = reduce(lifted.problem)
+    smaller = lifted.contracted(reduction.problem, reduction.group)
+    solved = get_lifted_solver(solver)(smaller, init=reduction.init(init), rng=rng, budget=budget)
     if callable(solver):
-        if not isinstance(found, LiftedSolution):
+        if not isinstance(solved, LiftedSolution):
             name = getattr(solver, "__name__", type(solver).__name__)
-            raise TypeError(f"solver {name} must return a LiftedSolution, got {type(found).__name__}")
-        found = lifted.solution(found.node_labels, found.clusters, found.lower_bound)
+            raise TypeError(f"solver {name} must return a LiftedSolution, got {type(solved).__name__}")
+        solved = smaller.solution(solved.node_labels, solved.clusters, solved.lower_bound)
+    for effort in LIMITS.second_tries if solver != "exact" and reduction.leaves_uncut(solved) else ():
+        solved = lifted_multilevel(smaller, init=None, rng=rng, budget=Budget(effort, interrupt=budget.interrupt))
+        if not reduction.leaves_uncut(solved):
+            break
+    found = reduction.expand(solved, lifted.solution)
     if init is not None:
         given = lifted.solution(*init, found.lower_bound)
         if given.objective < found.objective:

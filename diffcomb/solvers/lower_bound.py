@@ -63,7 +63,8 @@ def lower_bound(problem: Problem, guide: Guide, interrupt: Interrupt) -> float:
     if problem.graph.num_nodes == 0:
         return 0.0
     problem, power = scaled(problem)
-    problem, offset, guide = _finite(problem, guide)
+    problem, offset, group = finite(problem)
+    guide = guide if group is None else guide.of_groups(group)
     total = np.abs(problem.node_costs).sum(dtype=np.float64) + np.abs(problem.edge_costs).sum(dtype=np.float64)
     problem, decided, guide = _decided(problem, guide)
     if len(problem.edge_costs) == 0:
@@ -87,13 +88,14 @@ def scaled(problem: Problem) -> tuple[Problem, int]:
     return replace(problem, node_costs=np.ldexp(nodes, -power), edge_costs=np.ldexp(edges, -power)), power
 
 
-def _finite(problem: Problem, guide: Guide) -> tuple[Problem, float, Guide]:
-    """Contract must-links, and give cannot-links as much cost as an end of theirs has of attractive edges."""
+def finite(problem: Problem) -> tuple[Problem, float, Array | None]:
+    """Contract must-links, and give cannot-links as much cost as an end of theirs has of attractive edges.
+
+    Returns the problem, what its bound lacks to one of the whole, and the groups that became nodes, if any did.
+    """
     if np.isfinite(problem.edge_costs).all():
-        return problem, 0.0, guide
+        return problem, 0.0, None
     problem, group = without_must_links(problem)
-    if group is not None:
-        guide = guide.of_groups(group)
     edges, costs = problem.graph.edges, problem.edge_costs.astype(np.float64)
     cannot = np.isneginf(costs)
     costs[cannot] = 0.0
@@ -101,7 +103,7 @@ def _finite(problem: Problem, guide: Guide) -> tuple[Problem, float, Guide]:
     for ends in edges.T:
         np.add.at(attraction, ends, np.maximum(costs, 0))
     costs[cannot] = -attraction[edges[cannot]].min(axis=1, initial=np.inf)
-    return replace(problem, edge_costs=costs), -float(costs[cannot].sum()), guide
+    return replace(problem, edge_costs=costs), -float(costs[cannot].sum()), group
 
 
 def _decided(problem: Problem, guide: Guide) -> tuple[Problem, float, Guide]:

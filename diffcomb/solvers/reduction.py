@@ -8,18 +8,20 @@ costs far from 1 are multiplied by a power of two, which is exact, because kerne
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .._arrays import Array
 from ..graph import Graph
 from ..labelling import uncut_components
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution
 from .limits import LIMITS
 
 Labelling = tuple[Array, Array]  # node labels and clusters
+S = TypeVar("S", bound=Solution)
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,11 @@ class Reduction:
     def leaves_uncut(self, solution: Solution) -> bool:
         """Whether a solution of the reduced problem leaves a cannot-link uncut."""
         return self.offset < 0 and bool(
-            np.any((self.problem.edge_costs == self.cannot_link) & (solution.edge_labels == 0))
+            np.any((self.problem.edge_costs == self.cannot_link) & ~_cut(self.problem, solution))
         )
 
-    def expand(self, solution: Solution) -> Solution:
-        """A solution of the reduced problem as one of the original problem.
+    def expand(self, solution: S, make: Callable[[Array, Array], S]) -> S:
+        """A solution of the reduced problem as one of the original problem, which `make` makes of classes and clusters.
 
         Raises
         ------
@@ -73,11 +75,13 @@ class Reduction:
         x, z = solution.node_labels, solution.clusters
         if self.group is not None:
             x, z = x[self.group], z[self.group]
-        expanded = make_solution(self.original, x, z)
+        expanded = make(x, z)
         if solution.lower_bound is not None:  # to take the offset off rounds
             bound = float(_times_power(solution.lower_bound - self.offset, self.exponent))
             expanded = replace(expanded, lower_bound=min(bound, expanded.objective))
-        uncut = np.flatnonzero(np.isneginf(self.original.edge_costs) & (expanded.edge_labels == 0))
+        if not self.offset:
+            return expanded
+        uncut = np.flatnonzero(np.isneginf(self.original.edge_costs) & ~_cut(self.original, expanded))
         if len(uncut):
             raise ValueError(
                 f"no labelling was found that cuts {_named(self.original.graph, uncut[0])}, whose cost is -inf: both "
@@ -159,6 +163,13 @@ def _without_cannot_links(problem: Problem) -> tuple[Problem, float]:
     weight = 2.0 ** (math.frexp(total)[1] + 1)
     edge_costs[cannot] = -weight
     return replace(problem, edge_costs=edge_costs), -weight
+
+
+def _cut(problem: Problem, solution: Solution) -> Array:
+    """Which edges join different clusters, those of a lifted problem included."""
+    u, v = problem.graph.edges.T
+    cut: Array = solution.clusters[u] != solution.clusters[v]
+    return cut
 
 
 def _named(graph: Graph, edge: int) -> str:

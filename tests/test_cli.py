@@ -75,6 +75,38 @@ def test_segment_labels_an_image_by_affinities(tmp_path, capsys):
     assert len(np.unique(np.stack([labels.ravel(), truth.ravel()]), axis=1).T) == 6
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".h5", ".zarr", ".zarr:cells/labels"])
+def test_segment_in_blocks_labels_a_volume_and_resumes(suffix, tmp_path, capsys, monkeypatch):
+    truth = np.add.outer(np.arange(6) // 6, np.add.outer(np.arange(20) // 10, 2 * (np.arange(30) // 10)))
+    offsets = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 4]]
+    found, _ = affinities(truth, offsets)
+    save_array(tmp_path / "affinities.zarr", (found * 255).astype(np.uint8))
+    output = f"{tmp_path}/labels{suffix}"
+    command = ["segment", tmp_path / "affinities.zarr", "--offsets", json.dumps(offsets), "-o", output]
+    command += ["--block-shape", 6, 8, 16, "--halo", 0, 4, 4, "--json"]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("diffcomb.cli.segment.new_array", interrupted)
+        code, _, err = run(capsys, *command)
+    assert code == 130
+    assert (
+        f"interrupted; what is finished lies in {tmp_path}/labels.{suffix[1:].split(':')[0]}.run: the same command goes on"
+        in err
+    )
+    code, out, _ = run(capsys, *command)
+    assert code == 0
+    result = json.loads(out)
+    assert (result["clusters"], result["blocks"], result["tasks_computed"]) == (6, 6, 0)
+    labels = open_array(output)[...]
+    assert labels.dtype == np.uint32
+    assert labels.min() == 1
+    assert len(np.unique(np.stack([labels.ravel(), truth.ravel()]), axis=1).T) == 6
+    assert not list(tmp_path.glob("*.run*")), "the store goes when all is done"
+
+
 def test_info_describes_a_file(signed, capsys):
     code, out, _ = run(capsys, "info", signed, "--json")
     assert code == 0
@@ -92,10 +124,25 @@ def test_info_describes_a_file(signed, capsys):
         (["solve", "{signed}", "--time-limit", "-1"], "time_limit must be a positive number of seconds"),
         (["info", "{signed}", "--format", "metis"], "must begin with the numbers of nodes and edges"),
         (["segment", "none.npy", "--offsets", "[[0, 1]]", "-o", "x.npy"], "there is no file none.npy"),
+        (["segment", "{image}", "--offsets", "[[0, 1]]", "-o", "x.npy"], "must have one channel for each of 1 offsets"),
+        (
+            ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy", "--halo", "4"],
+            "without --block-shape",
+        ),
+        (
+            ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npz", "--block-shape", "4", "4"],
+            "must be .npy, .h5 or .zarr, got 'x.npz'",
+        ),
+        (
+            ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy", "--block-shape", "4"],
+            "block_shape must be 2 integers",
+        ),
     ],
 )
-def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, signed, capsys):
-    code, out, err = run(capsys, *(a.format(signed=signed) for a in arguments))
+def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, signed, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_array("image.npy", np.ones((2, 8, 8), np.float32))
+    code, out, err = run(capsys, *(a.format(signed=signed, image="image.npy") for a in arguments))
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def open_array(path: Any) -> Any:
     ValueError
         If the kind of file is unknown, or it has no array of that name.
     """
-    file, name = _split(path)
+    file, name = split_path(path)
     if not file.exists():
         raise FileNotFoundError(f"there is no file {file}")
     suffix = file.suffix.lower()
@@ -54,12 +56,13 @@ def open_array(path: Any) -> Any:
     node = zarr.open(file, mode="r")
     if isinstance(node, zarr.Array):
         return node
-    return node[_chosen([key for key, _ in node.arrays()], name, file)]
+    members = node.members(max_depth=None)  # groups may be nested
+    return node[_chosen([key for key, item in members if isinstance(item, zarr.Array)], name, file)]
 
 
 def save_array(path: Any, array: Array) -> None:
     """Save an array under a path as :func:`open_array` takes it; in a file of its own."""
-    file, name = _split(path)
+    file, name = split_path(path)
     suffix = file.suffix.lower()
     if suffix == ".npy":
         np.save(file, array)
@@ -76,7 +79,37 @@ def save_array(path: Any, array: Array) -> None:
             zarr.save_group(str(file), **{name: array})
 
 
-def _split(path: Any) -> tuple[Path, str | None]:
+@contextmanager
+def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, ...]) -> Iterator[Any]:
+    """Make a file of an array, and take what is assigned to its slices piece by piece.
+
+    Parameters
+    ----------
+    path : str or Path
+        As :func:`open_array` takes it, but no ``.npz``, which is written at once.
+    shape : tuple of int
+    dtype : dtype
+    chunks : tuple of int
+        Cells along each axis that are compressed together: those of a piece.
+    """
+    file, name = split_path(path)
+    suffix = file.suffix.lower()
+    chunks = tuple(min(a, b) for a, b in zip(chunks, shape, strict=True))
+    if suffix == ".npz":
+        raise ValueError(f"an array that is written piece by piece must be .npy, .h5 or .zarr, got {str(path)!r}")
+    if suffix == ".npy":
+        mapped = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+        yield mapped
+        mapped.flush()
+    elif suffix in (".h5", ".hdf5"):
+        with require("h5py", f"the array {file}").File(file, "w") as opened:
+            yield opened.create_dataset(name or "array", shape=shape, dtype=dtype, chunks=chunks, compression="gzip")
+    else:
+        zarr = require("zarr", f"the array {file}")
+        yield zarr.create_array(store=str(file), name=name, shape=shape, dtype=dtype, chunks=chunks, overwrite=True)
+
+
+def split_path(path: Any) -> tuple[Path, str | None]:
     """The file and the name of the array in it."""
     text = str(path)
     for suffix in (".npy", ".npz", ".h5", ".hdf5", ".zarr"):

@@ -1,0 +1,101 @@
+"""The command line: ``diffcomb solve``, ``diffcomb segment`` and ``diffcomb info``.
+
+Exit codes: 0 when all is done, also after Ctrl-C where a time limit was given (the best solution until then is
+written); 2 for wrong arguments or files, 130 after Ctrl-C before there was anything to write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from .._version import __version__
+from ..io import FORMATS
+from ..solvers import SOLVERS
+from .info import run_info
+from .segment import run_segment
+from .solve import PROBLEMS, run_solve
+
+SUFFIXES = ", ".join(suffix for known in FORMATS.values() for suffix in known.suffixes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        result = options.run(options)
+    except KeyboardInterrupt as stop:
+        until = "interrupted before there was a solution; with --time-limit the best one is kept"
+        print(stop.args[0] if stop.args else until, file=sys.stderr)
+        return 130
+    except (OSError, RuntimeError, ValueError, TypeError, ImportError) as error:
+        print(f"diffcomb: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(result))
+    else:
+        for key, value in result.items():
+            print(f"{key.replace('_', ' ')}: {value}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("diffcomb", description="Partition graphs and images by multicuts.")
+    parser.add_argument("--version", action="version", version=f"diffcomb {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    solve = commands.add_parser("solve", help="cluster the graph in a file")
+    solve.add_argument("file", metavar="FILE", help=f"formats by suffix: {SUFFIXES}")
+    solve.add_argument("--problem", choices=PROBLEMS, help="by default what the file's arrays make it")
+    _add_solver(solve)
+    solve.add_argument("--bound", action="store_true", help="also prove a lower bound")
+    solve.add_argument("--format", choices=list(FORMATS), help="of FILE, if its suffix does not tell")
+    solve.add_argument("-o", "--output", metavar="CLUSTERS.csv", help="write node, cluster (and class) of every node")
+    solve.set_defaults(run=run_solve)
+    segment = commands.add_parser("segment", help="segment an image or volume by affinities")
+    segment.add_argument(
+        "affinities", metavar="AFFINITIES", help="(C, ...) array: .npy, .npz, .h5 or .zarr, :NAME behind"
+    )
+    segment.add_argument("--offsets", type=_offsets, required=True, help="one for each channel: '[[0, 1], [1, 0]]'")
+    segment.add_argument("--bias", type=float, default=0.5, help="affinity that is neither attractive nor repulsive")
+    segment.add_argument("--costs", action="store_true", help="AFFINITIES are signed costs, no probabilities")
+    segment.add_argument(
+        "--block-shape", type=int, nargs="+", metavar="CELLS",
+        help="solve in blocks of so many cells along each axis, for what does not fit in memory",
+    )  # fmt: skip
+    segment.add_argument("--halo", type=int, nargs="+", metavar="CELLS", help="by how much each block looks beyond")
+    segment.add_argument(
+        "--store",
+        metavar="FOLDER",
+        help="keeps what blocks find, for resuming; by default OUTPUT.run, until all is done",
+    )
+    _add_solver(segment)
+    segment.add_argument(
+        "-o", "--output", metavar="LABELS.npy", required=True, help="labels from 1 on: .npy, .npz, .h5, .zarr"
+    )
+    segment.set_defaults(run=run_segment, bound=False)
+    info = commands.add_parser("info", help="say what a file of a problem holds")
+    info.add_argument("file", metavar="FILE", help=f"formats by suffix: {SUFFIXES}")
+    info.add_argument("--format", choices=list(FORMATS))
+    info.set_defaults(run=run_info)
+    for command in (solve, segment, info):
+        command.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def _add_solver(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--solver", choices=list(SOLVERS), default="multilevel")
+    command.add_argument(
+        "--time-limit", type=float, metavar="SECONDS", help="search for so long; Ctrl-C ends it sooner"
+    )
+    command.add_argument("--effort", type=int, help="rounds of search, instead of a time limit")
+    command.add_argument("--seed", type=int, default=0)
+
+
+def _offsets(text: str) -> list[list[int]]:
+    try:
+        offsets = json.loads(text)
+        return [[int(step) for step in offset] for offset in offsets]
+    except (ValueError, TypeError):
+        raise argparse.ArgumentTypeError(f"offsets must look like '[[0, 1], [1, 0]]', got {text!r}") from None

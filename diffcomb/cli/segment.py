@@ -1,0 +1,74 @@
+"""``diffcomb segment``: labels of an image or volume by affinities, in one piece or in blocks."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..affinity import probabilities_to_costs
+from ..grid import grid_graph
+from ..io import Instance, open_array, save_array
+from ..io.volumes import new_array, split_path
+from .progress import progress, warnings_as_lines
+from .solve import solution_of, summary_of
+
+
+def run_segment(options: argparse.Namespace) -> dict[str, Any]:
+    """Segment, and write labels from 1 on."""
+    affinities = open_array(options.affinities)
+    if affinities.ndim != len(options.offsets[0]) + 1 or affinities.shape[0] != len(options.offsets):
+        raise ValueError(
+            f"{options.affinities} must have one channel for each of {len(options.offsets)} offsets of "
+            f"{len(options.offsets[0])} steps, got shape {affinities.shape}"
+        )
+    began = time.perf_counter()
+    result = _in_one_piece(affinities, options) if options.block_shape is None else _in_blocks(affinities, options)
+    return {**result, "seconds": round(time.perf_counter() - began, 3), "wrote": options.output}
+
+
+def _in_one_piece(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
+    for name in ("halo", "store"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name} is of no use without --block-shape, got {getattr(options, name)}")
+    affinities = np.asarray(affinities)
+    graph = grid_graph(affinities.shape[1:], options.offsets)
+    values = graph.edge_values(affinities)
+    costs = values if options.costs else probabilities_to_costs(values, bias=options.bias)
+    with progress(options.time_limit), warnings_as_lines():
+        found = solution_of("multicut", Instance(graph, costs), options)
+    save_array(options.output, (found.clusters + 1).astype(np.uint32).reshape(graph.shape))
+    return summary_of(found)
+
+
+def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Blocks are read, solved and written one by one; the store keeps what is finished."""
+    try:
+        from ..blockwise import solve_blockwise
+        from ..blockwise.blocks import Tiling
+    except ImportError as error:
+        raise ImportError(f"--block-shape needs pip install 'diffcomb[blockwise]': {error}") from error
+    shape, block_shape = affinities.shape[1:], tuple(options.block_shape)
+    store = Path(options.store or f"{split_path(options.output)[0]}.run")
+    search = {"solver": options.solver, "effort": options.effort, "time_limit": options.time_limit}
+    try:
+        found = solve_blockwise(
+            options.affinities, offsets=options.offsets, values="costs" if options.costs else "probabilities",
+            bias=options.bias, block_shape=block_shape, halo=options.halo, seed=options.seed, store=store,
+            solver={name: value for name, value in search.items() if value is not None},
+        )  # fmt: skip
+        with new_array(options.output, shape, np.uint32, block_shape) as labels:
+            for block in Tiling(shape, block_shape, (0,) * len(shape)).blocks():
+                labels[block.core.slices] = (found.clusters[block.core.slices] + 1).astype(np.uint32)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; what is finished lies in {store}: the same command goes on") from None
+    if options.store is None:
+        shutil.rmtree(store)
+    return {
+        "objective": found.objective, "clusters": found.num_clusters, "blocks": found.levels[0].blocks,
+        "tasks_computed": found.computed,
+    }  # fmt: skip

@@ -1,0 +1,83 @@
+"""``diffcomb solve``: the clusters of a graph in a file."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from ..cuts import amwc, multicut, mwc
+from ..io import Instance, read
+from ..lifted_cuts import lifted_amwc, lifted_multicut
+from ..problem import Solution
+from .progress import progress, warnings_as_lines
+
+PROBLEMS = ("multicut", "mwc", "amwc", "lifted_multicut", "lifted_amwc")
+
+
+def run_solve(options: argparse.Namespace) -> dict[str, Any]:
+    """Solve, and write the clusters where the user wants them."""
+    instance = read(options.file, options.format)
+    problem = options.problem or problem_of(instance)
+    began = time.perf_counter()
+    with progress(options.time_limit), warnings_as_lines():
+        found = solution_of(problem, instance, options)
+    result = {"problem": problem, **summary_of(found), "seconds": round(time.perf_counter() - began, 3)}
+    if options.output:
+        _write_clusters(Path(options.output), instance, found)
+        result["wrote"] = options.output
+    return result
+
+
+def problem_of(instance: Instance) -> str:
+    """The problem that the arrays of a file make."""
+    lifted = "lifted_" if instance.lifted_edges is not None else ""
+    if instance.node_costs is None:
+        return f"{lifted}multicut"
+    return f"{lifted}amwc" if lifted or instance.partitionable is not None else "mwc"
+
+
+def solution_of(problem: str, instance: Instance, options: argparse.Namespace) -> Solution:
+    """Call the verb of a problem."""
+    search = {
+        "solver": options.solver,
+        "seed": options.seed,
+        "effort": options.effort,
+        "time_limit": options.time_limit,
+        "bound": options.bound,
+    }
+    graph, costs = instance.graph, instance.edge_costs
+    if problem == "multicut":
+        return multicut(graph, costs, **search)
+    lifted = instance.lifted_edges, instance.lifted_costs
+    if problem.startswith("lifted") and any(part is None for part in lifted):
+        raise ValueError(f"{options.file} has no lifted_edges and lifted_costs, which --problem {problem} needs")
+    if problem == "lifted_multicut":
+        return lifted_multicut(graph, costs, *lifted, **search)
+    if instance.node_costs is None:
+        raise ValueError(f"{options.file} has no node_costs, which --problem {problem} needs")
+    if problem == "mwc":
+        return mwc(graph, instance.node_costs, costs, **search)
+    classes = () if instance.partitionable is None else instance.partitionable
+    if problem == "lifted_amwc":
+        return lifted_amwc(graph, instance.node_costs, costs, classes, *lifted, **search)
+    return amwc(graph, instance.node_costs, costs, classes, **search)
+
+
+def summary_of(found: Solution) -> dict[str, Any]:
+    """What is printed of a solution."""
+    summary = {"objective": float(found.objective), "clusters": int(found.num_clusters)}
+    if found.lower_bound is not None:
+        summary |= {"lower_bound": float(found.lower_bound), "gap": float(found.gap)}
+    return summary
+
+
+def _write_clusters(path: Path, instance: Instance, found: Solution) -> None:
+    """Lines ``node,cluster`` or ``node,cluster,class``."""
+    classes = instance.node_costs is not None
+    with path.open("w") as file:
+        file.write("node,cluster,class\n" if classes else "node,cluster\n")
+        rows = zip(instance.node_ids.tolist(), found.clusters.tolist(), found.node_labels.tolist(), strict=True)
+        for node, cluster, label in rows:
+            file.write(f"{node},{cluster},{label}\n" if classes else f"{node},{cluster}\n")

@@ -106,7 +106,7 @@ class Limits:
     """Triplets for each edge of the problem: if there are more, no further cycles are packed."""
     bound_sweeps: int = 20
     """Times that messages pass over all triplets, in each of them."""
-    bound_gain: float = 1e-4
+    bound_gain: float = 1e-3
     """Share of the bound: a round that gains less is the last."""
     class_sweeps: int = 3
     """Times that messages of classes pass there and back."""

@@ -142,6 +142,7 @@ class Dual:
         self.costs = problem.edge_costs.astype(np.float64)
         self.triplets = Triplets(np.empty((0, 3), np.int32), np.empty((0, 3)))
         self.smallest = LIMITS.least_violation * float(np.abs(self.costs).max(initial=0.0))
+        self._of_classes: tuple[Array, Array, Array, Array] | None = None  # what messages of classes have left
 
     @property
     def value(self) -> float:
@@ -177,17 +178,23 @@ class Dual:
 
     def with_classes(self) -> float:
         """The bound with node costs, by messages along edges."""
-        problem = self.problem
-        node_costs = problem.node_costs.astype(np.float64)
-        costs, ends = self.costs[: len(problem.edge_costs)], self.ends[: len(problem.edge_costs)]
-        if 2 * costs.size * problem.num_classes > LIMITS.class_shares:
-            chosen = self._loose(node_costs)
-            costs, ends = costs[chosen], ends[chosen]
-        shares = np.zeros((len(costs), 2, problem.num_classes))
+        problem, again = self.problem, self._of_classes is not None
+        if self._of_classes is None:
+            self._of_classes = self._begin_classes()
+        chosen, ends, node_costs, shares = self._of_classes
+        costs = self.costs[chosen]
         csr = Graph(problem.graph.num_nodes, ends).csr
-        pass_class_messages(csr, ends, costs, problem.partitionable, node_costs, shares, LIMITS.class_sweeps)
+        sweeps = 2 if again else LIMITS.class_sweeps  # shares that were good before are hardly worse now
+        pass_class_messages(csr, ends, costs, problem.partitionable, node_costs, shares, sweeps)
         rest = self.value - float(np.minimum(costs, 0).sum())
         return rest + class_bound(ends, costs, problem.partitionable, node_costs, shares)
+
+    def _begin_classes(self) -> tuple[Array, Array, Array, Array]:
+        """Edges that pass messages, their ends, what nodes have left of their costs, and what edges hold of these."""
+        m, node_costs = len(self.problem.edge_costs), self.problem.node_costs.astype(np.float64)
+        few = 2 * m * self.problem.num_classes <= LIMITS.class_shares
+        chosen = np.arange(m) if few else self._loose(node_costs)
+        return chosen, self.ends[chosen], node_costs, np.zeros((len(chosen), 2, self.problem.num_classes))
 
     def _loose(self, node_costs: Array) -> Array:
         """Edges of the problem that cost more between the cheapest classes of their ends than at least."""

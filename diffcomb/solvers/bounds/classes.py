@@ -9,6 +9,8 @@ cost at least for each of its classes moves to the node, which gives equal parts
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..._arrays import Array
@@ -44,7 +46,7 @@ def pass_class_messages(
             for h in range(indptr[i], indptr[i + 1]):
                 e = unsigned(edge_ids[h])
                 side = 0 if ends[e, 0] == i else 1
-                _at_least(shares[e, side], shares[e, 1 - side], costs[e], partitionable, least)
+                _at_least(shares, e, side, costs[e], partitionable, least)
                 for k in range(K):
                     node_costs[i, k] += least[k]
                     shares[e, side, k] -= least[k]
@@ -70,20 +72,21 @@ def class_bound(ends: Array, costs: Array, partitionable: Array, node_costs: Arr
     for i in range(len(node_costs)):
         total += node_costs[i].min()
     for e in range(len(ends)):
-        _at_least(shares[e, 0], shares[e, 1], costs[e], partitionable, least)
+        _at_least(shares, e, 0, costs[e], partitionable, least)
         total += least.min()
     return total
 
 
 @njit
-def _at_least(own: Array, other: Array, cost: float, partitionable: Array, out: Array) -> None:
-    """What an edge costs at least for every class of one of its nodes."""
+def _at_least(shares: Array, e: Any, side: int, cost: float, partitionable: Array, out: Array) -> None:
+    """What an edge costs at least for every class of the node at one side of it."""
     lowest, second, at = np.inf, np.inf, -1
-    for k in range(len(own)):
-        if other[k] < lowest:
-            lowest, second, at = other[k], lowest, k
-        elif other[k] < second:
-            second = other[k]
-    for k in range(len(own)):
-        within = other[k] + (min(cost, 0.0) if partitionable[k] else 0.0)
-        out[k] = own[k] + min(within, cost + (second if k == at else lowest))
+    for k in range(len(out)):
+        other = shares[e, 1 - side, k]
+        if other < lowest:
+            lowest, second, at = other, lowest, k
+        elif other < second:
+            second = other
+    for k in range(len(out)):
+        within = shares[e, 1 - side, k] + (min(cost, 0.0) if partitionable[k] else 0.0)
+        out[k] = shares[e, side, k] + min(within, cost + (second if k == at else lowest))

@@ -102,13 +102,25 @@ def triplet_bound(triplets: Triplets) -> float:
 
 
 def merged(triplets: Triplets) -> Triplets:
-    """Triplets of the same edges as one."""
-    order = np.sort(triplets.edges, axis=1)
-    place = np.argsort(triplets.edges, axis=1)
-    sorted_costs = np.take_along_axis(triplets.costs, place, axis=1)
-    key = np.lexsort(order.T[::-1])
-    order, sorted_costs = order[key], sorted_costs[key]
-    first = np.ones(len(order), bool)
-    first[1:] = (order[1:] != order[:-1]).any(axis=1)
-    sums = np.add.reduceat(sorted_costs, np.flatnonzero(first), axis=0) if len(order) else sorted_costs
-    return Triplets(np.ascontiguousarray(order[first]), np.ascontiguousarray(sums))
+    """Triplets of the same edges as one, in the order of their edges; the three of a triplet are sorted in place."""
+    edges, costs = triplets
+    if len(edges) == 0:
+        return triplets
+    _sort_each(edges, costs)
+    two = edges[:, 0].astype(np.int64) * (int(edges.max()) + 1) + edges[:, 1]
+    order = np.lexsort((edges[:, 2], two))
+    two, last = two[order], edges[order, 2]
+    first = np.ones(len(edges), bool)
+    first[1:] = (two[1:] != two[:-1]) | (last[1:] != last[:-1])
+    starts = np.flatnonzero(first)
+    return Triplets(edges[order[starts]], np.add.reduceat(costs[order], starts, axis=0))
+
+
+@njit
+def _sort_each(edges: Array, costs: Array) -> None:
+    """Sort the three edges of every triplet, and their costs with them."""
+    for t in range(len(edges)):
+        for i, j in ((0, 1), (1, 2), (0, 1)):
+            if edges[t, i] > edges[t, j]:
+                edges[t, i], edges[t, j] = edges[t, j], edges[t, i]
+                costs[t, i], costs[t, j] = costs[t, j], costs[t, i]

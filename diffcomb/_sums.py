@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Array
-from ._implicit import RowTable
+from ._implicit import OneHot, RowTable, as_table
 from ._numba import njit
 
 SAFE = 1e-200, 1e200  # sums of squares in this range have lost nothing to underflow, and have not overflowed
@@ -51,7 +51,10 @@ def inner(costs: Sequence[Array], solutions: Sequence[Array]) -> float:
     for c, w in zip(costs, solutions, strict=True):
         if c.shape != w.shape:  # the kernel does not look
             raise ValueError(f"arrays of an inner product must have the same shape, got {c.shape} and {w.shape}")
-        total += _inner(_flat(c), _flat(w))
+        if isinstance(w, OneHot):
+            total += _inner_labels(*as_table(c), w.labels)
+        else:
+            total += _inner(*(_flat(np.asarray(part)) for part in (c, w)))
     return total
 
 
@@ -153,6 +156,17 @@ def _inner(a: Array, b: Array) -> float:
             sums[j] += np.float64(a[i + j]) * np.float64(b[i + j])
     for i in range(whole, len(a)):
         sums[i - whole] += np.float64(a[i]) * np.float64(b[i])
+    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    return total
+
+
+@njit
+def _inner_labels(table: Array, rows: Array, columns: Array, labels: Array) -> float:
+    """What `_inner` gives for the matrix of these rows and columns and a one-hot matrix, to the last bit."""
+    sums = np.zeros(8)
+    width = len(columns)
+    for i in range(len(labels)):
+        sums[(i * width + labels[i]) % 8] += np.float64(table[rows[i], columns[labels[i]]])
     total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
     return total
 

@@ -90,7 +90,8 @@ class AsymmetricMultiwayCut(Cut):
         self, verb: Any, node_costs: Any, edge_costs: Any, *, graph: Any, init: Any = None, **data: Any
     ) -> tuple[OneHot, Array, Array]:
         if isinstance(init, tuple) and init and (isinstance(init[0], OneHot) or to_numpy(init[0]).ndim == 2):
-            init = (labels_of(to_numpy(init[0])), init[2])
+            one_hot = init[0] if isinstance(init[0], OneHot) else to_numpy(init[0])
+            init = labels_of(one_hot), init[2]
         solution = verb(graph, node_costs, edge_costs, init=init, **data)
         x = OneHot(solution.node_labels, node_costs.shape[1], node_costs.dtype)
         return x, solution.edge_labels.astype(edge_costs.dtype), solution.clusters

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Array, is_tensor, like, to_numpy
-from ._implicit import OneHot
+from ._implicit import Columns, LabelDifferences, OneHot, explicit
 from ._sums import add_columns, norm
 from .linear_solver import BoundLift, Lift
 from .problem import class_mask
@@ -184,6 +184,10 @@ class BoundLiftedMWC(BoundLift):
         """M: (c_V, c_E) to (M c_V, c_E)."""
         return self.map.lift(costs[0]), *costs[1:]
 
+    def described_costs(self, costs: tuple[Array, ...]) -> tuple[Any, ...]:
+        """M, the lifted class costs only described."""
+        return Columns(costs[0], self.classes), *costs[1:]
+
     def cost_norm(self, costs: tuple[Array, ...]) -> float:
         """The Euclidean norm of the lifted costs, from the class costs: column k counts once for each label of k."""
         labels = np.bincount(self.classes, minlength=costs[0].shape[1])
@@ -202,3 +206,11 @@ class BoundLiftedMWC(BoundLift):
     def pull_back(self, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
         """M^T: gradients with respect to lifted costs to gradients with respect to costs."""
         return self.map.project(gradients[0]), *gradients[1:]
+
+    def pull_back_described(self, gradients: tuple[Any, ...]) -> tuple[Array, ...]:
+        """M^T, of differences of labels as they are."""
+        first = gradients[0]
+        if not isinstance(first, LabelDifferences):
+            return self.pull_back(explicit(gradients))
+        classes, num_classes = self.map._map()
+        return first.added_columns(classes, num_classes), *gradients[1:]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 from ._arrays import Array
+from ._implicit import explicit
 from ._sums import norm
 
 Arrays = tuple[Array, ...]
@@ -105,9 +106,17 @@ class BoundLift:
         """M: costs to lifted costs."""
         raise NotImplementedError(f"{type(self).__name__} must define costs(costs)")
 
+    def described_costs(self, costs: Arrays) -> tuple[Any, ...]:
+        """M likewise, where lifted costs that are only described (``Columns``) will do."""
+        return self.costs(costs)
+
     def pull_back(self, gradients: Arrays) -> Arrays:
         """The adjoint of M: gradients with respect to lifted costs to gradients with respect to costs."""
         raise NotImplementedError(f"{type(self).__name__} must define pull_back(gradients)")
+
+    def pull_back_described(self, gradients: tuple[Any, ...]) -> Arrays:
+        """The adjoint likewise, of gradients that may be only described (``LabelDifferences``)."""
+        return self.pull_back(explicit(gradients))
 
     def outputs(self, outputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """The forward solution in the lifted space, and behind it auxiliary outputs."""

@@ -1,6 +1,8 @@
 """A layer's output keeps labels, makes one-hot maps only on request, and gives the same gradients with or without."""
 
 import copy
+import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,10 +19,14 @@ from diffcomb import (
     PerturbedOptimizer,
     Relative,
     Uniform,
+    get_num_threads,
+    set_num_threads,
 )
 from diffcomb import _implicit as implicit
-from diffcomb._implicit import OneHot, RowTable
-from diffcomb._sums import norm
+from diffcomb._implicit import Columns, LabelDifferences, OneHot, RowTable
+from diffcomb._sums import inner, norm
+from diffcomb.gradients.oracle import Oracle
+from diffcomb.lifting import BoundLiftedMWC
 
 OFFSETS = [(0, 1), (1, 0), (0, 3)]
 ESTIMATORS = {
@@ -94,15 +100,48 @@ def test_masks_are_not_made_if_only_labels_are_used(monkeypatch):
     def refuse(*_):
         raise AssertionError("a one-hot matrix was made")
 
-    monkeypatch.setattr(OneHot, "__array__", refuse)
-    monkeypatch.setattr(RowTable, "__array__", refuse)
-    assert all(g.any() for g in gradients("relative", overlaps_of_labels))
+    for kind in (OneHot, RowTable, Columns, LabelDifferences):
+        monkeypatch.setattr(kind, "__array__", refuse)
+    for name in ("relative", "cold", "best, repaired", "central"):
+        assert all(g.any() for g in gradients(name, overlaps_of_labels))
     nodes, edges, *_ = costs()
     out = layer_of("uniform")(nodes, edges)
     assert out.labels.shape == out.clusters.shape == out.class_labels.shape
     assert "panoptic" not in vars(out)
     with pytest.raises(AssertionError, match="one-hot"):
-        gradients("cold", overlaps_of_labels)
+        gradients("noise", overlaps_of_labels)
+
+
+@pytest.mark.parametrize("name", ["cold", "best, repaired", "central"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_perturbed_solves_give_the_same_bits_with_and_without_matrices(name, dtype, monkeypatch):
+    found = gradients(name, overlaps_of_labels, dtype)
+    monkeypatch.setattr(BoundLiftedMWC, "described_costs", BoundLiftedMWC.costs)
+    monkeypatch.setattr(Oracle, "solve_described", lambda self, jobs, solve=Oracle.solve_described: map(
+        implicit.explicit, solve(self, jobs)))  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in zip(found, gradients(name, overlaps_of_masks, dtype), strict=True))
+
+
+def test_cold_solves_need_memory_for_the_costs_of_one_at_a_time():
+    """Lifted costs of the solve under way, and not one-hot matrices of all images and scales."""
+    side, images, scales = 64, 4, 6
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(images, c, side, side, generator=generator).requires_grad_() for c in (3, 2)]
+    estimator = Blackbox(Uniform(1, 50, scales), start="cold")
+    threads = get_num_threads()
+    set_num_threads(1)
+    try:
+        out = AsymmetricMultiwayCutLayer([(0, 1), (1, 0)], [1, 2], estimator=estimator, generator=generator)(*maps)
+        loss = out.overlaps(torch.arange(side * side).view(1, side, side).expand(images, -1, -1) % 5, 5).square().sum()
+        one = 4 * side**2 * out.label_classes.shape[1]
+        tracemalloc.start()
+        loss.backward()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        set_num_threads(threads)
+    assert one > 2**20
+    assert peak < 8 * one  # the solver's own levels of the lifted problem take most of it
 
 
 def test_repeated_backward_passes_do_not_affect_each_other():
@@ -181,6 +220,19 @@ def test_implicit_matrices_equal_the_described_arrays():
         for scale in (1.0, 1e-30, 1e30):
             scaled = RowTable((scale * table).astype(dtype), index)
             assert norm([scaled, table]) == norm([np.asarray(scaled), table])
+        matrix, columns = rng.normal(size=(50, 3)).astype(dtype), np.array([0, 2, 2, 1, 2, 0, 1])
+        repeated = Columns(matrix, columns)
+        assert np.array_equal(np.asarray(repeated), matrix[:, columns])
+        hot = [OneHot(rng.integers(0, 7, 50), 7, dtype) for _ in range(4)]
+        for costs_, w in itertools.product((rows, repeated, table[index]), hot):
+            assert inner([costs_], [w]) == inner([np.asarray(costs_)], [np.asarray(w)])
+        total, difference = np.zeros((50, 7), dtype), implicit.LabelDifferences((50, 7), dtype)
+        for after, weight in zip(hot[1:], (0.3, -1.7, 0.1), strict=True):
+            total += (np.asarray(after, float) - np.asarray(hot[0], float)) * weight
+            difference.add(after, hot[0], weight)
+        assert np.asarray(difference) == pytest.approx(total, rel=1e-6)
+        by_class = [total[:, columns == k].sum(axis=1) for k in range(3)]
+        assert difference.added_columns(columns, 3) == pytest.approx(np.stack(by_class, axis=1), abs=1e-6)
     unused = RowTable(np.array([[0.0], [1.0]]), np.zeros(3, np.int32))
     assert not unused.any()
     hot = OneHot(np.array([1, 0, 2]), 4, np.float32)

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 
 from .._arrays import Array
-from .._implicit import explicit
+from .._implicit import LabelDifferences, OneHot
 from .._sums import inner, norm
 from .fused import add_difference, perturbed
 from .interfaces import Schedule
@@ -112,19 +113,16 @@ def weighted_differences(
         found = _warm_differences(oracle, grads, points)
         if found is not None:
             return found, None
-    grads = [explicit(g) for g in grads]
-    for instance in oracle.instances:
-        instance.solutions = explicit(instance.solutions)
     starts = ("cold", "warm") if start == "best" else (start,)
     active = [b for b, g in enumerate(grads) if any(part.any() for part in g)]
     jobs = [
-        Job(b, partial(costs_at, oracle.instances[b].costs, grads[b], point), warm=s == "warm")
+        Job(b, partial(_lifted_costs_at, oracle.instances[b], grads[b], point), warm=s == "warm")
         for b in active
         for point in points[b]
         if point.solution is None
         for s in starts
     ]
-    solutions = oracle.solve_many(jobs)
+    solutions = oracle.solve_described(jobs)
     results = [tuple(np.zeros_like(c) for c in instance.own_costs) for instance in oracle.instances]
     changes = []
     for b in active:
@@ -160,7 +158,7 @@ def _warm_differences(oracle: Oracle, grads: list[Arrays], points: list[list[Poi
 
 
 def _sum_up(
-    instance: Instance, grad: Arrays, points: list[Point], moved: list[Arrays], repair: bool
+    instance: Instance, grad: Arrays, points: list[Point], moved: list[tuple[Any, ...]], repair: bool
 ) -> tuple[Arrays, float]:
     """Add up the differences of one instance; `moved` holds its solutions, point by point."""
     choices = len(moved) // len(points)
@@ -168,7 +166,8 @@ def _sum_up(
     picks = 1 + choices * np.arange(len(points))
     reference = 0
     if repair or choices > 1:  # <c + λ g, w> = <c, w> + λ <g, w>, so two numbers a solution are enough
-        value = np.array([instance.objective(instance.costs, w) for w in pool])
+        costs = instance.described_costs if isinstance(pool[0][0], OneHot) else instance.costs
+        value = np.array([instance.objective(costs, w) for w in pool])
         slope = np.array([inner(grad, w) for w in pool])
         if repair:
             reference = int(value.argmin())
@@ -179,7 +178,7 @@ def _sum_up(
                 shift = point.shift()
                 total += [inner(shift, w) for w in pool[rivals]]
             picks[number] = np.arange(len(pool))[rivals][int(total.argmin())]
-    sums = tuple(np.zeros(c.shape, c.dtype) for c in instance.solutions)
+    sums = tuple(_nothing(parts) for parts in zip(*pool, strict=True))
     for point, pick in zip(points, picks, strict=True):
         for part, after, before in zip(sums, pool[pick], pool[reference], strict=True):
             add_difference(part, after, before, point.weight)
@@ -191,11 +190,31 @@ def _changes(points: list[Point], solutions: list[Arrays], reference: Arrays) ->
     """How many entries a scale changes, on average: against the solution with the same noise, if there is one."""
     base = {id(p.shift): w for p, w in zip(points, solutions, strict=True) if p.shift is not None and p.scale <= 0}
     counts = [
-        sum(np.count_nonzero(a != b) for a, b in zip(w, base.get(id(p.shift), reference), strict=True))
+        sum(_differing(a, b) for a, b in zip(w, base.get(id(p.shift), reference), strict=True))
         for p, w in zip(points, solutions, strict=True)
         if p.scale > 0
     ]
     return float(sum(counts)) / max(len(counts), 1)
+
+
+def _nothing(solutions: tuple[Any, ...]) -> Any:
+    """A sum of differences of these solutions without terms."""
+    first = solutions[0]
+    if all(isinstance(w, OneHot) for w in solutions):
+        return LabelDifferences(first.shape, first.dtype)
+    return np.zeros(first.shape, first.dtype)
+
+
+def _differing(one: Any, other: Any) -> int:
+    """How many entries of two solutions differ."""
+    if isinstance(one, OneHot) and isinstance(other, OneHot):
+        return 2 * int(np.count_nonzero(one.labels != other.labels))
+    return int(np.count_nonzero(np.asarray(one) != np.asarray(other)))
+
+
+def _lifted_costs_at(instance: Instance, grad: Arrays, point: Point) -> Arrays:
+    """The costs of a point in the lifted space, made where they are solved for."""
+    return costs_at(instance.described_costs, grad, point)
 
 
 def costs_at(costs: Arrays, grad: Arrays, point: Point) -> Arrays:

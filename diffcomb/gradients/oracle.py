@@ -63,6 +63,11 @@ class Instance:
         costs: tuple[Array, ...] = self.own_costs if self.lift is None else self.lift.costs(self.own_costs)
         return costs
 
+    @property
+    def described_costs(self) -> tuple[Any, ...]:
+        """The same, not kept, and only described where the lift can do that."""
+        return self.costs if self.lift is None else self.lift.described_costs(self.own_costs)
+
     @cached_property
     def ordinary(self) -> tuple[Array, ...]:
         """The own costs, with known ones, and 0 for entries that are forbidden or dominate as constants for those do.
@@ -99,11 +104,13 @@ class Instance:
         """What the solver adds to <c, w> itself."""
         if self.known is not None:
             return inner(self.known, solutions)
-        return 0.0 if self.constant_part is None else self.constant_part(solutions)
+        return 0.0 if self.constant_part is None else self.constant_part(explicit(solutions))
 
-    def pull_back(self, gradients: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Carry gradients with respect to `costs` to gradients with respect to `own_costs`."""
-        pulled: tuple[Array, ...] = gradients if self.lift is None else self.lift.pull_back(gradients)
+    def pull_back(self, gradients: tuple[Any, ...]) -> tuple[Array, ...]:
+        """Carry gradients with respect to `costs`, which may be only described, to gradients of `own_costs`."""
+        pulled: tuple[Array, ...] = (
+            explicit(gradients) if self.lift is None else self.lift.pull_back_described(gradients)
+        )
         return pulled
 
     @cached_property
@@ -155,11 +162,15 @@ class Oracle:
 
     def solve_many(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:
         """Solve all jobs, in parallel where that is allowed, or in one call of a vectorized solver; in order."""
+        return map(explicit, self.solve_described(jobs))
+
+    def solve_described(self, jobs: list[Job]) -> Iterator[tuple[Any, ...]]:
+        """The same; one-hot solutions may be only described."""
         if not jobs:
             return iter(())
         if self.solver.vectorized:
             return self._solve_stacked(jobs)
-        return (explicit(solutions) for solutions, _ in solve_all(self.solver, [self._task(job) for job in jobs]))
+        return (solutions for solutions, _ in solve_all(self.solver, [self._task(job) for job in jobs]))
 
     def solve_each(
         self, costs: Callable[[int], tuple[Array, ...]], instances: Iterable[int] | None = None

@@ -61,7 +61,6 @@ def peers(near: Graph, costs: np.ndarray, far: Graph, far_costs: np.ndarray) -> 
         return run
 
     yield "GAEC (bioimage-cpp)", solver(greedy)
-    yield "KL alone (bioimage-cpp)", solver(kernighan_lin)
     yield "GAEC + KL (bioimage-cpp)", solver(peer.LiftedChainedSolvers([greedy, kernighan_lin]))
     yield "fusion moves (bioimage-cpp)", solver(fusion)
 

@@ -45,6 +45,10 @@ class _LiftedLayer(nn.Module):
         self.options = {"solver": solver, "effort": effort}
         self.generator = generator
 
+    def __repr__(self) -> str:
+        offsets = f"offsets={self.base.offsets}, lifted_offsets={self.lifted.offsets}"
+        return f"{type(self).__name__}({offsets}, solver={self.options['solver']!r}, estimator={self.estimator})"
+
     def _gathered(self, affinities: Maps, lifted: Maps) -> _Gathered:
         edge_costs, graph, places = self.base.gathered(affinities)
         lifted_costs, far, far_places = self.lifted.gathered(lifted)

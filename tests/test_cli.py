@@ -148,11 +148,13 @@ def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, sign
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("offsets", ["[[0, 1], 3]", "nonsense"])
+@pytest.mark.parametrize(
+    "offsets", ["[[0, 1], 3]", "nonsense", "[]", "[[0, 1], [1]]", "[[0, 1.5]]", "[[0, true]]", "5"]
+)
 def test_wrong_arguments_end_with_exit_code_2(offsets, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["segment", "a.npy", "--offsets", offsets, "-o", "b.npy"])
-    assert "offsets must look like" in capsys.readouterr().err
+    assert "offsets must be lists of integers" in capsys.readouterr().err
 
 
 def test_module_runs_as_a_program(signed):

@@ -96,6 +96,11 @@ def _add_solver(command: argparse.ArgumentParser) -> None:
 def _offsets(text: str) -> list[list[int]]:
     try:
         offsets = json.loads(text)
-        return [[int(step) for step in offset] for offset in offsets]
+        lengths = {len(offset) for offset in offsets}
+        if len(lengths) == 1 and all(type(step) is int for offset in offsets for step in offset):
+            return [list(offset) for offset in offsets]
     except (ValueError, TypeError):
-        raise argparse.ArgumentTypeError(f"offsets must look like '[[0, 1], [1, 0]]', got {text!r}") from None
+        pass
+    raise argparse.ArgumentTypeError(
+        f"offsets must be lists of integers, one integer for each axis, as '[[0, 1], [1, 0]]', got {text!r}"
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from ..affinity import probabilities_to_costs
 from ..grid import grid_graph
 from ..io import Instance, open_array, save_array
-from ..io.volumes import new_array, split_path
+from ..io.volumes import check_takes_pieces, new_array, split_path
 from .progress import progress, warnings_as_lines
 from .solve import solution_of, summary_of
 
@@ -52,6 +52,7 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
         from ..blockwise.blocks import Tiling
     except ImportError as error:
         raise ImportError(f"--block-shape needs pip install 'diffcomb[blockwise]': {error}") from error
+    check_takes_pieces(options.output)
     shape, block_shape = affinities.shape[1:], tuple(options.block_shape)
     store = Path(options.store or f"{split_path(options.output)[0]}.run")
     search = {"solver": options.solver, "effort": options.effort, "time_limit": options.time_limit}

@@ -79,6 +79,12 @@ def save_array(path: Any, array: Array) -> None:
             zarr.save_group(str(file), **{name: array})
 
 
+def check_takes_pieces(path: Any) -> None:
+    """Raise a ValueError unless :func:`new_array` can make a file of that name."""
+    if split_path(path)[0].suffix.lower() == ".npz":
+        raise ValueError(f"an array that is written piece by piece must be .npy, .h5 or .zarr, got {str(path)!r}")
+
+
 @contextmanager
 def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, ...]) -> Iterator[Any]:
     """Make a file of an array, and take what is assigned to its slices piece by piece.
@@ -92,11 +98,10 @@ def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, 
     chunks : tuple of int
         Cells along each axis that are compressed together: those of a piece.
     """
+    check_takes_pieces(path)
     file, name = split_path(path)
     suffix = file.suffix.lower()
     chunks = tuple(min(a, b) for a, b in zip(chunks, shape, strict=True))
-    if suffix == ".npz":
-        raise ValueError(f"an array that is written piece by piece must be .npy, .h5 or .zarr, got {str(path)!r}")
     if suffix == ".npy":
         mapped = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         yield mapped

@@ -88,7 +88,10 @@ def test_constraints_hold_in_batches_from_any_init_and_for_labels_of_the_users_e
         found = lifted_multicut(graph, batch, lifted, lifted_costs, init=init, **links)
         assert found.edge_labels.shape == batch.shape
         assert found.lifted_labels.shape == (2, lifted.num_edges)
+        joined = np.concatenate([graph.edges, links["must_link"]])
         for z in found.clusters:
+            part = components(36, joined, [int(z[u] != z[v]) for u, v in joined])
+            assert [z.tolist().index(c) for c in z] == part, "base edges and must-links connect every cluster"
             assert z[0] == z[35]
             assert z[3] == z[20]
             assert z[0] != z[1]

@@ -99,6 +99,15 @@ def test_constraints_hold_in_batches_from_any_init_and_for_labels_of_the_users_e
         assert np.isfinite(found.objective).all()
 
 
+@pytest.mark.nojit
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_lifted_edges_connect_nothing_where_must_links_are_contracted(solver):
+    path = Graph(4, [(0, 1), (1, 2), (2, 3)]), [np.inf, -1.0, -1.0]
+    found = lifted_multicut(*path, [(0, 3)], [3.0], solver=solver)
+    best = {"multilevel": 0.0, "exact": 0.0, "greedy": 1.0}  # greedy contraction joins nothing: both edges repel
+    assert found.objective == best[solver]
+
+
 def test_constraints_that_classes_cannot_meet_are_refused_in_lifted_problems():
     with pytest.raises(ValueError, match="no labelling was found that cuts edge 1 between nodes 0 and 1"):
         lifted_amwc([(0, 1)], np.zeros((2, 1)), [1.0], [], [(0, 1)], [-np.inf])

@@ -48,7 +48,7 @@ MUTATIONS = [
     ("diffcomb/_implicit.py", "sums[at] += sign * weights[t]", "sums[at] -= sign * weights[t]", "tests/test_cut_output.py", "implicit_matrices"),
     (SUMS, "(i * width + labels[i]) % 8", "i % 8", "tests/test_cut_output.py", "implicit_matrices"),
     ("diffcomb/constraints.py", "self._those(self.costs > 0)", "self._those(self.costs < 0)", LIFTED_TEST, "batches"),
-    ("diffcomb/lifted_problem.py", "np.count_nonzero(u != v)", "len(u)", LIFTED_TEST, "batches"),
+    ("diffcomb/lifted_problem.py", "np.count_nonzero(u != v)", "len(u)", LIFTED_TEST, "connect_nothing"),
     (WARM, "Level(self._costs_at(0.0)).move(labels)", "pass", LIFTED_GRADIENTS_TEST, "warm_gradient_through"),
     ("diffcomb/differentiable_lifted_cuts.py", "[len(edge_costs)]", "[len(lifted_costs)]", LIFTED_GRADIENTS_TEST, "layer_of_a_batch"),
     (SEGMENTER, "(middle - stride // 2) / stride", "middle / stride", PARTS_TEST, "interpolated"),

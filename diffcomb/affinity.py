@@ -124,6 +124,11 @@ def class_probabilities_to_costs(p: Any, *, clip: float = 1e-3) -> Any:
     return -module_of(p).log(p)
 
 
+def probabilities_of(values: Array) -> Array:
+    """Affinities as files hold them: bytes count as 0 to 1."""
+    return values / np.float32(255) if values.dtype == np.uint8 else values
+
+
 def check_bias_and_clip(bias: Any, clip: Any) -> None:
     """Raise a ValueError unless both lie in their range."""
     for name, value, limit in (("bias", bias, 1), ("clip", clip, 0.5)):

@@ -62,7 +62,7 @@ class LiftedMulticut(LinearSolver):
     ) -> tuple[Array, Array, Array]:
         """Solve one instance."""
         if isinstance(init, tuple):
-            init = init[-1]
+            init = init[2]
         found = lifted_multicut(graph, edge_costs, lifted_edges, lifted_costs, init=init, **data)
         return (
             found.edge_labels.astype(edge_costs.dtype), found.lifted_labels.astype(lifted_costs.dtype), found.clusters
@@ -113,7 +113,7 @@ class LiftedAsymmetricMultiwayCut(LiftedMulticut):
     ) -> tuple[OneHot, Array, Array, Array]:  # fmt: skip
         """Solve one instance; the class labels are only described as one-hot."""
         if isinstance(init, tuple):
-            init = (labels_of(init[0]), init[-1])
+            init = labels_of(init[0]), init[3]  # behind them, a lift has its labels' classes
         partitionable = data.pop("partitionable")
         graph = as_graph(graph, len(node_costs))
         found = lifted_amwc(

@@ -53,8 +53,8 @@ def lifted_multicut(
         Cost of cutting each base edge. Positive is attractive, negative is repulsive; +inf is a must-link, -inf a
         cannot-link, and neither counts in the objective.
     lifted_edges : Graph or array_like of int, shape (m', 2)
-        Pairs of nodes of the graph; a pair that is an edge as well, or stands twice, adds up. With two Graphs, what
-        solvers make of them is kept for the next call.
+        Pairs of nodes of the graph; a pair that is an edge as well, or stands twice, adds up. Of two Graphs, what
+        solvers make of them is kept for the next call without constraints.
     lifted_costs : array_like or tensor, shape (m',) or (B, m')
         Like `edge_costs`, but not +inf: a lifted edge connects nothing.
     solver : {"multilevel", "greedy", "exact"} or callable
@@ -265,6 +265,9 @@ def _solve(
         )
     count = sizes.pop() if sizes else None
     costs = instance.costs
+    if count == 0:  # shapes and classes are checked all the same
+        edges = np.zeros(instance.joined.num_edges)
+        checked_problem(instance.joined, np.zeros(nodes.shape[-2:]), edges, partitionable)
     pairs = [
         (nodes[b] if nodes.ndim == 3 else nodes, costs[b] if costs.ndim == 2 else costs)
         for b in range(1 if count is None else count)

@@ -109,12 +109,13 @@ class LiftedMWC(Lift):
         ValueError
             If a fixed map has fewer labels of a class than the solution has clusters.
         """
-        if len(outputs) < 3 or len(outputs[0].shape) != 2:
-            raise ValueError(
-                "a lift takes solutions and targets as those of amwc: one-hot class labels (n, K), cut edges (m,), "
-                f"cluster ids (n,); got {len(outputs)} output(s)"
-            )
         x, clusters = outputs[0], outputs[-1]
+        ids = len(outputs) >= 3 and np.asarray(clusters).dtype.kind in "iu" and clusters.shape == x.shape[:1]
+        if not ids or len(x.shape) != 2:
+            raise ValueError(
+                "a lift takes solutions and targets as those of amwc: one-hot class labels (n, K), cut labels of every "
+                f"list of edges, integer cluster ids (n,) last; got {len(outputs)} output(s)"
+            )
         K = x.shape[1]
         mask = class_mask(data.get("partitionable", ()), K)
         count = int(clusters.max(initial=-1)) + 1

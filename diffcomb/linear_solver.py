@@ -107,7 +107,7 @@ class BoundLift:
         raise NotImplementedError(f"{type(self).__name__} must define costs(costs)")
 
     def described_costs(self, costs: Arrays) -> tuple[Any, ...]:
-        """M likewise, where lifted costs that are only described (``Columns``) will do."""
+        """M: costs to lifted costs, which may be only described (``Columns``)."""
         return self.costs(costs)
 
     def pull_back(self, gradients: Arrays) -> Arrays:
@@ -115,7 +115,7 @@ class BoundLift:
         raise NotImplementedError(f"{type(self).__name__} must define pull_back(gradients)")
 
     def pull_back_described(self, gradients: tuple[Any, ...]) -> Arrays:
-        """The adjoint likewise, of gradients that may be only described (``LabelDifferences``)."""
+        """The adjoint of M, for gradients that may be only described (``LabelDifferences``)."""
         return self.pull_back(explicit(gradients))
 
     def outputs(self, outputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -89,7 +89,7 @@ class Problem:
 
     def value(self, node_labels: Array, edge_labels: Array) -> float:
         """Return the objective of labels that are known to be valid arrays, as solvers make them."""
-        with np.errstate(invalid="ignore"):  # 0 times an infinite cost, which only code that is not compiled tells of
+        with np.errstate(invalid="ignore"):  # 0 times an infinite cost: numba ignores it, Python warns
             total = sum_of_costs(self.node_costs, self.edge_costs, node_labels, edge_labels)
         if math.isfinite(total):
             return total

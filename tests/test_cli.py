@@ -93,7 +93,7 @@ def test_segment_in_blocks_labels_a_volume_and_resumes(suffix, tmp_path, capsys,
         code, _, err = run(capsys, *command)
     assert code == 130
     assert (
-        f"interrupted; what is finished lies in {tmp_path}/labels.{suffix[1:].split(':')[0]}.run: the same command goes on"
+        f"interrupted; finished blocks lie in {tmp_path}/labels.{suffix[1:].split(':')[0]}.run: rerun the same command to resume"
         in err
     )
     code, out, _ = run(capsys, *command)
@@ -105,6 +105,19 @@ def test_segment_in_blocks_labels_a_volume_and_resumes(suffix, tmp_path, capsys,
     assert labels.min() == 1
     assert len(np.unique(np.stack([labels.ravel(), truth.ravel()]), axis=1).T) == 6
     assert not list(tmp_path.glob("*.run*")), "the store goes when all is done"
+
+
+@pytest.mark.parametrize("blocks", [[], ["--block-shape", 8, 8]])
+def test_labels_stand_beside_the_affinities_of_a_group_and_bytes_are_probabilities(blocks, tmp_path, capsys):
+    offsets = [[0, 1], [1, 0]]
+    found, _ = affinities(np.add.outer(np.arange(16) // 8, 2 * (np.arange(16) // 8)), offsets)
+    save_array(tmp_path / "volume.zarr:affinities", (found * 255).astype(np.uint8))
+    source, output = f"{tmp_path}/volume.zarr:affinities", f"{tmp_path}/volume.zarr:labels"
+    code, out, _ = run(capsys, "segment", source, "--offsets", json.dumps(offsets), "-o", output, *blocks, "--json")
+    assert code == 0
+    assert json.loads(out)["clusters"] == 4
+    assert len(np.unique(open_array(output)[...])) == 4
+    assert open_array(source).shape == (2, 16, 16)
 
 
 def test_info_describes_a_file(signed, capsys):
@@ -137,11 +150,25 @@ def test_info_describes_a_file(signed, capsys):
             ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy", "--block-shape", "4"],
             "block_shape must be 2 integers",
         ),
+        (["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "image.npy"], "would replace 'image.npy'"),
+        (["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "none/x.npy"], "there is no folder none"),
+        (["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.tif"], "an array must be FILE.npy"),
+        (
+            ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.h5"],
+            "two.h5 holds one, two: name the array",
+        ),
+        (["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.zarr"], "two.zarr holds one, two: name"),
+        (
+            ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "array.zarr:x"],
+            "array.zarr is an array and cannot",
+        ),
+        (["segment", "two.h5:one", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.h5:x"], "would replace 'two.h5:one'"),
     ],
 )
 def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, signed, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_array("image.npy", np.ones((2, 8, 8), np.float32))
+    for path in ("image.npy", "two.h5:one", "two.h5:two", "two.zarr:one", "two.zarr:two", "array.zarr"):
+        save_array(path, np.ones((2, 8, 8), np.float32))
     code, out, err = run(capsys, *(a.format(signed=signed, image="image.npy") for a in arguments))
     assert (code, out) == (2, "")
     assert message in err

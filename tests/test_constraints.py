@@ -90,7 +90,7 @@ def test_constraints_are_shared_by_all_instances_of_a_batch():
 
 
 def test_constraints_that_classes_cannot_meet_are_refused():
-    with pytest.raises(ValueError, match="no labelling was found that cuts edge 1 between nodes 0 and 1"):
+    with pytest.raises(ValueError, match="no labelling was found that separates nodes 0 and 1"):
         mwc([(0, 1)], np.zeros((2, 1)), [1.0], cannot_link=[(0, 1)])
 
 

@@ -239,7 +239,7 @@ def test_solver_of_the_user_is_called_and_checked():
         (
             {"edge_costs": [np.inf, np.inf], "lifted_costs": [-np.inf]},
             ValueError,
-            "edge 2 between nodes 0 and 2 has cost",
+            "nodes 0 and 2 must be apart",
         ),
         ({"seeds": [0, 1]}, ValueError, r"seeds must have shape \(n,\) = \(3,\)"),
         ({"solver": "kl"}, ValueError, "solver must be one of 'multilevel', 'greedy', 'exact'"),
@@ -256,6 +256,13 @@ def test_bad_input_is_named(change, error, message):
     }
     with pytest.raises(error, match=message):
         lifted_multicut(**{**good, **change})
+
+
+def test_empty_batch_is_checked_like_others():
+    arguments = Graph(3, [(0, 1)]), np.zeros((0, 3, 2)), np.zeros((0, 1))
+    assert lifted_amwc(*arguments, [1], [(0, 2)], np.zeros((0, 1))).clusters.shape == (0, 3)
+    with pytest.raises(ValueError, match="partitionable"):
+        lifted_amwc(*arguments, [7], [(0, 2)], np.zeros((0, 1)))
 
 
 @pytest.mark.nojit

@@ -109,7 +109,7 @@ def test_lifted_edges_connect_nothing_where_must_links_are_contracted(solver):
 
 
 def test_constraints_that_classes_cannot_meet_are_refused_in_lifted_problems():
-    with pytest.raises(ValueError, match="no labelling was found that cuts edge 1 between nodes 0 and 1"):
+    with pytest.raises(ValueError, match="no labelling was found that separates nodes 0 and 1"):
         lifted_amwc([(0, 1)], np.zeros((2, 1)), [1.0], [], [(0, 1)], [-np.inf])
 
 

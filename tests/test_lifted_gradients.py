@@ -12,11 +12,13 @@ from diffcomb import (
     Graph,
     LiftedAsymmetricMultiwayCutLayer,
     LiftedMWC,
+    StructuredSVM,
     grid_graph,
     lifted_amwc,
     lifted_multicut,
     mwc,
     perturbed_grad,
+    solver_loss,
 )
 from diffcomb.lifted_problem import joined_graph
 
@@ -78,18 +80,39 @@ def test_gradient_through_the_lift_is_that_of_a_multiway_cut_of_all_edges():
 
 
 def test_warm_gradient_through_the_lift_points_downhill_and_vanishes_for_small_scales():
-    moved = 0
     for seed in range(8):
         for scale in (1e-9, 2.0):
             leaves, data, rng = lifted_amwc_tensors((8, 8), seed, far=((0, 4), (4, 0)))
             solve = perturbed_grad(lifted_amwc, lift=LiftedMWC(), estimator=Blackbox(Fixed([scale])))
-            *solutions, _, _ = solve(*leaves, **data)
-            grads = [torch.tensor(rng.normal(size=tuple(w.shape))) for w in solutions]
-            torch.autograd.backward(solutions, grads)
+            z, y, f, _, classes = solve(*leaves, **data)
+            of_class = torch.tensor(rng.normal(size=(64, 2)))  # one slope a class, so that M^T keeps the product
+            grads = [of_class[:, classes], *(torch.tensor(rng.normal(size=len(w))) for w in (y, f))]
+            torch.autograd.backward([z, y, f], grads)
             if scale < 1:
                 assert not any(leaf.grad.any() for leaf in leaves)
-            moved += any(bool(leaf.grad.any()) for leaf in leaves)
-    assert moved >= 6
+                continue
+            products = zip([of_class, *grads[1:]], leaves, strict=True)
+            assert sum(float((g * leaf.grad).sum()) for g, leaf in products) < 0
+
+
+@pytest.mark.parametrize("start", ["warm", "best"])
+@pytest.mark.parametrize("options", [{"effort": 2}, {"must_link": [(0, 5)]}, {"solver": "greedy"}])
+def test_solves_through_the_lift_start_at_the_clusters_of_the_forward_solution(start, options):
+    leaves, data, rng = lifted_amwc_tensors()
+    solve = perturbed_grad(lifted_amwc, lift=LiftedMWC(), estimator=Blackbox(Fixed([1.0]), start=start))
+    z, _, _, clusters, _ = solve(*leaves, **data, **options)
+    (z * torch.tensor(rng.normal(size=tuple(z.shape)))).sum().backward()
+    assert all(torch.isfinite(leaf.grad).all() for leaf in leaves)
+    assert "must_link" not in options or clusters[0] == clusters[5]
+
+
+def test_targets_of_lifted_problems_need_cluster_ids():
+    leaves, data, _ = lifted_amwc_tensors()
+    x, y, f, clusters = perturbed_grad(lifted_amwc)(*leaves, **data)
+    loss = solver_loss(lifted_amwc, StructuredSVM(), lift=LiftedMWC())
+    assert torch.isfinite(loss(*leaves, target=(x.detach(), y.detach(), f.detach(), clusters), **data))
+    with pytest.raises(ValueError, match=r"integer cluster ids \(n,\) last; got 3 output"):
+        loss(*leaves, target=(x.detach(), y.detach(), f.detach()), **data)
 
 
 def test_warm_and_cold_gradients_through_the_lift_agree_where_classes_decide():

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays import Array, float_array
-from ..affinity import probabilities_to_costs
+from ..affinity import probabilities_of, probabilities_to_costs
 from ..grid import grid_graph
 from ..problem import Problem
 from .blocks import Block, Box
@@ -57,8 +57,8 @@ class Grid:
         """Costs of the edges from what the volume holds."""
         if self.values == "costs":
             return float_array(maps, "affinities", "(C, *shape)")
-        scaled = maps / np.float32(255) if maps.dtype == np.uint8 else maps.astype(np.float32, copy=False)
-        return np.asarray(probabilities_to_costs(scaled, bias=self.bias, clip=self.clip))
+        probabilities = probabilities_of(maps).astype(np.float32, copy=False)
+        return np.asarray(probabilities_to_costs(probabilities, bias=self.bias, clip=self.clip))
 
 
 class Cells(NamedTuple):

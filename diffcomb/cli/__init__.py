@@ -62,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument("--costs", action="store_true", help="AFFINITIES are signed costs, no probabilities")
     segment.add_argument(
         "--block-shape", type=int, nargs="+", metavar="CELLS",
-        help="solve in blocks of so many cells along each axis, for what does not fit in memory",
+        help="solve in blocks of so many cells along each axis, for what does not fit in memory; a time limit holds "
+        "for each block, and after Ctrl-C the same command resumes",
     )  # fmt: skip
     segment.add_argument("--halo", type=int, nargs="+", metavar="CELLS", help="by how much each block looks beyond")
     segment.add_argument(

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..affinity import probabilities_to_costs
+from ..affinity import probabilities_of, probabilities_to_costs
 from ..grid import grid_graph
 from ..io import Instance, open_array, save_array
-from ..io.volumes import check_takes_pieces, new_array, split_path
+from ..io.volumes import check_output, new_array, split_path
 from .progress import progress, warnings_as_lines
 from .solve import solution_of, summary_of
 
@@ -26,6 +26,7 @@ def run_segment(options: argparse.Namespace) -> dict[str, Any]:
             f"{options.affinities} must have one channel for each of {len(options.offsets)} offsets of "
             f"{len(options.offsets[0])} steps, got shape {affinities.shape}"
         )
+    check_output(options.output, options.affinities, in_pieces=options.block_shape is not None)
     began = time.perf_counter()
     result = _in_one_piece(affinities, options) if options.block_shape is None else _in_blocks(affinities, options)
     return {**result, "seconds": round(time.perf_counter() - began, 3), "wrote": options.output}
@@ -38,7 +39,7 @@ def _in_one_piece(affinities: Any, options: argparse.Namespace) -> dict[str, Any
     affinities = np.asarray(affinities)
     graph = grid_graph(affinities.shape[1:], options.offsets)
     values = graph.edge_values(affinities)
-    costs = values if options.costs else probabilities_to_costs(values, bias=options.bias)
+    costs = values if options.costs else probabilities_to_costs(probabilities_of(values), bias=options.bias)
     with progress(options.time_limit), warnings_as_lines():
         found = solution_of("multicut", Instance(graph, costs), options)
     save_array(options.output, (found.clusters + 1).astype(np.uint32).reshape(graph.shape))
@@ -49,27 +50,37 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Blocks are read, solved and written one by one; the store keeps what is finished."""
     try:
         from ..blockwise import solve_blockwise
-        from ..blockwise.blocks import Tiling
     except ImportError as error:
         raise ImportError(f"--block-shape needs pip install 'diffcomb[blockwise]': {error}") from error
-    check_takes_pieces(options.output)
     shape, block_shape = affinities.shape[1:], tuple(options.block_shape)
     store = Path(options.store or f"{split_path(options.output)[0]}.run")
     search = {"solver": options.solver, "effort": options.effort, "time_limit": options.time_limit}
     try:
-        found = solve_blockwise(
-            options.affinities, offsets=options.offsets, values="costs" if options.costs else "probabilities",
-            bias=options.bias, block_shape=block_shape, halo=options.halo, seed=options.seed, store=store,
-            solver={name: value for name, value in search.items() if value is not None},
-        )  # fmt: skip
-        with new_array(options.output, shape, np.uint32, block_shape) as labels:
-            for block in Tiling(shape, block_shape, (0,) * len(shape)).blocks():
-                labels[block.core.slices] = (found.clusters[block.core.slices] + 1).astype(np.uint32)
+        with warnings_as_lines():
+            found = solve_blockwise(
+                options.affinities, offsets=options.offsets, values="costs" if options.costs else "probabilities",
+                bias=options.bias, block_shape=block_shape, halo=options.halo, seed=options.seed, store=store,
+                solver={name: value for name, value in search.items() if value is not None},
+            )  # fmt: skip
+        _write(found.clusters, options, shape, store)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; what is finished lies in {store}: the same command goes on") from None
+        done = f"interrupted; finished blocks lie in {store}: rerun the same command to resume"
+        raise KeyboardInterrupt(done) from None
     if options.store is None:
         shutil.rmtree(store)
     return {
         "objective": found.objective, "clusters": found.num_clusters, "blocks": found.levels[0].blocks,
         "tasks_computed": found.computed,
     }  # fmt: skip
+
+
+def _write(clusters: Any, options: argparse.Namespace, shape: tuple[int, ...], store: Path) -> None:
+    """Write labels block by block; where that fails, say what is not lost."""
+    from ..blockwise.blocks import Tiling
+
+    try:
+        with new_array(options.output, shape, np.uint32, tuple(options.block_shape)) as labels:
+            for block in Tiling(shape, tuple(options.block_shape), (0,) * len(shape)).blocks():
+                labels[block.core.slices] = (clusters[block.core.slices] + 1).astype(np.uint32)
+    except OSError as error:
+        raise OSError(f"{error}; finished blocks lie in {store}: rerun the command with --store {store}") from error

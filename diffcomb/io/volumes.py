@@ -61,33 +61,59 @@ def open_array(path: Any) -> Any:
 
 
 def save_array(path: Any, array: Array) -> None:
-    """Save an array under a path as :func:`open_array` takes it; in a file of its own."""
+    """Save an array under a path as :func:`open_array` takes it; other arrays of an existing file are kept."""
     file, name = split_path(path)
     suffix = file.suffix.lower()
     if suffix == ".npy":
         np.save(file, array)
     elif suffix == ".npz":
         np.savez_compressed(file, allow_pickle=False, **{name or "array": array})
-    elif suffix in (".h5", ".hdf5"):
-        with require("h5py", f"the array {file}").File(file, "w") as opened:
-            opened.create_dataset(name or "array", data=array, compression="gzip")
     else:
-        zarr = require("zarr", f"the array {file}")
-        if name is None:
-            zarr.save_array(str(file), array)
-        else:
-            zarr.save_group(str(file), **{name: array})
+        with new_array(path, array.shape, array.dtype, None) as target:
+            target[...] = array
 
 
-def check_takes_pieces(path: Any) -> None:
-    """Raise a ValueError unless :func:`new_array` can make a file of that name."""
-    if split_path(path)[0].suffix.lower() == ".npz":
+def check_output(path: Any, source: Any, in_pieces: bool) -> None:
+    """Raise a ValueError unless an array may be written there, and its source may be read until then.
+
+    Parameters
+    ----------
+    path, source : str or Path
+        As :func:`open_array` takes them.
+    in_pieces : bool
+        Whether it is written piece by piece.
+    """
+    file, name = split_path(path)
+    if in_pieces and file.suffix.lower() == ".npz":
         raise ValueError(f"an array that is written piece by piece must be .npy, .h5 or .zarr, got {str(path)!r}")
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {file.parent}: make it, or choose another output than {str(path)!r}")
+    given, given_name = split_path(source)
+    beside = file.suffix.lower() == ".zarr" and None not in (name, given_name) and name != given_name
+    if file.resolve() == given.resolve() and not beside:
+        raise ValueError(f"the output {str(path)!r} would replace {str(source)!r}, which is read: choose another file")
+    if file.exists() and file.suffix.lower() not in (".npy", ".npz"):
+        _check_replaces_one_array(file, name)
+
+
+def _check_replaces_one_array(file: Path, name: str | None) -> None:
+    """Refuse to write in place of a group of arrays, or into an array."""
+    if file.suffix.lower() == ".zarr":
+        zarr = require("zarr", f"the array {file}")
+        node = zarr.open(file, mode="r")
+        names = [] if isinstance(node, zarr.Array) else [key for key, _ in node.members()]
+        if isinstance(node, zarr.Array) and name is not None:
+            raise ValueError(f"{file} is an array and cannot hold one of the name {name!r}: choose another file")
+    else:
+        with require("h5py", f"the array {file}").File(file, "r") as opened:
+            names = [key for key in opened if key != "array"]
+    if names and name is None:
+        raise ValueError(f"{file} holds {', '.join(sorted(names))}: name the array to write, as {file.name}:NAME")
 
 
 @contextmanager
-def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, ...]) -> Iterator[Any]:
-    """Make a file of an array, and take what is assigned to its slices piece by piece.
+def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, ...] | None) -> Iterator[Any]:
+    """Make an array in a file, and take what is assigned to its slices piece by piece; other arrays there are kept.
 
     Parameters
     ----------
@@ -95,23 +121,27 @@ def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, 
         As :func:`open_array` takes it, but no ``.npz``, which is written at once.
     shape : tuple of int
     dtype : dtype
-    chunks : tuple of int
+    chunks : tuple of int, optional
         Cells along each axis that are compressed together: those of a piece.
     """
-    check_takes_pieces(path)
     file, name = split_path(path)
     suffix = file.suffix.lower()
-    chunks = tuple(min(a, b) for a, b in zip(chunks, shape, strict=True))
+    if chunks is not None:
+        chunks = tuple(min(a, b) for a, b in zip(chunks, shape, strict=True))
     if suffix == ".npy":
         mapped = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         yield mapped
         mapped.flush()
     elif suffix in (".h5", ".hdf5"):
-        with require("h5py", f"the array {file}").File(file, "w") as opened:
-            yield opened.create_dataset(name or "array", shape=shape, dtype=dtype, chunks=chunks, compression="gzip")
+        with require("h5py", f"the array {file}").File(file, "a") as opened:
+            name = name or "array"
+            if name in opened:
+                del opened[name]
+            yield opened.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks, compression="gzip")
     else:
         zarr = require("zarr", f"the array {file}")
-        yield zarr.create_array(store=str(file), name=name, shape=shape, dtype=dtype, chunks=chunks, overwrite=True)
+        kept = "auto" if chunks is None else chunks
+        yield zarr.create_array(store=str(file), name=name, shape=shape, dtype=dtype, chunks=kept, overwrite=True)
 
 
 def split_path(path: Any) -> tuple[Path, str | None]:

@@ -91,7 +91,7 @@ def scaled(problem: Problem) -> tuple[Problem, int]:
 def finite(problem: Problem) -> tuple[Problem, float, Array | None]:
     """Contract must-links, and give cannot-links as much cost as an end of theirs has of attractive edges.
 
-    Returns the problem, what its bound lacks to one of the whole, and the groups that became nodes, if any did.
+    Returns the problem, the constant to add to its bound, and the groups that became nodes, if any did.
     """
     if np.isfinite(problem.edge_costs).all():
         return problem, 0.0, None

@@ -84,9 +84,9 @@ class Reduction:
         uncut = np.flatnonzero(np.isneginf(self.original.edge_costs) & ~_cut(self.original, expanded))
         if len(uncut):
             raise ValueError(
-                f"no labelling was found that cuts {_named(self.original.graph, uncut[0])}, whose cost is -inf: both "
-                "ends are of one class that is not partitionable; allow more classes, make one partitionable, or, for "
-                "small instances, let solver='exact' say whether there is one"
+                f"no labelling was found that separates {_named(self.original.graph, uncut[0])}, as a cost of -inf or "
+                "a cannot-link demands: both are of one class that is not partitionable; allow more classes, make one "
+                "partitionable, or, for small instances, let solver='exact' say whether there is one"
             )
         return expanded
 
@@ -141,8 +141,10 @@ def without_must_links(problem: Problem) -> tuple[Problem, Array | None]:
     contradicted = np.flatnonzero(cannot & (u == v))
     if len(contradicted):
         first, (a, b) = contradicted[0], graph.edges[contradicted[0]]
-        why = "it is a self-loop" if a == b else "edges of cost +inf (must-links) join its ends"
-        raise ValueError(f"{_named(graph, first)} has cost -inf (cannot-link), but {why}: remove one of them")
+        why = "they are the same node" if a == b else "must-links (or edges of cost +inf) join them"
+        raise ValueError(
+            f"{_named(graph, first)} must be apart (a cost of -inf, or a cannot-link), but {why}: remove one of them"
+        )
     if not must.any():
         return problem, None
     roots, group = np.unique(root, return_inverse=True)
@@ -174,4 +176,4 @@ def _cut(problem: Problem, solution: Solution) -> Array:
 
 def _named(graph: Graph, edge: int) -> str:
     u, v = graph.edges[edge].tolist()
-    return f"edge {edge} between nodes {u} and {v}"
+    return f"nodes {u} and {v}"  # of whose edge the user may have no number: constraints are edges as well

@@ -119,6 +119,13 @@ def _weighted(a: Array, weights: Array) -> float:
 
 
 @njit
+def _added(sums: Array) -> float:
+    """Eight partial sums, added in a fixed order."""
+    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+    return total
+
+
+@njit
 def _sum_of_squares(a: Array) -> float:
     sums = np.zeros(8)
     whole = len(a) // 8 * 8
@@ -129,8 +136,7 @@ def _sum_of_squares(a: Array) -> float:
     for i in range(whole, len(a)):
         x = np.float64(a[i])
         sums[i - whole] += x * x
-    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
-    return total
+    return _added(sums)
 
 
 @njit
@@ -143,8 +149,7 @@ def _sum_of_squares_of_rows(table: Array, index: Array) -> float:
             x = np.float64(table[index[i], j])
             sums[at] += x * x
             at = at + 1 if at < 7 else 0
-    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
-    return total
+    return _added(sums)
 
 
 @njit
@@ -156,8 +161,7 @@ def _inner(a: Array, b: Array) -> float:
             sums[j] += np.float64(a[i + j]) * np.float64(b[i + j])
     for i in range(whole, len(a)):
         sums[i - whole] += np.float64(a[i]) * np.float64(b[i])
-    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
-    return total
+    return _added(sums)
 
 
 @njit
@@ -167,8 +171,7 @@ def _inner_labels(table: Array, rows: Array, columns: Array, labels: Array) -> f
     width = len(columns)
     for i in range(len(labels)):
         sums[(i * width + labels[i]) % 8] += np.float64(table[rows[i], columns[labels[i]]])
-    total: float = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
-    return total
+    return _added(sums)
 
 
 @njit

@@ -23,6 +23,17 @@ from .warm_differences import WarmDifferences
 DATA = ("graph", "init", "solver", "seed", "effort", "time_limit", *constraints.KEYWORDS)  # keyword data of all verbs
 
 
+def searches(data: dict[str, Any]) -> bool:
+    """Whether the options ask for a search at perturbed costs, too."""
+    other = data.get("solver", "multilevel") != "multilevel"
+    return other or bool(data.get("effort")) or data.get("time_limit") is not None
+
+
+def is_constrained(data: dict[str, Any]) -> bool:
+    """Whether there are must-links or cannot-links, of which moves of single nodes do not know."""
+    return any(data.get(name) is not None for name in constraints.KEYWORDS)
+
+
 class Cut(LinearSolver):
     """What the three verbs have in common."""
 
@@ -42,11 +53,8 @@ class Cut(LinearSolver):
         self, costs: Arrays, outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
     ) -> Differences | None:
         """Differences by moves of single nodes from the forward solution; None where the options ask for a search."""
-        searches = data.get("effort") or data.get("time_limit") is not None
-        if data.get("solver", "multilevel") != "multilevel" or searches:
+        if searches(data) or is_constrained(data):
             return None
-        if any(data.get(name) is not None for name in constraints.KEYWORDS):
-            return None  # moves of single nodes do not know of them
         if not (lift is None or isinstance(lift, BoundLiftedMWC)):
             return None
         nodes, classes, labels, clusters, partitionable = self.labelling(costs, outputs, lift, data)

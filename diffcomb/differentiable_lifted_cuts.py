@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import constraints
 from ._arrays import Array
 from ._implicit import OneHot
 from ._threads import thread_map
+from .differentiable_cuts import DATA, is_constrained, searches
 from .graph import as_graph
 from .lifted_cuts import graphs_of, join, lifted_amwc, lifted_multicut
 from .lifting import BoundLiftedMWC, labels_of
@@ -26,8 +26,6 @@ from .problem import Problem
 from .solvers.levels.labels import from_labels
 from .warm_differences import WarmDifferences
 
-DATA = ("graph", "lifted_edges", "init", "solver", "seed", "effort", "time_limit", *constraints.KEYWORDS)
-
 
 class LiftedMulticut(LinearSolver):
     """`lifted_multicut` as (c_E, c_F) -> (y, y', clusters); `init` may be such a triple."""
@@ -35,7 +33,7 @@ class LiftedMulticut(LinearSolver):
     cost_ndims: ClassVar[tuple[int, ...] | None] = (1, 1)
     thread_safe = True
     trusted = True
-    data_names: tuple[str, ...] = DATA
+    data_names: tuple[str, ...] = (*DATA, "lifted_edges")
 
     def takes(self, name: str) -> bool:
         """Whether the verb has a keyword of that name."""
@@ -68,16 +66,11 @@ class LiftedMulticut(LinearSolver):
             found.edge_labels.astype(edge_costs.dtype), found.lifted_labels.astype(lifted_costs.dtype), found.clusters
         )  # fmt: skip
 
-    def searches(self, data: dict[str, Any]) -> bool:
-        """Whether the options ask for a search at perturbed costs, too."""
-        other = data.get("solver", "multilevel") != "multilevel"
-        return other or bool(data.get("effort")) or data.get("time_limit") is not None
-
     def warm_differences(
         self, costs: Arrays, outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
     ) -> Differences | None:
         """Differences of solves that begin at the forward solution; None where the options ask for a search."""
-        if lift is not None or self.searches(data):
+        if lift is not None or searches(data):
             return None
         here = tuple(np.asarray(output) for output in outputs[: len(costs)])
 
@@ -101,7 +94,7 @@ class LiftedAsymmetricMultiwayCut(LiftedMulticut):
     """`lifted_amwc` as (c_V, c_E, c_F) -> (x one-hot, y, y', clusters)."""
 
     cost_ndims = (2, 1, 1)
-    data_names = (*DATA, "partitionable")
+    data_names = (*DATA, "lifted_edges", "partitionable")
 
     def num_nodes(self, costs: Arrays) -> int:
         """As many as there are node costs."""
@@ -129,8 +122,7 @@ class LiftedAsymmetricMultiwayCut(LiftedMulticut):
         """With the lift of Algorithm 1, those of a multiway cut of all edges."""
         if not isinstance(lift, BoundLiftedMWC):
             return super().warm_differences(costs, outputs, lift, data)
-        constrained = any(data.get(name) is not None for name in constraints.KEYWORDS)
-        if constrained or self.searches(data):
+        if is_constrained(data) or searches(data):
             return None
         nodes, edge_costs, lifted_costs = costs
         joined = join(data["graph"], data["lifted_edges"])
@@ -140,8 +132,7 @@ class LiftedAsymmetricMultiwayCut(LiftedMulticut):
         def differences(grads: Arrays, scales: Array, weights: Array) -> Arrays:
             edge_grad = np.concatenate(grads[1:])
             start = from_labels(lift.labels, lift.labels, nothing)
-            settled = WarmDifferences(problem, start, lift.classes, grads[0], edge_grad).settled()
-            warm = WarmDifferences(problem, settled, lift.classes, grads[0], edge_grad)
+            warm = WarmDifferences(problem, start, lift.classes, grads[0], edge_grad, settle=True)
             at_nodes, at_edges = warm.differences(scales, weights)
             return at_nodes, *np.split(at_edges, [len(edge_costs)])
 

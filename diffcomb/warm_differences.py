@@ -43,6 +43,8 @@ class WarmDifferences:
     node_grad : float array, shape (n, J), or RowTable
     edge_grad : float array, shape (m,)
         g.
+    settle : bool
+        Whether to begin at the local optimum for c that the start leads to, where it may be none itself.
 
     Attributes
     ----------
@@ -51,8 +53,9 @@ class WarmDifferences:
     """
 
     def __init__(
-        self, problem: Problem, start: Labels, classes: Array, node_grad: Array | RowTable, edge_grad: Array
-    ) -> None:
+        self, problem: Problem, start: Labels, classes: Array, node_grad: Array | RowTable, edge_grad: Array,
+        settle: bool = False,
+    ) -> None:  # fmt: skip
         self.problem = problem
         self.start = start
         self.level = finest_level(problem)
@@ -65,6 +68,8 @@ class WarmDifferences:
         reach = np.zeros(n) if self.edge_grad is None else _edge_reach(problem.graph.edges, edge_grad, n)
         base_low = self.level.node_costs[np.arange(n), self.level.best]
         self.gradient = _Gradient(table, rows, _row_minima(table)[rows], reach, base_low)
+        if settle:
+            self.start = self._settled()
         self.least = self._least_scales()
 
     def _least_scales(self) -> Array:
@@ -89,8 +94,8 @@ class WarmDifferences:
         Level(self._costs_at(float(scale))).move(labels, nodes)
         return labels
 
-    def settled(self) -> Labels:
-        """The local optimum for c that the start leads to: where the start is none, differences count from there."""
+    def _settled(self) -> Labels:
+        """The local optimum for c that the start leads to."""
         labels = self.start.copy()
         Level(self._costs_at(0.0)).move(labels)
         return labels

@@ -68,10 +68,7 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
         raise KeyboardInterrupt(done) from None
     if options.store is None:
         shutil.rmtree(store)
-    return {
-        "objective": found.objective, "clusters": found.num_clusters, "blocks": found.levels[0].blocks,
-        "tasks_computed": found.computed,
-    }  # fmt: skip
+    return {**summary_of(found), "blocks": found.levels[0].blocks, "tasks_computed": found.computed}
 
 
 def _write(clusters: Any, options: argparse.Namespace, shape: tuple[int, ...], store: Path) -> None:

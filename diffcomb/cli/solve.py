@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cuts import amwc, multicut, mwc
 from ..io import Instance, read
 from ..lifted_cuts import lifted_amwc, lifted_multicut
 from ..problem import Solution
 from .progress import progress, warnings_as_lines
+
+if TYPE_CHECKING:
+    from ..blockwise import BlockwiseSolution
 
 PROBLEMS = ("multicut", "mwc", "amwc", "lifted_multicut", "lifted_amwc")
 
@@ -65,11 +68,11 @@ def solution_of(problem: str, instance: Instance, options: argparse.Namespace) -
     return amwc(graph, instance.node_costs, costs, classes, **search)
 
 
-def summary_of(found: Solution) -> dict[str, Any]:
+def summary_of(found: Solution | BlockwiseSolution) -> dict[str, Any]:
     """What is printed of a solution."""
     summary = {"objective": float(found.objective), "clusters": int(found.num_clusters)}
     if found.lower_bound is not None:
-        summary |= {"lower_bound": float(found.lower_bound), "gap": float(found.gap)}
+        summary |= {"lower_bound": float(found.lower_bound), "gap": float(found.objective - found.lower_bound)}
     return summary
 
 

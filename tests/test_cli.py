@@ -162,12 +162,26 @@ def test_info_describes_a_file(signed, capsys):
             ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "array.zarr:x"],
             "array.zarr is an array and cannot",
         ),
+        (
+            ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "deep.zarr:group"],
+            "group is a group of arrays",
+        ),
+        (["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "deep.h5:group"], "group is a group of arrays"),
         (["segment", "two.h5:one", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.h5:x"], "would replace 'two.h5:one'"),
     ],
 )
 def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, signed, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for path in ("image.npy", "two.h5:one", "two.h5:two", "two.zarr:one", "two.zarr:two", "array.zarr"):
+    for path in (
+        "image.npy",
+        "two.h5:one",
+        "two.h5:two",
+        "two.zarr:one",
+        "two.zarr:two",
+        "array.zarr",
+        "deep.zarr:group/a",
+        "deep.h5:group/a",
+    ):
         save_array(path, np.ones((2, 8, 8), np.float32))
     code, out, err = run(capsys, *(a.format(signed=signed, image="image.npy") for a in arguments))
     assert (code, out) == (2, "")

@@ -104,9 +104,14 @@ def _check_replaces_one_array(file: Path, name: str | None) -> None:
         names = [] if isinstance(node, zarr.Array) else [key for key, _ in node.members()]
         if isinstance(node, zarr.Array) and name is not None:
             raise ValueError(f"{file} is an array and cannot hold one of the name {name!r}: choose another file")
+        is_group = name is not None and isinstance(node.get(name), zarr.Group)
     else:
-        with require("h5py", f"the array {file}").File(file, "r") as opened:
+        h5py = require("h5py", f"the array {file}")
+        with h5py.File(file, "r") as opened:
             names = [key for key in opened if key != "array"]
+            is_group = name is not None and isinstance(opened.get(name), h5py.Group)
+    if is_group:
+        raise ValueError(f"{file}:{name} is a group of arrays: choose another name for the output")
     if names and name is None:
         raise ValueError(f"{file} holds {', '.join(sorted(names))}: name the array to write, as {file.name}:NAME")
 

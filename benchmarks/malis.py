@@ -163,17 +163,19 @@ def row_of(side: int, cpp: Pass | None) -> dict[str, Any]:
     set_num_threads(None)
     torch.set_num_threads(torch_threads)
     together = seconds(step)
+    threads = f"malis_loss, {get_num_threads()} threads"
     row: dict[str, Any] = {
         "volume": f"{side}×{side}×{side}",
         "edges": f"{graph.num_edges:,}",
         "malis_loss, 1 thread, s": alone,
-        f"malis_loss, {get_num_threads()} threads, wall s": together,
+        f"{threads}, wall s": together,
     }
     found = malis_pairs(graph, affinities, labels)
     for name, run in (("C++", cpp), ("Python", python_pass)):
         if run is not None:
             row[f"{name}, s"], expected = cpu_seconds(partial(straightforward, graph, affinities.numpy(), labels, run))
             row[f"{name} / malis_loss, 1 thread"] = row[f"{name}, s"] / alone
+            row[f"{name} / {threads}"] = row[f"{name}, s"] / together
             np.testing.assert_array_equal(found, expected)
     return row
 

@@ -79,11 +79,13 @@ def random_case(seed, n=6, m=10, classes=3):
 
 @pytest.mark.nojit
 @pytest.mark.parametrize("few", [maximin.FEW, 2], ids=["sorted at once", "filtered"])
+@pytest.mark.parametrize("part", [maximin.PART, 2], ids=["all segments at once", "a few segments at once"])
 @settings(max_examples=150, deadline=None)
 @given(segmentations())
-def test_pairs_agree_with_brute_force(few, case):
+def test_pairs_agree_with_brute_force(part, few, case):
     n, edges, affinities, labels, background = case
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maximin, "PART", part)
         patch.setattr(maximin, "FEW", few)
         patch.setattr(maximin, "SAMPLE", 2)
         found = malis_pairs(Graph(n, edges), torch.from_numpy(affinities), labels, background=background)
@@ -175,6 +177,22 @@ def test_batch_gives_the_losses_of_its_instances_with_any_number_of_threads():
     assert torch.equal(malis_loss(graph, affinities, labels, reduction="sum"), single.sum())
     assert single.dtype == torch.float32
     assert malis_loss(graph, affinities.to(torch.bfloat16), labels).dtype == torch.float32
+
+
+@pytest.mark.parametrize("step", [1, 2**40], ids=["small labels", "labels that differ in high bits alone"])
+def test_segments_in_parts_on_threads_give_what_all_at_once_give(monkeypatch, step):
+    graph, affinities, labels = random_case(5, n=300, m=2000, classes=12)
+    labels = np.where(labels < 11, labels, -1) * np.where(labels < 11, step, 1)
+    expected = malis_pairs(graph, affinities, labels, background=3 * step)
+    shares = {maximin._share(label, 50) for label in range(0, 12 * step, step)}
+    assert len(shares) > 6
+    monkeypatch.setattr(maximin, "PART", 40)
+    try:
+        set_num_threads(3)
+        found = malis_pairs(graph, affinities, labels, background=3 * step)
+    finally:
+        set_num_threads(None)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_nothing_runs_through_void_and_paths_run_through_the_background():

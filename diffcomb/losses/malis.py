@@ -13,10 +13,8 @@ from .._arrays import Array, float_array, to_numpy
 from .._threads import thread_imap
 from ..graph import Graph, as_graph
 from ..grid import GridGraph
-from .maximin import VOID, negative_pairs, positive_pairs
+from .maximin import VOID, decisive_pairs
 from .solver_loss import check_reduction
-
-PASSES = (positive_pairs, negative_pairs)
 
 
 def malis_loss(
@@ -83,7 +81,8 @@ def malis_loss(
 
     Notes
     -----
-    The time is that of sorting the edges once; instances, and the two passes of each, share the threads.
+    The time is that of sorting the edges once, in parts that fit a cache. Instances share the threads; of a single one,
+    segments do.
 
     Examples
     --------
@@ -179,13 +178,14 @@ class _Weights(torch.autograd.Function):
 
 
 def _passes(graph: Graph, values: Array, segments: Array, background: int) -> Iterator[tuple[int, int, Array, Array]]:
-    """Both passes of every instance, each a task for a thread: pass, instance, edges that decide pairs, how many."""
+    """Both passes of every instance, which are tasks for threads: pass, instance, edges that decide pairs, how many."""
 
-    def run(task: tuple[int, int]) -> tuple[int, int, Array, Array]:
-        number, b = task
-        return number, b, *PASSES[number](graph.edges, values[b], segments[b], background)
+    def run(b: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        return decisive_pairs(graph.edges, values[b], segments[b], background)
 
-    return thread_imap(run, [(number, b) for b in range(len(values)) for number in range(len(PASSES))])
+    for b, passes in enumerate(thread_imap(run, range(len(values)))):
+        for number, (decisive, pairs) in enumerate(passes):
+            yield number, b, decisive, pairs
 
 
 def _checked(graph: Any, affinities: Any, labels: Any, anchor: str) -> tuple[Graph, torch.Tensor, Array]:

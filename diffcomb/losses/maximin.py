@@ -7,9 +7,11 @@ all pairs with a node in each. Among equally strong edges, the one with the smal
 The two passes of constrained MALIS (Funke et al., TPAMI 2019) share no edge, so each works on its own edges only:
 
 - Positive pass: edges between segments are set to the minimum, so a pair of one segment is joined by edges inside of
-  it, or not at all.
-- Negative pass: edges inside of segments are set to the maximum, so they join nodes to components first. The edges
-  between segments then join components. A merge decides all pairs across it but those of one label.
+  it, or not at all. No segment then sees another, so they are worked on a few at a time, by all threads: the edges and
+  nodes of a few segments fit a cache.
+- Negative pass: edges inside of segments are set to the maximum, so they join nodes to components first, which are the
+  trees of the positive pass. The edges between segments then join components. A merge decides all pairs across it but
+  those of one label.
 
 Pairs of one label are counted without a histogram for each component. Every merge puts the list of one component
 behind that of the other and leaves its own number in the gap; the merge that joins two components is then the largest
@@ -22,37 +24,40 @@ from __future__ import annotations
 import numpy as np
 
 from .._arrays import Array
-from .._numba import njit
+from .._numba import njit, unsigned
+from .._threads import thread_map
 from .._union_find import find, numbers
 
 VOID = -1  # labels of nodes without a label; a background of this label is none
+PART = 2**16  # edges inside of segments that are worked on at once, of as many segments as it takes
 SAMPLE = 2**12  # affinities that tell where the strongest edges end,
 SHARE = 2  # which are one in so many,
-FEW = 2**16  # as long as there are more edges than this
+FEW = 2**18  # as long as there are more edges than this
 BLOCK = 256  # edges whose ends are read at once
 
 
-def positive_pairs(edges: Array, affinities: Array, labels: Array, background: int) -> tuple[Array, Array]:
-    """Edges that decide pairs of one segment, from the strongest to the weakest, and how many pairs each decides."""
-    return _spanning_forest(edges, affinities, _edges_of(edges, labels, background, True), _roots(labels))
-
-
-def negative_pairs(edges: Array, affinities: Array, labels: Array, background: int) -> tuple[Array, Array]:
-    """Edges that join components of different segments, from the strongest, and how many pairs each of them decides."""
-    parent, inside = _roots(labels), _edges_of(edges, labels, background, True)
-    _join(edges, inside, parent, np.empty_like(inside), np.empty(len(inside), np.int64))
-    component, label, size = _components(parent.copy(), labels, background)
-    merges, _ = _spanning_forest(edges, affinities, _edges_of(edges, labels, background, False), parent)
+def decisive_pairs(
+    edges: Array, affinities: Array, labels: Array, background: int
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """For the positive and for the negative pass: edges that decide pairs, and how many pairs each of them decides."""
+    parent = np.full(len(labels), -1, np.int32)  # trees of one node each, as `_join` wants them
+    between, *inside = _in_parts(edges, labels, background)
+    forests = thread_map(lambda ids: _spanning_forest(edges, affinities, ids, parent), inside)
+    positive = np.concatenate([f[0] for f in forests]), np.concatenate([f[1] for f in forests])
+    component, label, size = _components(parent, labels, background)
+    merges, _ = _spanning_forest(edges, affinities, between, parent)
     decided, order = _merge(edges, merges, component, size)
     counted = label != VOID
     numbered = np.full(len(label), VOID, np.int64)
     names, numbered[counted] = np.unique(label[counted], return_inverse=True)
-    return merges, decided - _of_one_label(*order, numbered, size, len(names), len(merges))
+    return positive, (merges, decided - _of_one_label(*order, numbered, size, len(names), len(merges)))
 
 
-def _roots(labels: Array) -> Array:
-    """Trees of one node each, as :func:`_join` wants them."""
-    return np.full(len(labels), -1, np.int32)
+def _in_parts(edges: Array, labels: Array, background: int) -> list[Array]:
+    """Numbers of the edges between segments, then those inside, where all of one segment stand in one part."""
+    parts = max(1, len(edges) // PART)
+    ids, start = _sorted_by_part(edges, labels, background, parts)
+    return [ids[start[p] : start[p + 1]] for p in range(parts + 1)]
 
 
 def _spanning_forest(edges: Array, affinities: Array, ids: Array, parent: Array) -> tuple[Array, Array]:
@@ -90,27 +95,48 @@ def strongest_first(affinities: Array, ids: Array) -> Array:
 
 
 @njit
-def _edges_of(edges: Array, labels: Array, background: int, inside: bool) -> Array:
-    """Numbers of the edges inside of segments, or of all others; those that touch void belong to neither."""
-    found = np.empty(len(edges), np.int32)
-    count = 0
+def _sorted_by_part(edges: Array, labels: Array, background: int, parts: int) -> tuple[Array, Array]:
+    """Edge numbers by part, rising in each, and where the parts begin; edges that touch void belong to none."""
+    part = np.empty(len(edges), np.int32)
+    start = np.zeros(parts + 2, np.int64)
     for e in range(len(edges)):
         u, v = edges[e, 0], edges[e, 1]
-        known = labels[u] >= 0 and labels[v] >= 0 and u != v
-        if known and (labels[u] == labels[v] and labels[u] != background) == inside:
-            found[count] = e
-            count += 1
-    return found[:count].copy()
+        one, other = labels[unsigned(u)], labels[unsigned(v)]
+        p = -1
+        if one >= 0 and other >= 0 and u != v:
+            p = 1 + _share(one, parts) if one == other and one != background else 0
+            start[unsigned(p + 1)] += 1
+        part[e] = p
+    for p in range(parts + 1):
+        start[p + 1] += start[p]
+    ids, place = np.empty(start[-1], np.int32), start.copy()
+    for e in range(len(edges)):
+        p = part[e]
+        if p >= 0:
+            ids[unsigned(place[unsigned(p)])] = e
+            place[unsigned(p)] += 1
+    return ids, start
+
+
+@njit
+def _share(label: int, parts: int) -> int:
+    """One of 0..parts-1, as if by lot: labels follow each other in space, and large segments may lie together."""
+    low = (label ^ (label >> 31)) & 0x7FFFFFFF
+    return (low * 0x61C88647 & 0xFFFFFFFF) * parts >> 32
 
 
 @njit
 def _root(parent: Array, i: int) -> int:
     """The root of node i; the path to it is halved. A root holds minus the number of nodes of its tree."""
-    while parent[i] >= 0:
-        if parent[parent[i]] >= 0:
-            parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
+    while True:
+        above: int = parent[unsigned(i)]
+        if above < 0:
+            return i
+        beyond = parent[unsigned(above)]
+        if beyond < 0:
+            return above
+        parent[unsigned(i)] = beyond
+        i = beyond
 
 
 @njit
@@ -125,24 +151,25 @@ def _join(edges: Array, order: Array, parent: Array, accepted: Array, products: 
     for start in range(0, len(order), BLOCK):
         size = min(BLOCK, len(order) - start)
         for i in range(size):
-            e = order[start + i]
+            e = unsigned(order[unsigned(start + i)])
             ends[i, 0], ends[i, 1] = edges[e, 0], edges[e, 1]
         for _ in range(2):
             for i in range(size):
                 for side in range(2):
-                    above = parent[ends[i, side]]
+                    above = parent[unsigned(ends[i, side])]
                     if above >= 0:
                         ends[i, side] = above
         for i in range(size):
             a, b = _root(parent, ends[i, 0]), _root(parent, ends[i, 1])
             if a != b:
-                accepted[count] = order[start + i]
-                products[count] = np.int64(parent[a]) * np.int64(parent[b])
+                of_a, of_b = parent[unsigned(a)], parent[unsigned(b)]
+                accepted[unsigned(count)] = order[unsigned(start + i)]
+                products[unsigned(count)] = np.int64(of_a) * np.int64(of_b)
                 count += 1
-                if parent[a] > parent[b]:
+                if of_a > of_b:
                     a, b = b, a
-                parent[a] += parent[b]
-                parent[b] = a
+                parent[unsigned(a)] = of_a + of_b
+                parent[unsigned(b)] = a
     return count
 
 
@@ -152,9 +179,9 @@ def _still_apart(edges: Array, ids: Array, parent: Array) -> Array:
     found = np.empty(len(ids), np.int32)
     count = 0
     for i in range(len(ids)):
-        if _root(parent, edges[ids[i], 0]) != _root(parent, edges[ids[i], 1]):
-            found[count] = ids[i]
-            count += 1
+        e = unsigned(ids[i])
+        found[unsigned(count)] = ids[i]
+        count += _root(parent, edges[e, 0]) != _root(parent, edges[e, 1])
     return found[:count].copy()
 
 

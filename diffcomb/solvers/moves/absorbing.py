@@ -78,16 +78,20 @@ def enter_all(ends: Array, entered: Array, keys: Array, items: Array) -> int:
 
 
 @njit
-def mark_neighbours(edges: Edges, i: int, mark: Array) -> None:
-    """Note the edge to each neighbour of cluster i, and forget the half-edges of edges that are gone."""
+def mark_neighbours(edges: Edges, i: int, mark: Array, stamp: int) -> None:
+    """Note the edge to each neighbour of cluster i, and forget the half-edges of edges that are gone.
+
+    The stamp is the cluster that i absorbs: since each goes once, notes of before need not be taken back.
+    """
     ends, first, last, link, _ = edges
+    high = np.int64(stamp) << 32
     before = -1
     half = first[i]
     while half >= 0:
         following = link[half]
         f = half >> 1
         if ends[f, 0] >= 0:
-            mark[ends[f, 1 - (half & 1)]] = f
+            mark[ends[f, 1 - (half & 1)]] = high | f
             before = half
         elif before < 0:
             first[i] = following
@@ -98,13 +102,10 @@ def mark_neighbours(edges: Edges, i: int, mark: Array) -> None:
 
 
 @njit
-def unmark_neighbours(edges: Edges, i: int, mark: Array) -> None:
-    """Forget what was noted."""
-    half = edges.first[i]
-    while half >= 0:
-        if edges.ends[half >> 1, 0] >= 0:
-            mark[edges.ends[half >> 1, 1 - (half & 1)]] = -1
-        half = edges.link[half]
+def marked(mark: Array, other: int, stamp: int) -> int:
+    """The edge to a neighbour, or -1."""
+    value = mark[other]
+    return value & 0xFFFFFFFF if value >> 32 == stamp else -1
 
 
 # Hubs keep their edges in a table

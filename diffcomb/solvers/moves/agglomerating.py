@@ -20,8 +20,8 @@ from .absorbing import (
     is_crowded,
     list_edges,
     mark_neighbours,
+    marked,
     no_hubs,
-    unmark_neighbours,
     with_room,
 )  # fmt: skip
 
@@ -48,7 +48,7 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
     parent = numbers(num_nodes)
     lists = list_edges(edges.copy(), num_nodes)
     ends, first, last, link, degree = lists
-    mark = np.full(num_nodes, -1, np.int32)
+    mark = np.full(num_nodes, -1, np.int64)
     is_hub, table_keys, table_values, pairs = no_hubs(num_nodes)
     apart = np.zeros(m, np.bool_)
     room = m + m // 2 + 16
@@ -82,7 +82,7 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
         if is_crowded(degree, is_hub, table_keys, pairs, i, j):
             _, table_keys, table_values, _ = with_room(lists, Hubs(is_hub, table_keys, table_values, pairs), i, j)
         if not is_hub[i]:
-            mark_neighbours(lists, i, mark)
+            mark_neighbours(lists, i, mark, j)
         if size + degree[j] > room:
             size = enter_all(ends, entered, keys, items)
         half = first[j]
@@ -91,7 +91,7 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
             f = half >> 1
             if ends[f, 0] >= 0:
                 other = ends[f, 1 - (half & 1)]
-                parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else mark[other]
+                parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else marked(mark, other, j)
                 stays, gone = parallel, f
                 if parallel < 0 or entered[f] > entered[parallel]:
                     # Of two parallel edges that with the larger key stays: its entry need not be made anew.
@@ -114,8 +114,6 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
                         entered[stays] = key
                         size = queue_push(keys, items, size, key, stays)
             half = following
-        if not is_hub[i]:
-            unmark_neighbours(lists, i, mark)
     for i in range(num_nodes):
         parent[i] = find(parent, i)
     return parent

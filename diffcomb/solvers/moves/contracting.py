@@ -19,8 +19,8 @@ from .absorbing import (
     is_crowded,
     list_edges,
     mark_neighbours,
+    marked,
     no_hubs,
-    unmark_neighbours,
     with_room,
 )  # fmt: skip
 
@@ -121,7 +121,7 @@ def contract_greedily(
     _, first, last, link, degree = edges
     classes = cheapest_classes(node_costs)
     parent = np.arange(n)
-    mark = np.full(n, -1, np.int32)
+    mark = np.full(n, -1, np.int64)
     is_hub, table_keys, table_values, pairs = no_hubs(n)
     # Of the entries of an edge only the one with this key counts. Edges that nothing can be gained by have none.
     entered = np.empty(m, np.float64)
@@ -155,7 +155,7 @@ def contract_greedily(
         if is_crowded(degree, is_hub, table_keys, pairs, i, j):
             _, table_keys, table_values, _ = with_room(edges, Hubs(is_hub, table_keys, table_values, pairs), i, j)
         if not is_hub[i]:
-            mark_neighbours(edges, i, mark)
+            mark_neighbours(edges, i, mark, j)
         if size + degree[j] > room:
             size = enter_all(ends, entered, keys, items)
         half = first[j]
@@ -164,7 +164,7 @@ def contract_greedily(
             f = half >> 1
             if ends[f, 0] >= 0:
                 other = ends[f, 1 - (half & 1)]
-                parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else mark[other]
+                parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else marked(mark, other, j)
                 if parallel >= 0:
                     costs[parallel] += costs[f]
                     _share(joins, f, parallel)
@@ -182,8 +182,6 @@ def contract_greedily(
                     entered[f] = key
                     size = queue_push(keys, items, size, key, f)
             half = following
-        if not is_hub[i]:
-            unmark_neighbours(edges, i, mark)
     for i in range(n):
         parent[i] = find(parent, i)
     return parent, classes

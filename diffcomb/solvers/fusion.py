@@ -49,11 +49,11 @@ class Fuser:
         self.rng = rng
         self.rows: Rows = level.adjacency
         half_edges = max(len(self.rows.weights), 1)
-        self.proposals = min(max(LIMITS.fused_half_edges // half_edges, LIMITS.min_proposals), LIMITS.max_proposals)
+        self.most_proposals = max(LIMITS.fused_half_edges // half_edges, LIMITS.min_proposals)
         self.at_once = max(LIMITS.core_half_edges // half_edges, 1)
         """Proposals between two looks at the clock."""
         self.noise = LIMITS.fused_noise * level.typical_cost
-        self.lineages = np.empty((max(self.proposals // LIMITS.proposals_a_lineage, 1), n), np.int32)
+        self.rounds = 0
         self.population = Population(self.rows, rng) if is_dense(self.rows) else None
         self.alone = n <= LIMITS.max_coarse or self.population is not None
         self.first = True
@@ -73,14 +73,20 @@ class Fuser:
         z = _from_one(labels.z)
         if self.population:
             return _labels(self._fused(z, self.population.round(z, budget) + np.int32(1)))
-        self.lineages[0] = z
-        propose(self.rows, self.lineages[1:], self.noise, self._seed())
-        left = self.proposals
+        left = self._proposals()
+        self.rounds += 1
+        lineages = np.empty((max(left // LIMITS.proposals_a_lineage, 1), len(z)), np.int32)
+        lineages[0] = z
+        propose(self.rows, lineages[1:], self.noise, self._seed())
         while left and not budget.spent():
             count = min(left, self.at_once)
-            fuse_proposals(self.rows, self.lineages, self.noise, count, self._seed())
+            fuse_proposals(self.rows, lineages, self.noise, count, self._seed())
             left -= count
-        return _labels(fuse_all(self.rows, self.lineages))
+        return _labels(fuse_all(self.rows, lineages))
+
+    def _proposals(self) -> int:
+        """How many the next round fuses: in small graphs later rounds make more, and begin from more places."""
+        return min(self.most_proposals, LIMITS.max_proposals * (1 + self.rounds // LIMITS.rounds_of_as_many))
 
     def _fused(self, z: Array, other: Array) -> Array:
         better = fused(self.rows, z, other)

@@ -67,7 +67,8 @@ class Limits:
     min_proposals: int = 3
     """Proposals of a round at least, of large graphs."""
     max_proposals: int = 96
-    """Proposals of a round at most, of small graphs."""
+    """Proposals of a round at most, of small graphs; this many more after every `rounds_of_as_many`."""
+    rounds_of_as_many: int = 2
     max_descents: int = 24
     """Descents of a round at most, where there is a cost of all pairs."""
     proposals_a_lineage: int = 12

@@ -10,9 +10,9 @@ written to paper_size.json in --out as soon as it is measured; a second call mea
 resumes a case after its last step.
 
 Cases: `pretrain` and the models of the second stage that the configuration trains, each for --steps steps of the
-configuration's batch in parts of --part crops; `full, near the truth`, a step of `full` that solves for costs of the
-true partition with noise, as a trained network gives them; `predict 1/4` and `predict 1`, one image of full size at a
-time. Models of the second stage start from what `pretrain` leaves in --work.
+configuration's batch in parts of --part crops; `full, near the truth` and `full_svm, near the truth`, steps that solve
+for costs of the true partition with noise, as a trained network gives them; `predict 1/4` and `predict 1`, one image of
+full size at a time. Models of the second stage start from what `pretrain` leaves in --work.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ from make_streets import draw  # noqa: E402
 
 FIRST = "pretrain"
 PREDICT = {"predict 1/4": False, "predict 1": True}  # whether it cuts on pixels
-NEAR = "full, near the truth"
+NEAR = ", near the truth"  # behind the name of a model
 MARGIN, NOISE = 4.0, 2.0  # of costs near the truth: a logit of ±4 with this deviation, which errs at 2 percent
 
 
@@ -114,7 +114,7 @@ def _options() -> argparse.Namespace:
 def all_cases() -> dict[str, Callable[[str, argparse.Namespace], dict[str, Any]]]:
     """What can be measured, in the order of the table."""
     second = Config(**_from_yaml()).finetune.models
-    steps = dict.fromkeys((FIRST, *second, NEAR), training)
+    steps = dict.fromkeys((FIRST, *second, *(f"{model}{NEAR}" for model in ("full", "full_svm"))), training)
     return {**steps, **dict.fromkeys(PREDICT, prediction)}
 
 
@@ -176,7 +176,7 @@ def _run(o: argparse.Namespace) -> Run:
 def training(case: str, o: argparse.Namespace) -> dict[str, Any]:
     """Mean seconds of a step, which is the whole batch, by parts; a killed process resumes after its last step."""
     run = _run(o)
-    first, name = case == FIRST, "full" if case == NEAR else case
+    first, name = case == FIRST, case.removesuffix(NEAR)
     c, settings = run.config, run.config.pretrain if first else run.config.finetune
     objective = c.objective(BASELINE if first else name)
     started = not first and run.finished(FIRST)
@@ -231,7 +231,7 @@ def _part(watch: Stopwatch, step: TrainingStep, case: str, images: Tensor, targe
 
     def costs_of(images: Tensor) -> tuple[Tensor, ...]:
         costs = step.costs(images)
-        costs = near_truth(costs, targets) if case == NEAR else costs
+        costs = near_truth(costs, targets) if case.endswith(NEAR) else costs
         return tuple(drop(c, objective.dropout) for c in costs) if objective.loss == "surrogate" else costs
 
     objective = step.objective

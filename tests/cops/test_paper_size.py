@@ -45,8 +45,9 @@ def test_every_case_times_its_parts(options):
         "pretrain": ("samples", "network", "loss", "network backward", "optimiser"),
         "control_mean": ("samples", "network", "loss", "network backward", "optimiser"),
         "full": ("samples", "network", "AMWC", "surrogate", "MWC", "network backward", "optimiser"),
-        paper_size.NEAR: ("samples", "network", "AMWC", "surrogate", "MWC", "network backward", "optimiser"),
+        f"full{paper_size.NEAR}": ("samples", "network", "AMWC", "surrogate", "MWC", "network backward", "optimiser"),
         "full_svm": ("samples", "network", "AMWC", "network backward", "optimiser"),
+        f"full_svm{paper_size.NEAR}": ("samples", "network", "AMWC", "network backward", "optimiser"),
         "predict 1/4": ("network", "interpolation", "AMWC", "reading segments"),
         "predict 1": ("network", "interpolation", "AMWC", "reading segments"),
     }

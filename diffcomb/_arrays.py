@@ -15,6 +15,7 @@ from ._threads import thread_ranges
 
 Array = NDArray[Any]
 _WORTH_A_THREAD = 2**20  # numbers to add up
+_IN_A_CACHE = 2**15  # numbers
 
 
 def is_tensor(value: object) -> bool:
@@ -114,6 +115,20 @@ def all_finite(array: Array) -> bool:
 
     thread_ranges(add, len(flat), _WORTH_A_THREAD)
     return bool(np.isfinite(sums).all()) or bool(np.isfinite(array).all())
+
+
+def largest_size(array: Array) -> float:
+    """The largest absolute value of an array without NaN, 0 of an empty one; infinite if a value is."""
+    flat = array.reshape(-1)
+    found = [0.0]
+
+    def look(first: int, last: int) -> None:
+        for start in range(first, last, _IN_A_CACHE):  # so that memory is read once for both
+            part = flat[start : min(start + _IN_A_CACHE, last)]
+            found.append(max(float(part.max()), -float(part.min())))
+
+    thread_ranges(look, len(flat), _WORTH_A_THREAD)
+    return max(found)
 
 
 def check_same_device(**tensors: Any) -> None:

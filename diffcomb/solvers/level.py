@@ -24,6 +24,7 @@ from .limits import KERNELS, LIMITS
 from .moves.ejection_chains import Chains, eject
 from .moves.joining import joined
 from .moves.local_moving import NO_TEMPERATURES, Survey, find_movers, local_moving
+from .moves.visit import cluster_sizes
 
 
 class Level:
@@ -123,22 +124,20 @@ class Level:
 
         It visits `nodes` (all by default) and whatever moves make it visit again; `slack` takes their losses.
         """
-        queue = np.arange(self.num_nodes, dtype=np.int32)
-        waiting = self.num_nodes
-        if nodes is not None or waiting > LIMITS.min_parallel:
-            nodes = queue if nodes is None else nodes
-            if len(nodes) > LIMITS.min_parallel:
-                nodes = self.movers(labels, nodes, slack)
-            waiting = len(nodes)
-            queue[:waiting] = nodes
-        return self._visit(labels, queue, waiting, slack)
+        queue = np.arange(self.num_nodes, dtype=np.int32) if nodes is None else np.empty(self.num_nodes, np.int32)
+        nodes = queue if nodes is None else nodes
+        if len(nodes) > LIMITS.min_parallel:
+            nodes = self.movers(labels, nodes, slack)
+        if nodes is not queue:
+            queue[: len(nodes)] = nodes
+        return self._visit(labels, queue, len(nodes), slack)
 
     def movers(self, labels: Labels, nodes: Array, slack: Slack = NO_SLACK) -> Array:
         """Those of the nodes that gain by moving: of many nodes few do, and threads find them without moving any.
 
         It is done with one thread as well, so that the number of threads does not change a solution.
         """
-        size = np.bincount(labels.z, minlength=labels.num_ids)
+        size = cluster_sizes(labels.z, labels.num_ids)
         survey = Survey(nodes, size, LIMITS.enough * self.typical_cost, np.empty(len(nodes), np.bool_))
 
         def look(first: int, last: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._arrays import Array
+from .._arrays import Array, largest_size
 from ..graph import Graph
 from ..labelling import uncut_components
 from ..problem import Problem, Solution
@@ -99,12 +99,12 @@ def reduce(problem: Problem) -> Reduction:
     ValueError
         If must-links and cannot-links contradict each other; the message names an edge.
     """
-    largest = max(_largest(problem.node_costs), _largest(problem.edge_costs))
+    largest = max(largest_size(problem.node_costs), largest_size(problem.edge_costs))
     reduced, group, cannot_link = problem, None, 0.0
     hard = not math.isfinite(largest)
     if hard:
         finite = problem.edge_costs[np.isfinite(problem.edge_costs)]
-        largest = max(_largest(problem.node_costs), _largest(finite))
+        largest = max(largest_size(problem.node_costs), largest_size(finite))
     power = math.frexp(largest)[1]
     # No further than needed: the smallest costs may be as far from the largest as float64 allows.
     exponent = power - max(-LIMITS.max_exponent, min(LIMITS.max_exponent, power))
@@ -116,11 +116,6 @@ def reduce(problem: Problem) -> Reduction:
         reduced, cannot_link = _without_cannot_links(reduced)
     offset = cannot_link * np.count_nonzero(reduced.edge_costs == cannot_link) if cannot_link < 0 else 0.0
     return Reduction(problem, reduced, group, exponent, cannot_link, offset)
-
-
-def _largest(costs: Array) -> float:
-    """The largest absolute value; infinite if one is."""
-    return max(float(costs.max()), -float(costs.min())) if costs.size else 0.0
 
 
 def _times_power(values: Any, exponent: int) -> Any:

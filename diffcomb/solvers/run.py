@@ -117,7 +117,7 @@ class Run:
         pieces = natural(self.level.num_nodes)
         at = 0
         while hierarchy.levels[at].num_nodes > LIMITS.max_coarse and at < len(hierarchy.groups):
-            if hierarchy.levels[at].num_nodes > LIMITS.max_pieces:
+            if self.budget.searches and hierarchy.levels[at].num_nodes > LIMITS.max_pieces:
                 pieces = hierarchy.groups[at][pieces]
             at += 1
         self.pieces = pieces

@@ -22,9 +22,7 @@ from ..limits import KERNELS
 def count_members(z: Array, num_classes: int) -> tuple[Array, Array, Array]:
     """Sizes of all clusters (n + K,), and a stack ``free[:height[0]]`` of the unused ids of partitionable classes."""
     n = len(z)
-    size = np.zeros(n + num_classes, np.int32)
-    for i in range(n):
-        size[unsigned(z[i])] += 1
+    size = cluster_sizes(z, n + num_classes)
     free = np.empty(n, np.int32)
     height = np.zeros(1, np.int64)
     for c in range(n + num_classes - 1, num_classes - 1, -1):
@@ -32,6 +30,15 @@ def count_members(z: Array, num_classes: int) -> tuple[Array, Array, Array]:
             free[height[0]] = c
             height[0] += 1
     return size, free, height
+
+
+@njit
+def cluster_sizes(z: Array, num_ids: int) -> Array:
+    """How many nodes each id has."""
+    size = np.zeros(num_ids, np.int32)
+    for i in range(len(z)):
+        size[unsigned(z[i])] += 1
+    return size
 
 
 @njit

@@ -8,10 +8,14 @@ from strategies import instances
 
 from diffcomb import Graph, make_problem, multicut
 from diffcomb.solvers.budget import Budget
+from diffcomb.solvers.level import Level
 from diffcomb.solvers.levels.contraction import contracted
-from diffcomb.solvers.levels.costs import Rows
+from diffcomb.solvers.levels.costs import Costs, Rows
+from diffcomb.solvers.levels.labels import Labels
 from diffcomb.solvers.limits import LIMITS, changed
+from diffcomb.solvers.moves.contracting import contract_greedily
 from diffcomb.solvers.moves.fusing import fuse_all, fuse_proposals, fused, greedy_clusters, polish, propose
+from diffcomb.solvers.moves.plain import contract_plainly, move_plainly
 from diffcomb.solvers.moves.tabu import cross, tabu
 from diffcomb.solvers.persistency import persistent
 from diffcomb.solvers.population import Population, is_dense
@@ -175,6 +179,48 @@ def test_fusing_never_makes_a_labelling_worse(instance, seed):
     assert value(edges, costs, lineages[1]) <= value(edges, costs, two) + rounding
     best = min(value(edges, costs, z) for z in lineages)
     assert value(edges, costs, fuse_all(rows, lineages)) <= best + rounding
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("digits", [1, 15], ids=["ties", "no ties"])
+@pytest.mark.parametrize("shape", [(2, 1), (9, 20), (40, 160), (30, 400)])
+@pytest.mark.parametrize("seed", range(3))
+def test_plain_kernels_find_what_the_general_ones_find(seed, shape, digits):
+    n, m = shape
+    rng = np.random.default_rng(seed)
+    edges, costs = random_multicut(rng, n, m)
+    rows = rows_of(n, edges, costs.round(digits))
+    expected, _ = contract_greedily(*rows, np.zeros((n, 1)), None)
+    assert contract_plainly(rows, False).tolist() == expected.tolist()
+    level = Level(Costs(rows, np.zeros((n, 1)), np.zeros(n, np.int32), MULTICUT))
+    for start in (np.arange(1, n + 1), rng.integers(1, n + 1, n), np.ones(n)):
+        z, other = start.astype(np.int32), start.astype(np.int32)
+        moves = level.move(Labels(other, np.zeros(n + 1, np.int32)))
+        assert move_plainly(rows, z) == moves
+        assert z.tolist() == other.tolist()
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("seed", range(4))
+def test_fair_contraction_divides_what_a_join_saves_by_the_sizes_of_both_clusters(seed):
+    n = 12
+    edges, costs = random_multicut(np.random.default_rng(seed), n, 40)
+    clusters = [{i} for i in range(n)]
+
+    def saved(a, b):
+        return sum(
+            c for (u, v), c in zip(edges.tolist(), costs, strict=True) if (u in a and v in b) or (u in b and v in a)
+        )
+
+    while True:
+        pairs = [(a, b) for k, a in enumerate(clusters) for b in clusters[:k]]
+        values = [saved(a, b) / np.sqrt(len(a) * len(b)) for a, b in pairs]
+        if not pairs or max(values) <= 0:
+            break
+        a, b = pairs[int(np.argmax(values))]
+        clusters = [c for c in clusters if c not in (a, b)] + [a | b]
+    roots = contract_plainly(rows_of(n, edges, costs), True)
+    assert {frozenset(np.flatnonzero(roots == r).tolist()) for r in roots} == set(map(frozenset, clusters))
 
 
 def test_proposals_reach_the_optimum_of_small_random_graphs():

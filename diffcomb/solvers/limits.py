@@ -66,7 +66,7 @@ class Limits:
     """Half-edges that the proposals of a round look at, all together."""
     min_proposals: int = 3
     """Proposals of a round at least, of large graphs."""
-    max_proposals: int = 96
+    max_proposals: int = 160
     """Proposals of a round at most, of small graphs; this many more after every `rounds_of_as_many`."""
     rounds_of_as_many: int = 2
     max_descents: int = 24
@@ -218,6 +218,8 @@ class KernelLimits(NamedTuple):
     max_path_search: int = 256
     """Nodes after which a search for an attractive path between the ends of a repulsive edge gives up."""
     min_hub: int = 64
+    plain_nodes: int = 2048
+    """Graphs of more nodes may have clusters of so many neighbours that hubs pay."""
     """Edges of a cluster from which greedy contraction keeps its neighbours in a hash table."""
     most: float = 3e38
     """Losses are float32: larger ones are as good as this."""

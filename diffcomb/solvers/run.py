@@ -205,7 +205,7 @@ class Run:
             best, best_labels, self._settled = solution, self.labels, clusters
             after = clusters.labels.copy()
             moves = clusters.level.move(after)
-            if clusters.level.num_nodes <= LIMITS.max_coarse:
+            if clusters.level.num_nodes <= LIMITS.max_coarse and not (self.fuser and self.fuser.alone):
                 search = Search(clusters.level, after, self.rng)
                 moves += budget.run(search, ROUND, LIMITS.max_repeats)
                 after = search.labels

@@ -1,6 +1,7 @@
 """Fusing: many quick solutions of a multicut, of which the better part of each is kept.
 
-A *proposal* is the greedy contraction of the graph with noise on its edge costs. Nodes that the incumbent and a
+A *proposal* is the greedy contraction of the graph with noise on its edge costs; in small graphs what a join saves is
+divided by the sizes of both clusters, which random graphs want and others do not mind. Nodes that the incumbent and a
 proposal both keep together become one node; on that small graph, solved anew, everything can be better than both
 wherever they differ, and nothing needs to be worse (fusion moves, Beier et al. 2015). *Polishing* alternates moves of
 single nodes and of whole clusters.
@@ -21,10 +22,13 @@ from ..levels.contraction import contracted
 from ..levels.costs import Rows
 from ..levels.objective import improvement
 from ..levels.partition import clusters_of_groups, compact, overlay
+from ..limits import KERNELS
 from .contracting import contract_greedily
-from .local_moving import local_moving, uniform
+from .local_moving import uniform
+from .plain import contract_plainly, move_plainly
 
-CROSSED = 0.2  # share of the fusions that are of two lineages
+CROSSED = 0.2  # share of the choices that are to fuse two lineages
+USED = 2  # lineages that a proposal is fused with
 
 
 @njit
@@ -45,20 +49,23 @@ def fuse_proposals(rows: Rows, lineages: Array, noise: float, count: int, seed: 
     seed : int
     """
     state = seed % 2147483646 + 1
-    n = lineages.shape[1]
-    for _ in range(count):
+    many, n = lineages.shape
+    while count > 0:
         state, u = uniform(state)
-        at = min(int(u * len(lineages)), len(lineages) - 1)
+        at = min(int(u * many), many - 1)
         state, u = uniform(state)
-        if len(lineages) > 1 and u < CROSSED:
-            other = lineages[(at + 1 + int(u / CROSSED * (len(lineages) - 1))) % len(lineages)].copy()
+        times = 1
+        if many > 1 and u < CROSSED:
+            other = lineages[(at + 1 + int(u / CROSSED * (many - 1))) % many].copy()
         else:
-            noisy, state = _with_noise(rows, noise, state)
-            other = greedy_clusters(noisy)
-            move_nodes(rows, other)
-        better = fused(rows, lineages[at].copy(), other)
-        for i in range(n if len(better) > 0 else 0):
-            lineages[at, i] = better[i]
+            other, state = _proposal(rows, noise, state)
+            move_plainly(rows, other)
+            times = min(USED, many, count)
+        for line in range(at, at + times):
+            better = fused(rows, lineages[line % many].copy(), other)
+            for i in range(n if len(better) > 0 else 0):
+                lineages[line % many, i] = better[i]
+        count -= times
 
 
 @njit
@@ -66,8 +73,7 @@ def propose(rows: Rows, lineages: Array, noise: float, seed: int) -> None:
     """Make a proposal of every lineage."""
     state = seed % 2147483646 + 1
     for at in range(len(lineages)):
-        noisy, state = _with_noise(rows, noise, state)
-        lineages[at] = greedy_clusters(noisy)
+        lineages[at], state = _proposal(rows, noise, state)
         polish(rows, lineages[at])
 
 
@@ -80,6 +86,14 @@ def fuse_all(rows: Rows, lineages: Array) -> Array:
         if len(better) > 0:
             z = better
     return z
+
+
+@njit
+def _proposal(rows: Rows, noise: float, state: int) -> tuple[Array, Any]:
+    """Clusters 1..n of greedy contraction with noise on the costs, and the next state; fairly in small graphs."""
+    noisy, state = _with_noise(rows, noise, state)
+    small = len(rows.indptr) <= KERNELS.plain_nodes
+    return contract_plainly(noisy, True) + np.int32(1) if small else greedy_clusters(noisy), state
 
 
 @njit
@@ -100,11 +114,10 @@ def greedy_clusters(rows: Rows) -> Any:
     """Cluster ids 1..n of greedy contraction; an edge may be left in one direction alone (see `num_edges`)."""
     indptr, neighbours, weights = rows
     n = len(indptr) - 1
+    if n <= KERNELS.plain_nodes:
+        return contract_plainly(rows, False) + np.int32(1)
     parent, _ = contract_greedily(indptr, neighbours, weights, np.zeros((n, 1)), None)
-    z = numbers(n)
-    for i in range(n):
-        z[i] = parent[i] + 1
-    return z
+    return parent.astype(np.int32) + np.int32(1)
 
 
 @njit
@@ -112,25 +125,16 @@ def polish(rows: Rows, z: Array) -> None:
     """Move single nodes, then whole clusters, until neither gains; `z` changes in place."""
     n = len(z)
     while True:
-        move_nodes(rows, z)
+        move_plainly(rows, z)
         group, count = compact(z, n + 1)
         whole = contracted(rows, group, count)
         together = numbers(count)
         for g in range(count):
             together[g] += 1
-        if move_nodes(whole, together) == 0:
+        if move_plainly(whole, together) == 0:
             return
         for i in range(n):
             z[i] = together[group[i]]
-
-
-@njit
-def move_nodes(rows: Rows, z: Array) -> int:
-    """Local moving of all nodes; returns the number of moves."""
-    n = len(z)
-    costs = rows, np.zeros((n, 1)), np.zeros(n, np.int32), np.ones(1, np.bool_)
-    labels = z, np.zeros(n + 1, np.int32)
-    return local_moving(costs, labels, numbers(n), n, np.empty(0, np.float32), np.empty(0), 0)
 
 
 @njit
@@ -143,7 +147,7 @@ def fused(rows: Rows, z: Array, other: Array) -> Array:
     best = before
     for greedily in (True, False):  # from the labelling itself nothing is found that these two miss
         labels = greedy_clusters(small) if greedily else _of_groups(other, group, count)
-        polish(small, labels)
+        move_plainly(small, labels)
         if is_better(small, best, labels):
             best = labels
     if not is_better(small, before, best):

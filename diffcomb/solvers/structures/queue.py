@@ -7,7 +7,7 @@ come up; that costs less than to keep track of where every item is.
 from __future__ import annotations
 
 from ..._arrays import Array
-from ..._numba import njit
+from ..._numba import njit, unsigned
 
 
 @njit
@@ -16,13 +16,13 @@ def queue_push(keys: Array, items: Array, size: int, key: float, item: int) -> i
     at = size
     while at > 0:
         up = (at - 1) >> 2
-        if keys[up] >= key:
+        if keys[unsigned(up)] >= key:
             break
-        keys[at] = keys[up]
-        items[at] = items[up]
+        keys[unsigned(at)] = keys[unsigned(up)]
+        items[unsigned(at)] = items[unsigned(up)]
         at = up
-    keys[at] = key
-    items[at] = item
+    keys[unsigned(at)] = key
+    items[unsigned(at)] = item
     return size + 1
 
 
@@ -31,16 +31,17 @@ def queue_replace(keys: Array, items: Array, size: int, at: int, key: float, ite
     """Put an entry whose key is at most the one of the entry above it in the place `at`."""
     while 4 * at + 1 < size:
         child = 4 * at + 1
+        largest = keys[unsigned(child)]
         for other in range(child + 1, min(child + 4, size)):
-            if keys[other] > keys[child]:
-                child = other
-        if keys[child] <= key:
+            if keys[unsigned(other)] > largest:
+                child, largest = other, keys[unsigned(other)]
+        if largest <= key:
             break
-        keys[at] = keys[child]
-        items[at] = items[child]
+        keys[unsigned(at)] = largest
+        items[unsigned(at)] = items[unsigned(child)]
         at = child
-    keys[at] = key
-    items[at] = item
+    keys[unsigned(at)] = key
+    items[unsigned(at)] = item
 
 
 @njit

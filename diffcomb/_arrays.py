@@ -94,12 +94,22 @@ def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Ar
     return array
 
 
-def label_array(value: Any) -> Array:
-    """Return labels as an array of integers, or say what is wrong with them."""
-    array = to_numpy(value)
+def label_array(value: Any, name: str = "labels") -> Array:
+    """Return labels as an array of integers in the machine's byte order, or say what is wrong with them."""
+    try:
+        array = to_numpy(value)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{name} must be an array of integers: {error}") from error
     if array.dtype.kind not in "iu":
-        raise TypeError(f"labels must be integers, got dtype {array.dtype}; astype converts whole numbers")
-    return array
+        raise TypeError(f"{name} must be integers, got dtype {array.dtype}; astype converts whole numbers")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def check_background(background: Any) -> int | None:
+    """The background's id, or None; a TypeError if it is something else."""
+    if background is not None and (isinstance(background, bool) or not isinstance(background, (int, np.integer))):
+        raise TypeError(f"background must be an integer id or None, got {background!r}")
+    return None if background is None else int(background)
 
 
 def all_finite(array: Array) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, is_tensor, label_array, like, module_of, to_numpy
+from ._arrays import Array, check_background, is_tensor, label_array, like, module_of, to_numpy
 from ._threads import thread_map
 from .grid import check_offsets, windows_of
 
@@ -35,7 +36,7 @@ def affinities(labels: Any, offsets: Iterable[Sequence[int]], *, background: int
     Raises
     ------
     TypeError, ValueError
-        If the labels are not integers, or an offset has not one component for each axis.
+        If labels or background are not integers, or an offset has not one component for each axis.
 
     Examples
     --------
@@ -43,7 +44,7 @@ def affinities(labels: Any, offsets: Iterable[Sequence[int]], *, background: int
     >>> values.tolist(), mask.tolist()
     ([[1.0, 0.0, 0.0]], [[True, True, False]])
     """
-    array = label_array(labels)
+    array, background = label_array(labels), check_background(background)
     vectors = check_offsets(offsets, array.shape)
     values = np.zeros((len(vectors), *array.shape), np.float32)
     mask = np.zeros(values.shape, bool)
@@ -73,7 +74,8 @@ def probabilities_to_costs(p: Any, *, bias: float = 0.5, clip: float = 1e-3) -> 
     bias : float
         b, in (0, 1): above 0.5 for more cuts, below for fewer.
     clip : float
-        p is kept in [clip, 1 - clip], so that no edge decides alone; there the gradient is 0.
+        p is kept in [clip, 1 - clip], so that no edge decides alone; there the gradient is 0. No value is closer to 1
+        than its dtype can tell; numbers of 16 bits are computed in 32.
 
     Returns
     -------
@@ -90,9 +92,9 @@ def probabilities_to_costs(p: Any, *, bias: float = 0.5, clip: float = 1e-3) -> 
     [0.0, 2.2, -6.91]
     """
     check_bias_and_clip(bias, clip)
-    p = _clipped(p, clip, 1 - clip)
-    log = module_of(p).log
-    return log(p / (1 - p)) + math.log((1 - bias) / bias)
+    inside = _clipped(p, clip, both=True)
+    log = module_of(inside).log
+    return _as_before(log(inside / (1 - inside)) + math.log((1 - bias) / bias), p)
 
 
 def class_probabilities_to_costs(p: Any, *, clip: float = 1e-3) -> Any:
@@ -120,8 +122,8 @@ def class_probabilities_to_costs(p: Any, *, clip: float = 1e-3) -> Any:
     [[-0.0, 0.69]]
     """
     check_bias_and_clip(0.5, clip)
-    p = _clipped(p, clip, 1)
-    return -module_of(p).log(p)
+    inside = _clipped(p, clip, both=False)
+    return _as_before(-module_of(inside).log(inside), p)
 
 
 def probabilities_of(values: Array) -> Array:
@@ -134,21 +136,40 @@ def check_bias_and_clip(bias: Any, clip: Any) -> None:
     for name, value, limit in (("bias", bias, 1), ("clip", clip, 0.5)):
         try:
             inside = bool(0 < value < limit)
-        except TypeError:  # no number at all
+        except (TypeError, ValueError, RuntimeError):  # no number at all, or several
             inside = False
         if not inside:
             raise ValueError(f"{name} must lie between 0 and {limit}, got {value!r}")
 
 
-def _clipped(p: Any, low: float, high: float) -> Any:
-    if module_of(p) is np:
-        p = np.asarray(p)
-    if is_tensor(p) or isinstance(p, np.ndarray):  # the values of what JAX traces are not known
-        array: Array = to_numpy(p)
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"probabilities must be numbers, got dtype {array.dtype}")
-        if array.size and not (array.min() >= 0 and array.max() <= 1):
-            raise ValueError(
-                f"probabilities must lie in [0, 1], got {array.min()} to {array.max()}: apply a sigmoid first"
-            )
-    return p.clip(low, high)
+def _clipped(p: Any, clip: float, both: bool) -> Any:
+    """Probabilities of at least 32 bits, so far from 0, or from both 0 and 1, as far as their dtype can tell."""
+    library = module_of(p)
+    p = np.asarray(p) if library is np else p
+    if library is np or is_tensor(p) or not isinstance(p, sys.modules["jax"].core.Tracer):  # which has no values yet
+        _check_probabilities(to_numpy(p) if is_tensor(p) else np.asarray(p))
+    floats = p if _is_floating(p) else p * 1.0
+    if library.finfo(floats.dtype).bits < 32:
+        floats = floats.float() if is_tensor(p) else floats.astype(np.float32)
+    limits = library.finfo(floats.dtype)
+    high = min(1 - clip, 1 - float(limits.eps) / 2) if both else 1
+    return floats.clip(max(clip, float(limits.tiny)), high)
+
+
+def _check_probabilities(array: Array) -> None:
+    if array.dtype.kind not in "fiuV":  # V: JAX's bfloat16
+        raise TypeError(f"probabilities must be numbers, got dtype {array.dtype}")
+    if array.size and not (array.min() >= 0 and array.max() <= 1):
+        raise ValueError(f"probabilities must lie in [0, 1], got {array.min()} to {array.max()}: apply a sigmoid first")
+
+
+def _is_floating(p: Any) -> bool:
+    return bool(p.is_floating_point()) if is_tensor(p) else np.dtype(p.dtype).kind in "fV"
+
+
+def _as_before(costs: Any, p: Any) -> Any:
+    """Costs in the dtype of the probabilities, if that has a point."""
+    p = np.asarray(p) if module_of(p) is np else p
+    if not _is_floating(p) or costs.dtype == p.dtype:
+        return costs
+    return costs.to(p.dtype) if is_tensor(costs) else costs.astype(p.dtype)

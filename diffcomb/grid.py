@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ._arrays import Array, module_of, to_numpy
+from ._arrays import Array, is_tensor, module_of, to_numpy
 from .graph import MAX_NODES, Graph
 
 
@@ -135,12 +135,19 @@ class MaskedGridGraph(Graph):
         return maps.reshape(*maps.shape[:-axes], -1)[..., self.cells]
 
     def project(self, values: Any, fill: Any = -1) -> Any:
-        """Values (..., n) of the nodes as maps (..., *shape), with `fill` outside the mask."""
+        """Values (..., n) of the nodes as maps (..., *shape) of the same dtype, with `fill` outside the mask.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit, or `fill` does not fit the dtype, as -1 does not fit truth values or bytes.
+        """
         library = module_of(values)
         if library is np:
             values = np.asarray(values)
         if values.shape[-1:] != (self.num_nodes,):
             raise ValueError(f"values must have shape (..., n) with n={self.num_nodes}, got {tuple(values.shape)}")
+        _check_fill(fill, values)
         if library is np:
             maps = np.full((*values.shape[:-1], self.mask.size), fill, values.dtype)
             maps[..., self.cells] = values
@@ -152,6 +159,16 @@ class MaskedGridGraph(Graph):
                 library.full((*values.shape[:-1], self.mask.size), fill, values.dtype).at[..., self.cells].set(values)
             )
         return maps.reshape(*values.shape[:-1], *self.grid.shape)
+
+
+def _check_fill(fill: Any, values: Any) -> None:
+    """Raise a ValueError if integers or truth values cannot hold `fill`: they would hold something else."""
+    dtype = to_numpy(values[:0]).dtype if is_tensor(values) else np.dtype(values.dtype)
+    if dtype.kind not in "biu":
+        return
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if not low <= fill <= high or int(fill) != fill:
+        raise ValueError(f"fill must be a value of dtype {dtype} as the values are, got {fill!r}: pass another fill=")
 
 
 def check_anchor(anchor: str) -> str:

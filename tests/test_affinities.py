@@ -80,6 +80,34 @@ def test_jax_arrays_are_differentiable_and_may_be_traced():
     assert np.allclose(class_probabilities_to_costs(p), -np.log(np.array(p)))
 
 
+@pytest.mark.parametrize("clip", [1e-3, 1e-9, 1e-300])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_costs_and_gradients_of_any_dtype_are_finite(dtype, clip):
+    p = torch.tensor([0, 1e-3, 0.5, 0.997, 1], dtype=dtype, requires_grad=True)
+    for costs in (probabilities_to_costs(p, clip=clip), class_probabilities_to_costs(p, clip=clip)):
+        assert costs.dtype == dtype
+        assert torch.isfinite(costs).all()
+        assert torch.isfinite(torch.autograd.grad(costs.sum(), p)[0]).all()
+    assert probabilities_to_costs(p, clip=clip)[2] == 0
+    known = p.detach().double().numpy()[1:4]
+    found = probabilities_to_costs(p.detach(), clip=1e-9).double().numpy()[1:4]
+    assert np.allclose(found, np.log(known / (1 - known)), rtol=1e-2)
+
+
+@pytest.mark.parametrize("p", [[0, 1], torch.tensor([0, 1]), np.array([0.0, 1.0], np.float16)])
+def test_costs_of_certain_numbers_are_those_of_the_clip(p):
+    assert np.allclose(np.asarray(probabilities_to_costs(p), float), [-6.907, 6.907], atol=4e-3)
+
+
+def test_jax_values_are_checked_where_they_are_known():
+    jax = pytest.importorskip("jax")
+    with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\]"):
+        probabilities_to_costs(jax.numpy.array([2.0, 0.5]))
+    half = probabilities_to_costs(jax.numpy.array([0.0, 1.0, 0.5], jax.numpy.bfloat16))
+    assert half.dtype == jax.numpy.bfloat16
+    assert np.isfinite(np.asarray(half, float)).all()
+
+
 def test_class_costs_are_those_of_the_most_likely_class():
     p = np.random.default_rng(0).dirichlet(np.ones(4), 30)
     costs = class_probabilities_to_costs(p)
@@ -98,6 +126,11 @@ def test_bad_input_is_named():
         probabilities_to_costs(torch.tensor([np.nan]))
     with pytest.raises(ValueError, match="bias must lie between 0 and 1, got 1"):
         probabilities_to_costs(np.array([0.5]), bias=1)
+    with pytest.raises(ValueError, match="bias must lie between 0 and 1, got array"):
+        probabilities_to_costs(np.array([0.5]), bias=np.array([0.2, 0.3]))
+    for background in ("a", 0.5, True):
+        with pytest.raises(TypeError, match="background must be an integer id or None"):
+            affinities(np.zeros((2, 2), int), [(0, 1)], background=background)
     with pytest.raises(ValueError, match=r"clip must lie between 0 and 0\.5, got 0"):
         class_probabilities_to_costs(np.array([0.5]), clip=0)
     assert probabilities_to_costs([]).shape == (0,)

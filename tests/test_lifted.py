@@ -87,6 +87,34 @@ def test_bounds_of_small_problems_know_what_attraction_at_a_distance_pays_for():
     assert relaxed == pytest.approx(-2.0)
 
 
+@pytest.mark.parametrize(
+    ("n", "edges", "costs", "lifted", "lifted_costs", "best"),
+    [
+        (3, [(0, 1)], [1.0], [(0, 2)], [3.0], 3.0),
+        (4, [(0, 1), (1, 2)], [1.0, -2.0], [(0, 2), (0, 3), (1, 3)], [-1.0, 2.0, 30.0], 29.0),
+        (2, [], [], [(0, 1), (0, 1)], [1.56, -0.66], 0.9),
+        (3, [(0, 1), (1, 2)], [-50.0, -1.0], [(0, 2)], [20.0], -31.0),
+    ],
+)
+def test_exact_and_bound_know_that_costs_of_certain_cuts_are_paid(n, edges, costs, lifted, lifted_costs, best):
+    arguments = Graph(n, edges), costs, lifted, lifted_costs
+    for options in ({"solver": "exact"}, {"bound": True}):
+        found = lifted_multicut(*arguments, **options)
+        assert found.objective == pytest.approx(best)
+        assert found.lower_bound == pytest.approx(best)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_exact_proves_optima_of_costs_of_very_different_sizes(seed):
+    rng = np.random.default_rng(seed)
+    pairs = np.array([(u, v) for v in range(6) for u in range(v)])
+    order, sizes = rng.permutation(len(pairs)), 10.0 ** rng.integers(-3, 4, len(pairs))
+    costs = rng.normal(size=len(pairs)) * sizes
+    base, far = order[: rng.integers(3, 9)], order[-5:]
+    found = lifted_multicut(Graph(6, pairs[base]), costs[base], pairs[far], costs[far], solver="exact")
+    assert found.gap <= 1e-5 * abs(found.objective) + 1e-6
+
+
 def test_bounds_of_planted_grids_are_close_and_come_with_batches_and_tensors():
     graph, costs, lifted, lifted_costs = grid_instance((24, 32), noise=0.7)
     both = torch.tensor(np.stack([costs, 2 * costs])), lifted, torch.tensor(np.stack([lifted_costs, 2 * lifted_costs]))

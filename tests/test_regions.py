@@ -120,6 +120,33 @@ def test_clusters_are_projected_to_voxels():
     assert regions.project(np.arange(3), original=True).tolist() == labels.tolist()
 
 
+@pytest.mark.parametrize(
+    ("labels", "background", "clusters"),
+    [
+        (np.array([2**40, 7, 8]), 2**40, np.array([0, 1], np.int32)),
+        (np.array([300, 7]), 300, np.array([1], np.uint8)),
+        (np.array([-1, 7]), -1, np.array([200], np.uint8)),
+        (np.array([2**64 - 1, 7], np.uint64), 2**64 - 1, np.array([5], np.uint8)),
+    ],
+)
+def test_background_keeps_its_id_whatever_the_dtype_of_the_clusters(labels, background, clusters):
+    assert region_graph(labels, background=background).project(clusters).tolist() == [background, *clusters.tolist()]
+
+
+def test_background_that_fits_no_dtype_of_the_clusters_is_refused():
+    with pytest.raises(ValueError, match="no dtype of integers holds clusters of dtype uint64 and the background -1"):
+        region_graph(np.array([-1, 7]), background=-1).project(np.array([5], np.uint64))
+
+
+@pytest.mark.parametrize("dtype", [">i8", "<i8", ">u4", ">i2"])
+def test_labels_of_either_byte_order_have_the_same_regions(dtype):
+    labels = np.array([[5, 5, 9], [300, 9, 9]])
+    found, expected = region_graph(labels.astype(dtype)), region_graph(labels)
+    assert found.ids.tolist() == expected.ids.tolist()
+    assert found.graph.edges.tolist() == expected.graph.edges.tolist()
+    assert found.project(np.array([1, 0, 1], dtype)).tolist() == expected.project([1, 0, 1]).tolist()
+
+
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (1,), (1, 1, 1)])
 def test_empty_and_tiny_volumes(shape):
     regions = region_graph(np.zeros(shape, int))
@@ -145,6 +172,8 @@ def test_bad_input_is_named():
     regions = region_graph(np.array([[1, 2], [1, 3]]))
     with pytest.raises(TypeError, match="labels must be integers, got dtype float64"):
         region_graph(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="labels must be an array of integers"):
+        region_graph([[1, 2], [3]])
     with pytest.raises(TypeError, match="labels must be integers, got dtype bool"):
         region_graph(np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match="labels must have at least one axis"):

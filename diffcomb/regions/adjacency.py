@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import Array, float_array, label_array, to_numpy
+from .._arrays import Array, check_background, float_array, label_array
 from .._threads import thread_ranges
 from ..graph import MAX_NODES, Graph
 from ..grid import check_offsets, shift_of, windows_of
@@ -56,13 +56,12 @@ def region_graph(labels: Any, *, background: int | None = None) -> RegionGraph:
     array = label_array(labels)
     if array.ndim == 0:
         raise ValueError(f"labels must have at least one axis, got the number {array}")
-    if background is not None and (isinstance(background, bool) or not isinstance(background, (int, np.integer))):
-        raise TypeError(f"background must be an integer id or None, got {background!r}")
-    ids, numbers, sizes = numbered(array, None if background is None else int(background))
+    background = check_background(background)
+    ids, numbers, sizes = numbered(array, background)
     if len(ids) > MAX_NODES:
         raise ValueError(f"labels must hold at most {MAX_NODES} regions, got {len(ids)}")
     graph = Graph(len(ids), neighbouring_regions(numbers))
-    return RegionGraph(graph, ids, sizes, numbers, None if background is None else int(background))
+    return RegionGraph(graph, ids, sizes, numbers, background)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +138,7 @@ class RegionGraph:
         Parameters
         ----------
         clusters : integer array or tensor, shape (R,)
+            If the background does not fit their dtype, the result has one of 64 bits.
         original : bool
             Whether a cluster takes the smallest id of its regions, in the labels' dtype, instead of its own.
 
@@ -150,17 +150,16 @@ class RegionGraph:
         Raises
         ------
         TypeError, ValueError
-            If there is not one integer for each region.
+            If there is not one integer for each region, or no dtype holds these and the background.
         """
-        array = to_numpy(clusters)
+        array = label_array(clusters, "clusters")
         if array.shape != (len(self.ids),):
             raise ValueError(f"clusters must have shape ({len(self.ids)},), one for each region, got {array.shape}")
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"clusters must be integers, got dtype {array.dtype}")
         if original:
             _, first, cluster = np.unique(array, return_index=True, return_inverse=True)
             array = self.ids[first][cluster]
-        table = np.append(array, np.asarray(self.background or 0).astype(array.dtype))
+        background = self.background or 0
+        table = np.append(array, np.array(background, dtype := _dtype_with(array.dtype, background))).astype(dtype)
         # NOTHING, -1, is the last of the table
         out = np.empty(self.numbers.shape, table.dtype)
         flat, target = self.numbers.reshape(-1), out.reshape(-1)
@@ -175,6 +174,14 @@ class RegionGraph:
         edges = self.graph.edges
         counts = np.bincount(edges[:, 0], minlength=self.graph.num_nodes)
         return np.concatenate([[0], np.cumsum(counts)]), np.ascontiguousarray(edges[:, 1])
+
+
+def _dtype_with(dtype: Any, value: int) -> Any:
+    """The dtype of integers, or one of 64 bits that holds these and a value."""
+    for wider in (dtype, np.dtype(np.int64), np.dtype(np.uint64)):
+        if np.can_cast(dtype, wider) and np.iinfo(wider).min <= value <= np.iinfo(wider).max:
+            return wider
+    raise ValueError(f"no dtype of integers holds clusters of dtype {dtype} and the background {value}: convert them")
 
 
 def _faces(values: Array, both: bool, shape: tuple[int, ...], offset: Sequence[int]) -> Faces:

@@ -139,6 +139,14 @@ class EdgeProgramme:
         """The best lower bound so far."""
         return self.programme.bound + self.constant
 
+    def take(self, clusters: Array, node_labels: Array) -> None:
+        """Raise the bound by what a solution tells."""
+        x = np.zeros((self.n, self.K * bool(self.first)))
+        if self.first:
+            x[np.arange(self.n), node_labels] = 1
+        y = clusters[self.edges[:, 0]] != clusters[self.edges[:, 1]]
+        self.programme.take(np.concatenate([x.ravel(), y]))
+
     def labels(self, values: Array) -> tuple[Array, Array]:
         """Node labels and the components of uncut base edges."""
         y = values[self.first : self.first + self.num_base]
@@ -169,6 +177,7 @@ def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, A
     tolerance = 2 * ABSOLUTE_GAP * programme.scale if programme.costs.any() else 0.0
 
     def proved() -> bool:
+        edge_programme.take(best.clusters, best.node_labels)
         return bool(edge_programme.bound >= best.objective - tolerance)
 
     while not proved() and not budget.spent():
@@ -188,6 +197,7 @@ def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, A
         best = _better(best, make(*edge_programme.labels(found.values)))
         if not edge_programme.separate(found.values, 0.5) and found.optimal:
             break
+    proved()
     return replace(best, lower_bound=min(edge_programme.bound, best.objective))
 
 

@@ -74,7 +74,7 @@ def lower_bound(problem: Problem, guide: Guide, interrupt: Interrupt) -> float:
         if has_small_programme(problem) and not interrupt.check():
             from .exact import EdgeProgramme  # scipy.optimize takes longer to import than all else
 
-            value = max(value, bound_by_programme(EdgeProgramme(problem, problem.graph.num_edges), interrupt))
+            value = max(value, bound_by_programme(EdgeProgramme(problem, problem.graph.num_edges), guide, interrupt))
     with np.errstate(over="ignore"):  # a bound beyond the largest number is -inf
         return float(np.ldexp(value + decided + offset - ROUNDING * total, power))
 
@@ -223,7 +223,7 @@ def has_small_programme(problem: Problem) -> bool:
     return size <= LIMITS.linear_variables and is_sparse
 
 
-def bound_by_programme(programme: EdgeProgramme, interrupt: Interrupt) -> float:
+def bound_by_programme(programme: EdgeProgramme, guide: Guide, interrupt: Interrupt) -> float:
     """The value of the linear programme with the inequalities that it violates."""
     from .exact import VIOLATION
 
@@ -231,4 +231,5 @@ def bound_by_programme(programme: EdgeProgramme, interrupt: Interrupt) -> float:
         values = programme.programme.relax(np.inf)
         if values is None or interrupt.check() or not programme.separate(values, VIOLATION):
             break
+    programme.take(guide.clusters, guide.classes)
     return programme.bound

@@ -89,9 +89,11 @@ class Programme:
     """
 
     def __init__(self, costs: Array, upper: Array) -> None:
-        self.costs, self.scale = tame(costs)
+        self.true_costs = costs
+        self.costs, self.scale, self.decisive = tame(costs)
         # Clipped costs bound the true ones but where a negative one was clipped.
         self._clipped = float(np.minimum(costs - self.costs * self.scale, 0).sum())
+        self._scaled_bound = -np.inf
         self.lower, self.upper = np.zeros(len(costs)), upper.copy()
         self.bound = float(np.minimum(costs, 0).sum())
         self.rows = Constraints(np.zeros(1, np.int64), np.empty(0, np.int64), *(np.empty(0) for _ in range(3)))
@@ -147,7 +149,18 @@ class Programme:
     def raise_bound(self, scaled: float) -> None:
         """Take a bound in scaled costs."""
         if np.isfinite(scaled):
+            self._scaled_bound = max(self._scaled_bound, scaled)
             self.bound = max(self.bound, self.scale * scaled + self._clipped)
+
+    def take(self, values: Array) -> None:
+        """Raise :attr:`bound` by what a solution tells: that of clipped costs may be far below that of the true ones.
+
+        Whatever is better than it by more than the gap of the clipped costs would have to be better at a clipped cost;
+        but these decide one after the other, so that the gap of clipped costs would not be smaller than `decisive`.
+        """
+        gap = self.scale * max(float(self.costs @ values) - self._scaled_bound, 0.0)
+        if gap < self.decisive < np.inf:
+            self.bound = max(self.bound, float(self.true_costs @ values) - gap)
 
 
 def make_backend(costs: Array, lower: Array, upper: Array) -> Backend:
@@ -273,24 +286,25 @@ class Incremental:
         return Found(values, float(info.mip_dual_bound), status == statuses.kOptimal)
 
 
-def tame(costs: Array) -> tuple[Array, float]:
-    """Scale costs to where HiGHS resolves them; returns them and the factor back.
+def tame(costs: Array) -> tuple[Array, float, float]:
+    """Scale costs to where HiGHS resolves them; returns them, the factor back, and the least sum that was clipped to.
 
     HiGHS works to absolute tolerances, so one huge cost would drown all others. The largest costs decide
     lexicographically as long as each outweighs all smaller ones together, whatever their size; these are
-    clipped to twice that sum.
+    clipped to twice that sum, which is infinite if none is.
     """
     order = np.argsort(np.abs(costs), kind="stable")
     size = np.abs(costs)[order]
     below = np.cumsum(size) - size
     decides = np.logical_and.accumulate((size > 2 * below)[::-1])[::-1]
     first = len(size) - int(decides.sum())
-    total = float(size[:first].sum())
+    total, least = float(size[:first].sum()), np.inf
     for i in range(first, len(size)):
-        if total > 0:
-            size[i] = min(size[i], 2 * total)
+        if 0 < 2 * total < size[i]:
+            size[i] = 2 * total
+            least = min(least, total)
         total += size[i]
     clipped = np.empty_like(costs)
     clipped[order] = np.sign(costs[order]) * size
     scale = float(np.abs(clipped).max(initial=0.0)) / LARGEST_COST or 1.0
-    return clipped / scale, scale
+    return clipped / scale, scale, least

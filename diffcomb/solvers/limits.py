@@ -67,8 +67,9 @@ class Limits:
     min_proposals: int = 3
     """Proposals of a round at least, of large graphs."""
     max_proposals: int = 160
-    """Proposals of a round at most, of small graphs; this many more after every `rounds_of_as_many`."""
+    """Proposals of the first rounds at most, of small graphs."""
     rounds_of_as_many: int = 2
+    """Rounds after which there may be as many proposals more."""
     max_descents: int = 24
     """Descents of a round at most, where there is a cost of all pairs."""
     proposals_a_lineage: int = 12
@@ -218,9 +219,9 @@ class KernelLimits(NamedTuple):
     max_path_search: int = 256
     """Nodes after which a search for an attractive path between the ends of a repulsive edge gives up."""
     min_hub: int = 64
-    plain_nodes: int = 2048
-    """Graphs of more nodes may have clusters of so many neighbours that hubs pay."""
     """Edges of a cluster from which greedy contraction keeps its neighbours in a hash table."""
+    plain_nodes: int = 2048
+    """Nodes up to which fusion contracts graphs without hubs, and fairly."""
     most: float = 3e38
     """Losses are float32: larger ones are as good as this."""
 

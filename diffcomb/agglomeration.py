@@ -148,7 +148,7 @@ def semantic_mutex_watershed(graph: Any, class_weights: Any, edge_costs: Any, pa
     graph, costs = _checked(graph, edge_costs)
     classes = np.arange(weights.shape[1]) if partitionable is None else partitionable
     problem = checked_problem(graph, -weights, costs, classes)
-    best = weights.argmax(axis=1).astype(np.int32)
+    best = weights.argmax(axis=1).astype(np.int32) if len(weights) else np.empty(0, np.int32)
     strength = weights[np.arange(len(best)), best]
     root, found = mutex_clusters(graph.edges, costs, len(best), best, strength)
     return as_kind(make_solution(problem, found, root), edge_costs)

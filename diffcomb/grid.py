@@ -248,12 +248,18 @@ def grid_graph(
 
 def check_offsets(offsets: Iterable[Iterable[int]], shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Return offsets of a grid as tuples of int, or say what is wrong with them."""
-    vectors = tuple(_integers(offset, "offsets") for offset in offsets)
+    try:
+        given = list(offsets)
+    except TypeError:
+        raise TypeError(f"offsets must be a list of tuples of integers, got {offsets!r}") from None
+    vectors = tuple(_integers(offset, "offsets") for offset in given)
     for offset in vectors:
         if len(offset) != len(shape):
             raise ValueError(f"offsets must have {len(shape)} components as the shape {shape} has, got {offset}")
         if not any(offset):
             raise ValueError(f"offsets must not be zero (it would join every cell to itself), got {offset}")
+        if max(map(abs, offset)) > MAX_NODES:
+            raise ValueError(f"offsets must be at most {MAX_NODES} long, got {offset}")
     return vectors
 
 

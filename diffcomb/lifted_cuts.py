@@ -232,16 +232,19 @@ def _lifted_costs(value: Any) -> Array:
 def graphs_of(graph: Any, lifted_edges: Any, num_nodes: int | None) -> tuple[Graph, Graph]:
     """Both edge lists as graphs of the same nodes."""
     if num_nodes is None and not isinstance(graph, Graph):
-        nodes = [as_graph(edges).num_nodes for edges in (graph, lifted_edges)]
-        num_nodes = max(nodes)
+        num_nodes = max(as_graph(graph).num_nodes, _lifted_graph(lifted_edges, None).num_nodes)
     base = as_graph(graph, num_nodes)
-    try:
-        lifted = as_graph(lifted_edges, base.num_nodes)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"lifted_edges must be pairs of nodes of the graph, shape (m', 2): {error}") from error
+    lifted = _lifted_graph(lifted_edges, base.num_nodes)
     if lifted.num_nodes != base.num_nodes:
         raise ValueError(f"lifted_edges must have the graph's {base.num_nodes} nodes, got {lifted.num_nodes}")
     return base, lifted
+
+
+def _lifted_graph(lifted_edges: Any, num_nodes: int | None) -> Graph:
+    try:
+        return as_graph(lifted_edges, num_nodes)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"lifted_edges must be pairs of nodes of the graph, shape (m', 2): {error}") from error
 
 
 def join(base: Graph, lifted: Graph) -> Graph:

@@ -194,4 +194,5 @@ def test_empty_and_tiny_graphs_are_clustered():
     for linkage in LINKAGES:
         assert agglomerate(Graph(0, []), [], linkage).num_clusters == 0
         assert agglomerate(Graph(2, [(0, 0)]), [1.0], linkage).clusters.tolist() == [0, 1]
-    assert semantic_mutex_watershed(Graph(0, []), np.zeros((0, 2)), []).num_clusters == 0
+    for classes in (0, 2):
+        assert semantic_mutex_watershed(Graph(0, []), np.zeros((0, classes)), []).num_clusters == 0

@@ -254,6 +254,12 @@ def test_solver_of_the_user_is_called_and_checked():
     ("change", "error", "message"),
     [
         ({"lifted_edges": [(0, 9)]}, ValueError, r"lifted_edges must be pairs of nodes of the graph"),
+        (
+            {"graph": [(0, 1), (1, 2)], "lifted_edges": [(0, -2)]},
+            ValueError,
+            "lifted_edges must be pairs of nodes of the graph",
+        ),
+        ({"graph": [(0, 1), (1, 2)], "lifted_edges": [(0, 1.5)]}, TypeError, "lifted_edges must be pairs of nodes"),
         ({"lifted_edges": Graph(5, [(0, 1)])}, ValueError, "lifted_edges must have the graph's 3 nodes, got 5"),
         ({"lifted_costs": [1.0, 2.0]}, ValueError, r"lifted_costs must have shape \(1,\) or \(B, 1\)"),
         ({"edge_costs": [1.0]}, ValueError, r"edge_costs must have shape \(2,\) or \(B, 2\)"),

@@ -172,6 +172,11 @@ def test_bad_input_is_named():
     regions = region_graph(np.array([[1, 2], [1, 3]]))
     with pytest.raises(TypeError, match="labels must be integers, got dtype float64"):
         region_graph(np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="offsets must be at most 2147483647 long"):
+        region_graph(np.eye(2, dtype=int)).accumulate(np.zeros((1, 2, 2)), [(0, 10**30)])
+    assert region_graph(np.eye(2, dtype=int)).accumulate(np.zeros((1, 2, 2)), [(0, 2**31 - 1)]).count.tolist() == [0]
+    with pytest.raises(TypeError, match=r"quantiles must be levels in \[0, 1\], got 'a'"):
+        region_graph(np.eye(2, dtype=int)).accumulate(np.zeros((2, 2)), quantiles="a")
     with pytest.raises(ValueError, match="labels must be an array of integers"):
         region_graph([[1, 2], [3]])
     with pytest.raises(TypeError, match="labels must be integers, got dtype bool"):

@@ -199,7 +199,10 @@ def _faces(values: Array, both: bool, shape: tuple[int, ...], offset: Sequence[i
 def _levels(quantiles: Sequence[float] | None) -> Array | None:
     if quantiles is None:
         return None
-    levels = np.atleast_1d(np.asarray(quantiles, np.float64))
+    try:
+        levels = np.atleast_1d(np.asarray(quantiles, np.float64))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"quantiles must be levels in [0, 1], got {quantiles!r}") from error
     if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"quantiles must be levels in [0, 1], got {quantiles!r}")
     return levels

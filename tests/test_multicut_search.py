@@ -49,7 +49,7 @@ def test_edge_that_is_left_in_one_direction_alone_is_no_half_edge_too_many():
     rows = Rows(np.arange(7), np.array([5, 4, 3, 2, 1, 0], np.int32), costs)
     once = contracted(rows, np.array([0, 0, 0, 1, 1, 1], np.int32), 2)
     assert len(once.neighbours) == 1
-    z = greedy_clusters(once)
+    z = greedy_clusters(once, False)
     assert z.shape == (2,)
 
 
@@ -248,7 +248,7 @@ def test_polishing_joins_clusters_and_moves_nodes():
 
 def test_greedy_clusters_are_numbered_within_one_to_n():
     edges, costs = random_multicut(np.random.default_rng(0), 50, 120)
-    z = greedy_clusters(rows_of(50, edges, costs))
+    z = greedy_clusters(rows_of(50, edges, costs), False)
     assert 1 <= z.min() <= z.max() <= 50
 
 

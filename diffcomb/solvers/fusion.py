@@ -60,7 +60,7 @@ class Fuser:
 
     def begin(self, labels: Labels) -> Labels:
         """The better parts of a labelling and of greedy contraction."""
-        z, other = _from_one(labels.z), greedy_clusters(self.rows)
+        z, other = _from_one(labels.z), greedy_clusters(self.rows, False)
         polish(self.rows, z)
         polish(self.rows, other)
         self.first = is_better(self.rows, z, other)

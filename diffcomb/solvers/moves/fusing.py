@@ -58,7 +58,8 @@ def fuse_proposals(rows: Rows, lineages: Array, noise: float, count: int, seed: 
         if many > 1 and u < CROSSED:
             other = lineages[(at + 1 + int(u / CROSSED * (many - 1))) % many].copy()
         else:
-            other, state = _proposal(rows, noise, state)
+            noisy, state = _with_noise(rows, noise, state)
+            other = greedy_clusters(noisy, True)
             move_plainly(rows, other)
             times = min(USED, many, count)
         for line in range(at, at + times):
@@ -73,7 +74,8 @@ def propose(rows: Rows, lineages: Array, noise: float, seed: int) -> None:
     """Make a proposal of every lineage."""
     state = seed % 2147483646 + 1
     for at in range(len(lineages)):
-        lineages[at], state = _proposal(rows, noise, state)
+        noisy, state = _with_noise(rows, noise, state)
+        lineages[at] = greedy_clusters(noisy, True)
         polish(rows, lineages[at])
 
 
@@ -86,14 +88,6 @@ def fuse_all(rows: Rows, lineages: Array) -> Array:
         if len(better) > 0:
             z = better
     return z
-
-
-@njit
-def _proposal(rows: Rows, noise: float, state: int) -> tuple[Array, Any]:
-    """Clusters 1..n of greedy contraction with noise on the costs, and the next state; fairly in small graphs."""
-    noisy, state = _with_noise(rows, noise, state)
-    small = len(rows.indptr) <= KERNELS.plain_nodes
-    return contract_plainly(noisy, True) + np.int32(1) if small else greedy_clusters(noisy), state
 
 
 @njit
@@ -110,12 +104,12 @@ def _with_noise(rows: Rows, noise: float, state: int) -> tuple[Rows, Any]:
 
 
 @njit
-def greedy_clusters(rows: Rows) -> Any:
-    """Cluster ids 1..n of greedy contraction; an edge may be left in one direction alone (see `num_edges`)."""
+def greedy_clusters(rows: Rows, fairly: bool) -> Array:
+    """Cluster ids 1..n of greedy contraction, in small graphs fairly if that is wanted."""
     indptr, neighbours, weights = rows
     n = len(indptr) - 1
     if n <= KERNELS.plain_nodes:
-        return contract_plainly(rows, False) + np.int32(1)
+        return contract_plainly(rows, fairly) + np.int32(1)
     parent, _ = contract_greedily(indptr, neighbours, weights, np.zeros((n, 1)), None)
     return parent.astype(np.int32) + np.int32(1)
 
@@ -146,7 +140,7 @@ def fused(rows: Rows, z: Array, other: Array) -> Array:
     before = _of_groups(z, group, count)
     best = before
     for greedily in (True, False):  # from the labelling itself nothing is found that these two miss
-        labels = greedy_clusters(small) if greedily else _of_groups(other, group, count)
+        labels = greedy_clusters(small, False) if greedily else _of_groups(other, group, count)
         move_plainly(small, labels)
         if is_better(small, best, labels):
             best = labels

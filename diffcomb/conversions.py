@@ -9,6 +9,7 @@ import numpy as np
 from ._arrays import Array, to_numpy
 from ._ids import concatenated_ids, id_array
 from ._matrices import check_symmetric, triples
+from ._tables import attribute_costs, check_same_labels, cost_column, end_ids
 
 if TYPE_CHECKING:
     import networkx
@@ -87,6 +88,8 @@ class Conversions:
         ------
         ValueError
             If the graph is directed, or an edge lacks the attribute `weight`.
+        TypeError
+            If it is no networkx graph, or an attribute `weight` is no number.
         """
         if not hasattr(graph, "is_directed"):
             raise TypeError(f"from_networkx needs a networkx graph, got {type(graph).__name__}")
@@ -101,14 +104,7 @@ class Conversions:
         result = cls(len(index), np.array(pairs, np.int64).reshape(-1, 2))
         if weight is None:
             return result
-        costs = [value for _, _, value in graph.edges(data=weight)]
-        if any(value is None for value in costs):
-            u, v = list(graph.edges())[costs.index(None)]
-            raise ValueError(f"weight={weight!r} is missing on edge ({u!r}, {v!r}) of the networkx graph")
-        try:
-            return result, np.array(costs, np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"weight={weight!r} must hold numbers: {error}") from error
+        return result, attribute_costs([value for _, _, value in graph.edges(data=weight)], weight, list(graph.edges()))
 
     def to_networkx(self, edge_costs: Any = None, weight: str = "weight") -> networkx.MultiGraph:
         """Convert to a networkx multigraph, with `edge_costs` (m,) as the edge attribute `weight` if given."""
@@ -173,7 +169,7 @@ class Conversions:
         Raises
         ------
         TypeError, ValueError
-            If it is no igraph graph, is directed, or lacks the attribute.
+            If it is no igraph graph, is directed, or an edge lacks the attribute or has no number there.
         """
         if not hasattr(graph, "get_edgelist"):
             raise TypeError(f"from_igraph needs an igraph graph, got {type(graph).__name__}")
@@ -184,7 +180,7 @@ class Conversions:
             return result
         if weight not in graph.es.attributes():
             raise ValueError(f"weight={weight!r} is no edge attribute; there are {graph.es.attributes()}")
-        return result, np.array(graph.es[weight], np.float64)
+        return result, attribute_costs(graph.es[weight], weight, graph.get_edgelist())
 
     @classmethod
     def from_edge_index(cls, edge_index: Any, num_nodes: int | None = None) -> tuple[Self, Array]:
@@ -223,6 +219,8 @@ class Conversions:
     def from_pandas(cls, frame: Any, u: str = "u", v: str = "v", cost: str = "cost") -> tuple[Self, Array, Array]:
         """Convert a table of edges; ids are integers or names.
 
+        Whole numbers are integers in columns of floats too; if one column holds names, all ids are strings.
+
         Parameters
         ----------
         frame : pandas.DataFrame
@@ -241,18 +239,17 @@ class Conversions:
         TypeError, ValueError
             If a column is missing, or holds something else.
         """
-        missing = [name for name in (u, v, cost) if name not in frame.columns]
-        if missing:
-            raise ValueError(f"the table has no column {missing[0]!r}; there are {list(frame.columns)}")
-        ends = frame[[u, v]]
-        if ends.isna().to_numpy().any():
+        if not hasattr(frame, "columns") or not hasattr(frame, "isna"):
+            raise TypeError(f"frame must be a pandas.DataFrame, got {type(frame).__module__}.{type(frame).__name__}")
+        names = list(frame.columns)
+        for name in (u, v, cost):
+            if names.count(name) != 1:
+                count = "no column" if name not in names else f"{names.count(name)} columns"
+                raise ValueError(f"the table has {count} {name!r}; there are {names}")
+        if frame[[u, v]].isna().to_numpy().any():
             raise ValueError(f"the columns {u!r} and {v!r} must not have empty cells")
-        pairs = ends.to_numpy()
-        graph, ids = cls.from_ids(pairs if pairs.dtype.kind in "iu" else ends.astype(str).to_numpy(str))
-        try:
-            return graph, frame[cost].to_numpy().astype(np.float64), ids
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"the column {cost!r} must hold numbers: {error}") from error
+        graph, ids = cls.from_ids(end_ids(frame[u], frame[v]))
+        return graph, cost_column(frame[cost]), ids
 
     @classmethod
     def from_correlation(cls, matrix: Any, threshold: float = 0.0) -> tuple[Self, Array, Array]:
@@ -263,7 +260,7 @@ class Conversions:
         matrix : pandas.DataFrame or array_like, shape (n, n)
             Symmetric.
         threshold : float
-            What is correlated more than this attracts.
+            Finite; what is correlated more than this attracts.
 
         Returns
         -------
@@ -275,8 +272,12 @@ class Conversions:
         Raises
         ------
         TypeError, ValueError
-            If the matrix is not square, not symmetric, or does not hold numbers.
+            If the matrix is not square, not symmetric, does not hold finite numbers, or is a table whose rows are
+            labelled in another order than its columns; or if the threshold is no finite number.
         """
+        number = isinstance(threshold, (int, float, np.integer, np.floating)) and not isinstance(threshold, bool)
+        if not number or not np.isfinite(threshold):
+            raise (ValueError if number else TypeError)(f"threshold must be a finite number, got {threshold!r:.80}")
         names = np.asarray(matrix.columns) if hasattr(matrix, "columns") else None
         values = to_numpy(matrix)
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
@@ -285,11 +286,14 @@ class Conversions:
             raise TypeError(f"from_correlation needs a matrix of real numbers, got dtype {values.dtype}")
         if not np.allclose(values, values.T, equal_nan=True):
             raise ValueError("from_correlation needs a symmetric matrix; (A + A.T) / 2 is symmetric")
+        if names is not None:
+            check_same_labels(matrix)
         i, j = np.triu_indices(len(values), 1)
         costs = values[i, j].astype(np.float64) - threshold
-        bad = np.flatnonzero(np.isnan(costs))
+        bad = np.flatnonzero(~np.isfinite(costs))
         if len(bad):
             raise ValueError(
-                f"from_correlation needs numbers, got {len(bad)} NaN, the first at [{i[bad[0]]}, {j[bad[0]]}]"
+                f"from_correlation needs finite numbers, got {len(bad)} NaN or infinite, the first at "
+                f"[{i[bad[0]]}, {j[bad[0]]}]"
             )
         return cls(len(values), np.stack([i, j], axis=1)), costs, np.arange(len(values)) if names is None else names

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -38,6 +39,62 @@ def test_solve_prints_the_objective_and_writes_clusters_by_id(signed, tmp_path, 
     assert result["gap"] == pytest.approx(0, abs=1e-9)
     rows = list(csv.DictReader((tmp_path / "clusters.csv").read_text().splitlines()))
     assert [(row["node"], row["cluster"]) for row in rows] == [("10", "0"), ("20", "0"), ("40", "1")]
+
+
+def test_names_in_clusters_are_quoted_and_written_as_they_are(tmp_path, capsys):
+    names = ["Smith, Ann", 'the "old" one', "NA"]
+    with pytest.importorskip("h5py").File(tmp_path / "names.h5", "w") as file:
+        file.update({"edges": [(0, 1), (1, 2)], "costs": [1.0, -1.0], "ids": names})
+    assert run(capsys, "solve", tmp_path / "names.h5", "-o", tmp_path / "c.csv")[0] == 0
+    with (tmp_path / "c.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1:] == [[names[0], "0"], [names[1], "0"], ["NA", "1"]]
+
+
+def test_output_that_cannot_be_written_is_refused_before_solving(signed, tmp_path, capsys, monkeypatch):
+    def fails(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("diffcomb.cli.solve.solution_of", lambda *_: pytest.fail("was solved"))
+    monkeypatch.setattr("diffcomb.io.files.tempfile.TemporaryDirectory", fails)
+    code, _, err = run(capsys, "solve", signed, "-o", tmp_path / "c.csv")
+    assert code == 2
+    assert "c.csv (Permission denied): choose another output" in err
+
+
+def test_clusters_that_fail_to_be_written_leave_the_old_file(signed, tmp_path, capsys, monkeypatch):
+    (tmp_path / "c.csv").write_text("old")
+
+    def fails(path, *_):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("diffcomb.cli.solve.write_table", fails)
+    code, _, err = run(capsys, "solve", signed, "-o", tmp_path / "c.csv")
+    assert code == 2
+    assert "No space left" in err
+    assert (tmp_path / "c.csv").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {"signed.txt", "c.csv"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes: not tried there")
+def test_clusters_go_into_a_pipe_which_stays(signed, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    code, _, _ = run(capsys, "solve", signed, "-o", tmp_path / "pipe")
+    assert code == 0
+    assert os.read(reader, 1000).startswith(b"node,cluster\n10,0\n")
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_too_little_memory_is_said_in_a_line(signed, capsys, monkeypatch):
+    def fails(*_):
+        raise MemoryError("Unable to allocate 16 GiB")
+
+    monkeypatch.setattr("diffcomb.cli.info.read", fails)
+    code, _, err = run(capsys, "info", signed)
+    assert code == 2
+    assert err == f"diffcomb: there is not enough memory for {signed}: Unable to allocate 16 GiB\n"
 
 
 def test_result_without_json_is_lines_of_text(signed, capsys):
@@ -120,12 +177,40 @@ def test_labels_stand_beside_the_affinities_of_a_group_and_bytes_are_probabiliti
     assert open_array(source).shape == (2, 16, 16)
 
 
+def test_labels_stand_beside_the_affinities_of_one_npz_file(tmp_path, capsys):
+    source = f"{tmp_path}/two.npz"
+    save_array(f"{source}:affinities", np.ones((2, 8, 8), np.float32))
+    save_array(f"{source}:seg", np.zeros(3))
+    offsets = ["--offsets", "[[0, 1], [1, 0]]"]
+    code, _, err = run(capsys, "segment", f"{source}:affinities", *offsets, "-o", f"{source}:seg")
+    assert code == 0, err
+    assert open_array(f"{source}:seg").shape == (8, 8)
+    assert open_array(f"{source}:affinities").shape == (2, 8, 8)
+
+
 def test_info_describes_a_file(signed, capsys):
     code, out, _ = run(capsys, "info", signed, "--json")
     assert code == 0
     assert json.loads(out) == {
         "problem": "multicut", "nodes": 3, "edges": 3, "costs": "-1.5 to 2", "repulsive_edges": "66.7 %", "largest_degree": 2,
     }  # fmt: skip
+
+
+def make_wrong_files(folder, signed):
+    """Damaged files, files that make no sense, and links to a good one."""
+    (folder / "link.txt").symlink_to(signed)
+    (folder / "hard.txt").hardlink_to(signed)
+    edge = dict(edges=[(0, 1)], costs=np.ones(1))
+    np.savez_compressed(folder / "good.npz", **edge)
+    good = (folder / "good.npz").read_bytes()
+    (folder / "cut.npz").write_bytes(good[:200])
+    (folder / "flipped.npz").write_bytes(good[:60] + bytes([good[60] ^ 255]) + good[61:])
+    for name in ("empty.npz", "empty.npy"):
+        (folder / name).write_bytes(b"")
+    np.savez(folder / "infinite.npz", n=np.inf, **edge)
+    np.savez(folder / "flat.npz", node_costs=np.ones(2), **edge)
+    (folder / "infinite.cpp").write_text("1e400\n")
+    (folder / "gaps.mc").write_text("MULTICUT\n0 2000000000 1\n")
 
 
 @pytest.mark.parametrize(
@@ -167,6 +252,24 @@ def test_info_describes_a_file(signed, capsys):
             "group is a group of arrays",
         ),
         (["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "deep.h5:group"], "group is a group of arrays"),
+        (["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.npz"], "two.npz holds one, two: name"),
+        (["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "{signed}/x.npy"], "there is no folder"),
+        (["segment", "cut.npz", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy"], "cut.npz: the file is damaged"),
+        (["segment", "empty.npy", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy"], "empty.npy: this is no such file"),
+        (["solve", "{signed}", "-o", "{signed}"], "signed.txt', which is read: choose another file"),
+        (["solve", "{signed}", "-o", "link.txt"], "the output 'link.txt' would replace"),
+        (["solve", "{signed}", "-o", "hard.txt"], "the output 'hard.txt' would replace"),
+        (["solve", "link.txt", "-o", "{signed}"], "would replace 'link.txt', which is read"),
+        (["solve", "{signed}", "-o", "none/c.csv"], "there is no folder none: make it, or choose another output"),
+        (["solve", "{signed}", "-o", "array.zarr"], "array.zarr is a folder: choose another output"),
+        (["info", "cut.npz"], "cut.npz: the file is damaged, incomplete or of another format"),
+        (["solve", "cut.npz"], "cut.npz: the file is damaged, incomplete or of another format"),
+        (["info", "flipped.npz"], "flipped.npz: the file is damaged, incomplete or of another format"),
+        (["info", "empty.npz"], "empty.npz: the file is damaged, incomplete or of another format"),
+        (["info", "infinite.cpp"], "infinite.cpp: the file must hold a number of nodes n"),
+        (["info", "infinite.npz"], "infinite.npz: the array 'n' must be a whole number"),
+        (["info", "flat.npz"], "flat.npz: node_costs must have shape (n, K)"),
+        (["info", "gaps.mc"], "gaps.mc: edges hold the node id 2000000000 but only 1 edges"),
         (["segment", "two.h5:one", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.h5:x"], "would replace 'two.h5:one'"),
     ],
 )
@@ -176,6 +279,8 @@ def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, sign
         "image.npy",
         "two.h5:one",
         "two.h5:two",
+        "two.npz:one",
+        "two.npz:two",
         "two.zarr:one",
         "two.zarr:two",
         "array.zarr",
@@ -183,6 +288,7 @@ def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, sign
         "deep.h5:group/a",
     ):
         save_array(path, np.ones((2, 8, 8), np.float32))
+    make_wrong_files(tmp_path, signed)
     code, out, err = run(capsys, *(a.format(signed=signed, image="image.npy") for a in arguments))
     assert (code, out) == (2, "")
     assert message in err
@@ -196,6 +302,18 @@ def test_wrong_arguments_end_with_exit_code_2(offsets, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["segment", "a.npy", "--offsets", offsets, "-o", "b.npy"])
     assert "offsets must be lists of integers" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes: not tried there")
+def test_output_that_nobody_reads_is_said_in_a_line(signed):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run([sys.executable, "-m", "diffcomb", "info", signed], stdout=write_end, stderr=subprocess.PIPE)
+    os.close(write_end)
+    assert done.returncode == 2
+    assert done.stderr.decode() == (
+        f"diffcomb: the result of {signed} was not printed: the program that reads the output has ended\n"
+    )
 
 
 def test_module_runs_as_a_program(signed):

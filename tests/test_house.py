@@ -65,6 +65,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("graph",),
     ("conversions",),
     ("labelling",),
+    ("_tables",),
     ("_sums", "_matrices", "_union_find", "_ids"),
     ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_version", "many"),
 )

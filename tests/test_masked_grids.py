@@ -72,7 +72,7 @@ def test_wrong_values_of_masked_grids_are_refused():
     with pytest.raises(ValueError, match=r"values must have shape \(\.\.\., n\) with n=2"):
         graph.project(np.zeros(3))
     for values in (np.ones(2, bool), np.ones(2, np.uint8), torch.ones(2, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match="fill must be a value of dtype .*, got -1: pass another fill="):
+        with pytest.raises(ValueError, match=r"fill must be a value of dtype .*, got -1: pass another fill="):
             graph.project(values)
     assert graph.project(np.ones(2, bool), fill=False).tolist() == np.eye(2, dtype=bool).tolist()
     assert np.isnan(graph.project(np.ones(2), fill=np.nan)[0, 1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,7 @@ SUFFIXES = ", ".join(suffix for known in FORMATS.values() for suffix in known.su
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     options = _parser().parse_args(arguments)
+    source = getattr(options, "file", None) or options.affinities
     try:
         result = options.run(options)
     except KeyboardInterrupt as stop:
@@ -31,14 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop.args[0] if stop.args else until, file=sys.stderr)
         return 130
     except (OSError, RuntimeError, ValueError, TypeError, ImportError) as error:
-        print(f"diffcomb: {error}", file=sys.stderr)
-        return 2
-    if options.json:
-        print(json.dumps(result))
-    else:
-        for key, value in result.items():
-            print(f"{key.replace('_', ' ')}: {value}")
+        return _fail(error)
+    except MemoryError as error:
+        return _fail(f"there is not enough memory for {source}: {error}")
+    lines = [f"{key.replace('_', ' ')}: {value}" for key, value in result.items()]
+    try:
+        print(json.dumps(result) if options.json else "\n".join(lines), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails to flush it when it ends
+        return _fail(f"the result of {source} was not printed: the program that reads the output has ended")
     return 0
+
+
+def _fail(reason: object) -> int:
+    """Say in a line why a command failed; returns the exit code."""
+    print(f"diffcomb: {' '.join(str(reason).splitlines())}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

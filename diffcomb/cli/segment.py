@@ -13,6 +13,7 @@ import numpy as np
 from ..affinity import probabilities_of, probabilities_to_costs
 from ..grid import grid_graph
 from ..io import Instance, open_array, save_array
+from ..io.files import errors_named
 from ..io.volumes import check_output, new_array, split_path
 from .progress import progress, warnings_as_lines
 from .solve import solution_of, summary_of
@@ -36,7 +37,8 @@ def _in_one_piece(affinities: Any, options: argparse.Namespace) -> dict[str, Any
     for name in ("halo", "store"):
         if getattr(options, name) is not None:
             raise ValueError(f"--{name} is of no use without --block-shape, got {getattr(options, name)}")
-    affinities = np.asarray(affinities)
+    with errors_named(split_path(options.affinities)[0]):
+        affinities = np.asarray(affinities)
     graph = grid_graph(affinities.shape[1:], options.offsets)
     values = graph.edge_values(affinities)
     costs = values if options.costs else probabilities_to_costs(probabilities_of(values), bias=options.bias)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..cuts import amwc, multicut, mwc
 from ..io import Instance, read
+from ..io.files import check_keeps, check_writable, replacing
+from ..io.tables import write_table
 from ..lifted_cuts import lifted_amwc, lifted_multicut
 from ..problem import Solution
 from .progress import progress, warnings_as_lines
@@ -21,6 +23,9 @@ PROBLEMS = ("multicut", "mwc", "amwc", "lifted_multicut", "lifted_amwc")
 
 def run_solve(options: argparse.Namespace) -> dict[str, Any]:
     """Solve, and write the clusters where the user wants them."""
+    if options.output:
+        check_keeps(Path(options.output), Path(options.file), options.file)
+        check_writable(Path(options.output))
     instance = read(options.file, options.format)
     problem = options.problem or problem_of(instance)
     began = time.perf_counter()
@@ -78,9 +83,8 @@ def summary_of(found: Solution | BlockwiseSolution) -> dict[str, Any]:
 
 def _write_clusters(path: Path, instance: Instance, found: Solution) -> None:
     """Lines ``node,cluster`` or ``node,cluster,class``."""
-    classes = instance.node_costs is not None
-    with path.open("w") as file:
-        file.write("node,cluster,class\n" if classes else "node,cluster\n")
-        rows = zip(instance.node_ids.tolist(), found.clusters.tolist(), found.node_labels.tolist(), strict=True)
-        for node, cluster, label in rows:
-            file.write(f"{node},{cluster},{label}\n" if classes else f"{node},{cluster}\n")
+    columns = {"node": instance.node_ids, "cluster": found.clusters}
+    if instance.node_costs is not None:
+        columns["class"] = found.node_labels
+    with replacing(path) as unfinished:
+        write_table(unfinished, columns, zip(*(values.tolist() for values in columns.values()), strict=True))

@@ -1,19 +1,19 @@
-"""Binary formats: npz and HDF5, which keep everything, and tables of edges by pandas."""
+"""Binary formats, npz and HDF5, which keep everything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .._arrays import Array, float_array
-from ..graph import Graph
-from .instance import Instance, unless_plain
+from .._arrays import Array
+from ..graph import Graph, as_graph
+from .files import opened_npz
+from .instance import Instance
 
 OPTIONAL = ("ids", "node_costs", "partitionable", "lifted_edges", "lifted_costs")
-COLUMNS = ("u", "v", "cost")
+NAMES = ("n", "edges", "costs", *OPTIONAL)
 
 
 def arrays_of(instance: Instance) -> Iterator[tuple[str, Array]]:
@@ -27,27 +27,22 @@ def arrays_of(instance: Instance) -> Iterator[tuple[str, Array]]:
             yield name, value
 
 
-def instance_of(arrays: Any, path: Path) -> Instance:
-    """The instance of named arrays; `edges` and `costs` must be there."""
-    missing = [name for name in ("edges", "costs") if name not in arrays]
-    if missing:
-        raise ValueError(f"{path} must hold arrays 'edges' (m, 2) and 'costs' (m,), got {sorted(arrays)}")
-    edges = np.asarray(arrays["edges"])
-    costs = float_array(np.asarray(arrays["costs"]), f"{path}: costs", "(m,)", infinite=True)
-    n = int(np.asarray(arrays["n"])) if "n" in arrays else int(edges.max(initial=-1)) + 1
-    graph = Graph(n, edges)
-    if costs.shape != (graph.num_edges,):
-        raise ValueError(f"{path} must hold one cost for each of {graph.num_edges} edges, got shape {costs.shape}")
-    rest = {name: np.asarray(arrays[name]) for name in OPTIONAL if name in arrays}
-    if "ids" in rest and rest["ids"].dtype.kind == "S":
-        rest["ids"] = np.char.decode(rest["ids"], "utf-8")
-    return Instance(graph, costs, **rest)
+def instance_of(arrays: Mapping[str, Array], there: list[str]) -> Instance:
+    """The instance of named arrays; `edges` and `costs` must be among them, `there` says what else the file holds."""
+    if "edges" not in arrays or "costs" not in arrays:
+        raise ValueError(f"the file must hold arrays 'edges' (m, 2) and 'costs' (m,), got {sorted(there)}")
+    edges = arrays["edges"]
+    graph = Graph(_node_count(arrays["n"]), edges) if "n" in arrays else as_graph(edges)
+    rest = {name: arrays[name] for name in OPTIONAL if name in arrays}
+    if "ids" in rest:
+        rest["ids"] = _text(rest["ids"])
+    return Instance(graph, arrays["costs"], **rest)
 
 
 def read_npz(path: Path) -> Instance:
-    """Arrays of the names in :func:`arrays_of`."""
-    with np.load(path, allow_pickle=False) as file:
-        return instance_of({name: file[name] for name in file.files}, path)
+    """Arrays of the names in :func:`arrays_of`; others are left alone."""
+    with opened_npz(path) as file:
+        return instance_of({name: file[name] for name in NAMES if name in file.files}, file.files)
 
 
 def write_npz(path: Path, instance: Instance) -> None:
@@ -57,11 +52,13 @@ def write_npz(path: Path, instance: Instance) -> None:
 
 
 def read_hdf5(path: Path) -> Instance:
-    """Datasets of the names in :func:`arrays_of`."""
+    """Datasets of the names in :func:`arrays_of`; other datasets and groups are left alone."""
     import h5py
 
     with h5py.File(path, "r") as file:
-        return instance_of({name: file[name][()] for name in file}, path)
+        found = {name: file[name] for name in NAMES if name in file}
+        arrays = {name: np.asarray(item[()]) for name, item in found.items() if isinstance(item, h5py.Dataset)}
+        return instance_of(arrays, list(file))
 
 
 def write_hdf5(path: Path, instance: Instance) -> None:
@@ -73,28 +70,17 @@ def write_hdf5(path: Path, instance: Instance) -> None:
             file[name] = np.char.encode(value, "utf-8") if value.dtype.kind == "U" else value
 
 
-def read_csv(path: Path) -> Instance:
-    """Columns u, v and cost, or the first three; ids are integers or names."""
-    import pandas
-
-    try:
-        return instance_of_frame(pandas.read_csv(path))
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"{path}: {error}") from error
+def _node_count(value: Array) -> int:
+    """The array `n` as an integer."""
+    if value.size != 1 or value.dtype.kind not in "iuf" or not np.isfinite(value).all() or value.item() % 1:
+        raise ValueError(f"the array 'n' must be a whole number, the number of nodes, got {value.tolist()!r:.80}")
+    return int(value.item())
 
 
-def write_csv(path: Path, instance: Instance) -> None:
-    """Isolated nodes, node costs and lifted edges are lost."""
-    import pandas
-
-    u, v = instance.node_ids[instance.graph.edges].T
-    pandas.DataFrame(dict(zip(COLUMNS, (u, v, instance.edge_costs), strict=True))).to_csv(path, index=False)
-
-
-def instance_of_frame(frame: Any) -> Instance:
-    """The instance of a table of edges."""
-    columns = list(COLUMNS) if set(COLUMNS) <= set(frame.columns) else list(frame.columns[:3])
-    if len(columns) < 3:
-        raise ValueError(f"the table must have columns u, v and cost, got {columns}")
-    graph, costs, ids = Graph.from_pandas(frame, *columns)
-    return Instance(graph, costs, unless_plain(ids))
+def _text(ids: Array) -> Array:
+    """Ids that are bytes as strings, from arrays of fixed or, as h5py writes them, of variable length."""
+    if ids.dtype.kind == "S":
+        return np.char.decode(ids, "utf-8")
+    if ids.dtype.kind == "O":
+        return np.array([v.decode("utf-8") if isinstance(v, bytes) else v for v in ids.ravel()]).reshape(ids.shape)
+    return ids

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import Array, float_array
+from .._arrays import Array, float_array, to_numpy
+from .._ids import id_array
 from ..graph import Graph
 
 
@@ -21,12 +22,17 @@ class Instance:
     edge_costs : numpy.ndarray, shape (m,)
         Positive is attractive.
     ids : numpy.ndarray, shape (n,), optional
-        Ids of the nodes in the file, integers or strings; None if they are 0..n-1.
+        Ids of the nodes in the file, integers or strings, each once; None if they are 0..n-1.
     node_costs : numpy.ndarray, shape (n, K), optional
     partitionable : numpy.ndarray of bool, shape (K,), optional
         None: no class is.
     lifted_edges : numpy.ndarray, shape (m', 2), optional
     lifted_costs : numpy.ndarray, shape (m',), optional
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays do not fit the graph or each other, or hold NaN.
     """
 
     graph: Graph
@@ -37,10 +43,45 @@ class Instance:
     lifted_edges: Array | None = None
     lifted_costs: Array | None = None
 
+    def __post_init__(self) -> None:
+        """Check what files and users give, once for all formats and problems."""
+        self._set("edge_costs", _costs(self.edge_costs, "edge_costs", "(m,)", self.graph.num_edges))
+        if self.ids is not None:
+            self._set("ids", _checked_ids(self.ids, self.graph.num_nodes))
+        if self.node_costs is not None:
+            self._check_classes(float_array(self.node_costs, "node_costs", "(n, K)"))
+        if (self.lifted_edges is None) != (self.lifted_costs is None):
+            given, missing = ("edges", "costs") if self.lifted_costs is None else ("costs", "edges")
+            raise ValueError(f"lifted_{given} need lifted_{missing}, which are missing")
+        if self.lifted_edges is not None:
+            self._check_lifted(to_numpy(self.lifted_edges))
+
     @property
     def node_ids(self) -> Array:
         """The id of every node."""
         return np.arange(self.graph.num_nodes) if self.ids is None else self.ids
+
+    def _set(self, name: str, value: Array) -> None:
+        object.__setattr__(self, name, value)  # the class is frozen for its users
+
+    def _check_classes(self, node_costs: Array) -> None:
+        n = self.graph.num_nodes
+        if node_costs.ndim != 2 or len(node_costs) != n or node_costs.shape[1] == 0:
+            raise ValueError(f"node_costs must have shape (n, K) with n = {n} and K > 0, got {node_costs.shape}")
+        self._set("node_costs", node_costs)
+        if self.partitionable is not None:
+            mask = to_numpy(self.partitionable)
+            if mask.ndim != 1 or (mask.dtype == np.bool_ and len(mask) != node_costs.shape[1]):
+                raise ValueError(f"partitionable must have shape (K,) = ({node_costs.shape[1]},), got {mask.shape}")
+            self._set("partitionable", mask)
+
+    def _check_lifted(self, edges: Array) -> None:
+        try:
+            count = Graph(self.graph.num_nodes, edges).num_edges
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"lifted_edges are wrong: {error}") from error
+        self._set("lifted_edges", edges)
+        self._set("lifted_costs", _costs(self.lifted_costs, "lifted_costs", "(m',)", count))
 
 
 def unless_plain(ids: Array) -> Array | None:
@@ -54,7 +95,22 @@ def as_instance(instance: Any, edge_costs: Any = None) -> Instance:
         return instance
     if not isinstance(instance, Graph):
         raise TypeError(f"instance must be an Instance or a Graph with edge_costs, got {type(instance).__name__}")
-    costs = float_array(edge_costs, "edge_costs", "(m,)", infinite=True)
-    if costs.shape != (instance.num_edges,):
-        raise ValueError(f"edge_costs must have shape (m,) = ({instance.num_edges},), got {costs.shape}")
-    return Instance(instance, costs)
+    return Instance(instance, edge_costs)
+
+
+def _costs(values: Any, name: str, shape: str, count: int) -> Array:
+    costs = float_array(values, name, shape, infinite=True)
+    if costs.shape != (count,):
+        raise ValueError(f"{name} must have shape {shape} = ({count},), got {costs.shape}")
+    return costs
+
+
+def _checked_ids(values: Any, n: int) -> Array:
+    ids = id_array(values, "ids")
+    if ids.shape != (n,):
+        raise ValueError(f"ids must have shape (n,) = ({n},), got {ids.shape}")
+    if not np.all(ids[1:] > ids[:-1]):  # ascending ids, as of Graph.from_ids, need no sorting
+        found, times = np.unique(ids, return_counts=True)
+        if len(found) < n:
+            raise ValueError(f"ids must differ, got {found[times > 1][0]!r} for {times.max()} nodes")
+    return ids

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import arrays, texts
+from . import arrays, metis, tables, texts
+from .files import errors_named, replacing
 from .instance import Instance, as_instance
 
 
@@ -26,8 +27,8 @@ FORMATS = {
     "edges": Format((".txt", ".edges"), texts.read_edges, partial(texts.write_edges, header=False), "ids"),
     "multicut": Format((".mc",), texts.read_edges, partial(texts.write_edges, header=True), "nothing"),
     "triangle": Format((".cpp", ".triangle"), texts.read_triangle, texts.write_triangle, "isolated nodes"),
-    "metis": Format((".graph", ".metis"), texts.read_metis, texts.write_metis, "isolated nodes"),
-    "csv": Format((".csv",), arrays.read_csv, arrays.write_csv, "ids and names", "pandas"),
+    "metis": Format((".graph", ".metis"), metis.read_metis, metis.write_metis, "isolated nodes"),
+    "csv": Format((".csv",), tables.read_csv, tables.write_csv, "ids and names"),
     "npz": Format((".npz",), arrays.read_npz, arrays.write_npz, "everything"),
     "hdf5": Format((".h5", ".hdf5"), arrays.read_hdf5, arrays.write_hdf5, "everything", "h5py"),
 }
@@ -43,7 +44,8 @@ def read(path: Any, format: str | None = None) -> Instance:
     format : str, optional
         A name in ``FORMATS``; by default the suffix of the file tells: ``.txt`` (lines ``u v cost``, with or without a
         line MULTICUT before them), ``.mc`` (the same), ``.cpp`` (upper triangle of clique partitioning), ``.graph``
-        (METIS with edge weights), ``.csv``, ``.npz``, ``.h5``.
+        (METIS with edge weights), ``.csv`` (columns u, v and cost, or the first three; without a header if the third
+        cell of the first line is a number), ``.npz``, ``.h5``.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def read(path: Any, format: str | None = None) -> Instance:
     ImportError
         If the format needs a package that is not installed.
     ValueError
-        If the format is unknown, or the file is not of it.
+        If the format is unknown, or the file is not of it: the message names the file, and the line of a text.
 
     Examples
     --------
@@ -71,11 +73,12 @@ def read(path: Any, format: str | None = None) -> Instance:
     chosen = _format_of(path, format)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    return chosen.read(path)
+    with errors_named(path):
+        return chosen.read(path)
 
 
 def write(path: Any, instance: Any, edge_costs: Any = None, format: str | None = None) -> None:
-    """Write a problem to a file; it takes the place of one of that name when it is complete.
+    """Write a problem to a file; it takes the place of one of that name when it is complete, also behind a link.
 
     Parameters
     ----------
@@ -90,17 +93,14 @@ def write(path: Any, instance: Any, edge_costs: Any = None, format: str | None =
     ImportError
         If the format needs a package that is not installed.
     ValueError
-        If the format is unknown, or shapes do not fit.
+        If the format is unknown, shapes do not fit, the file cannot be written, or the ids of nodes are not integers of
+        64 bits, which the format ``edges`` needs.
     """
     path = Path(path)
     chosen = _format_of(path, format)
     whole = as_instance(instance, edge_costs)
-    unfinished = path.with_name(path.name + ".part")
-    try:
+    with replacing(path) as unfinished:
         chosen.write(unfinished, whole)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _format_of(path: Path, name: str | None) -> Format:
@@ -109,7 +109,7 @@ def _format_of(path: Path, name: str | None) -> Format:
         name = next((key for key, known in FORMATS.items() if suffix in known.suffixes), None)
         if name is None:
             raise ValueError(f"{path} has no suffix of a known format; give format=, one of {', '.join(FORMATS)}")
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {name!r}")
     chosen = FORMATS[name]
     if chosen.needs is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
+from .files import check_keeps, check_writable, errors_named, opened_npz, replacing
 from .problems import require
 
 KINDS = "FILE.npy, FILE.npz[:NAME], FILE.h5[:DATASET] or FOLDER.zarr[:ARRAY]"
@@ -40,37 +42,83 @@ def open_array(path: Any) -> Any:
     file, name = split_path(path)
     if not file.exists():
         raise FileNotFoundError(f"there is no file {file}")
+    with errors_named(file):
+        return _opened(file, name)
+
+
+def _opened(file: Path, name: str | None) -> Any:
     suffix = file.suffix.lower()
     if suffix == ".npy":
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(file, mode="r")
+    content = _content(file)
+    chosen = None if content is None else _chosen([key for key, group in content.items() if not group], name, file)
     if suffix == ".npz":
-        with np.load(file, allow_pickle=False) as arrays:
-            return arrays[_chosen(list(arrays.files), name, file)]
+        with opened_npz(file) as arrays:
+            return arrays[str(chosen)]
+    if suffix in (".h5", ".hdf5"):
+        return require("h5py", f"the array {file}").File(file, "r")[chosen]
+    node = require("zarr", f"the array {file}").open(file, mode="r")
+    return node if chosen is None else node[chosen]
+
+
+def _content(file: Path) -> dict[str, bool] | None:
+    """The names in a file, and whether each is that of a group; None if the file is a single array."""
+    suffix = file.suffix.lower()
+    if suffix == ".npy":
+        return None
+    if suffix == ".npz":
+        with opened_npz(file) as arrays:
+            return dict.fromkeys(arrays.files, False)
     if suffix in (".h5", ".hdf5"):
         h5py = require("h5py", f"the array {file}")
-        opened = h5py.File(file, "r")
-        names: list[str] = []
-        opened.visititems(lambda key, item: names.append(key) if isinstance(item, h5py.Dataset) else None)
-        return opened[_chosen(names, name, file)]
+        found: dict[str, bool] = {}
+        with h5py.File(file, "r") as opened:
+            opened.visititems(lambda key, item: found.update({key: isinstance(item, h5py.Group)}))
+        return found
     zarr = require("zarr", f"the array {file}")
-    node = zarr.open(file, mode="r")
+    try:
+        node = zarr.open(file, mode="r")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"this is no zarr array or group: {error}") from error
     if isinstance(node, zarr.Array):
-        return node
-    members = node.members(max_depth=None)  # groups may be nested
-    return node[_chosen([key for key, item in members if isinstance(item, zarr.Array)], name, file)]
+        return None
+    return {key: isinstance(item, zarr.Group) for key, item in node.members(max_depth=None)}  # groups may be nested
 
 
 def save_array(path: Any, array: Array) -> None:
-    """Save an array under a path as :func:`open_array` takes it; other arrays of an existing file are kept."""
+    """Save an array under a path as :func:`open_array` takes it; other arrays of an existing file are kept.
+
+    Raises
+    ------
+    ImportError
+        If the format needs a package that is not installed.
+    ValueError
+        If the kind of file is unknown, it cannot be written, or the array would take the place of a group.
+    """
     file, name = split_path(path)
     suffix = file.suffix.lower()
     if suffix == ".npy":
-        np.save(file, array)
+        with replacing(file) as unfinished, unfinished.open("wb") as opened:
+            np.save(opened, array, allow_pickle=False)
     elif suffix == ".npz":
-        np.savez_compressed(file, allow_pickle=False, **{name or "array": array})
+        _check_replaces_one_array(file, name)
+        with replacing(file) as unfinished:
+            _write_npz(unfinished, file, f"{name or 'array'}.npy", array)
     else:
         with new_array(path, array.shape, array.dtype, None) as target:
             target[...] = array
+
+
+def _write_npz(path: Path, old: Path, name: str, array: Array) -> None:
+    """Write the arrays of an old npz file, if there is one, as they are, and one more or in place of that name."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        if old.exists():
+            with zipfile.ZipFile(old) as kept:
+                for part in kept.infolist():
+                    if part.filename != name:
+                        archive.writestr(part, kept.read(part))
+        with archive.open(name, "w", force_zip64=True) as opened:
+            np.lib.format.write_array(opened, array, allow_pickle=False)
 
 
 def check_output(path: Any, source: Any, in_pieces: bool) -> None:
@@ -84,36 +132,36 @@ def check_output(path: Any, source: Any, in_pieces: bool) -> None:
         Whether it is written piece by piece.
     """
     file, name = split_path(path)
-    if in_pieces and file.suffix.lower() == ".npz":
+    suffix = file.suffix.lower()
+    if in_pieces and suffix == ".npz":
         raise ValueError(f"an array that is written piece by piece must be .npy, .h5 or .zarr, got {str(path)!r}")
-    if not file.absolute().parent.is_dir():
-        raise ValueError(f"there is no folder {file.parent}: make it, or choose another output than {str(path)!r}")
+    check_writable(file, may_be_folder=suffix == ".zarr")
     given, given_name = split_path(source)
-    beside = file.suffix.lower() == ".zarr" and None not in (name, given_name) and name != given_name
-    if file.resolve() == given.resolve() and not beside:
-        raise ValueError(f"the output {str(path)!r} would replace {str(source)!r}, which is read: choose another file")
-    if file.exists() and file.suffix.lower() not in (".npy", ".npz"):
-        _check_replaces_one_array(file, name)
+    beside = suffix in (".npz", ".zarr") and None not in (name, given_name) and name != given_name
+    if not beside:
+        check_keeps(file, given, str(source))
+    _check_replaces_one_array(file, name)
 
 
 def _check_replaces_one_array(file: Path, name: str | None) -> None:
     """Refuse to write in place of a group of arrays, or into an array."""
-    if file.suffix.lower() == ".zarr":
-        zarr = require("zarr", f"the array {file}")
-        node = zarr.open(file, mode="r")
-        names = [] if isinstance(node, zarr.Array) else [key for key, _ in node.members()]
-        if isinstance(node, zarr.Array) and name is not None:
+    if file.suffix.lower() == ".npy" or not file.exists() or (file.is_dir() and not any(file.iterdir())):
+        return
+    with errors_named(file):
+        content = _content(file)
+    if content is None:
+        if name is not None:
             raise ValueError(f"{file} is an array and cannot hold one of the name {name!r}: choose another file")
-        is_group = name is not None and isinstance(node.get(name), zarr.Group)
-    else:
-        h5py = require("h5py", f"the array {file}")
-        with h5py.File(file, "r") as opened:
-            names = [key for key in opened if key != "array"]
-            is_group = name is not None and isinstance(opened.get(name), h5py.Group)
-    if is_group:
+    elif name is None:
+        names = sorted(set(content) - {"array"})
+        if names:
+            raise ValueError(f"{file} holds {', '.join(names)}: name the array to write, as {file.name}:NAME")
+    elif content.get(name):
         raise ValueError(f"{file}:{name} is a group of arrays: choose another name for the output")
-    if names and name is None:
-        raise ValueError(f"{file} holds {', '.join(sorted(names))}: name the array to write, as {file.name}:NAME")
+    else:
+        above = [key for key, is_group in content.items() if not is_group and name.startswith(f"{key}/")]
+        if above:
+            raise ValueError(f"{file}:{above[0]} is an array and cannot hold {name!r}: choose another name")
 
 
 @contextmanager
@@ -130,6 +178,7 @@ def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, 
         Cells along each axis that are compressed together: those of a piece.
     """
     file, name = split_path(path)
+    _check_replaces_one_array(file, name)
     suffix = file.suffix.lower()
     if chunks is not None:
         chunks = tuple(min(a, b) for a, b in zip(chunks, shape, strict=True))
@@ -155,7 +204,7 @@ def split_path(path: Any) -> tuple[Path, str | None]:
     for suffix in (".npy", ".npz", ".h5", ".hdf5", ".zarr"):
         at = text.lower().find(suffix + ":")
         if at >= 0:
-            return Path(text[: at + len(suffix)]), text[at + len(suffix) + 1 :] or None
+            return Path(text[: at + len(suffix)]), text[at + len(suffix) + 1 :].strip("/") or None
         if text.lower().rstrip("/").endswith(suffix):
             return Path(text), None
     raise ValueError(f"an array must be {KINDS}, got {text!r}")
@@ -167,5 +216,5 @@ def _chosen(names: list[str], name: str | None, file: Path) -> str:
     if name is None or name not in names:
         found = ", ".join(sorted(names)) or "none"
         wanted = "says which array is meant" if name is None else f"has an array {name!r}"
-        raise ValueError(f"{file}: no name {wanted}; give it as {file.name}:NAME, the arrays are: {found}")
+        raise ValueError(f"no name {wanted}; give it as {file.name}:NAME, the arrays are: {found}")
     return name

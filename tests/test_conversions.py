@@ -1,0 +1,114 @@
+"""Graphs of other libraries, tables and matrices become graphs, or an error names what is wrong with them."""
+
+import numpy as np
+import pytest
+
+from diffcomb import Graph, multicut
+
+
+@pytest.mark.parametrize(
+    ("u", "v", "kinds", "ids"),
+    [
+        ([1.0, 2.0], [2, 3], (float, int), [1, 2, 3]),
+        ([1, 2], [2, 3], ("Int64", int), [1, 2, 3]),
+        ([1, 2], [2, 3], ("Int64", "Float64"), [1, 2, 3]),
+        ([1, 2.0], [2, 3], (object, "uint8"), [1, 2, 3]),
+        ([1.0, 2.0], ["2", "x"], (float, object), ["1", "2", "x"]),
+        (["x", "y"], ["y", "z"], ("category", "string"), ["x", "y", "z"]),
+        ([2**64 - 1, 2], [2, 3], ("uint64", "int64"), [2, 3, 2**64 - 1]),
+    ],
+)
+def test_nodes_of_a_table_do_not_depend_on_the_kind_of_column(u, v, kinds, ids):
+    pandas = pytest.importorskip("pandas")
+    columns = {name: pandas.Series(c, dtype=k) for name, c, k in zip("uv", (u, v), kinds, strict=True)}
+    graph, costs, found = Graph.from_pandas(pandas.DataFrame({**columns, "cost": [1, -1]}))
+    assert found.tolist() == ids
+    assert costs.tolist() == [1, -1]
+    assert found[graph.edges].shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        (dict(u=[1.5], v=[2], cost=[1]), TypeError, "'u' must hold integers of 64 bits or names, got 1.5 in row 0"),
+        (dict(u=[1e20], v=[2], cost=[1]), TypeError, "'u' must hold integers of 64 bits or names"),
+        (dict(u=[None], v=[2], cost=[1]), ValueError, "must not have empty cells"),
+        (
+            dict(u=[1, 2], v=[2, 3], cost=[1, np.nan]),
+            ValueError,
+            "'cost' must hold a number in every row, got none in row 1",
+        ),
+        (dict(u=[1], v=[2], cost=["x"]), TypeError, "'cost' must hold numbers"),
+        (dict(u=[1], v=[2]), ValueError, "the table has no column 'cost'"),
+    ],
+)
+def test_wrong_tables_are_refused(columns, error, message):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(error, match=message):
+        Graph.from_pandas(pandas.DataFrame(columns))
+
+
+def test_correlations_of_rows_in_another_order_are_refused():
+    pandas = pytest.importorskip("pandas")
+    values = [[1.0, 0.9, 0.9], [0.9, 1.0, 0.9], [0.9, 0.9, 1.0]]
+    for index, columns in ((list("yxz"), list("xyz")), (None, [2, 1, 0]), (list("abc"), list("xyz"))):
+        with pytest.raises(ValueError, match="needs a table whose rows are labelled as its columns"):
+            Graph.from_correlation(pandas.DataFrame(values, index=index, columns=columns))
+    assert Graph.from_correlation(pandas.DataFrame(values))[2].tolist() == [0, 1, 2]
+
+
+def test_correlations_of_a_table_keep_names():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([[1.0, 0.9, 0.1], [0.9, 1.0, 0.2], [0.1, 0.2, 1.0]], columns=["x", "y", "z"])
+    graph, costs, names = Graph.from_correlation(frame, threshold=0.5)
+    assert names.tolist() == ["x", "y", "z"]
+    assert costs == pytest.approx([0.4, -0.4, -0.3])
+    assert multicut(graph, costs).clusters.tolist() == [0, 0, 1]
+
+
+def test_igraph_and_edge_index_become_graphs():
+    igraph = pytest.importorskip("igraph", reason="igraph is not installed: from_igraph is not tried")
+    graph, costs = Graph.from_igraph(igraph.Graph([(0, 1), (1, 2)], edge_attrs={"w": [1, -2]}), weight="w")
+    assert (graph.edges.tolist(), costs.tolist()) == ([[0, 1], [1, 2]], [1.0, -2.0])
+    with pytest.raises(ValueError, match="needs an undirected graph"):
+        Graph.from_igraph(igraph.Graph([(0, 1)], directed=True))
+    with pytest.raises(ValueError, match="weight='x' is no edge attribute"):
+        Graph.from_igraph(igraph.Graph([(0, 1)]), weight="x")
+    for value, error, message in (
+        (None, ValueError, "missing on edge"),
+        ("2", TypeError, "must hold numbers, got '2'"),
+    ):
+        with pytest.raises(error, match=f"weight='w' .*{message}"):
+            Graph.from_igraph(igraph.Graph([(0, 1), (1, 2)], edge_attrs={"w": [1, value]}), weight="w")
+
+
+def test_edge_index_lists_each_edge_once():
+    graph, first = Graph.from_edge_index(np.array([[0, 1, 1, 2, 3], [1, 0, 2, 1, 3]]), num_nodes=5)
+    assert graph.num_nodes == 5
+    assert graph.edges.tolist() == [[0, 1], [1, 2], [3, 3]]
+    assert first.tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: Graph.from_correlation([[1.0, 2.0]]), ValueError, "needs a square matrix"),
+        (lambda: Graph.from_correlation([[1.0, 2.0], [3.0, 1.0]]), ValueError, "needs a symmetric matrix"),
+        (
+            lambda: Graph.from_correlation([[1.0, np.nan], [np.nan, 1.0]]),
+            ValueError,
+            r"got 1 NaN or infinite, the first at \[0, 1\]",
+        ),
+        (lambda: Graph.from_correlation([[1.0, np.inf], [np.inf, 1.0]]), ValueError, "needs finite numbers"),
+        (lambda: Graph.from_correlation(np.eye(2), "0.5"), TypeError, "threshold must be a finite number, got '0.5'"),
+        (lambda: Graph.from_correlation(np.eye(2), np.eye(2)), TypeError, "threshold must be a finite number"),
+        (lambda: Graph.from_correlation(np.eye(2), np.nan), ValueError, "threshold must be a finite number, got nan"),
+        (lambda: Graph.from_pandas([(0, 1, 2.0)]), TypeError, r"frame must be a pandas\.DataFrame, got builtins\.list"),
+        (lambda: Graph.from_edge_index([[0, 1]]), ValueError, r"edge_index must have shape \(2, E\)"),
+        (lambda: Graph.from_edge_index([[0.0], [1.0]]), TypeError, "edge_index must hold integers"),
+        (lambda: Graph.from_igraph([(0, 1)]), TypeError, "needs an igraph graph, got list"),
+    ],
+)
+def test_wrong_graphs_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

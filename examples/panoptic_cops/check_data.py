@@ -11,6 +11,7 @@ Exit status: 0, nothing stops a training (there may be warnings); 1, there are e
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cops.data.sheet import sheet
 from cops.files import write_json, writing
 from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
+from PIL import Image
 
 SHOWN = 20  # errors, and warnings, that are printed
 SHARES = ("smallest", "5", "50", "95", "largest")
@@ -39,6 +41,7 @@ def main(arguments: list[str] | None = None) -> Report | None:
     for name in ("config", "json", "picture"):
         values.pop(name, None)
     try:
+        check_outputs(namespace.json, namespace.picture)
         with StopSignals():
             report = check(config_from_dict(values).resolved())
             write(report, namespace.json, namespace.picture)
@@ -49,6 +52,20 @@ def main(arguments: list[str] | None = None) -> Report | None:
     if report.errors:
         parser.exit(1, f"check_data.py: {len(report.errors)} errors\n")
     return report
+
+
+def check_outputs(json: Path | None, picture: Path) -> None:
+    """Raise a ValueError if a file could not be written after all data were read."""
+    for option, path in (("--json", json), ("--picture", picture)):
+        if path is not None and path.is_dir():
+            raise ValueError(f"{option} must name a file, but {path} is a folder")
+        if path is not None and any(p.exists() and not p.is_dir() for p in path.parents):
+            raise ValueError(f"{option} {path} cannot be written: a part of its path is a file and no folder")
+    try:
+        kind = Image.registered_extensions().get(picture.suffix.lower())
+        Image.new("RGB", (1, 1)).save(io.BytesIO(), kind)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"--picture {picture} must end in the suffix of an image, such as .png or .jpg") from None
 
 
 def write(report: Report, json: Path | None, picture: Path) -> None:

@@ -5,10 +5,11 @@
     python examples/panoptic_cops/prepare_custom.py cvat annotations.xml --out data --stuff floor wall
     python examples/panoptic_cops/prepare_custom.py masks MASKS --images IMAGES --out data --thing cell
 
-"masks" are label images of StarDist or Cellpose, or _seg.npy. Nothing is overwritten; a call that was stopped begins
-anew. --split train and --split val convert into two splits, which share the classes of the first call.
+"masks" are label images of StarDist or Cellpose, or _seg.npy. Nothing is overwritten. --split train and --split val
+convert into two splits; the second call takes over classes, stuff and background of the first.
 
-Exit status: 0, everything was written; 2, nothing was.
+Exit status: 0, everything was written; 2, nothing was, because of an error; 130 or 143, stopped by Ctrl-C or SIGTERM,
+and what was written by then has been removed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import Any, Literal
 from cops.convert.coco import read_coco
 from cops.convert.cvat import read_cvat
 from cops.convert.labelme import read_labelme
+from cops.convert.layout import Choice
 from cops.convert.masks import read_masks
 from cops.convert.sources import Source
-from cops.convert.writer import Choice, Written, write_folder
+from cops.convert.writer import Written, write_folder
 from cops.data.samples import DataError
+from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
 
 SHOWN = 3  # of what was left out for one reason
@@ -51,9 +54,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     o = parser.parse_args(arguments)
     try:
-        print(summary(write_folder(read(o), o.out, o.split, choice(o))))
+        with StopSignals():
+            written = write_folder(read(o), o.out, o.split, choice(o))
     except (DataError, ValueError, OSError) as error:
         parser.exit(2, f"prepare_custom.py: error: {error}\n")
+    except Stopped as stopped:
+        removed = "nothing was converted, and what was written by then has been removed"
+        parser.exit(128 + stopped.number, f"\nprepare_custom.py: {stopped}: {removed}\n")
+    print(summary(written))
 
 
 def read(options: Any) -> Source:
@@ -71,17 +79,17 @@ def read(options: Any) -> Source:
 
 def choice(options: Any) -> Choice:
     """How labels become classes."""
-    background = "background" if options.background is None and options.format == "masks" else options.background
-    return Choice(tuple(options.classes), frozenset(options.stuff), frozenset(options.void), background or None)
+    return Choice(tuple(options.classes), frozenset(options.stuff), frozenset(options.void), options.background)
 
 
 def summary(written: Written) -> str:
-    """What was written and what was left out."""
+    """What was written, what was left out, and what may be wrong."""
     counts = ", ".join(f"{name} {count}" for name, count in sorted(written.instances.items())) or "none"
     lines = [f"wrote {written.images} images with labels to {written.out}; instances of things: {counts}"]
-    for reason, items in written.skipped.items():
-        more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-        lines.append(f"left out {len(items)} {reason}: {', '.join(items[:SHOWN])}{more}")
+    for what, reasons in (("left out", written.skipped), ("warning:", written.doubts)):
+        for reason, items in reasons.items():
+            more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+            lines.append(f"{what} {len(items)} {reason}: {', '.join(items[:SHOWN])}{more}")
     root = written.out.parent if written.out.name in ("train", "val") else written.out
     return "\n".join([*lines, f"next: python examples/panoptic_cops/check_data.py --data folder --root {root}"])
 

@@ -7,7 +7,7 @@
 
 The run folder holds config.json, environment.json, metrics.json, log.jsonl, checkpoints, TensorBoard scalars and
 pictures. A run that was interrupted resumes when the same command is given again. The exit status is 0 when all is
-done, 2 after an error, 130 after Ctrl-C and 143 after SIGTERM.
+done, 1 if the first test of --overfit failed, 2 after an error, 130 after Ctrl-C and 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import torch
 from cops import parallel
 from cops.config import Config, config_from_dict, differences
 from cops.data.samples import Category, DataError, Subset, category_differences
-from cops.data.splits import load_splits
+from cops.data.splits import check_labelled, load_splits
 from cops.files import read_scores, write_json, writing
 from cops.model.checkpoints import CheckpointError, categories_of, find_device
 from cops.recipes import RECIPES
 from cops.scores.measure import panoptic_quality, predictions
 from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
+from cops.study import overfit
 from cops.study.first_weights import RECORD, first_weights, record_first_weights
-from cops.study.overfit import STEPS, overfitting, verdict
 from cops.study.panels import comparison
 from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, write_environment
 from cops.study.stages import run_stages
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
     parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
     parser.add_argument("--overfit", type=int | None, help="train and test on the first so many images: a first test")
-    parser.add_argument("--overfit_steps", type=int, default=STEPS, help="steps of that test")
+    parser.add_argument("--overfit_steps", type=int, default=overfit.STEPS, help="steps of that test")
     parser.add_argument("--quick", action="store_true", help="a first trained result: settings of configs/quick.yaml")
     parser.add_class_arguments(Config)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -83,11 +83,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         if namespace.quick and config.data != "scenes":
             raise ValueError(f"--quick needs data='scenes', got {config.data!r}: for a trial run, pass --max_steps 3")
         if namespace.overfit is not None:
-            config = overfitting(config, namespace.overfit, namespace.overfit_steps)
+            config = overfit.overfitting(config, namespace.overfit, namespace.overfit_steps)
         if namespace.max_steps is not None:
             config = shortened(config, namespace.max_steps)
         # Labels are corrected between two first tests, and only a run that starts anew learns the new ones.
-        return train(config, overwrite=namespace.overwrite or namespace.overfit is not None)
+        metrics = train(config, overwrite=namespace.overwrite or namespace.overfit is not None)
+        if namespace.overfit is not None and not metrics[overfit.MODEL]["PQ"] >= overfit.ENOUGH:  # or nan
+            parser.exit(1)
+        return metrics
     except (DataError, CheckpointError, ValueError, FloatingPointError, OSError) as error:
         parser.exit(2, f"train.py: error: {error}\n")
         raise AssertionError from error  # not reached
@@ -120,6 +123,7 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     parallel.start(config.device)
     torch.set_num_threads(config.threads or min(4, get_num_threads()))
     splits = load_splits(config)
+    check_labelled(config, splits.train)
     device = find_device(config.device)
     check_settings(config, splits.train.categories, parallel.world())  # before anything is written
     out = Path(config.out or "runs")
@@ -151,7 +155,7 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
         print("  log.jsonl              losses of every step")
         print("  tensorboard/           the same: tensorboard --logdir " + str(out))
         if config.dataset.overfit is not None:
-            print(f"\n{verdict(run, names[-1])}")
+            print(f"\n{overfit.verdict(run, names[-1])}")
     return metrics
 
 

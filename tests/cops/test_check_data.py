@@ -7,9 +7,10 @@ import check_data
 import numpy as np
 import pytest
 from cops.config import Config, Dataset
-from cops.data.checks import check
+from cops.data.checks import check, suggested
 from cops.data.samples import Category, Sample, Segment
 from cops.data.sheet import SIDE, TEXT, drawn, sheet
+from cops.data.statistics import Statistics
 from PIL import Image
 
 CLASSES = [
@@ -185,6 +186,48 @@ def test_settings_are_suggested_where_the_data_tell(root):
         add(root, "train", f"train{i}", image=dark)
     assert suggestions(root) == {"dataset.normalize": "percentile"}
     assert suggestions(root, normalize="percentile") == {}
+
+
+@pytest.mark.parametrize("isthing", [True, False])
+def test_suggested_threshold_is_an_area_below_which_a_twentieth_lies_at_most(isthing):
+    """Percentiles between two areas would exceed the present threshold, and the shares would be wrong."""
+    for small in range(1, 60):
+        areas = [*[10] * (small // 2), *range(30, 30 + small - small // 2), *[1000] * (100 - small)]
+        found = Statistics("training", 1, areas={0: areas})
+        category = Category(1, "a", isthing, (0, 0, 0))
+        setting = "reject_things" if isthing else "reject_stuff"
+        config = Config(dataset=Dataset(**{setting: 300})).resolved()
+        suggestions = list(suggested({"training": found}, [category], config))
+        if small <= 5:
+            assert not suggestions
+            continue
+        (suggestion,) = suggestions
+        value = suggestion["value"]
+        assert value in areas
+        assert value < 300
+        assert sum(a < value for a in areas) <= 5
+        assert all(sum(a < other for a in areas) > 5 for other in areas if other > value)
+        what = "things" if isthing else "stuff segments"
+        assert suggestion["reason"] == (f"{small:.1f} % of the {what} are smaller than 300, and can only be missed; "
+                                        f"{sum(a < value for a in areas):.1f} % are smaller than {value}")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--picture={}/a.xyz", "--picture {}/a.xyz must end in the suffix of an image, such as .png or .jpg"),
+        ("--picture={}/a", "--picture {}/a must end in the suffix"),
+        ("--picture={}", "--picture must name a file, but {} is a folder"),
+        ("--json={}", "--json must name a file, but {} is a folder"),
+        ("--json={}/file/a.json", "--json {}/file/a.json cannot be written: a part of its path is a file"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_anything_is_read(option, message, root, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run(root, option.format(tmp_path))[0] == 2
+    captured = capsys.readouterr()
+    assert f"check_data.py: error: {message.format(tmp_path)}" in captured.err
+    assert "reading" not in captured.err
 
 
 def test_coco_problems_are_all_reported(tmp_path):

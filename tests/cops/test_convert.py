@@ -28,7 +28,7 @@ from annotation_files import (
     within_a_pixel,
     write_image,
 )
-from cops.convert.writer import _Layout
+from cops.convert.layout import Layout
 from cops.data.folder import Folder
 from PIL import Image
 from pycocotools import mask as mask_tools
@@ -70,6 +70,29 @@ def test_labelme_groups_are_one_instance_and_stuff_lies_below(tmp_path):
     np.testing.assert_array_equal(rest, ~(bolts[0] | bolts[1]))
     labelme(tmp_path / "bad", "a", [shape("bolt", SQUARE, group=3), shape("wall", HEXAGON, group=3)])
     assert run("labelme", tmp_path / "bad", "--out", tmp_path / "other") == 2
+
+
+def test_labelme_shapes_without_a_type_are_polygons(tmp_path):
+    labelme(tmp_path / "in", "a", [shape("screw", SQUARE, kind=None)])
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert square(read(tmp_path / "out")["a"][0][2])
+
+
+@pytest.mark.parametrize("name", ["/gone/a.png", "C:\\gone\\a.png"])
+def test_labelme_images_of_another_computer_are_found_by_their_names(name, tmp_path):
+    labelme(tmp_path / "in", "a", [shape("screw", SQUARE)], imagePath=name)
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "one") == 0
+    (tmp_path / "images").mkdir()
+    (tmp_path / "in" / "a.png").rename(tmp_path / "images" / "a.png")
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "two") == 2
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "two", "--images", tmp_path / "images") == 0
+
+
+def test_labelme_image_at_an_absolute_path_is_taken(tmp_path):
+    image = write_image(tmp_path / "elsewhere" / "b.png")
+    labelme(tmp_path / "in", "a", [shape("screw", SQUARE)], imagePath=str(image))
+    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "images" / "a.png").read_bytes() == image.read_bytes()
 
 
 def test_coco_polygons_and_run_lengths_come_back(tmp_path):
@@ -177,6 +200,16 @@ def test_masks_without_background_leave_void(tmp_path):
     np.testing.assert_array_equal(data[0].ids == 0, numbers() == 0)
 
 
+@pytest.mark.parametrize(("separate", "warned"), [(3, True), (1, False)])
+def test_masks_of_one_number_in_several_parts_are_warned_of(separate, warned, tmp_path, capsys):
+    write_image(tmp_path / "a.png")
+    Image.fromarray((numbers(separate) > 0).astype(np.uint8)).save(tmp_path / "a_masks.png")
+    assert run("masks", tmp_path, "--out", tmp_path / "out") == 0
+    said = "warning: 1 masks that hold only 0 and 1, in several separate parts, which become one instance (if they are"
+    out = capsys.readouterr().out
+    assert (said in out, "a_masks.png" in out) == (warned, warned)
+
+
 def test_pickled_code_is_not_run(tmp_path, capsys):
     class Trap:
         def __reduce__(self):
@@ -245,45 +278,7 @@ def test_void_labels_and_the_order_of_classes(tmp_path):
     assert [label for label, _, _ in read(tmp_path / "out")["a"]] == ["bolt"]
 
 
-def test_two_splits_share_their_classes(tmp_path, capsys):
-    labelme(tmp_path / "one", "a", [shape("wall", HEXAGON), shape("bolt", SQUARE)])
-    labelme(tmp_path / "two", "b", [shape("wall", HEXAGON), shape("bolt", SQUARE)])
-    labelme(tmp_path / "three", "c", [shape("nut", HEXAGON)])
-    out = tmp_path / "out"
-    assert run("labelme", tmp_path / "one", "--out", out, "--split", "train", "--stuff", "wall") == 0
-    assert run("labelme", tmp_path / "three", "--out", out, "--split", "val") == 2
-    assert "c.json: the label 'nut' is unknown to" in capsys.readouterr().err
-    assert run("labelme", tmp_path / "two", "--out", out, "--split", "val") == 0
-    for split in ("train", "val"):
-        (found,) = read(out, split).values()
-        assert [label for label, _, _ in found] == ["wall", "bolt"]
-    assert run("labelme", tmp_path / "two", "--out", out) == 2  # beside splits, the reader would not see it
-    assert "train exists: choose another --out" in capsys.readouterr().err
-
-
-def test_nothing_is_overwritten_and_a_stopped_call_begins_anew(tmp_path, capsys, monkeypatch):
-    for name in "abc":
-        labelme(tmp_path / "in", name, [shape("bolt", SQUARE)])
-    real, seen = Image.Image.save, []
-
-    def save(self, path, *rest, **more):
-        seen.append(path)
-        if len(seen) == 2:
-            raise OSError("stopped")
-        return real(self, path, *rest, **more)
-
-    monkeypatch.setattr(Image.Image, "save", save)
-    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 2
-    assert not (tmp_path / "out" / "labels").exists()
-    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 0
-    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    assert len(before) == 7
-    assert run("labelme", tmp_path / "in", "--out", tmp_path / "out") == 2
-    assert "images exists: choose another --out, or delete it to convert anew" in capsys.readouterr().err
-    assert {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()} == before
-
-
 def test_labels_have_32_bits_where_the_largest_class_needs_them():
     """Not the number of classes decides: an existing classes.json may number them with gaps."""
-    assert _Layout({"a": 1, "b": 64}, set(), 1000).suffix == ".png"
-    assert _Layout({"a": 1, "b": 70}, set(), 1000).suffix == ".tif"
+    assert Layout({"a": 1, "b": 64}, set(), 1000).suffix == ".png"
+    assert Layout({"a": 1, "b": 70}, set(), 1000).suffix == ".tif"

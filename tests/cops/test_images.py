@@ -12,6 +12,7 @@ from cops.data.frames import files_of, frames_of
 from cops.data.images import read_image
 from cops.data.samples import DataError
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([GREY, GREY[::-1], 255 - GREY], -1)
@@ -202,6 +203,31 @@ def test_every_error_of_pillow_names_the_file(tmp_path, monkeypatch, error):
     for read in (read_image, read_labels, read_ids, lambda path: list(frames_of(path))):
         with pytest.raises(DataError, match=r"a\.png cannot be read as an image: \S"):
             read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("form", [b"II*\0" + bytes(4), b"MM\0*" + bytes(4), b"II+\0" + bytes(12)])
+@pytest.mark.parametrize("read", [read_image, read_labels])
+def test_tiffs_of_64_bits_say_how_to_save_32(tmp_path, form, read):
+    tags = ImageFileDirectory_v2(form)
+    for tag, value in {256: 4, 257: 3, 258: 64, 259: 1, 262: 1, 273: 8, 277: 1, 278: 3, 279: 96, 339: 2}.items():
+        tags[tag] = value
+    with (tmp_path / "a.tif").open("wb") as file:
+        tags.save(file)
+    with pytest.raises(DataError, match=r'a\.tif is a TIFF with numbers of 64 bits, .*astype\("int32"\)'):
+        read(tmp_path / "a.tif")
+
+
+def test_float_labels_are_read_if_they_are_whole(tmp_path):
+    path = tmp_path / "a.tif"
+    values = np.array([[0, 2001], [2, 2**24]], np.float32)
+    Image.fromarray(values).save(path)
+    np.testing.assert_array_equal(read_labels(path), values)
+    for wrong in (0.5, np.nan, np.inf, 2**25):
+        Image.fromarray(np.where(values == 2, np.float32(wrong), values)).save(path)
+        with pytest.raises(
+            DataError, match=r"a\.tif holds float numbers that are not all whole numbers up to 16777216"
+        ):
+            read_labels(path)
 
 
 def test_images_above_the_limit_are_refused_and_those_below_are_silent(tmp_path, monkeypatch):

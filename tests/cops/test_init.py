@@ -230,6 +230,17 @@ def test_another_checkpoint_for_a_run_that_exists_is_refused(root, initial, tmp_
     assert "init.json is corrupt" in refused(command(root, out, initial), capsys)
 
 
+@pytest.mark.parametrize("content", [b"import torch", b"", b"PK\x03\x04"])
+def test_file_that_is_no_checkpoint_is_refused_without_advice_of_torch(content, root, tmp_path, capsys):
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    error = refused(command(root, tmp_path / "run", path), capsys)
+    assert f"{path} is corrupt, or not one of this program (" in error
+    assert error.endswith("); --init takes a finished checkpoint of a run, such as checkpoints/baseline.pt\n")
+    assert "weights_only" not in error
+    assert len(error) < 300 + len(str(path))
+
+
 def test_checkpoint_that_the_run_would_delete_and_two_sources_of_weights_are_refused(root, initial, tmp_path, capsys):
     out = tmp_path / "run"
     own = saved(made(NAMES, [1, 4]), out / "checkpoints" / "baseline.pt")

@@ -86,6 +86,26 @@ def test_example_without_torch_finds_the_segments_of_predict(kind, tmp_path, cap
     assert done.stdout.count("nucleus") >= 5
 
 
+def test_errors_of_the_example_are_one_line(tmp_path):
+    export_onnx.main(
+        [str(CHECKPOINTS / "nuclei_full_svm.pt"), f"--out={tmp_path / 'm.onnx'}", "--pixels=true", "--size=64"]
+    )
+    Image.fromarray(discs((20, 20))).save(tmp_path / "a.png")
+    (tmp_path / "text.png").write_text("no image")
+    for names, message in (
+        ([], "give three files: predict_onnx.py MODEL.onnx IMAGE SEGMENTS.png"),
+        (["gone.onnx", "a.png", "out.png"], "the model gone.onnx cannot be used: "),
+        (["text.png", "a.png", "out.png"], "the model text.png cannot be used: "),
+        (["m.onnx", "gone.png", "out.png"], "the image gone.png cannot be used: FileNotFoundError"),
+        (["m.onnx", "text.png", "out.png"], "the image text.png cannot be used: UnidentifiedImageError"),
+        (["m.onnx", "a.png", "gone/out.png"], "the file gone/out.png cannot be used: FileNotFoundError"),
+    ):
+        done = subprocess.run([sys.executable, EXAMPLE, *names], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"predict_onnx.py: error: {message}")
+        assert done.stderr.count("\n") == 1
+
+
 def test_example_is_short():
     code = EXAMPLE.read_text().partition("\nnetwork, path")[2]
     assert len(code.splitlines()) <= 30

@@ -18,6 +18,8 @@ import pytest
 import torch
 import train
 from cops import files
+from cops.config import Config, Dataset
+from cops.data.splits import load_splits
 from cops.files import DiskFullError, read_scores, save_atomically, write_json
 from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
 from cops.study.run import RunLog
@@ -122,8 +124,11 @@ def test_test_split_is_scored_without_the_training_split(trained, tmp_path, caps
 
 
 def test_undefined_scores_are_nan_in_tables_and_null_in_json(tmp_path, capsys):
-    """All is void: validation chooses no step, every score is nan, and files are valid JSON."""
+    """Only training images have labels: validation chooses no step, every score is nan, and files are valid JSON."""
     root, out = write_data(tmp_path / "data", (0, 0)), tmp_path / "run"
+    settings = Config(data="folder", root=str(root), dataset=Dataset(validation=1)).resolved()
+    for key in load_splits(settings).train.image_keys():
+        Image.fromarray(np.full((16, 16), 1, np.uint16)).save(root / "labels" / key.file_name)
     arguments = command(root, out, "[control_mean]")
     for _ in range(2):  # the second call reads metrics.json
         metrics = train.main(arguments)

@@ -9,19 +9,21 @@ import pytest
 import torch
 import train
 from cops.config import Config, Dataset, config_from_dict
+from cops.data.checks import check
 from cops.data.coco import CocoPanoptic
 from cops.data.held_out import hold_out, in_order_of_names
 from cops.data.output_files import id_png
 from cops.data.samples import DataError, ImageKey, Sample, random_crop
 from cops.data.scenes import Scenes
-from cops.data.splits import load_split, load_splits
-from cops.files import save_atomically
+from cops.data.splits import NOTHING_LABELLED, load_split, load_splits
+from cops.files import read_scores, save_atomically
 from cops.model.checkpoints import make_segmenter
 from cops.study import overfit
 from cops.study.overfit import overfitting
 from cops.study.run import Run, RunLog
 from PIL import Image
 
+ARGUMENTS = ["--data=folder", "--dataset.size=16", "--model.distances=[1,2]", "--threads=1", "--pictures=1"]
 CLASSES = [{"id": 7, "name": "road", "isthing": 0}, {"id": 26, "name": "car", "isthing": 1}]
 
 
@@ -191,6 +193,33 @@ def test_images_to_overfit_must_exist(tmp_path):
         overfitting(settings, 0)
 
 
+def test_folder_with_a_single_image_says_that_it_is_the_test_image(tmp_path, capsys):
+    write_folder(tmp_path, ["slice_1"])
+    with pytest.raises(SystemExit) as end:
+        train.main([*ARGUMENTS, f"--root={tmp_path}", f"--out={tmp_path / 'run'}"])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'images'} holds a single image, which is the test image, so none is left for training" in error
+    assert "pass --overfit 1" in error
+    assert len(load_split(config("folder", tmp_path), "test")) == 1
+
+
+@pytest.mark.parametrize("value", [0, 26])  # void, and a crowd of cars
+@pytest.mark.parametrize("more", ["--max_steps=2", "--overfit=1"])
+def test_training_without_a_labelled_pixel_is_refused(value, more, tmp_path, capsys):
+    names = [f"slice_{i}" for i in range(10)]
+    write_folder(tmp_path, names)
+    for name in names:
+        Image.fromarray(np.full((16, 16), value, np.uint16)).save(tmp_path / "labels" / f"{name}.png")
+    with pytest.raises(SystemExit) as end:
+        train.main([*ARGUMENTS, f"--root={tmp_path}", f"--out={tmp_path / 'run'}", more])
+    assert end.value.code == 2
+    assert f"train.py: error: {tmp_path}: {NOTHING_LABELLED}" in capsys.readouterr().err
+    assert not list(tmp_path.glob("run*"))
+    report = check(config("folder", tmp_path))
+    assert f"{tmp_path}: {NOTHING_LABELLED}" in report.errors
+
+
 def test_nothing_is_flipped_while_overfitting(tmp_path):
     """Every crop of the only image is the image."""
     from cops.recipes import Objective
@@ -210,15 +239,13 @@ def test_nothing_is_flipped_while_overfitting(tmp_path):
     assert set(flipped) == {1, 2}
 
 
-ARGUMENTS = ["--data=folder", "--dataset.size=16", "--model.distances=[1,2]", "--threads=1", "--pictures=1"]
-
-
 def test_overfit_run_ends_with_what_to_look_at(tmp_path, monkeypatch, capsys):
     """Thresholds above the size of the car, so that it can never be found; then a bar that every network passes."""
     write_folder(tmp_path, ["slice_1"])
     arguments = [*ARGUMENTS, f"--root={tmp_path}", f"--out={tmp_path / 'run'}", "--overfit=1", "--overfit_steps=8"]
-    metrics = train.main([*arguments, "--dataset.reject_things=100"])
-    assert list(metrics) == ["single_mean"]
+    with pytest.raises(SystemExit) as end:
+        train.main([*arguments, "--dataset.reject_things=100"])
+    assert end.value.code == 1
     said = capsys.readouterr().out
     assert "1 training, 1 validation and 1 test images" in said
     last = said[said.index("overfit: ") :]
@@ -227,6 +254,8 @@ def test_overfit_run_ends_with_what_to_look_at(tmp_path, monkeypatch, capsys):
     assert "pictures: do image and ground truth show the same" in last
     assert "pass more --overfit_steps" in last
     out = tmp_path / "run-overfit"
+    metrics = read_scores(out / "metrics.json")
+    assert list(metrics) == ["single_mean"]
     assert (out / "pictures" / "slice_1.png").exists()
     scores = evaluate.main([str(out / "checkpoints" / "single_mean.pt")])
     assert {k: scores[k] for k in metrics["single_mean"]} == pytest.approx(metrics["single_mean"], nan_ok=True)
@@ -234,5 +263,5 @@ def test_overfit_run_ends_with_what_to_look_at(tmp_path, monkeypatch, capsys):
     assert max(steps) == 8
     capsys.readouterr()
     monkeypatch.setattr(overfit, "ENOUGH", 0.0)
-    train.main([*arguments, "--dataset.reject_things=100"])  # rerunning says it again
+    assert train.main([*arguments, "--dataset.reject_things=100"]) == metrics  # rerunning says it again
     assert "overfit: the network reproduces the image: PQ " in capsys.readouterr().out

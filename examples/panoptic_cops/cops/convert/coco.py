@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..data.coco import list_field, read_json
 from ..data.samples import DataError, first_double, flag, said
 from ..scores.average_precision import mask_tools
-from .shapes import Shape, Shapes, polygon, run_lengths
-from .sources import Source, existing, name_of_label, stated_size
+from .shapes import Shape, Shapes, Size, polygon, run_lengths
+from .sources import Source, existing, file_name, name_of_label, stated_size
+
+DIGITS = 7  # of a number in a text of run lengths; they hold 35 bits, and a number is below the pixels of an image
+
+
+class _Image(NamedTuple):
+    """What the file says about an image."""
+
+    name: str
+    size: Size
 
 
 def read_coco(path: Path, images: Path | None = None) -> Source:
@@ -26,53 +35,65 @@ def read_coco(path: Path, images: Path | None = None) -> Source:
     Raises
     ------
     DataError
-        If a field is malformed, an id, a file or a category name is given twice, an annotation names an unknown image
-        or category, or an image is missing.
+        If a field is malformed, an id, a file or a category name is given twice, run lengths are damaged, an annotation
+        names an unknown image or category, or an image is missing.
     """
     content = read_json(path)
     categories, entries = (_by_id(list_field(content, name, path), name, path) for name in ("categories", "images"))
     names = {number: name_of_label(c.get("name"), f"{path}, category {number}") for number, c in categories.items()}
-    files = [entry.get("file_name") for entry in entries.values()]
-    for what, values in (("categories have the name", list(names.values())), ("images have the file_name", files)):
+    listed = {number: _image(entry, f"{path}, image {number}") for number, entry in entries.items()}
+    annotations = list_field(content, "annotations", path)
+    for what, values in (
+        ("categories have the name", list(names.values())),
+        ("images have the file_name", [image.name for image in listed.values()]),
+        ("annotations have the id", [a["id"] for a in annotations if isinstance(a, dict) and _is_id(a.get("id"))]),
+    ):
         if (twice := first_double(values)) is not None:
             raise DataError(f"{path}: two {what} {twice!r}")
     shapes: dict[Any, list[Shape]] = defaultdict(list)
     source = Source(classes=list(names.values()))
-    for number, entry in enumerate(source.progress(list_field(content, "annotations", path)), start=1):
+    for number, entry in enumerate(source.progress(annotations), start=1):
         where = f"{path}, annotation {entry.get('id', f'number {number}') if isinstance(entry, dict) else number}"
         try:
             image, category = entry["image_id"], entry["category_id"]
             crowd = flag(entry.get("iscrowd", 0), "iscrowd")
-            if image not in entries or category not in names:
+            if image not in listed or category not in names:
                 raise DataError(f"{where}: image {image!r} or category {category!r} is not listed in the file")
-            segmentation, size = entry.get("segmentation"), (entries[image]["height"], entries[image]["width"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{where} is malformed: {said(error)}") from error
-        shapes[image] += _shapes(segmentation, names[category], number, crowd, size, where)
-    for number, entry in entries.items():
+        shapes[image] += _shapes(entry.get("segmentation"), names[category], number, crowd, listed[image].size, where)
+    for number, (name, size) in listed.items():
         where = f"{path}, image {number}"
-        name = entry.get("file_name")
-        if not isinstance(name, str) or not name:
-            raise DataError(f"{where}: 'file_name' must be a text, got {name!r:.80}")
         places = [images / name] if images is not None else [path.parent / name, path.parent / "images" / name]
-        size = stated_size(entry.get("height"), entry.get("width"), where)
         source.add(Shapes(Path(name).with_suffix("").as_posix(), existing(places, where), where, size, shapes[number]))
     return source
 
 
 def _by_id(entries: list[Any], kind: str, path: Path) -> dict[Any, dict[str, Any]]:
-    if not all(isinstance(entry, dict) and isinstance(entry.get("id"), (int, str)) for entry in entries):
+    if not all(isinstance(entry, dict) and _is_id(entry.get("id")) for entry in entries):
         raise DataError(f"{path}: all {kind} must have an 'id'")
     if (twice := first_double([entry["id"] for entry in entries])) is not None:
         raise DataError(f"{path}: two {kind} have the id {twice!r}")
     return {entry["id"]: entry for entry in entries}
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str))
+
+
+def _image(entry: dict[str, Any], where: str) -> _Image:
+    size = stated_size(entry.get("height"), entry.get("width"), where)
+    if size is None:
+        raise DataError(f"{where}: 'height' and 'width' are missing")
+    return _Image(file_name(entry.get("file_name"), "file_name", where), size)
+
+
 def _shapes(segmentation: Any, label: str, number: int, crowd: bool, size: tuple[int, int], where: str) -> list[Shape]:
     """The shapes of one annotation; `number` joins them to one instance."""
     if isinstance(segmentation, dict):
-        code = _packed(segmentation, size, where)
-        return [Shape(label, run_lengths(code, where), number, crowd, area=_area_of(code, where))]
+        counts = _counts(segmentation, size, where)
+        code: dict[str, Any] = mask_tools().frPyObjects({"size": [*size], "counts": counts}, *size)
+        return [Shape(label, run_lengths(code), number, crowd, area=sum(counts[1::2]))]
     if not isinstance(segmentation, list) or not segmentation:
         raise DataError(f"{where} has no 'segmentation': boxes alone do not say which pixels belong to an instance")
     polygons = []
@@ -85,26 +106,51 @@ def _shapes(segmentation: Any, label: str, number: int, crowd: bool, size: tuple
     return [Shape(label, draw, number, crowd, area=area) for draw in drawn]
 
 
-def _packed(segmentation: dict[str, Any], size: tuple[int, int], where: str) -> dict[str, Any]:
-    """Run lengths as pycocotools packs them."""
+def _counts(segmentation: dict[str, Any], size: Size, where: str) -> list[int]:
+    """The lengths of the runs of 0, 1, 0, ... down the columns of a whole image."""
     counts, stated = segmentation.get("counts"), segmentation.get("size")
     if stated != list(size):
         raise DataError(f"{where}: run lengths are of the size {stated!r:.40}, but the image has {list(size)}")
     if isinstance(counts, str):
-        return {"size": list(size), "counts": counts}
+        try:
+            counts = unpacked(counts)
+        except ValueError as error:
+            raise DataError(f"{where}: run lengths cannot be decoded, the text is damaged: {error}") from error
     if not isinstance(counts, list) or not all(isinstance(c, int) and c >= 0 for c in counts):
         raise DataError(f"{where}: 'counts' must be a text or a list of numbers, got {counts!r:.80}")
     if sum(counts) != size[0] * size[1]:
         raise DataError(f"{where}: run lengths add up to {sum(counts)} pixels, but the image has {size[0] * size[1]}")
-    found: dict[str, Any] = mask_tools().frPyObjects({"size": list(size), "counts": counts}, *size)
-    return found
+    return counts
 
 
-def _area_of(code: dict[str, Any], where: str) -> float:
-    try:
-        return float(mask_tools().area(code))
-    except (ValueError, TypeError, IndexError) as error:
-        raise DataError(f"{where}: run lengths cannot be decoded: {error}") from error
+def unpacked(text: str) -> list[int]:
+    """Run lengths of a text of pycocotools, which decodes any text to some mask.
+
+    A letter holds 5 bits of a number, lowest first, and whether more follow. The highest bit of the last letter is the
+    sign. From the fourth number on, each is the difference to the last but one.
+
+    Raises
+    ------
+    ValueError
+        If there is another letter, a number is cut off, longer than any image needs, or negative.
+    """
+    counts: list[int] = []
+    value = bits = 0
+    for place, letter in enumerate(text, start=1):
+        digit = ord(letter) - ord("0")
+        if not 0 <= digit < 64 or bits >= 5 * DIGITS:
+            raise ValueError(f"letter {place}, {letter!r}, is wrong")
+        value += (digit & 31) << bits
+        bits += 5
+        if digit < 32:
+            value -= (digit >= 16) << bits
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            if counts[-1] < 0:
+                raise ValueError(f"at letter {place}, a run has the length {counts[-1]}")
+            value = bits = 0
+    if bits:
+        raise ValueError("its last number is cut off")
+    return counts
 
 
 def _area(points: list[list[float]]) -> float:

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from ..data.samples import DataError, first_double, said
-from .shapes import Draw, Shape, Shapes, ellipse, polygon, rectangle, window
-from .sources import Source, existing, name_of_label, stated_size
+from .shapes import Draw, Shape, Shapes, coordinates, ellipse, polygon, rectangle, window
+from .sources import Source, check_pixels, existing, file_name, name_of_label, stated_size
 
 Element = ElementTree.Element
 WITHOUT_AREA = {"points", "polyline", "tag"}
@@ -35,7 +35,7 @@ def read_cvat(path: Path, images: Path | None = None) -> Source:
     """
     try:
         root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # of damage, or an unknown encoding
         raise DataError(f"{path} is not valid XML: {error}") from error
     if root.tag != "annotations" or root.find("track") is not None:
         raise DataError(f'{path} must be an export of the format "CVAT for images 1.1", got <{root.tag}> '
@@ -55,10 +55,8 @@ def read_cvat(path: Path, images: Path | None = None) -> Source:
 
 
 def _image(element: Element, path: Path, images: Path | None, source: Source) -> Shapes:
-    name = element.get("name", "")
-    where = f"{path}, image {name!r}"
-    if not name:
-        raise DataError(f"{path}: an image has no name")
+    where = f"{path}, image {element.get('name')!r}"
+    name = file_name(element.get("name"), "name", where)
     inner = path.parent / "images"
     beside = [path.parent / name, inner / name, inner / element.get("subset", "default") / name]
     image = existing([images / name] if images is not None else beside, where)
@@ -99,7 +97,9 @@ def _ellipse(entry: Element, where: str) -> Draw:
 
 def _mask(entry: Element, where: str) -> Draw:
     """Run lengths of 0, 1, 0, ... along the rows of a window of the image."""
-    left, top, width, height = (round(float(entry.attrib[key])) for key in ("left", "top", "width", "height"))
+    corner, size = ([float(entry.attrib[key]) for key in keys] for keys in (("left", "top"), ("width", "height")))
+    left, top, width, height = map(round, (*coordinates(corner, where), *coordinates(size, where)))
+    check_pixels(height, width, where)
     counts = [int(v) for v in re.split(r"[,\s]+", entry.attrib["rle"].strip()) if v]
     if width < 1 or height < 1 or min(counts, default=0) < 0 or sum(counts) > width * height:
         raise DataError(f"{where}: run lengths add up to {sum(counts)} pixels, but the window has {width}x{height}")
@@ -110,7 +110,7 @@ def _mask(entry: Element, where: str) -> Draw:
 
 
 def _whole(value: str | None) -> Any:
-    return int(value) if value is not None and value.isdecimal() else value
+    return int(value) if value is not None and value.isdecimal() and len(value) < 20 else value
 
 
 DRAWING: dict[str, Callable[[Element, str], Draw]] = {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..data.folder import read_labels
 from ..data.frames import images_in
@@ -21,6 +23,10 @@ SEG = "_seg.npy"
 SUFFIXES = ("_cp_masks", "_masks", "_mask", "_labels", "_label")  # of a mask's name, after that of its image
 FURTHER = ("_flows", "_outlines", "_cp_output", "_cp_outlines")  # of other files that Cellpose writes beside images
 BINARY = ({255}, {65535})  # the only value of a mask in which instances are not numbered
+ONE = (
+    "masks that hold only 0 and 1, in several separate parts, which become one instance (if they are several, number "
+    "them, for instance with scipy.ndimage.label)"
+)
 PLAIN = {  # what arrays, numbers and texts are unpickled with
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
     *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
@@ -39,10 +45,14 @@ class Numbered:
     where: str
     mask: Path
     label: str
+    doubt: Callable[[str, str], None]
     size: None = None
 
     def labels(self) -> Counter[str]:
-        return +Counter({self.label: len(self._numbers()[0])})  # nothing for a mask without an instance
+        values, ids = self._numbers()
+        if values == [1] and ndimage.label(ids, np.ones((3, 3)))[1] > 1:
+            self.doubt(ONE, str(self.mask))
+        return +Counter({self.label: len(values)})  # nothing for a mask without an instance
 
     def painted(self, size: Size, stuff: set[str]) -> tuple[NDArray[np.int64], list[Instance]]:
         values, ids = self._numbers()
@@ -101,10 +111,10 @@ def read_masks(folder: Path, images: Path | None, label: str) -> Source:
     if not mask_of:
         named = f", named IMAGE{SEG} or IMAGE and one of {', '.join(SUFFIXES)}" if together else ""
         raise DataError(f"{folder} holds no masks{named}")
-    source = Source(classes=[label])
+    source = Source(classes=[label], background="background")
     for stem, path in pictures.items():
         if stem in mask_of:
-            source.add(Numbered(stem, path, str(mask_of[stem]), mask_of[stem], label))
+            source.add(Numbered(stem, path, str(mask_of[stem]), mask_of[stem], label, source.doubt))
         else:
             source.skip("images without a mask", str(path))
     return source

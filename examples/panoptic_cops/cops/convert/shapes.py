@@ -138,7 +138,7 @@ def polygon(points: Iterable[Sequence[float]], where: str) -> Draw:
     DataError
         If it has fewer than three points, or coordinates that are not numbers of pixels.
     """
-    corners = np.array([_point(point, where) for point in points]).reshape(-1, 2)
+    corners = np.array([coordinates(point, where) for point in points]).reshape(-1, 2)
     if len(corners) < 3:
         raise DataError(f"{where}: a polygon needs at least three points, got {len(corners)}")
 
@@ -155,8 +155,8 @@ def polygon(points: Iterable[Sequence[float]], where: str) -> Draw:
 
 def rectangle(a: Sequence[float], b: Sequence[float], where: str, degrees: float = 0.0) -> Draw:
     """The rectangle between two corners, turned clockwise around its middle."""
-    (x, y), (right, bottom) = _point(a, where), _point(b, where)
-    middle, turn = ((x + right) / 2, (y + bottom) / 2), math.radians(degrees)
+    (x, y), (right, bottom) = coordinates(a, where), coordinates(b, where)
+    middle, turn = ((x + right) / 2, (y + bottom) / 2), _radians(degrees, where)
     corners = []
     for u, v in ((x, y), (right, y), (right, bottom), (x, bottom)):
         du, dv = u - middle[0], v - middle[1]
@@ -173,10 +173,10 @@ def ellipse(centre: Sequence[float], radii: Sequence[float], where: str, degrees
     DataError
         If a radius is not positive, or a coordinate not a number of pixels.
     """
-    (x, y), (a, b) = _point(centre, where), _point(radii, where)
+    (x, y), (a, b) = coordinates(centre, where), coordinates(radii, where)
     if min(a, b) <= 0:
         raise DataError(f"{where}: the radii of a circle or an ellipse must be positive, got {a} and {b}")
-    turn, reach = math.radians(degrees), max(a, b)
+    turn, reach = _radians(degrees, where), max(a, b)
 
     def draw(size: Size) -> Drawn:
         part = _around(np.array([x - reach, y - reach]), np.array([x + reach, y + reach]), size)
@@ -201,18 +201,9 @@ def window(mask: Mask, left: int, top: int) -> Draw:
     return draw
 
 
-def run_lengths(code: dict[str, object], where: str) -> Draw:
-    """Run lengths as pycocotools packs them: {"size": [height, width], "counts": text}."""
-
-    def draw(size: Size) -> Drawn:
-        if code["size"] != list(size):
-            raise DataError(f"{where}: run lengths are of an image of size {code['size']}, but the image has {[*size]}")
-        try:
-            return Drawn((slice(None), slice(None)), _decoded([code]))
-        except (ValueError, TypeError, IndexError) as error:
-            raise DataError(f"{where}: run lengths cannot be decoded: {error}") from error
-
-    return draw
+def run_lengths(code: dict[str, object]) -> Draw:
+    """Run lengths of a whole image as pycocotools packs them: {"size": [height, width], "counts": text}."""
+    return lambda size: Drawn((slice(None), slice(None)), _decoded([code]))
 
 
 def _around(low: NDArray[np.float64], high: NDArray[np.float64], size: Size) -> tuple[slice, slice]:
@@ -234,7 +225,13 @@ def _decoded(codes: list[dict[str, object]]) -> Mask:
     return found
 
 
-def _point(values: Sequence[object], where: str) -> tuple[float, float]:
+def _radians(degrees: float, where: str) -> float:
+    if not math.isfinite(degrees):
+        raise DataError(f"{where}: a rotation must be a number of degrees, got {degrees}")
+    return math.radians(degrees)
+
+
+def coordinates(values: Sequence[object], where: str) -> tuple[float, float]:
     """Two coordinates, or a DataError that quotes them."""
     numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) <= FARTHEST]
     if len(numbers) != 2 or len(values) != 2:

@@ -2,67 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from ..data.folder import read_classes
 from ..data.images import read_image, readable
-from ..data.samples import DataError, first_double
-from ..files import write_json, writing
+from ..data.samples import DataError
+from ..files import writing
+from .layout import Choice, Layout, checked, earlier_layout, new_layout
 from .shapes import Annotated, Instance
 from .sources import Source
 
-DIVISORS = (1000, 500, 400, 300, 200, 2000, 5000, 10000, 20000, 30000)  # of labels with 16 bits, by preference
 NO_ANNOTATION = "images without annotation (with --background NAME they are taken, and show nothing else)"
 NO_PIXEL = "instances without a pixel, as they lie outside of the image or below others"
 
 
-@dataclass(frozen=True)
-class Choice:
-    """How labels become classes.
-
-    Attributes
-    ----------
-    classes : all classes in their order; without them, those that the source lists or that occur
-    stuff : names of those that are stuff
-    void : labels whose pixels become void
-    background : the stuff class of all pixels that no shape covers; they are void without it
-    """
-
-    classes: tuple[str, ...] = ()
-    stuff: frozenset[str] = frozenset()
-    void: frozenset[str] = frozenset()
-    background: str | None = None
-
-
 @dataclass
 class Written:
-    """What was written: images, instances by class, and whatever was left out."""
+    """What was written: images, instances by class, whatever was left out, and what may be wrong."""
 
     out: Path
     images: int
     instances: Counter[str]
     skipped: dict[str, list[str]] = field(default_factory=dict)
-
-
-class _Layout(NamedTuple):
-    """What classes.json says, and the suffix of labels that hold such numbers."""
-
-    numbers: dict[str, int]
-    stuff: set[str]
-    divisor: int
-
-    @property
-    def suffix(self) -> str:
-        return ".png" if (max(self.numbers.values(), default=0) + 1) * self.divisor <= 2**16 else ".tif"
+    doubts: dict[str, list[str]] = field(default_factory=dict)
 
 
 def write_folder(source: Source, out: Path, split: str | None, choice: Choice) -> Written:
@@ -71,43 +42,58 @@ def write_folder(source: Source, out: Path, split: str | None, choice: Choice) -
     Raises
     ------
     DataError
-        If `out` holds such data already, a class is unknown, an image cannot be read or has another size than its
-        annotation, or two images would have one name.
+        If `out` holds such data already or an earlier call made other choices, a class is unknown, an image cannot be
+        read or has another size than its annotation, or two images would have one name.
     """
     base = out if split is None else out / split
     taken = [p for p in (base / "images", base / "labels") if p.exists()]
     other = [p for p in (out / "train", out / "val") if p.exists()] if split is None else [out / "images"]
     for path in (*taken, *(p for p in other if p.exists())):
         raise DataError(f"{path} exists: choose another --out, or delete it to convert anew")
+    path = out / "classes.json"
+    earlier = earlier_layout(path, source, choice) if path.exists() else None
     counts = [(image, image.labels()) for image in tqdm(source.images, desc="checking", unit="image")]
-    layout, is_new = _layout(source, counts, out / "classes.json", choice)
+    layout = checked(earlier or new_layout(source, counts, choice), counts, choice, path if earlier else None)
     chosen = []
     for image, labels in counts:
-        if choice.background is None and not set(labels) - choice.void:
+        if layout.background is None and not set(labels) - choice.void:
             source.skip(NO_ANNOTATION, image.where)
         else:
             chosen.append(image)
     if not chosen:
         raise DataError("there is no annotated image to convert")
     names = _names(chosen)
-    partial = base / ".partial"
-    if partial.exists():  # of a call that was stopped
-        shutil.rmtree(partial)
-    for folder in ("images", "labels"):
-        (partial / folder).mkdir(parents=True)
-    written = Written(base, len(chosen), Counter(), source.skipped)
-    for name, image in tqdm(zip(names, chosen, strict=True), total=len(chosen), desc="writing", unit="image"):
-        _write(image, name, partial, layout, choice, written)
-    if is_new:
-        classes = [{"id": k, "name": n, "isthing": n not in layout.stuff} for n, k in layout.numbers.items()]
-        write_json({"divisor": layout.divisor, "classes": classes}, out / "classes.json")
-    for folder in ("images", "labels"):
-        (partial / folder).rename(base / folder)
-    partial.rmdir()
+    partial, written = base / ".partial", Written(base, len(chosen), Counter(), source.skipped, source.doubts)
+    with _removing_if_stopped(partial, base / "images", base / "labels", *([path] if earlier is None else [])):
+        for folder in ("images", "labels"):
+            (partial / folder).mkdir(parents=True)
+        for name, image in tqdm(zip(names, chosen, strict=True), total=len(chosen), desc="writing", unit="image"):
+            _write(image, name, partial, layout, choice, written)
+        if earlier is None:
+            layout.write(path)
+        for folder in ("images", "labels"):
+            (partial / folder).rename(base / folder)
+        partial.rmdir()
     return written
 
 
-def _write(image: Annotated, name: str, folder: Path, layout: _Layout, choice: Choice, written: Written) -> None:
+@contextlib.contextmanager
+def _removing_if_stopped(partial: Path, *others: Path) -> Iterator[None]:
+    """Remove what an error, or a signal to stop, leaves behind, and at first what a call left that was killed."""
+    shutil.rmtree(partial, ignore_errors=True)
+    made = [folder for folder in partial.parents[:2] if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in (partial, *others):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # it holds something else
+                folder.rmdir()
+        raise
+
+
+def _write(image: Annotated, name: str, folder: Path, layout: Layout, choice: Choice, written: Written) -> None:
     """Write one image and its label."""
     height, width = read_image(image.image, image.where).shape[:2]
     if image.size is not None and image.size != (height, width):
@@ -135,10 +121,10 @@ def _write(image: Annotated, name: str, folder: Path, layout: _Layout, choice: C
             Image.fromarray(values.astype(np.int32)).save(path, compression="tiff_adobe_deflate")
 
 
-def _values(ids: NDArray[np.int64], instances: list[Instance], layout: _Layout, choice: Choice) -> NDArray[np.int64]:
+def _values(ids: NDArray[np.int64], instances: list[Instance], layout: Layout, choice: Choice) -> NDArray[np.int64]:
     """The label's values for the numbers of instances."""
     table = np.zeros(len(instances) + 1, np.int64)
-    table[0] = layout.numbers[choice.background] if choice.background is not None else 0
+    table[0] = layout.numbers[layout.background] if layout.background is not None else 0
     counted: Counter[str] = Counter()
     for number, (label, iscrowd) in enumerate(instances, start=1):
         if label in choice.void:
@@ -148,72 +134,6 @@ def _values(ids: NDArray[np.int64], instances: list[Instance], layout: _Layout, 
             counted[label] += 1
             table[number] = table[number] * layout.divisor + counted[label]
     return table[ids]
-
-
-def _layout(
-    source: Source, counts: list[tuple[Annotated, Counter[str]]], path: Path, choice: Choice
-) -> tuple[_Layout, bool]:
-    """Classes and divisor: those of classes.json if an earlier call wrote it, else new ones; whether they are new."""
-    first: dict[str, str] = {}
-    for image, labels in counts:
-        for label in labels:
-            first.setdefault(label, image.where)
-    if path.exists():
-        categories, divisor = read_classes(path)
-        layout = _Layout({c.name: c.id for c in categories}, {c.name for c in categories if not c.isthing}, divisor)
-        most = _most(counts, layout.stuff)
-        unlike = sorted(n for n in choice.stuff | {choice.background} - {None} if n not in layout.stuff)
-        if unlike:
-            raise DataError(f"{path}, which an earlier call wrote, has no stuff class {unlike[0]!r}")
-        source_of_names = str(path)
-    else:
-        names = list(choice.classes or source.classes or sorted(first))
-        if choice.background is not None and choice.background not in names:
-            names.append(choice.background)
-        names = [name for name in names if name not in choice.void]
-        _check_names(names)
-        stuff = set(choice.stuff) | ({choice.background} if choice.background is not None else set())
-        most = _most(counts, stuff)
-        layout = _Layout({n: k for k, n in enumerate(names, start=1)}, stuff, _divisor(len(names), most))
-        source_of_names = "--classes" if choice.classes else "the list of classes"
-        for name in sorted(stuff - set(names)):
-            raise DataError(f"--stuff names {name!r}, which is none of the classes {', '.join(names)}")
-    for label, where in first.items():
-        if label not in layout.numbers and label not in choice.void:
-            raise DataError(
-                f"{where}: the label {label!r} is unknown to {source_of_names}; --void {label!r} makes it void"
-            )
-    if most >= layout.divisor:
-        raise DataError(
-            f"{path} has the divisor {layout.divisor}, but an image has {most} instances of a class: convert all "
-            f"splits to a new --out, the one with this image first"
-        )
-    return layout, not path.exists()
-
-
-def _most(counts: list[tuple[Annotated, Counter[str]]], stuff: set[str]) -> int:
-    """The largest number of instances of one thing in an image."""
-    return max((n for _, labels in counts for label, n in labels.items() if label not in stuff), default=0)
-
-
-def _check_names(names: list[str]) -> None:
-    """Raise a DataError for names that stand twice, or differ in capitals only."""
-    if (twice := first_double(names)) is not None:
-        raise DataError(f"the class {twice!r} is named twice")
-    if (twice := first_double([name.casefold() for name in names])) is not None:
-        alike = [name for name in names if name.casefold() == twice]
-        raise DataError(f"the classes {' and '.join(map(repr, alike))} differ in capitals only: rename one of them")
-
-
-def _divisor(classes: int, most: int) -> int:
-    """A number above those of instances and classes, for which labels have 16 bits if that is possible."""
-    for divisor in DIVISORS:
-        if divisor > max(most, classes) and (classes + 1) * divisor <= 2**16:
-            return divisor
-    divisor = int(10 ** max(3, len(str(max(most, classes)))))
-    if (classes + 1) * divisor > 2**31:
-        raise DataError(f"{classes} classes and {most} instances of a class in an image do not fit into 32 bits")
-    return divisor
 
 
 def _names(images: list[Annotated]) -> list[str]:

@@ -11,12 +11,12 @@ import numpy as np
 from ..config import Config, crop_size
 from .normalize import FIXED
 from .samples import Category, DataError, Dataset, Note, category_differences, noted
-from .splits import check_splits, held_out, load_splits, open_images
+from .splits import NOTHING_LABELLED, check_splits, held_out, load_splits, open_images
 from .statistics import Statistics, measure
 
 TRAIN, VALIDATION, TEST = NAMES = ("training", "validation", "test")
 SHOWN = 5  # names that a message lists
-LOST = 0.05  # share of a kind's segments below the threshold from which another one is suggested
+LOST = 0.05  # share of a kind's segments below the threshold from which another one is suggested, and left by that
 ROUND = 32  # suggested crops are a multiple of it
 LOW_CONTRAST = 100  # grey values, of 255, that most images use at least
 DRAWN = {TRAIN: 5, VALIDATION: 0, TEST: 3}  # samples of the sheet
@@ -64,6 +64,9 @@ def check(config: Config) -> Report:
     for name, dataset in datasets.items():
         report.splits[name] = measure(dataset, name, DRAWN[name], report.errors.append)
     report.errors += duplicates(report.splits, across=True)
+    train = report.splits.get(TRAIN)
+    if train is not None and train.sizes and not any(train.areas.values()):
+        report.errors.append(f"{config.root or config.data}: {NOTHING_LABELLED}")
     report.errors = list(dict.fromkeys(report.errors))  # splits of one folder have its problems in common
     report.warnings = [
         *duplicates(report.splits, across=False),
@@ -160,18 +163,18 @@ def suggested(
     for setting, kind in (("reject_things", True), ("reject_stuff", False)):
         areas = [a for f in learned for k, c in enumerate(categories) if c.isthing == kind for a in f.areas[k]]
         least = getattr(config.dataset, setting)
-        if areas and np.mean(np.array(areas) < least) > LOST:
-            value = max(1, int(np.percentile(areas, 100 * LOST)))
-            small = f"{100 * np.mean(np.array(areas) < least):.1f} % of the {'things' if kind else 'stuff segments'}"
-            yield _suggestion(setting, value, f"{small} are smaller than {least}, and can only be missed; smaller than "
-                              f"{value} is one in twenty")  # fmt: skip
+        if _share(areas, least) > LOST:
+            value = sorted(areas)[int(LOST * len(areas))]  # the largest bound below which no more of them lie
+            yield _suggestion(setting, value, f"{100 * _share(areas, least):.1f} % of the "
+                              f"{'things' if kind else 'stuff segments'} are smaller than {least}, and can only be "
+                              f"missed; {100 * _share(areas, value):.1f} % are smaller than {value}")  # fmt: skip
     sizes = [size for found in learned for size in found.sizes]
     if sizes and not config.dataset.shortest_edges and config.data != "scenes":
         yield from _suggested_crop(sizes, [side for found in learned for side in found.longest], config)
     contrast = [c for found in learned for c in found.contrast]
     if contrast and np.median(contrast) < LOW_CONTRAST and config.dataset.normalize == FIXED:
-        yield _suggestion("normalize", "percentile", f"half of the images use fewer than {np.median(contrast):.0f} of "
-                          f"255 grey values")  # fmt: skip
+        most = np.ceil(np.median(contrast))
+        yield _suggestion("normalize", "percentile", f"half of the images use at most {most:.0f} of 255 grey values")
 
 
 def _suggested_crop(sizes: list[tuple[int, int]], longest: list[int], config: Config) -> Iterator[dict[str, Any]]:
@@ -184,8 +187,14 @@ def _suggested_crop(sizes: list[tuple[int, int]], longest: list[int], config: Co
     long = float(np.percentile(longest, 95)) if longest else 0.0
     wanted = min(room, -(-int(1.5 * long) // ROUND) * ROUND)
     if long > min(crop) and wanted > min(crop):
-        yield _suggestion("size", wanted, f"one thing in twenty is longer than {long:.0f} pixels, and the crop {crop} "
-                          f"cuts it")  # fmt: skip
+        cut = 100 * (1 - _share(longest, min(crop) + 1))
+        yield _suggestion("size", wanted, f"{cut:.1f} % of the things are longer than {min(crop)} pixels, and the crop "
+                          f"{crop} cuts them")  # fmt: skip
+
+
+def _share(values: Sequence[int], bound: int) -> float:
+    """The share of the values that are smaller than a bound; 0 without values."""
+    return float(np.mean(np.array(values) < bound)) if values else 0.0
 
 
 def _suggestion(setting: str, value: Any, reason: str) -> dict[str, Any]:

@@ -29,9 +29,11 @@ from .samples import (
     unique,
 )
 
+EXACT = 2**24  # floats of 32 bits hold every whole number up to it
+
 
 def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
-    """Values of a label image of one channel with 8, 16 or 32 bits, or of a palette's indices.
+    """Values of a label image of one channel with 8, 16 or 32 bits, or of a palette's indices; floats if all are whole.
 
     Parameters
     ----------
@@ -42,20 +44,24 @@ def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
     Raises
     ------
     DataError
-        If the file is missing, damaged, no image, holds several pages, has colours, or too few bits.
+        If the file is missing, damaged, no image, holds several pages, has colours, fractions, or too few bits.
     """
     with opened(path, kind="label") as file:
         check_one_page(file, path)
         check_exact(file, path)
-        if file.mode not in ("L", "P", "1") and not file.mode.startswith("I"):
+        if file.mode not in ("L", "P", "1", "F") and not file.mode.startswith("I"):
             raise DataError(
                 f"the label {path} must have one channel of 8, 16 or 32 bits, got an image of mode {file.mode}"
             )
-        if bits > 8 and not file.mode.startswith("I"):
+        if bits > 8 and file.mode[0] not in "IF":
             raise DataError(
                 f"the label {path} has 8 bits (mode {file.mode}), which cannot hold its values: save it with {bits}"
             )
-        return values_of(upright(file)).astype(np.int64)
+        values = values_of(upright(file))
+        if file.mode == "F" and not ((np.abs(values) <= EXACT) & (values == np.rint(values))).all():
+            raise DataError(f"the label {path} holds float numbers that are not all whole numbers up to {EXACT}: save "
+                            f"integers of 8, 16 or 32 bits")  # fmt: skip
+        return values.astype(np.int64)
 
 
 def decode(
@@ -171,6 +177,11 @@ def folder_split(
     if has_splits(root):
         return Folder(root, "val" if test else "train", normalize, note)
     whole = Folder(root, None, normalize, note)
+    if len(whole) == 1 and not test:
+        raise DataError(
+            f"{Path(root) / 'images'} holds a single image, which is the test image, so none is left for training: add "
+            f"images, or pass --overfit 1 to train on this one as a first test"
+        )
     kept, chosen = hold_out(whole.image_keys(), max(1, len(whole) // 5), held_out, gap)
     return Subset(whole, sorted(chosen if test else kept))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .normalize import FIXED, PERCENTILE, stretched
 from .samples import DataError
@@ -91,7 +92,22 @@ def _foreign(path: Path) -> str | None:
         return None
     if head[4:8] == b"ftyp" and head[8:12] in HEIF:  # phones and messengers also call such a file .jpg
         return FOREIGN[".heic"]
+    if _bits_of_tiff(path) == 64:
+        return ('a TIFF with numbers of 64 bits, which Pillow cannot read: save it with 32 bits, for instance by '
+                'tifffile.imwrite(path, tifffile.imread(path).astype("int32"))')  # fmt: skip
     return FOREIGN[".dcm"] if head[128:] == b"DICM" else FOREIGN.get(path.suffix.lower())
+
+
+def _bits_of_tiff(path: Path) -> int | None:
+    """Bits of the numbers in a TIFF file; None for other files, and for damaged ones."""
+    with contextlib.suppress(Exception), warnings.catch_warnings(), path.open("rb") as file:
+        warnings.simplefilter("ignore")
+        head = file.read(8)
+        tags = ImageFileDirectory_v2(head + (file.read(8) if head[2:4] in (b"+\0", b"\0+") else b""))
+        file.seek(tags.next)
+        tags.load(file)
+        return int(tags[BITS][0])
+    return None
 
 
 def pages(file: Image.Image) -> Iterator[Image.Image]:

@@ -15,6 +15,10 @@ from .samples import DataError, Dataset, Note, Subset, category_differences, ref
 from .scenes import Scenes
 
 NEEDS = {"coco": "annotations/", "cityscapes": "leftImg8bit/ and gtFine/", "folder": "classes.json"}
+NOTHING_LABELLED = (
+    "no training image has a labelled pixel, all are void or belong to crowds, and nothing can be learned: do the "
+    "labels belong to these classes, and to these images?"
+)
 
 
 class Splits(NamedTuple):
@@ -89,6 +93,12 @@ def held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
         )
     kept, chosen = hold_out(images.image_keys(), count, d.held_out, d.gap)
     return Subset(images, kept), Subset(images, chosen)
+
+
+def check_labelled(config: Config, train: Dataset) -> None:
+    """Raise a DataError if no training image has a labelled pixel; reads images until one has."""
+    if not any((train[i].class_map() >= 0).any() for i in range(len(train))):
+        raise DataError(f"{config.root or config.data}: {NOTHING_LABELLED}")
 
 
 def _first_images(config: Config, count: int) -> Dataset:

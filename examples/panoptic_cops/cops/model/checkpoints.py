@@ -22,8 +22,16 @@ class CheckpointError(Exception):
     """A checkpoint is missing or cannot be used; the message says which file, and what to do."""
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, advice: str = "in the folder of a run, delete it to train that stage anew"
+) -> dict[str, Any]:
     """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : path
+    advice : str
+        What to do about a file that is no checkpoint, for the message.
 
     Raises
     ------
@@ -39,9 +47,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except PermissionError as error:
         raise CheckpointError(f"the checkpoint {path} cannot be read: {error.strerror}") from error
     except Exception as error:
+        said = shortened(error).partition(". ")[0]  # torch goes on with advice for those who trust the file
         raise CheckpointError(
-            f"the checkpoint {path} is corrupt, or not one of this program ({type(error).__name__}: "
-            f"{shortened(error)}); in the folder of a run, delete it to train that stage anew"
+            f"the checkpoint {path} is corrupt, or not one of this program ({type(error).__name__}: {said}); {advice}"
         ) from error
     if not isinstance(content, dict) or "model" not in content:
         raise CheckpointError(f"{path} is not a checkpoint of this program: it lacks the key 'model'")

@@ -60,7 +60,7 @@ def take_weights(model: Segmenter, backbone: str, path: Path) -> Taken:
     CheckpointError
         If the file is missing, corrupt, of an unfinished stage, of another backbone, or does not fit.
     """
-    content = load_checkpoint(path)
+    content = load_checkpoint(path, "--init takes a finished checkpoint of a run, such as checkpoints/baseline.pt")
     if "optimizer" in content:
         raise CheckpointError(f"{path} belongs to an unfinished stage: give a finished checkpoint, such as baseline.pt")
     with using(path, OTHER_VERSION):

@@ -197,7 +197,7 @@ def test_evaluate_agrees_with_the_solution_that_it_is_given():
         ([1.0, np.inf], [0, 0, 1], None, ValueError, "edge 1 is a must-link, but 1 and 2 are apart"),
         ([-np.inf, 1.0], [0, 0, 1], None, ValueError, "edge 0 is a cannot-link, but 0 and 1 are together"),
         ([1.0, 1.0], [0, 0], None, ValueError, r"clusters must have shape \(n,\) = \(3,\), got \(2,\)"),
-        ([1.0, 1.0], [0.0, 0.0, 0.0], None, TypeError, "labels must be integers"),
+        ([1.0, 1.0], [0.0, 0.0, 0.0], None, TypeError, "clusters must be integers"),
         ([1.0, 1.0], [0, 0, 0], [0, 0, 1], ValueError, r"node_labels must lie in 0\.\.0, got 0\.\.1"),
     ],
 )

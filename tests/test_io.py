@@ -1,9 +1,8 @@
 """Files of problems: what is written is read again, and what a format loses is known."""
 
-import io
-
 import numpy as np
 import pytest
+from array_files import npy_bytes, npz_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -194,18 +193,6 @@ def test_arrays_that_do_not_fit_are_refused(arrays, message, suffix, tmp_path):
             file.update({name: np.asarray(value) for name, value in arrays.items()})
     with pytest.raises(ValueError, match=rf"wrong\{suffix}: .*{message}"):
         read(path)
-
-
-def npz_bytes(**arrays):
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def npy_bytes(array):
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

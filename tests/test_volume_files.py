@@ -1,24 +1,11 @@
 """Arrays and volumes in files: what is saved is opened again, and what lies beside it in the file stays."""
 
-import io
-
 import numpy as np
 import pytest
+from array_files import npy_bytes, npz_bytes
 
 from diffcomb import affinities, region_graph
 from diffcomb.io import open_array, save_array
-
-
-def npz_bytes(**arrays):
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def npy_bytes(array):
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz:labels", "a.h5:labels", "a.zarr", "b.zarr:labels"])

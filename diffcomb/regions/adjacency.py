@@ -159,7 +159,8 @@ class RegionGraph:
             _, first, cluster = np.unique(array, return_index=True, return_inverse=True)
             array = self.ids[first][cluster]
         background = self.background or 0
-        table = np.append(array, np.array(background, dtype := _dtype_with(array.dtype, background))).astype(dtype)
+        dtype = _dtype_with(array.dtype, background)
+        table = np.append(array.astype(dtype, copy=False), np.array(background, dtype))
         # NOTHING, -1, is the last of the table
         out = np.empty(self.numbers.shape, table.dtype)
         flat, target = self.numbers.reshape(-1), out.reshape(-1)

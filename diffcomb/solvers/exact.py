@@ -140,7 +140,9 @@ class EdgeProgramme:
         return self.programme.bound + self.constant
 
     def take(self, clusters: Array, node_labels: Array) -> None:
-        """Raise the bound by what a solution tells."""
+        """Raise the bound by what a solution tells, where costs were clipped."""
+        if self.programme.decisive == np.inf:
+            return
         x = np.zeros((self.n, self.K * bool(self.first)))
         if self.first:
             x[np.arange(self.n), node_labels] = 1
@@ -197,7 +199,7 @@ def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, A
         best = _better(best, make(*edge_programme.labels(found.values)))
         if not edge_programme.separate(found.values, 0.5) and found.optimal:
             break
-    proved()
+    edge_programme.take(best.clusters, best.node_labels)
     return replace(best, lower_bound=min(edge_programme.bound, best.objective))
 
 

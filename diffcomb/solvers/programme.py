@@ -159,7 +159,7 @@ class Programme:
         but these decide one after the other, so that the gap of clipped costs would not be smaller than `decisive`.
         """
         gap = self.scale * max(float(self.costs @ values) - self._scaled_bound, 0.0)
-        if gap < self.decisive < np.inf:
+        if gap < self.decisive:
             self.bound = max(self.bound, float(self.true_costs @ values) - gap)
 
 

@@ -14,8 +14,9 @@ from ..._union_find import find, numbers
 from ..levels.costs import Rows
 from ..limits import KERNELS
 from ..structures.queue import queue_lower, queue_order, queue_pop, queue_push
+from .absorbing import enter_all
 from .contracting import num_edges
-from .visit import cluster_sizes
+from .visit import clear, cluster_sizes, gather
 
 
 @njit
@@ -93,12 +94,7 @@ def contract_plainly(rows: Rows, fairly: bool) -> Array:
             half = following
         last[stays] = before
         if size + degree[goes] > room:
-            size = 0
-            for f in range(m):
-                if ends[f, 0] >= 0 and entered[f] >= 0:
-                    keys[size], items[size] = entered[f], f
-                    size += 1
-            queue_order(keys, items, size)
+            size = enter_all(ends, entered, keys, items)
         half = first[goes]
         while half >= 0:
             following = link[unsigned(half)]
@@ -155,21 +151,14 @@ def move_plainly(rows: Rows, z: Array) -> int:
         waiting -= 1
         queued[i] = False
         a = z[i]
-        count = 0
-        for h in range(indptr[i], indptr[i + 1]):
-            c = unsigned(z[unsigned(neighbours[h])])
-            before = sums[c]
-            touched[unsigned(count)] = c
-            count += before == 0
-            sums[c] = before + weights[h]
+        count = gather(rows, z, i, sums, touched)
         own = sums[unsigned(a)]
         score, target = -np.inf, -1
         for t in range(count):
             c = touched[unsigned(t)]
             if c != a and sums[unsigned(c)] > score:
                 score, target = sums[unsigned(c)], c
-        for t in range(count):  # not above: a cluster is listed twice if its sum passed through 0 on the way
-            sums[unsigned(touched[unsigned(t)])] = 0.0
+        clear(sums, touched, count)
         if score < 0 and size[unsigned(a)] > 1:
             score, target = 0.0, -1
         gain = score - own

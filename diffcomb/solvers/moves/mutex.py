@@ -1,7 +1,8 @@
 """The kernel of the mutex watershed: edges, from the strongest on, join clusters or keep them apart for good.
 
 Which clusters are kept apart is a table of pairs; each cluster lists its own, so that of two clusters that join, that
-with the shorter list enters it again under the name of the other.
+with the shorter list enters it again under the name of the other. Most of the time goes to waiting for memory: what is
+used together lies side by side.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit
 from ..._union_find import find, numbers
-from ..structures.edge_table import pair_add, pair_is_in, pair_table, pairs_in_twice_the_room
+from ..structures.edge_table import pair_add, pair_is_in, pair_set, pairs_in_twice_the_room
 
 NO_CLASS = -1
 
@@ -23,17 +24,14 @@ class _Apart(NamedTuple):
 
     Attributes
     ----------
-    first, last, length : int32 arrays, shape (n,)
-        Of the list of a cluster.
-    partner, following : int32 arrays
-        The entries.
+    heads : int32 array, shape (n, 2)
+        How many entries a cluster has, and the newest.
+    entries : int32 array, shape (e, 2)
+        The other cluster, and the entry before; -1 for none.
     """
 
-    first: Array
-    last: Array
-    length: Array
-    partner: Array
-    following: Array
+    heads: Array
+    entries: Array
 
 
 @njit
@@ -56,13 +54,11 @@ def watershed(edges: Array, costs: Array, best: Array, strength: Array, node_ord
     repulsive = 0
     for e in range(len(costs)):
         repulsive += costs[e] < 0
-    lists = _Apart(
-        np.full(n, -1, np.int32), np.full(n, -1, np.int32), np.zeros(n, np.int32),
-        np.empty(2 * repulsive, np.int32), np.empty(2 * repulsive, np.int32),
-    )  # fmt: skip
-    length = lists.length
+    lists = _Apart(np.full((n, 2), -1, np.int32), np.empty((2 * repulsive, 2), np.int32))
+    heads = lists.heads
+    heads[:, 0] = 0
     entries = 0
-    apart = pair_table(1024)[0]
+    apart = pair_set(repulsive)  # to make room later takes a quarter longer
     pairs = 0
     b = 0
     for e in range(len(costs)):
@@ -81,20 +77,20 @@ def watershed(edges: Array, costs: Array, best: Array, strength: Array, node_ord
                 _list(lists, entries + 1, v, u)
                 entries += 2
             continue
-        if length[u] > 0 and length[v] > 0 and pair_is_in(apart, u, v):
+        if heads[u, 0] > 0 and heads[v, 0] > 0 and pair_is_in(apart, u, v):
             continue
         if classes[u] == NO_CLASS or classes[v] == NO_CLASS or classes[u] == classes[v]:
-            if length[u] < length[v] or (length[u] == length[v] and size[u] < size[v]):
+            if heads[u, 0] < heads[v, 0] or (heads[u, 0] == heads[v, 0] and size[u] < size[v]):
                 u, v = v, u
             parent[v] = u
             size[u] += size[v]
             classes[u] = max(classes[u], classes[v])
-            entry = lists.first[v]
+            entry = heads[v, 1]
             while entry >= 0:
-                after = lists.following[entry]
+                after = lists.entries[entry, 1]
                 if 2 * (pairs + 1) > len(apart):
                     apart = pairs_in_twice_the_room(apart)
-                other = find(parent, lists.partner[entry])
+                other = find(parent, lists.entries[entry, 0])
                 if pair_add(apart, u, other):  # else the list of u has it
                     pairs += 1
                     _list(lists, entry, u, other)
@@ -117,10 +113,6 @@ def _take_class(parent: Array, classes: Array, i: int, best: Array) -> None:
 @njit
 def _list(lists: _Apart, entry: int, own: int, other: int) -> None:
     """Enter another cluster in the list of one."""
-    lists.partner[entry], lists.following[entry] = other, -1
-    if lists.first[own] < 0:
-        lists.first[own] = entry
-    else:
-        lists.following[lists.last[own]] = entry
-    lists.last[own] = entry
-    lists.length[own] += 1
+    lists.entries[entry, 0], lists.entries[entry, 1] = other, lists.heads[own, 1]
+    lists.heads[own, 0] += 1
+    lists.heads[own, 1] = entry

@@ -20,10 +20,8 @@ _EMPTY = np.int64(-1)
 @njit
 def pair_table(num_pairs: int) -> tuple[Array, Array]:
     """An empty table for up to `num_pairs` pairs, then half full."""
-    capacity = 4
-    while capacity < 2 * num_pairs:
-        capacity *= 2
-    return np.full(capacity, _EMPTY), np.empty(capacity, np.int64)
+    keys = pair_set(num_pairs)
+    return keys, np.empty(len(keys), np.int64)
 
 
 @njit
@@ -68,6 +66,15 @@ def pair_insert(table_keys: Array, table_values: Array, i: int, j: int, edge: in
 
 
 # The same keys alone are a set of pairs
+
+
+@njit
+def pair_set(num_pairs: int) -> Array:
+    """An empty set for up to `num_pairs` pairs, then half full."""
+    capacity = 4
+    while capacity < 2 * num_pairs:
+        capacity *= 2
+    return np.full(capacity, _EMPTY)
 
 
 @njit

@@ -7,7 +7,7 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit, unsigned
 
-BITS = 11
+BITS = 11  # of a digit; three make 32 bits
 
 
 def order_by_size(values: Array) -> Array:
@@ -15,36 +15,47 @@ def order_by_size(values: Array) -> Array:
 
     The bits of a float that is not negative, read as an integer, grow with it.
     """
-    kind = np.uint32 if values.dtype == np.float32 else np.uint64
-    keys: Array = np.abs(values).view(kind)
-    return _order(np.invert(keys))
+    order = np.arange(len(values), dtype=np.int32)
+    if values.dtype == np.float32:
+        return _sorted_by(np.invert(np.abs(values).view(np.uint32)), order)
+    keys = np.invert(np.abs(values).view(np.uint64))
+    order = _sorted_by(keys.astype(np.uint32), order)
+    return _sorted_by((keys >> np.uint64(32)).astype(np.uint32), order)
 
 
 @njit
-def _order(keys: Array) -> Array:
-    """The stable ascending order of unsigned keys, digit by digit; digits that all keys share are skipped."""
+def _sorted_by(keys: Array, order: Array) -> Array:
+    """An order, sorted by keys of 32 bits and else left as it is; digits that all keys share are skipped.
+
+    Keys move with the numbers that they belong to: what is read lies in a row, and only writing jumps.
+    """
     m = len(keys)
-    order = np.arange(m).astype(np.int32)
-    other = np.empty(m, np.int32)
-    count = np.empty(1 << BITS, np.int64)
-    mask = (1 << BITS) - 1
-    for shift in range(0, 8 * keys.itemsize, BITS):
-        count[:] = 0
-        for i in range(m):
-            count[unsigned((keys[i] >> np.uint64(shift)) & np.uint64(mask))] += 1
+    low, whole_index = np.uint64((1 << BITS) - 1), np.uint64(0xFFFFFFFF)
+    pairs, other = np.empty(m, np.uint64), np.empty(m, np.uint64)
+    count = np.zeros((3, 1 << BITS), np.int64)
+    for t in range(m):
+        key = np.uint64(keys[unsigned(order[t])])
+        pairs[t] = (key << np.uint64(32)) | np.uint64(order[t])
+        for digit in range(3):
+            count[digit, unsigned((key >> np.uint64(BITS * digit)) & low)] += 1
+    for digit in range(3):
+        begins = count[digit]
         before = 0
-        whole = False
-        for digit in range(len(count)):
-            here = count[digit]
-            whole |= here == m
-            count[digit] = before
+        shared = False
+        for value in range(len(begins)):
+            here = begins[value]
+            shared |= here == m
+            begins[value] = before
             before += here
-        if whole:
+        if shared:
             continue
+        shift = np.uint64(32 + BITS * digit)
         for t in range(m):
-            i = unsigned(order[t])
-            digit = unsigned((keys[i] >> np.uint64(shift)) & np.uint64(mask))
-            other[count[digit]] = i
-            count[digit] += 1
-        order, other = other, order
-    return order
+            value = unsigned((pairs[t] >> shift) & low)
+            other[begins[value]] = pairs[t]
+            begins[value] += 1
+        pairs, other = other, pairs
+    out = np.empty(m, np.int32)
+    for t in range(m):
+        out[t] = pairs[t] & whole_index
+    return out

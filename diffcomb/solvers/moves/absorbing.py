@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import inlined, njit
+from ..._numba import inlined, njit, unsigned
 from ..limits import KERNELS
 from ..structures.edge_table import pair_insert, pair_table
 from ..structures.queue import queue_order
@@ -43,10 +43,13 @@ def list_edges(ends: Array, num_nodes: int) -> Edges:
     """The lists of edges without loops and parallel ones; `ends` becomes part of them."""
     first, last = np.full(num_nodes, -1, np.int32), np.full(num_nodes, -1, np.int32)
     link, degree = np.full(2 * len(ends), -1, np.int32), np.zeros(num_nodes, np.int32)
-    for e in range(len(ends)):
+    for e in range(len(ends) - 1, -1, -1):  # from behind, since the head of a list is at hand and its tail is not
         for side in range(2):
-            i = ends[e, side]
-            append(first, last, link, i, 2 * e + side)
+            i, half = unsigned(ends[e, side]), 2 * e + side
+            if first[i] < 0:
+                last[i] = half
+            link[half] = first[i]
+            first[i] = half
             degree[i] += 1
     return Edges(ends, first, last, link, degree)
 
@@ -54,11 +57,11 @@ def list_edges(ends: Array, num_nodes: int) -> Edges:
 @njit
 def append(first: Array, last: Array, link: Array, i: int, half: int) -> None:
     """Append a half-edge to the list of a cluster."""
-    link[half] = -1
+    link[unsigned(half)] = -1
     if first[i] < 0:
         first[i] = half
     else:
-        link[last[i]] = half
+        link[unsigned(last[i])] = half
     last[i] = half
 
 
@@ -88,15 +91,15 @@ def mark_neighbours(edges: Edges, i: int, mark: Array, stamp: int) -> None:
     before = -1
     half = first[i]
     while half >= 0:
-        following = link[half]
-        f = half >> 1
+        following = link[unsigned(half)]
+        f = unsigned(half >> 1)
         if ends[f, 0] >= 0:
-            mark[ends[f, 1 - (half & 1)]] = high | f
+            mark[unsigned(ends[f, 1 - (half & 1)])] = high | (half >> 1)
             before = half
         elif before < 0:
             first[i] = following
         else:
-            link[before] = following
+            link[unsigned(before)] = following
         half = following
     last[i] = before
 
@@ -104,7 +107,7 @@ def mark_neighbours(edges: Edges, i: int, mark: Array, stamp: int) -> None:
 @njit
 def marked(mark: Array, other: int, stamp: int) -> int:
     """The edge to a neighbour, or -1."""
-    value = mark[other]
+    value = mark[unsigned(other)]
     return value & 0xFFFFFFFF if value >> 32 == stamp else -1
 
 

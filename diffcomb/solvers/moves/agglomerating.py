@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import njit
+from ..._numba import njit, unsigned
 from ..._union_find import find, numbers
 from ..structures.edge_table import pair_find, pair_insert
 from ..structures.queue import queue_lower, queue_pop, queue_push
@@ -60,12 +60,12 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
     size = enter_all(ends, entered, keys, items)
     while size > 0:
         e = items[0]
-        if keys[0] != entered[e]:
+        if keys[0] != entered[unsigned(e)]:
             size = queue_pop(keys, items, size)
             continue
-        key = _key(costs[e], apart[e], constrained)
-        if key < entered[e]:
-            entered[e] = key
+        key = _key(costs[unsigned(e)], apart[unsigned(e)], constrained)
+        if key < entered[unsigned(e)]:
+            entered[unsigned(e)] = key
             size = queue_lower(keys, items, size, key)
             continue
         size = queue_pop(keys, items, size)
@@ -87,31 +87,32 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
             size = enter_all(ends, entered, keys, items)
         half = first[j]
         while half >= 0:
-            following = link[half]
+            following = link[unsigned(half)]
             f = half >> 1
-            if ends[f, 0] >= 0:
-                other = ends[f, 1 - (half & 1)]
+            if ends[unsigned(f), 0] >= 0:
+                other = ends[unsigned(f), 1 - (half & 1)]
                 parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else marked(mark, other, j)
                 stays, gone = parallel, f
-                if parallel < 0 or entered[f] > entered[parallel]:
+                if parallel < 0 or entered[unsigned(f)] > entered[unsigned(parallel)]:
                     # Of two parallel edges that with the larger key stays: its entry need not be made anew.
                     stays, gone = f, parallel
-                    ends[f, half & 1] = i
+                    ends[unsigned(f), half & 1] = i
                     append(first, last, link, i, half)
                     if is_hub[i] or is_hub[other]:
                         pairs[0] += pair_insert(table_keys, table_values, i, other, f)
                 if parallel < 0:
                     degree[i] += 1
                 else:
-                    costs[stays] = _joint(costs, sizes, stays, gone, linkage)
-                    sizes[stays] += sizes[gone]
-                    apart[stays] |= apart[gone]
-                    ends[gone, 0] = -1
-                    entered[gone] = -np.inf
+                    one, two = unsigned(stays), unsigned(gone)
+                    costs[one] = _joint(costs, sizes, one, two, linkage)
+                    sizes[one] += sizes[two]
+                    apart[one] |= apart[two]
+                    ends[two, 0] = -1
+                    entered[two] = -np.inf
                     degree[other] -= 1
-                    key = _key(costs[stays], apart[stays], constrained)
-                    if key > entered[stays]:
-                        entered[stays] = key
+                    key = _key(costs[one], apart[one], constrained)
+                    if key > entered[one]:
+                        entered[one] = key
                         size = queue_push(keys, items, size, key, stays)
             half = following
     for i in range(num_nodes):

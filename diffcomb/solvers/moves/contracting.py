@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import njit
+from ..._numba import njit, unsigned
 from ..._union_find import find
 from ..levels.objective import cheapest_classes
 from ..structures.edge_table import pair_find, pair_insert
@@ -160,26 +160,26 @@ def contract_greedily(
             size = enter_all(ends, entered, keys, items)
         half = first[j]
         while half >= 0:
-            following = link[half]
+            following = link[unsigned(half)]
             f = half >> 1
-            if ends[f, 0] >= 0:
-                other = ends[f, 1 - (half & 1)]
+            if ends[unsigned(f), 0] >= 0:
+                other = ends[unsigned(f), 1 - (half & 1)]
                 parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else marked(mark, other, j)
                 if parallel >= 0:
-                    costs[parallel] += costs[f]
+                    costs[unsigned(parallel)] += costs[unsigned(f)]
                     _share(joins, f, parallel)
-                    ends[f, 0] = -1
+                    ends[unsigned(f), 0] = -1
                     degree[other] -= 1
                     f = parallel
                 else:
-                    ends[f, half & 1] = i
+                    ends[unsigned(f), half & 1] = i
                     append(first, last, link, i, half)
                     degree[i] += 1
                     if is_hub[i] or is_hub[other]:
                         pairs[0] += pair_insert(table_keys, table_values, i, other, f)
-                key = _similarity(node_costs, classes, i, other, costs[f])
-                if key >= 0 and key > entered[f] and _joins(joins, f):
-                    entered[f] = key
+                key = _similarity(node_costs, classes, i, other, costs[unsigned(f)])
+                if key >= 0 and key > entered[unsigned(f)] and _joins(joins, f):
+                    entered[unsigned(f)] = key
                     size = queue_push(keys, items, size, key, f)
             half = following
     for i in range(n):

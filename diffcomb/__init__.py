@@ -20,6 +20,7 @@ from .evaluation import evaluate
 from .graph import Graph
 from .grid import GridGraph, MaskedGridGraph, grid_graph
 from .lifted_cuts import lifted_amwc, lifted_multicut
+from .lifted_instance import make_lifted_problem
 from .lifted_problem import LiftedProblem, LiftedSolution
 from .lifting import LiftedMWC
 from .linear_solver import LinearSolver
@@ -89,6 +90,7 @@ __all__ = [
     "grid_graph",
     "lifted_amwc",
     "lifted_multicut",
+    "make_lifted_problem",
     "make_problem",
     "malis_loss",
     "malis_pairs",

@@ -19,7 +19,8 @@ from ._implicit import OneHot
 from ._threads import thread_map
 from .differentiable_cuts import DATA, is_constrained, searches
 from .graph import as_graph
-from .lifted_cuts import graphs_of, join, lifted_amwc, lifted_multicut
+from .lifted_cuts import lifted_amwc, lifted_multicut
+from .lifted_instance import graphs_of, join
 from .lifting import BoundLiftedMWC, labels_of
 from .linear_solver import Arrays, Differences, LinearSolver, register
 from .problem import Problem

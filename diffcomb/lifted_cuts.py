@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,16 +10,13 @@ import numpy as np
 from ._arrays import Array, check_same_device, float_array, like
 from ._interrupt import Interrupt
 from ._threads import thread_map
-from .constraints import make_constraints
-from .graph import Graph, as_graph
-from .lifted_problem import LiftedProblem, LiftedSolution, joined_graph
+from .lifted_instance import LiftedInstance
+from .lifted_problem import LiftedProblem, LiftedSolution
 from .problem import checked_problem
 from .solve_instances import as_kind, check_search, stack, with_instance
 from .solvers import budget_of
 from .solvers.lifted_registry import LiftedSolver, get_lifted_solver, solve_lifted
 from .starts import cluster_starts, starts_of
-
-_joined: weakref.WeakKeyDictionary[Graph, tuple[weakref.ref[Graph], Graph]] = weakref.WeakKeyDictionary()
 
 
 def lifted_multicut(
@@ -98,7 +94,7 @@ def lifted_multicut(
     check_same_device(edge_costs=edge_costs, lifted_costs=lifted_costs)
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
     constraints = {"must_link": must_link, "cannot_link": cannot_link, "seeds": seeds}
-    instance = _Instance(graph, edges, lifted_edges, lifted_costs, None, constraints)
+    instance = LiftedInstance(graph, edges, lifted_edges, lifted_costs, None, constraints)
     nodes = np.zeros((instance.graph.num_nodes, 1), edges.dtype)
     options = LiftedOptions(solver, cluster_starts(init), seed, effort, time_limit, bound)
     return _solve(instance, nodes, (0,), options, edge_costs)
@@ -160,7 +156,7 @@ def lifted_amwc(
         raise ValueError(f"node_costs must have shape (n, K) or (B, n, K), got {nodes.shape}")
     edges = float_array(edge_costs, "edge_costs", "(m,) or (B, m)", infinite=True)
     constraints = {"must_link": must_link, "cannot_link": cannot_link, "seeds": seeds}
-    instance = _Instance(graph, edges, lifted_edges, lifted_costs, nodes.shape[-2], constraints)
+    instance = LiftedInstance(graph, edges, lifted_edges, lifted_costs, nodes.shape[-2], constraints)
     options = LiftedOptions(solver, init, seed, effort, time_limit, bound)
     return _solve(instance, nodes, partitionable, options, edge_costs)
 
@@ -181,84 +177,8 @@ class LiftedOptions:
         check_search(self)
 
 
-class _Instance:
-    """Base and lifted graph, the graph of all edges, must-links behind the base edges, and its costs (m,) or (B, m)."""
-
-    def __init__(
-        self, graph: Any, edges: Array, lifted_edges: Any, lifted_costs: Any, num_nodes: int | None,
-        constraints: dict[str, Any],
-    ) -> None:  # fmt: skip
-        lifted = _lifted_costs(lifted_costs)
-        self.graph, self.lifted = graphs_of(graph, lifted_edges, num_nodes)
-        for name, costs, count in (
-            ("edge_costs", edges, self.graph.num_edges),
-            ("lifted_costs", lifted, self.lifted.num_edges),
-        ):
-            if costs.ndim not in (1, 2) or costs.shape[-1] != count:
-                raise ValueError(
-                    f"{name} must have shape ({count},) or (B, {count}), one for each edge, got {costs.shape}"
-                )
-        if edges.ndim == lifted.ndim == 2 and len(edges) != len(lifted):
-            raise ValueError(
-                f"edge_costs and lifted_costs must have the same batch size, got {edges.shape} and {lifted.shape}"
-            )
-        self.batch = next((len(costs) for costs in (edges, lifted) if costs.ndim == 2), None)
-        links = make_constraints(self.graph.num_nodes, **constraints)
-        base, edges = links.must_links.added_to(self.graph, edges)
-        far, lifted = links.cannot_links.added_to(self.lifted, lifted)
-        shape = () if self.batch is None else (self.batch,)
-        parts = [np.broadcast_to(costs, (*shape, costs.shape[-1])) for costs in (edges, lifted)]
-        self.costs = np.concatenate(parts, axis=-1)
-        self.joined, self.num_base = join(base, far), base.num_edges
-
-    def without_links(self, found: LiftedSolution) -> LiftedSolution:
-        """A solution whose labels are those of the user's edges."""
-        labels, lifted = found.edge_labels[: self.graph.num_edges], found.lifted_labels[: self.lifted.num_edges]
-        return replace(found, edge_labels=labels, lifted_labels=lifted)
-
-
-def _lifted_costs(value: Any) -> Array:
-    """The costs of lifted edges, none of them a must-link."""
-    costs = float_array(value, "lifted_costs", "(m',) or (B, m')", infinite=True)
-    forced = np.argwhere(np.isposinf(costs))
-    if len(forced):
-        raise ValueError(
-            f"lifted_costs must not be +inf, got {len(forced)} such value(s), first at index "
-            f"{tuple(forced[0].tolist())}: a lifted edge connects nothing; name its ends in must_link=, which does"
-        )
-    return costs
-
-
-def graphs_of(graph: Any, lifted_edges: Any, num_nodes: int | None) -> tuple[Graph, Graph]:
-    """Both edge lists as graphs of the same nodes."""
-    if num_nodes is None and not isinstance(graph, Graph):
-        num_nodes = max(as_graph(graph).num_nodes, _lifted_graph(lifted_edges, None).num_nodes)
-    base = as_graph(graph, num_nodes)
-    lifted = _lifted_graph(lifted_edges, base.num_nodes)
-    if lifted.num_nodes != base.num_nodes:
-        raise ValueError(f"lifted_edges must have the graph's {base.num_nodes} nodes, got {lifted.num_nodes}")
-    return base, lifted
-
-
-def _lifted_graph(lifted_edges: Any, num_nodes: int | None) -> Graph:
-    try:
-        return as_graph(lifted_edges, num_nodes)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"lifted_edges must be pairs of nodes of the graph, shape (m', 2): {error}") from error
-
-
-def join(base: Graph, lifted: Graph) -> Graph:
-    """The graph of all edges; for two graphs that were joined last it is at hand."""
-    known = _joined.get(base)
-    if known is not None and known[0]() is lifted:
-        return known[1]
-    joined = joined_graph(base, lifted.edges)
-    _joined[base] = weakref.ref(lifted), joined
-    return joined
-
-
 def _solve(
-    instance: _Instance, nodes: Array, partitionable: Any, options: LiftedOptions, reference: Any
+    instance: LiftedInstance, nodes: Array, partitionable: Any, options: LiftedOptions, reference: Any
 ) -> LiftedSolution:
     """Split a batch into instances, solve them in threads, stack the solutions."""
     sizes = {size for size in (instance.batch, len(nodes) if nodes.ndim == 3 else None) if size is not None}

@@ -1,4 +1,4 @@
-"""Must-links, cannot-links, seeds, ids of any kind, and the objective of one's own clusters."""
+"""Must-links, cannot-links, seeds and ids of any kind."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from naive import components
 from strategies import instances, noisy_grid, random_instance
 
-from diffcomb import Graph, amwc, evaluate, make_problem, multicut, mwc, perturbed_grad
+from diffcomb import Graph, amwc, multicut, mwc, perturbed_grad
 
 
 def best_partition(n, edges, costs, together, apart):
@@ -164,50 +164,3 @@ def test_ids_may_be_unsigned_or_strings_and_include_isolated_nodes():
 def test_ids_that_are_no_ids_are_refused(edges, nodes, error, message):
     with pytest.raises(error, match=message):
         Graph.from_ids(edges, nodes)
-
-
-# One's own clusters
-
-
-@given(instances(min_nodes=1), st.integers(0, 2**31))
-def test_evaluate_returns_a_feasible_solution_with_the_objective_of_the_clusters(instance, seed):
-    n, edges, node_costs, edge_costs, partitionable = instance
-    problem = make_problem(Graph(n, edges), node_costs, edge_costs, partitionable)
-    rng = np.random.default_rng(seed)
-    x, z = rng.integers(0, len(partitionable), n), rng.integers(-2, 3, n)
-    found = evaluate(problem, z, x)
-    assert not problem.violations(found.node_labels, found.edge_labels, found.clusters)
-    cut = [x[u] != x[v] or (partitionable[x[u]] and z[u] != z[v]) for u, v in edges]
-    expected = node_costs[np.arange(n), x].sum(dtype=float) + edge_costs[np.array(cut, bool)].sum(dtype=float)
-    assert found.objective == pytest.approx(expected, abs=1e-4)
-
-
-def test_evaluate_agrees_with_the_solution_that_it_is_given():
-    graph, node_costs, edge_costs, partitionable = noisy_grid()
-    found = amwc(graph, node_costs, edge_costs, partitionable)
-    problem = make_problem(graph, node_costs, edge_costs, partitionable)
-    again = evaluate(problem, found.clusters, found.node_labels)
-    assert again.objective == found.objective
-    assert (again.clusters == found.clusters).all()
-
-
-@pytest.mark.parametrize(
-    ("costs", "clusters", "labels", "error", "message"),
-    [
-        ([1.0, np.inf], [0, 0, 1], None, ValueError, "edge 1 is a must-link, but 1 and 2 are apart"),
-        ([-np.inf, 1.0], [0, 0, 1], None, ValueError, "edge 0 is a cannot-link, but 0 and 1 are together"),
-        ([1.0, 1.0], [0, 0], None, ValueError, r"clusters must have shape \(n,\) = \(3,\), got \(2,\)"),
-        ([1.0, 1.0], [0.0, 0.0, 0.0], None, TypeError, "clusters must be integers"),
-        ([1.0, 1.0], [0, 0, 0], [0, 0, 1], ValueError, r"node_labels must lie in 0\.\.0, got 0\.\.1"),
-    ],
-)
-def test_evaluate_refuses_what_is_no_clustering(costs, clusters, labels, error, message):
-    with pytest.raises(error, match=message):
-        evaluate(make_problem([(0, 1), (1, 2)], None, costs), clusters, labels)
-
-
-def test_evaluate_asks_for_classes_where_there_are_several_and_for_a_problem():
-    with pytest.raises(ValueError, match="node_labels must be given where there are several classes, here 2"):
-        evaluate(make_problem([(0, 1)], np.zeros((2, 2)), [1.0]), [0, 0])
-    with pytest.raises(TypeError, match="problem must be a Problem"):
-        evaluate([(0, 1)], [0, 0])

@@ -30,6 +30,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("lifted_cuts", "agglomeration"),
     ("cuts", "warm_differences", "regions", "affinity"),
     ("solve_instances",),
+    ("lifted_instance",),
     ("starts", "constraints", "evaluation"),
     ("solvers",),
     ("solvers.lifted_registry",),

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Array, float_array
-from .cuts import multicut
 from .graph import Graph, as_graph
 from .problem import Solution, checked_problem, make_problem, make_solution
 from .solve_instances import as_kind
@@ -31,9 +30,9 @@ def agglomerate(
     edge_costs : array_like or tensor, shape (m,)
         Finite; positive is attractive.
     linkage : {"sum", "average", "absolute_maximum", "maximum", "minimum"}
-        The interaction of two clusters, of all edges between them: their sum (without constraints that is
-        ``solver="greedy"`` of :func:`multicut`, which also joins clusters whose interaction is 0), their average, or
-        the one of largest absolute value, of largest value (single linkage), of smallest (complete linkage).
+        The interaction of two clusters, of all edges between them: their sum (without constraints that is what
+        ``solver="greedy"`` of :func:`multicut` does, which also joins clusters whose interaction is 0), their average,
+        or the one of largest absolute value, of largest value (single linkage), of smallest (complete linkage).
     constrained : bool
         Whether a negative interaction that is the strongest left keeps its two clusters apart for good. With
         "absolute_maximum" that makes no difference: either way it is the mutex watershed.
@@ -70,8 +69,6 @@ def agglomerate(
         raise ValueError(f"sizes must be {len(costs)} positive numbers, one for each edge, got {sizes!r:.80}")
     if linkage == "absolute_maximum":
         return mutex_watershed(graph, edge_costs)
-    if linkage == "sum" and not constrained:
-        return multicut(graph, edge_costs, solver="greedy")
     edges, signed, weights = _without_parallels(graph, costs.astype(np.float64), weights, linkage)
     root = agglomerated(graph.num_nodes, edges, signed, weights, LINKAGES.index(linkage), bool(constrained))
     return _multicut_solution(graph, costs, root, edge_costs)

@@ -37,11 +37,19 @@ def to_numpy(value: Any) -> Array:
     if is_tensor(value):
         if value.is_meta:
             raise TypeError("a tensor on the device 'meta' has no values")
-        value = value.detach()
-        if value.dtype in (sys.modules["torch"].bfloat16, sys.modules["torch"].float16):
-            value = value.float()  # numpy knows no bfloat16, and no solver sums in half precision
-        return value.cpu().numpy()  # type: ignore[no-any-return]
+        torch: Any = sys.modules["torch"]
+        if torch._C._are_functorch_transforms_active():  # inside of them, even what they do not map would be wrapped
+            with torch._C._DisableFuncTorch():
+                return _host_array(torch, value)
+        return _host_array(torch, value)
     return np.asarray(value)
+
+
+def _host_array(torch: Any, value: Any) -> Array:
+    value = value.detach()
+    if value.dtype in (torch.bfloat16, torch.float16):
+        value = value.float()  # numpy knows no bfloat16, and no solver sums in half precision
+    return value.cpu().numpy()  # type: ignore[no-any-return]
 
 
 def like(value: Array, reference: Any) -> Any:

@@ -102,9 +102,9 @@ class CutOutput:
         Returns
         -------
         Tensor, shape (B, J, count)
-            Linear in `panoptic`, and differentiable where that is. With the asymmetric layer a gradient goes back to
-            the costs as it is, one number for each pair: with warm starts and the default solver in memory of
-            O(cells K + J count), while other estimators and options make it a map for each label.
+            In single precision at least; linear in `panoptic`, and differentiable where that is. With the asymmetric
+            layer a gradient goes back to the costs as it is, one number for each pair: with warm starts and the default
+            solver in memory of O(cells K + J count), while other estimators and options make it a map for each label.
 
         Raises
         ------
@@ -123,7 +123,9 @@ class CutOutput:
         index = segments.flatten(1)
         if self._overlaps is not None:
             return self._overlaps(index, count)
-        return self.panoptic.flatten(2) @ F.one_hot(index, count).to(self.panoptic.dtype)
+        panoptic = self.panoptic.flatten(2)
+        panoptic = panoptic.to(torch.promote_types(panoptic.dtype, torch.float32))  # half precision cannot count far
+        return panoptic @ F.one_hot(index, count).to(panoptic.dtype)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (getattr(self, name) for name in FIELDS)
@@ -155,7 +157,10 @@ def multicut_output(edge_labels: Tensor, clusters: Tensor, shape: tuple[int, ...
     """The output of a multicut on a grid, of edge labels (B, m) and clusters (B, n)."""
     batch = len(edge_labels)
     clusters = clusters.view(batch, *shape)
-    count = int(clusters.max()) + 1 if clusters.numel() else 0
+    if torch._C._are_functorch_transforms_active():  # where no number may depend on values: as many as there may be
+        count = clusters[0].numel() if batch else 0
+    else:
+        count = int(clusters.max()) + 1 if clusters.numel() else 0
     ids = torch.arange(count, device=edge_labels.device)
     present = ids[None] <= clusters.flatten(1).amax(1)[:, None] if clusters.numel() else ids[None] < ids[None]
     return CutOutput(

@@ -35,6 +35,7 @@ class LiftedMulticut(LinearSolver):
     thread_safe = True
     trusted = True
     data_names: tuple[str, ...] = (*DATA, "lifted_edges")
+    needs: ClassVar[dict[str, str]] = dict.fromkeys(("graph", "lifted_edges"), "a Graph or an edge array")
 
     def takes(self, name: str) -> bool:
         """Whether the verb has a keyword of that name."""
@@ -42,9 +43,9 @@ class LiftedMulticut(LinearSolver):
 
     def prepare(self, costs: Arrays, data: dict[str, Any]) -> dict[str, Any]:
         """Make Graphs of both edge lists."""
-        missing = [name for name in ("graph", "lifted_edges") if name not in data]
-        if missing:
-            raise TypeError(f"lifted cuts need the keyword {missing[0]}=, a Graph or an edge array")
+        for name, what in self.needs.items():
+            if name not in data:
+                raise TypeError(f"lifted cuts need the keyword {name}=, {what}")
         graph, lifted = graphs_of(data["graph"], data["lifted_edges"], self.num_nodes(costs))
         return {**data, "graph": graph, "lifted_edges": lifted}
 
@@ -95,6 +96,7 @@ class LiftedAsymmetricMultiwayCut(LiftedMulticut):
     """`lifted_amwc` as (c_V, c_E, c_F) -> (x one-hot, y, y', clusters)."""
 
     cost_ndims = (2, 1, 1)
+    needs: ClassVar[dict[str, str]] = {**LiftedMulticut.needs, "partitionable": "the classes that may be split"}
     data_names = (*DATA, "lifted_edges", "partitionable")
 
     def num_nodes(self, costs: Arrays) -> int:
@@ -102,13 +104,12 @@ class LiftedAsymmetricMultiwayCut(LiftedMulticut):
         return len(costs[0])
 
     def solve(  # type: ignore[override]
-        self, node_costs: Any, edge_costs: Any, lifted_costs: Any, *, graph: Any, lifted_edges: Any, init: Any = None,
-        **data: Any,
+        self, node_costs: Any, edge_costs: Any, lifted_costs: Any, *, graph: Any, lifted_edges: Any, partitionable: Any,
+        init: Any = None, **data: Any,
     ) -> tuple[OneHot, Array, Array, Array]:  # fmt: skip
         """Solve one instance; the class labels are only described as one-hot."""
         if isinstance(init, tuple):
             init = labels_of(init[0]), init[3]  # behind them, a lift has its labels' classes
-        partitionable = data.pop("partitionable")
         graph = as_graph(graph, len(node_costs))
         found = lifted_amwc(
             graph, node_costs, edge_costs, partitionable, lifted_edges, lifted_costs, init=init, **data

@@ -6,7 +6,9 @@ of the rest of the package and run on the host.
 
 from __future__ import annotations
 
+import copy
 import functools
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,10 +93,47 @@ def perturbed_grad(
         arrays = tuple(jnp.asarray(c) for c in costs)
         ndims = inner.options.cost_ndims
         batched = ndims is not None and arrays[0].ndim > ndims[0]
-        solutions = _differentiable(_Host(inner, data, batched), lift)(jnp.asarray(seed), *arrays)
+        data = {name: copy.copy(value) if _is_list(value) else value for name, value in data.items()}
+        solutions = functions.of(_Host(inner, data, batched))(jnp.asarray(seed), *arrays)
         return solutions[0] if len(solutions) == 1 else solutions
 
+    functions = _Functions(lift)
     return call
+
+
+class _Functions:
+    """The functions that JAX has compiled last: it compiles another one anew, and keeps what it has compiled."""
+
+    def __init__(self, lift: LiftedMWC | None) -> None:
+        self.lift = lift
+        self.known: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+
+    def of(self, host: _Host) -> Any:
+        """The function of a host, or of an earlier one whose data are the same objects, or equal numbers or lists."""
+        key = (host.batched, *((name, _identity(value)) for name, value in sorted(host.data.items())))
+        found = self.known.pop(key, None) or _differentiable(host, self.lift)  # which keeps alive what the key names
+        self.known[key] = found
+        if len(self.known) > _MAX_FUNCTIONS:
+            self.known.popitem(last=False)
+        return found
+
+
+_MAX_FUNCTIONS = 16  # and the length of lists that are compared
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a value is a list of few numbers, which users write anew in every call."""
+    return isinstance(value, list) and len(value) <= _MAX_FUNCTIONS and all(map(_is_number, value))
+
+
+def _identity(value: Any) -> Any:
+    if _is_list(value):
+        return tuple((type(number), number) for number in value)
+    return (type(value), value) if _is_number(value) else id(value)
 
 
 class _Guarded:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .cut_output import CutOutput, maps, multicut_output
 from .cuts import amwc, multicut, mwc
 from .gradients import Blackbox, Estimator, perturbed_grad
+from .gradients.compiling import uncompiled
 from .gradients.interfaces import as_estimator
 from .gradients.wrapping import Differentiable
 from .grid import GridGraph, check_anchor, grid_graph
@@ -57,6 +58,7 @@ class GridLayer(nn.Module):
         """The grid graph for images (H, W) or volumes (Z, Y, X) of that shape; made once a shape."""
         return self._graph_and_places(*shape)[0]
 
+    @uncompiled
     def _graph_and_places(self, *shape: int) -> tuple[GridGraph, Tensor]:
         found = self._graphs.get(shape)
         if found is None:
@@ -78,6 +80,9 @@ class GridLayer(nn.Module):
         """Affinity maps (B, O, H, W) as edge costs (B, m), with their graph and the places of its edges in the maps."""
         if not isinstance(affinities, Tensor) and not all(isinstance(a, Tensor) for a in affinities):
             raise TypeError(f"affinities must be a tensor or a list of tensors, got {type(affinities).__name__}")
+        if not isinstance(affinities, Tensor) and len({a.shape for a in affinities}) != 1:
+            shapes = ", ".join(str(tuple(a.shape)) for a in affinities) or "none"
+            raise ValueError(f"affinities must be {len(self.offsets)} maps of one shape, got {shapes}")
         given = affinities if isinstance(affinities, Tensor) else torch.stack(list(affinities), dim=1)
         if given.ndim != 2 + self.ndim or given.shape[1] != len(self.offsets):
             axes = {2: "H, W", 3: "Z, Y, X"}.get(self.ndim, f"{self.ndim} axes")
@@ -228,6 +233,8 @@ def labels_of_solver(
 
 def checked_class_costs(class_costs: Tensor, edge_costs: Tensor, graph: GridGraph) -> Tensor:
     """Class costs (B, K, H, W) as node costs (B, n, K)."""
+    if not isinstance(class_costs, Tensor):
+        raise TypeError(f"class_costs must be a tensor as the affinities are, got {type(class_costs).__name__}")
     expected = (len(edge_costs), *graph.shape)
     if class_costs.ndim != 1 + len(expected) or (class_costs.shape[0], *class_costs.shape[2:]) != expected:
         raise ValueError(

@@ -25,7 +25,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("gradients.parallel",),
     ("gradients.calling",),
     ("gradients.schedules",),
-    ("gradients.interfaces", "gradients.fused"),
+    ("gradients.interfaces", "gradients.fused", "gradients.compiling"),
     ("differentiable_cuts", "differentiable_lifted_cuts"),
     ("lifted_cuts", "agglomeration"),
     ("cuts", "warm_differences", "regions", "affinity"),

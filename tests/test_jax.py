@@ -26,6 +26,7 @@ from diffcomb import perturbed_grad as in_torch
 
 jax = pytest.importorskip("jax", reason="the extra `jax` is not installed")
 
+import diffcomb.jax  # noqa: E402
 from diffcomb.jax import perturbed_grad  # noqa: E402
 
 ESTIMATORS = [
@@ -213,3 +214,28 @@ def test_solver_that_calls_jax_finishes_or_is_refused(solver, started):
         assert f"the solver {solver} called JAX, but must not call JAX" in done.stderr
     else:
         assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_calls_with_the_same_data_are_compiled_once(monkeypatch):
+    made, make = [], diffcomb.jax._differentiable
+    monkeypatch.setattr(diffcomb.jax, "_differentiable", lambda *given: made.append(1) or make(*given))
+    f = perturbed_grad(argmin_one_hot, estimator=Blackbox(4.0), cost_ndims=1)
+    costs = jax.numpy.array([0.0, 1.0, 5.0])
+    slopes = [jax.grad(lambda c: f(c)[0])(costs).tolist() for _ in range(3)]
+    assert slopes[0] == slopes[1] == slopes[2]
+    assert len(made) == 1
+    cut = perturbed_grad(amwc, estimator=Blackbox(4.0))
+    nodes, edges = np.zeros((GRAPH.num_nodes, 2), np.float32), np.ones(GRAPH.num_edges, np.float32)
+    classes = [1]
+    for partitionable in ([1], classes, [0], [1]):
+        cut(nodes, edges, graph=GRAPH, partitionable=partitionable, effort=0)
+        classes[0] = 0  # what was given before does not change with it
+    for effort in (0, 1, 0, 1):
+        cut(nodes, edges, graph=GRAPH, partitionable=[1], effort=effort)
+    assert len(made) == 1 + 2 + 1
+
+
+def test_functions_that_were_not_used_lately_are_forgotten():
+    f = perturbed_grad(lambda c, *, data: argmin_one_hot(c) * len(data) ** 0, estimator=Blackbox(4.0))
+    for number in range(40):
+        assert f(jax.numpy.array([1.0, 0.0]), data=[number]).tolist() == [0, 1]

@@ -12,6 +12,8 @@ from .batch import Batch
 from .call import Call, solve
 from .interfaces import Estimator, takes_labels
 
+NO_SECOND = "a gradient through a solver is an estimate: it has no derivative (once_differentiable)"
+
 
 class Node:
     """A call on its way through torch, which runs its forward pass, once for each level of ``vmap``.
@@ -40,8 +42,9 @@ class Node:
         solutions = [torch.from_numpy(o).to(t) for o, t in zip(outputs, tensors, strict=False)]
         # Auxiliary outputs that are no arrays cannot pass through autograd; they are returned behind the others.
         last = count + _num_arrays(outputs[count:])
-        head, self.rest = outputs[count:last], outputs[last:]
-        return (*solutions, *(torch.from_numpy(np.asarray(o)).to(tensors[0].device) for o in head))
+        device = tensors[0].device
+        self.rest = tuple(_tensor(o, device) if _is_array(o) else o for o in outputs[last:])
+        return (*solutions, *(_tensor(o, device) for o in outputs[count:last]))
 
     def repeated(self, count: int, unit: int | None = None) -> Node:
         """A node whose backward pass takes `count` upstream gradients for each instance of this one."""
@@ -109,7 +112,7 @@ class Estimate(torch.autograd.Function):
 
     @staticmethod
     def backward(_: Any, *__: torch.Tensor | None) -> Any:
-        raise RuntimeError("a gradient through a solver is an estimate: it has no derivative (once_differentiable)")
+        raise RuntimeError(NO_SECOND)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], node: Node, count: int, *tensors: Any) -> tuple[Any, Any]:
@@ -132,7 +135,12 @@ def _unfold(outputs: tuple[torch.Tensor, ...], size: int, batched: bool) -> tupl
 
 
 def _num_arrays(outputs: tuple[Any, ...]) -> int:
-    for number, output in enumerate(outputs):
-        if not (isinstance(output, np.ndarray) and output.dtype.kind in "fiub"):
-            return number
-    return len(outputs)
+    return next((number for number, output in enumerate(outputs) if not _is_array(output)), len(outputs))
+
+
+def _is_array(output: Any) -> bool:
+    return isinstance(output, np.ndarray) and output.dtype.kind in "fiub"
+
+
+def _tensor(output: Any, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(output)).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import pickle
@@ -38,7 +39,10 @@ class SolverCall:
         """What the function returns for the costs, which it may change in place."""
         if self.maximize:
             costs = tuple(-c for c in costs)
-        return self.function(*([torch.from_numpy(c) for c in costs] if self.arrays == "torch" else costs), **data)
+        if self.arrays == "torch":
+            with torch.enable_grad():  # which is off where torch runs this: solvers may use autograd
+                return self.function(*map(torch.from_numpy, costs), **data)
+        return self.function(*costs, **data)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -125,6 +129,14 @@ class WrappedSolver:
     def maximize(self) -> bool:
         """Whether the function maximises; costs are negated on their way to it."""
         return self.call.maximize
+
+    def bound_to(self, instance: Any) -> WrappedSolver:
+        """The solver as a method of an instance."""
+        new = copy.copy(self)
+        new.call = copy.copy(self.call)
+        new.call.function = self.call.function.__get__(instance)
+        new.adapter = PlainSolver(new.call.function)
+        return new
 
     def __getstate__(self) -> dict[str, Any]:
         state = {key: value for key, value in self.__dict__.items() if key != "lock"}

@@ -141,6 +141,8 @@ class _Check:
         """Whether one of the solver's own solutions beats another for the other's costs."""
         instance = self.call.instances[b]
         where = self._places(b, c, g)
+        for _ in range(self.directions):  # other costs of the same size: the more there are, the fewer errors hide
+            where += self._places(b, c, self._shuffled(g))[:-1]
         found = self._solve(b, where)
         for number, costs in enumerate(where):
             own = instance.objective(costs, found[number])
@@ -167,6 +169,11 @@ class _Check:
                     f"interpolated loss has {slope:.6g} (finite differences, step {step:.1g})"
                 )
         return ""
+
+    def _shuffled(self, g: Arrays) -> Arrays:
+        """The entries of an upstream gradient in another order: as large, and as positive, as the user's own."""
+        orders = [torch.randperm(x.size, generator=self.rng).numpy() for x in g]
+        return tuple(x.ravel()[order].reshape(x.shape) for x, order in zip(g, orders, strict=True))
 
     def _value(self, b: int, c: Arrays, g: Arrays) -> float:
         """The interpolated loss: the sum over the points of weight * [V(point) - V(c)]."""

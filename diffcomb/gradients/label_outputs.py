@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .._arrays import Array, to_numpy
 from .._implicit import OneHot, RowTable
+from .autograd import NO_SECOND
 from .batch import Batch, copied, stack_padded
 from .call import Call, solve
 from .interfaces import Estimator
@@ -50,28 +51,37 @@ class Labels:
         return _OneHot.apply(self._token, self._box, labels, num_classes, self.dtype, self.classes)  # type: ignore[no-untyped-call, no-any-return]
 
     def overlaps(self, index: Tensor, count: int) -> Tensor:
-        """How many nodes each label shares with each segment, (B, J, count).
+        """How many nodes each label shares with each segment, (B, J, count), in single precision at least.
 
         `index` (B, n) holds the segment 0..count-1 of every node.
         """
-        given = self._token, self._box, self.labels, self.classes.shape[1], index, count, self.dtype
+        dtype = torch.promote_types(self.dtype, torch.float32)  # half precision counts no further than 65,504
+        given = self._token, self._box, self.labels, self.classes.shape[1], index, count, dtype
         return _Overlaps.apply(*given)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class Box:
-    """Gradients of the one-hot matrices of one call, until the solver takes them."""
+    """Gradients of the one-hot matrices of one call, until the solver takes them: matrices, or tables with an index."""
 
     def __init__(self) -> None:
-        self.matrices: list[Tensor] = []
-        self.tables: list[tuple[Tensor, Tensor]] = []
+        self.gradients: list[tuple[Tensor | None, Tensor]] = []
 
-    def take(self, instances: list[Any]) -> list[Array | RowTable] | None:
-        """The sum for every instance: rows of a table if nothing else came, a matrix, or None if nothing came."""
-        matrices, tables = self.matrices, self.tables
-        self.matrices, self.tables = [], []
-        if not matrices and not tables:
-            return None
-        return [_sum(b, instance.solutions[0], matrices, tables) for b, instance in enumerate(instances)]
+    def take(self) -> list[tuple[Tensor | None, Tensor]]:
+        """All that came; the box is empty then."""
+        gradients, self.gradients = self.gradients, []
+        return gradients
+
+
+def _sums(
+    instances: list[Any], indices: list[Tensor | None], gradients: tuple[Tensor, ...]
+) -> list[Array | RowTable] | None:
+    """The sum for every instance: rows of a table if nothing else came, a matrix, or None if nothing came."""
+    if not indices:
+        return None
+    pairs = list(zip(indices, gradients, strict=True))
+    matrices = [g for index, g in pairs if index is None]
+    tables = [(index, g) for index, g in pairs if index is not None]
+    return [_sum(b, instance.solutions[0], matrices, tables) for b, instance in enumerate(instances)]
 
 
 def _sum(b: int, solution: OneHot, matrices: list[Tensor], tables: list[tuple[Tensor, Tensor]]) -> Array | RowTable:
@@ -128,14 +138,24 @@ class _SolveLabels(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[1:4])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        costs, call = ctx.saved_tensors, ctx.call
-        instances, others = call.instances, grads[4:]
-        first = ctx.box.take(instances)
-        if (first is None and all(g is None for g in others)) or not instances:
+        costs, others, of_labels = ctx.saved_tensors, grads[4:], ctx.box.take()
+        if (not of_labels and all(g is None for g in others)) or not ctx.call.instances:
             return (None, None, *(torch.zeros_like(c) for c in costs))
-        upstream = [
+        given = *costs, *others, *(gradient for _, gradient in of_labels)
+        indices = [index for index, _ in of_labels]
+        return (None, None, *_Estimate.apply(ctx.call, indices, len(costs), *given))  # type: ignore[no-untyped-call]
+
+
+class _Estimate(torch.autograd.Function):
+    """The estimator; whatever it depends on is an argument, so that a second derivative by any of it is an error."""
+
+    @staticmethod
+    def forward(call: Call, indices: list[Tensor | None], count: int, *tensors: Any) -> tuple[Tensor, ...]:
+        costs, others, of_labels = tensors[:count], tensors[count : 2 * count - 1], tensors[2 * count - 1 :]
+        instances = call.instances
+        first = _sums(instances, indices, of_labels)
+        upstream: list[Any] = [
             (
                 np.zeros(i.solutions[0].shape, i.solutions[0].dtype) if first is None else first[b],
                 *(
@@ -146,7 +166,15 @@ class _SolveLabels(torch.autograd.Function):
             for b, i in enumerate(instances)
         ]
         results = zip(*call.estimates(upstream), strict=True)
-        return (None, None, *(copied(np.stack(r)).to(c) for r, c in zip(results, costs, strict=True)))
+        return tuple(copied(np.stack(r)).to(c) for r, c in zip(results, costs, strict=True))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(_: Any, *__: Tensor | None) -> Any:
+        raise RuntimeError(NO_SECOND)
 
 
 def _like(gradient: Array, solution: Array) -> Array:
@@ -168,12 +196,11 @@ class _OneHot(torch.autograd.Function):
         ctx.save_for_backward(inputs[0])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.columns is not None:  # a label's entry is that of its class; padding has none
             places = ctx.columns.clamp(min=0)[:, None].expand(-1, gradient.shape[1], -1)
             gradient = gradient.gather(2, places)
-        ctx.box.matrices.append(gradient)
+        ctx.box.gradients.append((None, gradient))
         return (torch.zeros_like(ctx.saved_tensors[0]), *[None] * 5)
 
 
@@ -194,7 +221,6 @@ class _Overlaps(torch.autograd.Function):
         ctx.save_for_backward(inputs[0])
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.box.tables.append((ctx.index, gradient))
+        ctx.box.gradients.append((ctx.index, gradient))
         return (torch.zeros_like(ctx.saved_tensors[0]), *[None] * 6)

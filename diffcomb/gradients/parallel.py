@@ -78,6 +78,10 @@ def run_all(solver: WrappedSolver, function: Callable[[Any], Any], items: Iterab
 def _solve_here(solver: WrappedSolver, alone: bool, task: Task) -> Outputs:
     try:
         return solver(task.costs(), task.data, alone)
+    except StopIteration as error:  # whoever iterates over solutions would take it for the end of them
+        stopped = RuntimeError(f"{solver.name} raised StopIteration: an iterator that it asked had nothing left")
+        _explain(stopped, solver, task)
+        raise stopped from error
     except Exception as error:
         _explain(error, solver, task)
         raise

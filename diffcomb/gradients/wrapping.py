@@ -15,6 +15,7 @@ from ..linear_solver import register
 from .autograd import Node, Solve
 from .batch import as_tensors, batch_of
 from .call import Call
+from .compiling import uncompiled
 from .estimators import Blackbox
 from .interfaces import Estimator, as_estimator
 from .label_outputs import solve_labels
@@ -160,12 +161,24 @@ class Differentiable:
         self.__doc__ = solver.__doc__
         self.options = options
         self.estimator = estimator
+        self._is_method = False
 
     def __call__(self, *costs: Any, **data: Any) -> Any:
         """Solve; see `perturbed_grad`."""
-        if torch.compiler.is_compiling():  # a compiled model breaks its graph here: numpy and threads cannot be traced
-            return _uncompiled()(self, costs, data)
         return _solve(self, costs, data)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """A function that a class body defines, and decorates, is a method; a solver that it keeps is none."""
+        self._is_method = getattr(self.options.solver.function, "__qualname__", "") == f"{owner.__qualname__}.{name}"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Differentiable:
+        """Bind the solver to an instance if it is a method of its class."""
+        if instance is None or not self._is_method:
+            return self
+        new: Differentiable = copy.copy(self)
+        new.options = replace(self.options, solver=self.options.solver.bound_to(instance))
+        new._is_method = False
+        return new
 
     def seeded(self, generator: torch.Generator) -> Differentiable:
         """Return a copy with another source of randomness."""
@@ -173,6 +186,7 @@ class Differentiable:
         new.options = replace(self.options, generator=generator)
         return new
 
+    @uncompiled
     def labels(self, *costs: torch.Tensor, **data: Any) -> tuple[Any, ...]:
         """Solve a batch through a lift; the first solution stays labels, so that memory does not grow with them.
 
@@ -190,6 +204,7 @@ class Differentiable:
         return f"perturbed_grad({self.__name__}, estimator={self.estimator})"
 
 
+@uncompiled
 def _solve(f: Differentiable, costs: tuple[Any, ...], data: dict[str, Any]) -> Any:
     if OFFSETS in data and not f.options.solver.adapter.takes(OFFSETS):
         return solve_concatenated(f.options, as_estimator(f.estimator), costs, data)
@@ -197,7 +212,9 @@ def _solve(f: Differentiable, costs: tuple[Any, ...], data: dict[str, Any]) -> A
         return solve_lists(f.options, as_estimator(f.estimator), costs, data)
     _, outputs = _apply(f, as_tensors(f.options, costs), data)
     if not is_tensor(costs[0]):
-        outputs = tuple(to_numpy(o) if is_tensor(o) else o for o in outputs)
+        arrays = [to_numpy(o) if is_tensor(o) else o for o in outputs]
+        solutions = (w.astype(c.dtype, copy=False) for w, c in zip(arrays, costs, strict=False))  # half precision
+        outputs = (*solutions, *arrays[len(costs) :])
     return outputs[0] if len(outputs) == 1 else outputs
 
 
@@ -205,10 +222,3 @@ def _apply(f: Differentiable, tensors: list[torch.Tensor], data: dict[str, Any])
     node = Node(batch_of(f.options, tensors, data), as_estimator(f.estimator))
     outputs = Solve.apply(node, *tensors)  # type: ignore[no-untyped-call]
     return node, (*outputs, *node.rest)
-
-
-@functools.cache
-def _uncompiled() -> Callable[..., Any]:
-    """`_solve`, out of the compiler's reach; made when first needed: to import torch's compiler takes a second."""
-    disabled: Callable[..., Any] = torch.compiler.disable(_solve)  # type: ignore[no-untyped-call]
-    return disabled

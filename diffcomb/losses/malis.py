@@ -11,12 +11,14 @@ import torch
 
 from .._arrays import Array, float_array, to_numpy
 from .._threads import thread_imap
+from ..gradients.compiling import uncompiled
 from ..graph import Graph, as_graph
 from ..grid import GridGraph
 from .maximin import VOID, decisive_pairs
 from .solver_loss import check_reduction
 
 
+@uncompiled
 def malis_loss(
     graph: Any,
     affinities: torch.Tensor,

@@ -13,6 +13,7 @@ import torch
 from .._arrays import Array, is_tensor, to_numpy
 from .._implicit import explicit
 from ..gradients.batch import Batch, as_tensors, batch_of, copied
+from ..gradients.compiling import uncompiled
 from ..gradients.differences import Arrays
 from ..gradients.given import as_mask, split_given
 from ..gradients.options import Options, make_options
@@ -123,6 +124,7 @@ class SolverLoss:
         self.loss = loss
         self.reduction = reduction
 
+    @uncompiled
     def __call__(
         self, *costs: Any, target: Any = None, true_costs: Any = None, labelled: Any = None, **data: Any
     ) -> Any:
@@ -187,8 +189,10 @@ class _Evaluate(torch.autograd.Function):
     @staticmethod
     def forward(f: SolverLoss, batch: Batch, truths: tuple[Any, Any, Any], *costs: torch.Tensor) -> Any:
         values, gradients = f.evaluate(batch, truths, costs)
+        # A sum over thousands of entries leaves the range of half precision: torch's losses are float32 there.
+        dtype = torch.promote_types(costs[0].dtype, torch.float32)
         return (
-            copied(np.asarray(values)).to(costs[0]),
+            copied(np.asarray(values)).to(costs[0].device, dtype),
             *(copied(g).to(c) for g, c in zip(gradients, costs, strict=True)),
         )
 
@@ -203,10 +207,10 @@ class _Evaluate(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[Any, ...]:
         def times(g: torch.Tensor) -> torch.Tensor:
-            return g * (grad.reshape(-1, *[1] * (g.ndim - 1)) if ctx.batched else grad[0])
+            return (g * (grad.reshape(-1, *[1] * (g.ndim - 1)) if ctx.batched else grad[0])).to(g.dtype)
 
         if ctx.ragged:
-            return (None,) * 3 + tuple(g * grad[i // ctx.ragged] for i, g in enumerate(ctx.saved_tensors))
+            return (None,) * 3 + tuple((g * grad[i // ctx.ragged]).to(g.dtype) for i, g in enumerate(ctx.saved_tensors))
         return (None, None, None, *(times(g) for g in ctx.saved_tensors))
 
 

@@ -20,12 +20,14 @@ from cops.data.predictions import Predictions
 from cops.data.samples import Category, DataError, Dataset, Prediction, Sample, category_differences
 from cops.data.splits import load_split
 from cops.data.writer import PanopticWriter
-from cops.files import write_json
+from cops.files import check_writable, write_json
 from cops.model.checkpoints import CheckpointError, find_device, load_model
+from cops.ranges import SHARE
 from cops.scores.measure import Scores, predictions
 from cops.scores.neurites import READING
 from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import Stopped, StopSignals
+from cops.study.split_record import check_held_out
 from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
@@ -102,7 +104,9 @@ def evaluate(options: Any, stop: StopSignals) -> dict[str, Any]:
 
 
 def _check(options: Any) -> None:
-    """Raise a ValueError if options contradict each other."""
+    """Raise a ValueError if an option cannot be used, or options contradict each other."""
+    if not SHARE.holds(options.boundary):
+        raise ValueError(f"--boundary must be {SHARE.words}, got {options.boundary}")
     if (options.checkpoint is None) == (options.predictions is None):
         raise ValueError("give either a checkpoint, whose predictions are made and scored, or --predictions FOLDER")
     for name in ("solver", "dump", "full_resolution") if options.checkpoint is None else ("data", "settings"):
@@ -114,14 +118,18 @@ def _check(options: Any) -> None:
             raise ValueError(f"--{name} is for --predictions: a checkpoint predicts every image of the split")
     if options.predictions is not None and (options.data is None) == (options.settings is None):
         raise ValueError("--predictions needs the data: give --data and --root, or --settings with a run's config.json")
+    if options.metrics is not None:
+        check_writable(options.metrics)  # now, not after all images
 
 
 def _of_model(options: Any) -> tuple[Dataset, Pairs, Scores]:
     """The data of a checkpoint, its predictions, and what collects all scores."""
     model, config = load_model(options.checkpoint, options.solver)
-    if options.root is not None:
-        config = replace(config, root=options.root)
+    own = options.root is None or Path(options.root).resolve() == Path(config.root or "").resolve()
+    config = replace(config, root=options.root or config.root)
     dataset = load_split(config, options.split)
+    if own:  # images of other data may have the same names
+        check_held_out(options.checkpoint, config, options.split, dataset)
     changed = category_differences(model.categories, dataset.categories, "the model", "the data")
     if changed is not None:
         raise DataError(f"the data have other categories than {options.checkpoint} was trained on: {changed}")

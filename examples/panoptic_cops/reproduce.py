@@ -4,11 +4,14 @@
     python examples/panoptic_cops/reproduce.py all --data nuclei --root FOLDER --seeds "[0,1,2,3,4,5]"
 
 Models that a table needs are trained if their run folder lacks them (about ten minutes a seed for all of the second
-stage), so rerun an interrupted command to resume. Results go to --results as Markdown and SVG, with the command.
+stage), so rerun an interrupted command to resume. Results go to --results as Markdown and SVG, with the command; those
+of a trial (--max_steps), like its runs, go to a folder of their own, which ends in "-trial". The exit status is that of
+train.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +23,12 @@ from cops.data.coco import DataError
 from cops.data.samples import Subset
 from cops.files import save_atomically
 from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
+from cops.ranges import check_ranges
 from cops.recipes import SECOND_STAGE
 from cops.scores.measure import panoptic_quality, predictions
+from cops.stopping import run_command
 from cops.study.experiments import Experiment, logged
+from cops.study.lock import locked
 from cops.study.panels import comparison
 from cops.study.questions import QUESTIONS
 from cops.study.report import curves, save
@@ -146,28 +152,37 @@ def _settings(data: str) -> Config:
 def _reproduce(o: Any) -> None:
     from train import shortened
 
-    threads = o.threads or min(4, get_num_threads())
-    torch.set_num_threads(threads)
+    threads = min(4, get_num_threads()) if o.threads is None else o.threads
     config = replace(_settings(o.data), root=o.root, threads=threads).resolved()
     config = replace(config, finetune=replace(config.finetune, models=o.models or list(SECOND_STAGE)))
     name = o.data
     if o.resolution == "grid":
         config, name = config.on_grid(), f"{name}-grid"
-    folder = o.runs / name
-    if o.max_steps is not None:
-        config, folder = shortened(config, o.max_steps), o.runs / f"{name}-trial"
-    experiment = Experiment(replace(config, out=None), folder, o.seeds)
+    if o.max_steps is not None:  # beside the real runs and results, which it must not replace
+        config, name = shortened(config, o.max_steps), f"{name}-trial"
+    for seed in o.seeds:
+        check_ranges(replace(config, seed=seed))
+    torch.set_num_threads(threads)
+    experiment = Experiment(replace(config, out=None), o.runs / name, o.seeds)
     everything = [name for name in WHAT if name != "checkpoints"]
-    for what in everything if o.what == "all" else (o.what,):
-        command = f"python examples/panoptic_cops/reproduce.py {what} --data {o.data}"
-        command += " --root FOLDER" if o.root else ""
-        command += " --resolution grid" if o.resolution == "grid" else ""
-        if o.models:
-            command += f' --models "[{",".join(o.models)}]"'
-        if o.seeds != [0]:
-            command += f' --seeds "[{",".join(map(str, o.seeds))}]"'
-        WHAT[what](experiment, save(o.results / name, command))
+    with contextlib.ExitStack() as stack:
+        for seed in o.seeds:
+            stack.enter_context(locked(o.runs / name / f"seed{seed}"))
+        for what in everything if o.what == "all" else (o.what,):
+            WHAT[what](experiment, save(o.results / name, _command(o, what)))
+
+
+def _command(o: Any, what: str) -> str:
+    """The command that makes one table or figure; where the data and the results are makes no difference."""
+    command = f"python examples/panoptic_cops/reproduce.py {what} --data {o.data}"
+    command += " --root FOLDER" if o.root else ""
+    command += " --resolution grid" if o.resolution == "grid" else ""
+    command += f' --models "[{",".join(o.models)}]"' if o.models else ""
+    command += f' --seeds "[{",".join(map(str, o.seeds))}]"' if o.seeds != [0] else ""
+    command += f" --threads {o.threads}" if o.threads is not None else ""
+    command += f" --max_steps {o.max_steps}" if o.max_steps is not None else ""
+    return command
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "reproduce.py")

@@ -5,13 +5,14 @@
     python examples/panoptic_cops/train.py --data coco --root FOLDER         # COCO panoptic format
     torchrun --nproc-per-node 2 examples/panoptic_cops/train.py ...          # data-parallel
 
-The run folder holds config.json, environment.json, metrics.json, log.jsonl, checkpoints, TensorBoard scalars and
-pictures. A run that was interrupted resumes when the same command is given again. The exit status is 0 when all is
-done, 1 if the first test of --overfit failed, 2 after an error, 130 after Ctrl-C and 143 after SIGTERM.
+The run folder holds config.json, environment.json, splits.json, metrics.json, log.jsonl, checkpoints, TensorBoard
+scalars and pictures. A run that was interrupted resumes when the same command is given again. The exit status is 0 when
+all is done, 1 if the first test of --overfit failed, 2 after an error, 130 after Ctrl-C and 143 after SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -29,14 +30,18 @@ from cops.data.samples import Category, DataError, Subset, category_differences
 from cops.data.splits import check_labelled, load_splits
 from cops.files import read_scores, write_json, writing
 from cops.model.checkpoints import CheckpointError, categories_of, find_device
+from cops.ranges import check_ranges
 from cops.recipes import RECIPES
 from cops.scores.measure import panoptic_quality, predictions
 from cops.scores.quality import NOTHING_SCORED
-from cops.stopping import Stopped, StopSignals
+from cops.stopping import run_command
 from cops.study import overfit
 from cops.study.first_weights import RECORD, first_weights, record_first_weights
+from cops.study.lock import locked
 from cops.study.panels import comparison
 from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, write_environment
+from cops.study.split_record import FILE as SPLITS
+from cops.study.split_record import record_splits
 from cops.study.stages import run_stages
 from jsonargparse import ArgumentParser
 
@@ -45,16 +50,17 @@ from diffcomb import get_num_threads
 TRIAL = 8  # samples a step
 QUICK = Path(__file__).parent / "configs" / "quick.yaml"
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
-CATEGORIES = "categories.json"
+CATEGORIES, METRICS = "categories.json", "metrics.json"
 WRITTEN = (
     "checkpoints",
     "tensorboard",
     "pictures",
-    "metrics.json",
+    METRICS,
     "log.jsonl",
     "environment.json",
     CATEGORIES,
     RECORD,
+    SPLITS,
 )
 
 
@@ -120,43 +126,50 @@ def shortened(config: Config, steps: int) -> Config:
 def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     """Train all models that are not finished yet; return the metrics."""
     began = time.time()
+    check_ranges(config)
     parallel.start(config.device)
     torch.set_num_threads(config.threads or min(4, get_num_threads()))
     splits = load_splits(config)
     check_labelled(config, splits.train)
     device = find_device(config.device)
     check_settings(config, splits.train.categories, parallel.world())  # before anything is written
-    out = Path(config.out or "runs")
-    first = parallel.rank() == 0
-    if first:
-        initial = first_weights(config, splits.train.categories, out, overwrite)
-        resumed = _prepare(out, config, splits.train.categories, overwrite)
-        if initial is not None:
-            record_first_weights(initial, out)
-        write_environment(out / "environment.json")
-        print(
-            f"{'resuming' if resumed else 'starting'} in {out}: {len(splits.train)} training, "
-            f"{len(splits.validation)} validation and {len(splits.test)} test images, network on {device}"
-        )
-    parallel.wait()
-    with RunLog(out, silent=not first) as log:
-        run = Run(config, splits, out, device, log)
-        names = run_stages(run)
-        metrics = _score(run, names)
-    if first:
-        _draw(run, names)
-        print(f"\n{table(metrics)}\n")
-        if any(math.isnan(v) for row in metrics.values() for v in row.values()):
-            print(f"{NOTHING_SCORED}\n")
-        print(f"this call took {(time.time() - began) / 60:.1f} minutes; it wrote, in {out}:")
-        print("  metrics.json           the table above")
-        print(f"  checkpoints/           {', '.join(f'{n}.pt' for n in names)} for evaluate.py and predict.py")
-        print("  pictures/              input, ground truth, and results")
-        print("  log.jsonl              losses of every step")
-        print("  tensorboard/           the same: tensorboard --logdir " + str(out))
-        if config.dataset.overfit is not None:
-            print(f"\n{overfit.verdict(run, names[-1])}")
+    out, first = Path(config.out or "runs"), parallel.rank() == 0
+    initial = first_weights(config, splits.train.categories, out, overwrite) if first else None
+    with locked(out) if first else contextlib.nullcontext():
+        if first:
+            resumed = _prepare(out, config, splits.train.categories, overwrite)
+            record_splits(config, splits, out, METRICS)
+            if initial is not None:
+                record_first_weights(initial, out)
+            write_environment(out / "environment.json")
+            print(
+                f"{'resuming' if resumed else 'starting'} in {out}: {len(splits.train)} training, "
+                f"{len(splits.validation)} validation and {len(splits.test)} test images, network on {device}"
+            )
+        parallel.wait()
+        with RunLog(out, silent=not first) as log:
+            run = Run(config, splits, out, device, log)
+            names = run_stages(run)
+            metrics = _score(run, names)
+        if first:
+            _draw(run, names)
+            _report(run, names, metrics, time.time() - began)
     return metrics
+
+
+def _report(run: Run, names: tuple[str, ...], metrics: dict[str, Any], seconds: float) -> None:
+    """Print the scores, and what lies in the run folder."""
+    print(f"\n{table(metrics)}\n")
+    if any(math.isnan(v) for row in metrics.values() for v in row.values()):
+        print(f"{NOTHING_SCORED}\n")
+    print(f"this call took {seconds / 60:.1f} minutes; it wrote, in {run.out}:")
+    print("  metrics.json           the table above")
+    print(f"  checkpoints/           {', '.join(f'{n}.pt' for n in names)} for evaluate.py and predict.py")
+    print("  pictures/              input, ground truth, and results")
+    print("  log.jsonl              losses of every step")
+    print(f"  tensorboard/           the same: tensorboard --logdir {run.out}")
+    if run.config.dataset.overfit is not None:
+        print(f"\n{overfit.verdict(run, names[-1])}")
 
 
 def table(metrics: dict[str, Any]) -> str:
@@ -168,7 +181,7 @@ def table(metrics: dict[str, Any]) -> str:
 
 def _score(run: Run, names: tuple[str, ...]) -> dict[str, Any]:
     """Score models on the test split by exact PQ; scores in metrics.json are kept."""
-    path = run.out / "metrics.json"
+    path = run.out / METRICS
     metrics = read_scores(path)
     for name in names:
         if name not in metrics:
@@ -239,15 +252,5 @@ def _check_categories(path: Path, categories: Sequence[Category]) -> None:
         raise ValueError(f"{path.parent} holds a run with other categories ({changed}): {OTHER_OUT}")
 
 
-def command() -> None:
-    """Run `main`; Ctrl-C, and SIGTERM, which batch systems send before they kill, end it with a message."""
-    try:
-        with StopSignals():
-            main()
-    except Stopped as stop:
-        print(f"\ntrain.py: {stop}: rerun the same command to resume", file=sys.stderr)
-        sys.exit(128 + stop.number)
-
-
 if __name__ == "__main__":
-    command()
+    run_command(main, "train.py")

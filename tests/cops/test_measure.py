@@ -273,13 +273,13 @@ def test_every_table_has_a_command(tmp_path, capsys, monkeypatch):
     reproduce.main(["table1", *arguments, "--seeds=[0,1]"])
     for name in reproduce.WHAT:
         if name != "checkpoints":
-            text = (tmp_path / "results" / "scenes" / f"{name}.md").read_text()
+            text = (tmp_path / "results" / "scenes-trial" / f"{name}.md").read_text()
             assert f"reproduce.py {name} --data scenes" in text
             assert text.count("|---") >= 1
-    assert "95 % interval" in (tmp_path / "results" / "scenes" / "table1.md").read_text()
-    assert (tmp_path / "results" / "scenes" / "figure4.svg").exists()
+    assert "95 % interval" in (tmp_path / "results" / "scenes-trial" / "table1.md").read_text()
+    assert (tmp_path / "results" / "scenes-trial" / "figure4.svg").exists()
     reproduce.main(["table1", *arguments, "--resolution=grid", "--models=[control_pixels,full]"])
-    grid = (tmp_path / "results" / "scenes-grid" / "table1.md").read_text()
+    grid = (tmp_path / "results" / "scenes-grid-trial" / "table1.md").read_text()
     assert "--resolution grid --models" in grid
     assert "| control_mean |" in grid  # on the grid the same
     assert "full_svm" not in grid

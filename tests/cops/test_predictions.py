@@ -1,6 +1,7 @@
 """Scores of predictions that exist, without a checkpoint: equal to the model's own, or a clear error."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -254,3 +255,17 @@ def test_predictions_of_a_folder_that_predict_wrote_are_found_by_file_name(root,
     edit(folder, lambda c: (c["annotations"].clear(), c["images"].clear()))
     with pytest.raises(DataError, match="lacks predictions for 3 of 3 images"):
         Predictions(folder, CocoPanoptic(root, "val"))
+
+
+@pytest.mark.parametrize("width", ["-1", "0", "1.5", ".nan"])
+def test_boundary_width_that_is_no_share_is_refused(width, capsys):
+    assert "--boundary must be above 0 and at most 1, got" in refused([CHECKPOINT, f"--boundary={width}"], capsys)
+
+
+def test_metrics_that_cannot_be_written_are_refused_before_anything_is_scored(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "load_model", lambda *_: pytest.fail("the model was loaded"))
+    (tmp_path / "file").write_text("")
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "file" / "a.json", "File exists|Not a directory")):
+        error = refused([CHECKPOINT, f"--metrics={path}"], capsys)
+        assert re.search(rf"error: {re.escape(str(path))} cannot be written: ({reason})\n", error)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

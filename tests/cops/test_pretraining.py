@@ -9,7 +9,7 @@ from cops.config import Config, Dataset, Model, Pretrain, config_from_dict, diff
 from cops.data.samples import Category, Sample, Segment, Subset
 from cops.data.splits import Splits
 from cops.data.targets import make_targets, to_input
-from cops.study.run import Run, RunLog, check_settings
+from cops.study.run import Run, RunLog
 from cops.study.stages import train_model
 from torch.nn import functional as F
 
@@ -102,10 +102,3 @@ def test_numbers_of_scenes_make_no_difference_to_other_data():
     assert differences(a, b) == []
     scenes = [replace(c, data="scenes") for c in (a, b)]
     assert differences(*scenes) == ["dataset.test: 1 -> 2"]
-
-
-@pytest.mark.parametrize("ramp", [-0.1, 1.1, float("nan")])
-def test_ramp_outside_of_the_steps_is_refused(cells, ramp):
-    config = replace(Config(), pretrain=Pretrain(ramp=ramp)).resolved()
-    with pytest.raises(ValueError, match=r"pretrain\.ramp must be between 0 and 1"):
-        check_settings(config, cells.train.categories)

@@ -236,7 +236,7 @@ def test_run_on_a_full_disk_ends_with_a_message_twice_and_resumes_when_there_is_
 
     def full(number):
         calls.append(number)
-        if len(calls) > 5:  # config, categories, environment and two checkpoints
+        if len(calls) > 6:  # config, categories, splits, environment and two checkpoints
             raise OSError(errno.ENOSPC, "No space left on device")
         real(number)
 

@@ -87,7 +87,9 @@ def test_last_images_are_held_out_with_a_gap_in_the_order_of_numbers_in_names(tm
     assert [splits.validation[i].name for i in range(3)] == ["slice_10", "slice_11", "slice_12"]
     assert numbers(load_split(config("coco", tmp_path, held_out="last"), "validation")) == [11, 12]  # a fifth
     changed = config("coco", tmp_path, held_out="last", gap=9, validation=3)
-    with pytest.raises(DataError, match=r"validation=3 must leave training images beside a gap of 9: .* has 12"):
+    with pytest.raises(
+        DataError, match="has 12 training images: the validation split needs 3 beside a gap of 9, and none"
+    ):
         load_splits(changed)
 
 
@@ -265,3 +267,27 @@ def test_overfit_run_ends_with_what_to_look_at(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(overfit, "ENOUGH", 0.0)
     assert train.main([*arguments, "--dataset.reject_things=100"]) == metrics  # rerunning says it again
     assert "overfit: the network reproduces the image: PQ " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "needed"),
+    [
+        ({}, "has 2 images: the test split takes 1, the validation split needs 1, and", 3),
+        ({"validation": 2}, "the validation split needs 2, and", 4),
+        ({"validation": 5}, "the validation split needs 5, and", 7),
+    ],
+)
+def test_error_says_how_many_images_there_are_and_how_many_are_needed(more, said, needed, tmp_path):
+    write_folder(tmp_path, ["slice_1", "slice_2"])
+    with pytest.raises(DataError) as raised:
+        load_splits(config("folder", tmp_path, **more))
+    assert said in str(raised.value)
+    assert f"at least {needed} are needed" in str(raised.value)
+    assert ("pass a smaller --dataset.validation" in str(raised.value)) == bool(more)
+    assert "pass --overfit 1" in str(raised.value)
+    for i in range(3, needed + 1):
+        with pytest.raises(DataError):
+            load_splits(config("folder", tmp_path, **more))
+        for part in ("images", "labels"):
+            (tmp_path / part / f"slice_{i}.png").write_bytes((tmp_path / part / "slice_1.png").read_bytes())
+    assert [len(s) for s in load_splits(config("folder", tmp_path, **more))] == [1, more.get("validation", 1), 1]

@@ -318,7 +318,7 @@ def test_bad_command_line_is_refused_with_the_reason(tmp_path, capsys):
     for arguments, message in (
         (["--data=coco", f"--root={tmp_path / 'nowhere'}"], "data folder"),
         (["--device=gpu7"], "device='gpu7' cannot be used"),
-        (["--full.lambda_low=0"], "λ must be positive"),
+        (["--full.lambda_low=0"], "full.lambda_low must be above 0"),
         (["--dataset.size=63"], "dataset.size must be divisible by 8, got 63"),
         (["--save_every=0"], "save_every must be at least 1"),
         (["--data=voc"], "data"),

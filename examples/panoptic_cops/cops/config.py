@@ -256,14 +256,15 @@ def differences(a: Config, b: Config) -> list[str]:
     free = {"out", "device", "threads", "save_every", "pictures", "finetune.models"}
     if a.data != "scenes":
         free |= {"dataset.train", "dataset.test"}  # numbers of scenes
-    return [f"{k}: {v} -> {_flat(b)[k]}" for k, v in _flat(a).items() if k not in free and v != _flat(b)[k]]
+    return [f"{k}: {v} -> {flat(b)[k]}" for k, v in flat(a).items() if k not in free and v != flat(b)[k]]
 
 
-def _flat(config: Config) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(config: Config) -> dict[str, Any]:
+    """Every setting by the name that the command line gives it, such as "pretrain.lr"."""
+    settings: dict[str, Any] = {}
     for key, value in config.to_dict().items():
         if isinstance(value, dict):
-            flat |= {f"{key}.{k}": v for k, v in value.items()}
+            settings |= {f"{key}.{k}": v for k, v in value.items()}
         else:
-            flat[key] = value
-    return flat
+            settings[key] = value
+    return settings

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,24 @@ def write_text(text: str, path: Path) -> None:
     """Write a text atomically."""
     with replacing(path, "w") as file:
         file.write(text)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written later; its folder is made.
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_scores(path: Path) -> dict[str, Any]:

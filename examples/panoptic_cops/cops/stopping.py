@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -69,3 +70,13 @@ class StopSignals:
         """Raise `Stopped` if a signal came, even if other code swallowed the exception it raised."""
         if self._received is not None:
             raise Stopped(self._received)
+
+
+def run_command(main: Callable[[], object], program: str) -> None:
+    """Run a program that can resume; Ctrl-C, or SIGTERM of a batch system, ends it with a message and 128 + number."""
+    try:
+        with StopSignals():
+            main()
+    except Stopped as stop:
+        print(f"\n{program}: {stop}: rerun the same command to resume", file=sys.stderr)
+        sys.exit(128 + stop.number)

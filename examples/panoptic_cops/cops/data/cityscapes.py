@@ -9,6 +9,7 @@ from .coco import list_field, numbered, parse_segments, read_ids, read_json, sam
 from .folder import decode, read_labels
 from .images import read_image
 from .normalize import FIXED
+from .sample_files import SampleFiles
 from .samples import Category, DataError, ImageKey, Note, Sample, Segment, first_double, noted, refuse, said
 
 DIVISOR = 1000
@@ -124,6 +125,12 @@ class Cityscapes:
     def image_keys(self) -> list[ImageKey]:
         """Names CITY_SEQ_FRAME and file names, in their order."""
         return [ImageKey(name, f"{name}{_IMAGE}") for name in self._names]
+
+    def files(self) -> list[SampleFiles]:
+        """The files of every sample; where a JSON says what the ids in a PNG are, it lies beside their folder."""
+        labels = [self._labels[name] for name in self._names]
+        files = [(a,) if isinstance(a, Path) else (a[0], a[0].parent.with_suffix(".json")) for a in labels]
+        return [SampleFiles(self._images[name], paths) for name, paths in zip(self._names, files, strict=True)]
 
 
 def _by_name(folder: Path, suffix: str) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from .id_colors import ids_of
 from .images import check_one_page, opened, read_image, upright
 from .normalize import FIXED
+from .sample_files import SampleFiles
 from .samples import (
     VOID,
     DataError,
@@ -142,6 +143,10 @@ class CocoPanoptic:
     def image_keys(self) -> list[ImageKey]:
         """Image ids and file names, in the order of the annotations."""
         return [ImageKey(a.image_id, a.file_name) for a in self._annotations]
+
+    def files(self) -> list[SampleFiles]:
+        """The files of every sample; the JSON says what the ids in a PNG are."""
+        return [SampleFiles(a.image, (a.label, self.json_path)) for a in self._annotations]
 
 
 def parse_segments(infos: Any, index: Mapping[int, int], where: str) -> tuple[Segment, ...]:

@@ -14,6 +14,7 @@ from .frames import images_in
 from .held_out import RANDOM, hold_out
 from .images import check_one_page, opened, read_image, upright, values_of
 from .normalize import FIXED
+from .sample_files import SampleFiles
 from .samples import (
     VOID,
     Category,
@@ -160,6 +161,10 @@ class Folder:
     def image_keys(self) -> list[ImageKey]:
         """Names without and with suffix, in their order."""
         return [ImageKey(image.stem, image.name) for image, _ in self._pairs]
+
+    def files(self) -> list[SampleFiles]:
+        """The files of every sample."""
+        return [SampleFiles(image, (label,)) for image, label in self._pairs]
 
 
 def folder_split(

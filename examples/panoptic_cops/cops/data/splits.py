@@ -11,6 +11,7 @@ from .coco import CocoPanoptic
 from .folder import Folder, folder_split, has_splits
 from .held_out import RANDOM, hold_out, in_order_of_names
 from .normalize import PERCENTILE, Stretched
+from .sample_files import SampleFiles
 from .samples import DataError, Dataset, Note, Subset, category_differences, refuse
 from .scenes import Scenes
 
@@ -88,11 +89,34 @@ def held_out(config: Config, images: Dataset) -> tuple[Dataset, Dataset]:
     d = config.dataset
     count = d.validation if d.validation is not None else max(1, len(images) // 5)
     if not 0 < count < len(images) - d.gap:
-        raise DataError(
-            f"validation={count} must leave training images{_beside(d.gap)}: {config.root} has {len(images)}"
-        )
+        raise DataError(_too_few(config, images, count))
     kept, chosen = hold_out(images.image_keys(), count, d.held_out, d.gap)
     return Subset(images, kept), Subset(images, chosen)
+
+
+def _too_few(config: Config, images: Dataset, count: int) -> str:
+    """What to do if `count` images for validation leave none for training."""
+    gap, drawn = config.dataset.gap, isinstance(images, Subset)  # the test images are then from the same folder
+    has = len(images.dataset) if isinstance(images, Subset) else len(images)
+    test = f"the test split takes {max(1, has // 5)}{_beside(gap)}, " if drawn else ""
+    needed = count + gap + 1
+    while drawn and needed - max(1, needed // 5) - gap <= count + gap:
+        needed += 1
+    smaller = " or ".join(["--dataset.validation"] * (count > 1) + ["--dataset.gap"] * (gap > 0))
+    return (
+        f"{config.root} has {has} {'' if drawn else 'training '}images: {test}the validation split needs {count}"
+        f"{_beside(gap)}, and none is left for training: add images (at least {needed} are needed), "
+        f"{f'pass a smaller {smaller}, ' if smaller else ''}or pass --overfit 1 to train on one as a first test"
+    )
+
+
+def files_of(data: Dataset) -> list[SampleFiles]:
+    """The files of every sample of a data set on disk."""
+    if isinstance(data, Subset):
+        files = files_of(data.dataset)
+        return [files[i] for i in data.indices]
+    assert isinstance(data, (Folder, CocoPanoptic, Cityscapes))
+    return data.files()
 
 
 def check_labelled(config: Config, train: Dataset) -> None:
@@ -118,6 +142,8 @@ def _first_images(config: Config, count: int) -> Dataset:
 def check_splits(config: Config) -> None:
     """Raise a ValueError if settings of the splits contradict each other."""
     d = config.dataset
+    if d.validation is not None and d.validation < 1:
+        raise ValueError(f"dataset.validation must be at least 1, got {d.validation}")
     if d.gap < 0:
         raise ValueError(f"dataset.gap must not be negative, got {d.gap}")
     if d.gap and d.held_out == RANDOM:

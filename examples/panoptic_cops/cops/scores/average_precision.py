@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 
 from ..data.samples import VOID, Category, Prediction, Sample
 
+LIMIT = 100  # predictions of an image and class, in the evaluation of COCO
+
 
 class AveragePrecision:
     """Instance AP and AP50 of the things, ranked by the score of eq. 12, through pycocotools.
 
+    All predictions of an image count. COCO's limit, the 100 surest of a class, would miss segments of crowded images.
     Images are kept as run lengths, so a whole data set fits into memory.
     """
 
@@ -62,10 +66,14 @@ class AveragePrecision:
             }
             reference.createIndex()
             evaluation = COCOeval(reference, reference.loadRes(self._found), "segm")
+            most = max(Counter(entry["image_id"] for entry in self._found).values())
+            evaluation.params.maxDets = [max(LIMIT, most)]
             evaluation.evaluate()
             evaluation.accumulate()
-            evaluation.summarize()
-        return {"AP": 100 * float(evaluation.stats[0]), "AP50": 100 * float(evaluation.stats[1])}
+        # By IoU, recall and class, for segments of all sizes; -1 where a class has no true segment. `summarize` would
+        # look for a limit of 100.
+        precision = evaluation.eval["precision"][:, :, :, 0, -1]
+        return {name: 100 * float(p[p > -1].mean()) for name, p in (("AP", precision), ("AP50", precision[0]))}
 
 
 def mask_tools() -> Any:

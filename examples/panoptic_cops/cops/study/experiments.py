@@ -23,9 +23,12 @@ from ..recipes import BASELINE, COMPARED, RECIPES, SECOND_STAGE, counterpart
 from ..scores.measure import all_scores
 from ..surrogate import PanopticQualitySurrogate
 from .run import Run, RunLog, write_environment
+from .split_record import record_splits
 from .stages import run_stages, train_model
 from .times import Stopwatch, through_solver
 from .training import Stage, on_device, parts_of_step, train
+
+SCORES = "scores.json"
 
 
 @dataclass
@@ -81,7 +84,9 @@ class Experiment:
             changed = differences(replace(earlier, finetune=same), config)
             if changed:
                 raise ValueError(f"{path} holds other settings ({'; '.join(changed)}): give another --runs")
-        return Run(config, load_splits(config), out, find_device(config.device), RunLog(out))
+        splits = load_splits(config)
+        record_splits(config, splits, out, SCORES)
+        return Run(config, splits, out, find_device(config.device), RunLog(out))
 
     def model(self, seed: int, name: str) -> tuple[Run, Segmenter | DeepLabSegmenter]:
         """Return a model; train it if its checkpoint does not exist."""
@@ -106,7 +111,7 @@ class Experiment:
 
         If the cache lacks one of those wanted, which an earlier version did not compute, all are computed anew.
         """
-        path = self.folder / f"seed{seed}" / "scores.json"
+        path = self.folder / f"seed{seed}" / SCORES
         known: dict[str, dict[str, float]] = read_scores(path)
         if name not in known or not known[name].keys() >= set(wanted):
             run, model = self.model(seed, name)

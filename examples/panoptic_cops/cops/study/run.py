@@ -193,12 +193,12 @@ class Run:
 
 
 def check_settings(config: Config, categories: Sequence[Category], world: int = 1) -> None:
-    """Check settings before a run begins: none of them may fail later.
+    """Check settings in their ranges (`check_ranges`) before a run begins: none of them may fail later.
 
     Raises
     ------
     ValueError
-        If one is out of range, or does not fit another one or the number of processes.
+        If one does not fit another one, the categories, or the number of processes.
     """
     model = config.model
     divisor = strides_of(model.backbone)[-1]
@@ -213,17 +213,8 @@ def check_settings(config: Config, categories: Sequence[Category], world: int = 
         raise ValueError(f"dataset.size must be divisible by {divisor}, got {size}")
     for part, name in ((config.pretrain, "pretrain"), (config.finetune, "finetune")):
         share = part.accumulate * world
-        if part.batch is not None and (part.accumulate < 1 or part.batch < share):
+        if part.batch is not None and part.batch < share:
             raise ValueError(
                 f"{name}.batch must hold a sample for each of {name}.accumulate={part.accumulate} parts in each of "
                 f"{world} processes, got {part.batch}"
             )
-    if not 0 <= config.pretrain.ramp <= 1:
-        raise ValueError(f"pretrain.ramp must be between 0 and 1, got {config.pretrain.ramp}")
-    for name, value in (
-        ("save_every", config.save_every), ("finetune.evaluate_every", config.finetune.evaluate_every),
-        ("pretrain.steps", config.pretrain.steps), ("finetune.steps", config.finetune.steps),
-        ("finetune.search", config.finetune.search),
-    ):  # fmt: skip
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")

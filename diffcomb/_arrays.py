@@ -59,6 +59,12 @@ def like(value: Array, reference: Any) -> Any:
     return value
 
 
+def check_not_masked(value: Any, name: str) -> None:
+    """Raise a TypeError if some of the values are masked: solvers would take them for values like all others."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"{name} must not be a masked array: fill what is masked first, as array.filled(0) does")
+
+
 def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Array:
     """Return costs as a C-contiguous float32 or float64 array, or say what is wrong with them.
 
@@ -78,6 +84,7 @@ def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Ar
     ValueError
         If a value is NaN or, unless they are allowed, infinite.
     """
+    check_not_masked(value, name)
     try:
         array = to_numpy(value)
     except (TypeError, ValueError) as error:
@@ -104,6 +111,7 @@ def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Ar
 
 def label_array(value: Any, name: str = "labels") -> Array:
     """Return labels as an array of integers in the machine's byte order, or say what is wrong with them."""
+    check_not_masked(value, name)
     try:
         array = to_numpy(value)
     except ValueError as error:  # lists of different lengths

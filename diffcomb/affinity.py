@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, check_background, is_tensor, label_array, like, module_of, to_numpy
+from ._arrays import Array, check_background, check_not_masked, is_tensor, label_array, like, module_of, to_numpy
 from ._threads import thread_map
 from .grid import check_offsets, windows_of
 
@@ -145,6 +145,7 @@ def check_bias_and_clip(bias: Any, clip: Any) -> None:
 def _clipped(p: Any, clip: float, both: bool) -> Any:
     """Probabilities of at least 32 bits, so far from 0, or from both 0 and 1, as far as their dtype can tell."""
     library = module_of(p)
+    check_not_masked(p, "probabilities")
     p = np.asarray(p) if library is np else p
     if library is np or is_tensor(p) or not isinstance(p, sys.modules["jax"].core.Tracer):  # which has no values yet
         _check_probabilities(to_numpy(p) if is_tensor(p) else np.asarray(p))
@@ -157,7 +158,7 @@ def _clipped(p: Any, clip: float, both: bool) -> Any:
 
 
 def _check_probabilities(array: Array) -> None:
-    if array.dtype.kind not in "fiuV":  # V: JAX's bfloat16
+    if array.dtype.kind not in "bfiuV":  # V: JAX's bfloat16
         raise TypeError(f"probabilities must be numbers, got dtype {array.dtype}")
     if array.size and not (array.min() >= 0 and array.max() <= 1):
         raise ValueError(f"probabilities must lie in [0, 1], got {array.min()} to {array.max()}: apply a sigmoid first")

@@ -51,7 +51,7 @@ def agglomerate(
 
     Notes
     -----
-    Takes O(m (log m)^2). Equal interactions go in the order of the edges.
+    Takes O(m (log m)^2). In which order equal interactions go is not said, but it is the same in every run.
 
     Examples
     --------

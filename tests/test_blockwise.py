@@ -123,6 +123,18 @@ def test_probabilities_and_bytes_are_turned_into_costs():
     )
 
 
+@pytest.mark.parametrize("outside", [np.nan, -1.0, 7.0])
+def test_values_that_lead_out_of_the_volume_are_not_read(outside):
+    p = np.random.default_rng(0).uniform(0, 1, (3, 11, 13)).astype(np.float32)
+    offsets = ((0, 1), (1, 0), (-2, 3))
+    options = dict(offsets=offsets, block_shape=(4, 5), halo=(1, 1), **QUIET)
+    found = solve_blockwise(p, **options)
+    p[0, :, -1] = p[1, -1] = p[2, :2] = p[2, :, -3:] = outside
+    again = solve_blockwise(p, **options)
+    assert again.objective == found.objective
+    assert np.array_equal(again.clusters, found.clusters)
+
+
 def test_volume_of_three_axes_with_a_remainder():
     offsets = ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 4))
     costs, _ = cells((20, 17, 23), 1, offsets=offsets)
@@ -242,6 +254,8 @@ def test_windows_lie_further_apart_than_any_offset_reaches(shape, block, reach):
         (dict(timeout="a"), "timeout must be"),
         (dict(bias=2.0), "bias must lie"),
         (dict(clip=None), "clip must lie"),
+        (dict(bias=0.4), "bias and clip are of no use for values='costs', got bias=0.4"),
+        (dict(clip=0.1), "bias and clip are of no use for values='costs', got bias=0.5 and clip=0.1"),
         (dict(offsets=3), "offsets must be a list"),
         (dict(store=5), "store must be the path"),
         (dict(solver=dict(effort=1.5)), "effort must be a non-negative integer"),

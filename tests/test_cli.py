@@ -177,6 +177,34 @@ def test_labels_stand_beside_the_affinities_of_a_group_and_bytes_are_probabiliti
     assert open_array(source).shape == (2, 16, 16)
 
 
+@pytest.mark.parametrize("blocks", [[], ["--block-shape", 8, 8]])
+def test_truth_values_are_affinities(blocks, tmp_path, capsys):
+    found, _ = affinities(np.add.outer(np.arange(16) // 8, 2 * (np.arange(16) // 8)), [[0, 1], [1, 0]])
+    save_array(tmp_path / "truth.npy", found > 0)
+    code, out, err = run(
+        capsys, "segment", tmp_path / "truth.npy", "--offsets", "[[0, 1], [1, 0]]", "-o", tmp_path / "labels.npy",
+        *blocks, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    assert json.loads(out)["clusters"] == 4
+
+
+def test_json_has_null_where_numbers_are_infinite(tmp_path, capsys):
+    (tmp_path / "large.txt").write_text("0 1 -1e308\n1 2 -1e308\n")
+    code, out, err = run(capsys, "solve", tmp_path / "large.txt", "--json", "--bound")
+    assert code == 0, err
+    found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert found["objective"] is None
+
+
+def test_pipes_are_refused_with_the_reason(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for command in ("solve", "info"):
+        code, _, err = run(capsys, command, tmp_path / "pipe.csv")
+        assert code == 2
+        assert "pipe.csv is a pipe or a device, and files are read more than once: write it to a file first" in err
+
+
 def test_labels_stand_beside_the_affinities_of_one_npz_file(tmp_path, capsys):
     source = f"{tmp_path}/two.npz"
     save_array(f"{source}:affinities", np.ones((2, 8, 8), np.float32))
@@ -270,6 +298,10 @@ def make_wrong_files(folder, signed):
         (["info", "infinite.npz"], "infinite.npz: the array 'n' must be a whole number"),
         (["info", "flat.npz"], "flat.npz: node_costs must have shape (n, K)"),
         (["info", "gaps.mc"], "gaps.mc: edges hold the node id 2000000000 but only 1 edges"),
+        (
+            ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy", "--costs", "--bias", "0.9"],
+            "--bias is of no use with --costs, which are taken as they are, got 0.9",
+        ),
         (["segment", "two.h5:one", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.h5:x"], "would replace 'two.h5:one'"),
     ],
 )

@@ -69,6 +69,14 @@ def test_formats_of_simple_graphs_add_up_parallel_edges(name, tmp_path):
     assert as_dict(again, False) == {(0, 1): 3.0}
 
 
+@pytest.mark.parametrize("suffix", [".cpp", ".graph"])
+def test_pairs_that_are_must_link_and_cannot_link_are_not_written(suffix, tmp_path):
+    both = Graph(2, [(0, 1), (1, 0)]), np.array([np.inf, -np.inf])
+    with pytest.raises(ValueError, match="both a must-link"):
+        write(tmp_path / f"pair{suffix}", *both)
+    assert not list(tmp_path.iterdir())
+
+
 def test_names_are_kept_in_tables(tmp_path):
     path = tmp_path / "trust.csv"
     path.write_text("source,target,weight,since\nana,ben,1.5,2001\nben,cem,-2,2002\n")

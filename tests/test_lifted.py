@@ -166,6 +166,21 @@ def test_greedy_without_lifted_edges_is_greedy_contraction():
     )
 
 
+def test_ends_of_a_lifted_edge_change_together_into_a_class_that_needs_no_path():
+    nodes = np.array([[-0.4, -1.6], [1.8, -0.3]])
+    assert lifted_amwc(Graph(2, []), nodes, np.zeros(0), [1], [(0, 1)], [1423.0]).objective == pytest.approx(1.4)
+    rng = np.random.default_rng(0)
+    above = 0
+    for _ in range(100):
+        n, K, m, count = (int(rng.integers(low, high)) for low, high in ((2, 4), (2, 4), (0, 3), (1, 4)))
+        edges, lifted = rng.integers(0, n, (m, 2)), rng.integers(0, n, (count, 2))
+        costs = rng.normal(size=(n, K)), rng.normal(size=m), rng.random(K) < 0.5
+        instance = Graph(n, edges), *costs, lifted, rng.normal(size=count) * 10 ** rng.uniform(-1, 3)
+        best = lifted_amwc(*instance, solver="exact").objective
+        above += lifted_amwc(*instance).objective > best + 1e-6 * (1 + abs(best))
+    assert above <= 3
+
+
 def test_lifted_edges_that_are_base_edges_add_up():
     graph, _, costs, _ = noisy_grid((8, 8))
     found = lifted_multicut(graph, 0.25 * costs, graph, 0.75 * costs)

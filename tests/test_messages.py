@@ -7,7 +7,7 @@ import pytest
 import torch
 from routes import argmin_one_hot
 
-from diffcomb import Blackbox, FenchelYoung, solver_loss
+from diffcomb import Blackbox, FenchelYoung, affinities, multicut, probabilities_to_costs, region_graph, solver_loss
 from diffcomb import perturbed_grad as pg
 
 pytestmark = pytest.mark.nojit
@@ -143,3 +143,19 @@ def test_tensors_without_values_are_refused():
         loss(c, target=c)
     with pytest.raises(TypeError, match="target on the device meta"):
         loss(torch.ones(3), target=c)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda masked: multicut([(0, 1)], masked),
+        lambda masked: probabilities_to_costs(masked),
+        lambda masked: region_graph(masked.astype(int)),
+        lambda masked: affinities(masked.astype(int), [(1,)]),
+        lambda masked: region_graph(np.arange(1)).accumulate(masked),
+    ],
+)
+def test_masks_of_arrays_are_not_ignored(call):
+    with pytest.raises(TypeError, match="must not be a masked array: fill what is masked first"):
+        call(np.ma.masked_array([0.5], mask=[True]))
+    assert multicut([(0, 1)], np.ma.masked_array([-5.0], mask=[False])).objective == -5  # nothing is masked

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import instances, random_instance
+from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
 from diffcomb.solvers import SOLVERS
@@ -338,6 +338,26 @@ def test_exact_stops_at_its_time_limit_with_a_solution_and_a_bound():
     small = multicut(edges[:20], costs[:20], solver="exact", time_limit=60)
     assert small.gap < 1e-3
     assert small.objective == pytest.approx(multicut(edges[:20], costs[:20], solver="exact").objective)
+
+
+def test_exact_within_a_time_limit_is_no_worse_than_the_default():
+    rng = np.random.default_rng(0)
+    n, edges, node_costs, costs, partitionable = random_instance(rng, n=300, m=1500, K=3)
+    graph = Graph(n, edges)
+    multicut(graph, costs, solver="exact", time_limit=0.1)  # so that compilation does not count
+    amwc(graph, node_costs, costs, partitionable, solver="exact", time_limit=0.1)
+    found = multicut(graph, costs, solver="exact", time_limit=2.0)
+    assert found.objective <= multicut(graph, costs).objective + 1e-9
+    found = amwc(graph, node_costs, costs, partitionable, solver="exact", time_limit=2.0)
+    assert found.objective <= amwc(graph, node_costs, costs, partitionable).objective + 1e-9
+
+
+def test_exact_without_time_for_a_programme_of_classes_has_a_simple_bound():
+    graph, node_costs, costs, partitionable = noisy_grid((64, 64))
+    amwc(graph, node_costs, costs, partitionable)
+    found = amwc(graph, node_costs, costs, partitionable, solver="exact", time_limit=0.05)
+    assert found.lower_bound == pytest.approx(node_costs.min(1).sum() + np.minimum(costs, 0).sum(), rel=1e-5)
+    assert found.lower_bound <= found.objective < 0.5 * found.lower_bound
 
 
 def test_exact_bound_of_clipped_costs_holds():

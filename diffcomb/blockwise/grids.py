@@ -53,12 +53,27 @@ class Grid:
         """The longest offset along every axis."""
         return tuple(max(map(abs, steps)) for steps in zip(*self.offsets, strict=True))
 
-    def costs(self, maps: Array) -> Array:
-        """Costs of the edges from what the volume holds."""
+    def costs(self, maps: Array, box: Box, whole: Box) -> Array:
+        """Costs of the edges from what the volume holds in a box; what leads out of `whole` may be anything."""
+        maps = _leading_inside(np.asarray(maps), self.offsets, box, whole)
         if self.values == "costs":
             return float_array(maps, "affinities", "(C, *shape)")
         probabilities = probabilities_of(maps).astype(np.float32, copy=False)
         return np.asarray(probabilities_to_costs(probabilities, bias=self.bias, clip=self.clip))
+
+
+def _leading_inside(maps: Array, offsets: Sequence[Sequence[int]], box: Box, whole: Box) -> Array:
+    """Maps of the cells of a box with 0 where an edge leads out of `whole`."""
+    found = np.zeros_like(maps)
+    for channel, offset in enumerate(offsets):
+        begins = Box(
+            tuple(a - d for a, d in zip(whole.start, offset, strict=True)),
+            tuple(b - d for b, d in zip(whole.stop, offset, strict=True)),
+        ).meet(box)
+        if begins.size:
+            where: Any = (channel, *begins.within(box))
+            found[where] = maps[where]
+    return found
 
 
 class Cells(NamedTuple):
@@ -71,7 +86,7 @@ class Cells(NamedTuple):
     def read(self, grid: Grid) -> Costs:
         """Read them, and check them."""
         nodes = None if self.node_costs is None else float_array(self.node_costs.read(), "node_costs", "(K, *shape)")
-        return Costs(self.box, grid.costs(self.affinities.read()), nodes)
+        return Costs(self.box, grid.costs(self.affinities.read(), self.box, self.box), nodes)
 
 
 class Costs(NamedTuple):
@@ -164,7 +179,8 @@ def sum_borders(
         number[here] = UNSOLVED if base < 0 else number[here] + base
     found = [np.empty((0, 3))]
     for box, part in shell:
-        for offset, channel in zip(grid.offsets, grid.costs(part.read()), strict=True):
+        values = grid.costs(part.read(), box, Box((0,) * len(shape), shape))
+        for offset, channel in zip(grid.offsets, values, strict=True):
             found.append(_leaving(box, offset, channel, block.core, around, number))
     u, v, costs = np.concatenate(found).T
     known = (u >= 0) & (v >= 0)

@@ -153,6 +153,8 @@ def solve_blockwise(
     options = solver_options({} if solver is None else solver, seed, bound)
     check_options(levels, retries, on_failure, timeout, values, seed, store)
     check_bias_and_clip(bias, clip)
+    if values == "costs" and (bias, clip) != (0.5, 1e-3):
+        raise ValueError(f"bias and clip are of no use for values='costs', got bias={bias} and clip={clip}")
     for name, value in (("polish", polish), ("bound", bound)):
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be True or False, got {value!r}")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import Array, is_tensor, to_numpy
+from .._arrays import Array, check_not_masked, is_tensor, to_numpy
 from ..io.volumes import open_array
 
 
@@ -59,8 +59,7 @@ class Volume:
             array = open_array(os.path.abspath(array))  # a worker may run in another folder
         if is_tensor(array) or not all(hasattr(array, a) for a in ("shape", "dtype", "__getitem__")):
             array = to_numpy(array)
-        if isinstance(array, np.ma.MaskedArray):
-            raise TypeError(f"{name} must not be a masked array: fill what is masked first")
+        check_not_masked(array, name)
         if np.dtype(array.dtype).kind not in "fiub":
             raise TypeError(f"{name} must hold numbers, got dtype {array.dtype}")
         if not all(isinstance(n, (int, np.integer)) for n in array.shape):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .._version import __version__
 from ..io import FORMATS
@@ -38,11 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"there is not enough memory for {source}: {error}")
     lines = [f"{key.replace('_', ' ')}: {value}" for key, value in result.items()]
     try:
-        print(json.dumps(result) if options.json else "\n".join(lines), flush=True)
+        print(json.dumps(_plain(result)) if options.json else "\n".join(lines), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails to flush it when it ends
         return _fail(f"the result of {source} was not printed: the program that reads the output has ended")
     return 0
+
+
+def _plain(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as JSON can hold it, which knows no infinite numbers and no NaN: they become null."""
+    strange = (key for key, value in result.items() if isinstance(value, float) and not math.isfinite(value))
+    return {**result, **dict.fromkeys(strange)}
 
 
 def _fail(reason: object) -> int:
@@ -68,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "affinities", metavar="AFFINITIES", help="(C, ...) array: .npy, .npz, .h5 or .zarr, :NAME behind"
     )
     segment.add_argument("--offsets", type=_offsets, required=True, help="one for each channel: '[[0, 1], [1, 0]]'")
-    segment.add_argument("--bias", type=float, default=0.5, help="affinity that is neither attractive nor repulsive")
+    segment.add_argument("--bias", type=float, help="affinity that is neither attractive nor repulsive (default: 0.5)")
     segment.add_argument("--costs", action="store_true", help="AFFINITIES are signed costs, no probabilities")
     segment.add_argument(
         "--block-shape", type=int, nargs="+", metavar="CELLS",

@@ -27,6 +27,8 @@ def run_segment(options: argparse.Namespace) -> dict[str, Any]:
             f"{options.affinities} must have one channel for each of {len(options.offsets)} offsets of "
             f"{len(options.offsets[0])} steps, got shape {affinities.shape}"
         )
+    if options.costs and options.bias is not None:
+        raise ValueError(f"--bias is of no use with --costs, which are taken as they are, got {options.bias}")
     check_output(options.output, options.affinities, in_pieces=options.block_shape is not None)
     began = time.perf_counter()
     result = _in_one_piece(affinities, options) if options.block_shape is None else _in_blocks(affinities, options)
@@ -41,11 +43,15 @@ def _in_one_piece(affinities: Any, options: argparse.Namespace) -> dict[str, Any
         affinities = np.asarray(affinities)
     graph = grid_graph(affinities.shape[1:], options.offsets)
     values = graph.edge_values(affinities)
-    costs = values if options.costs else probabilities_to_costs(probabilities_of(values), bias=options.bias)
+    costs = values if options.costs else probabilities_to_costs(probabilities_of(values), bias=_bias(options))
     with progress(options.time_limit), warnings_as_lines():
         found = solution_of("multicut", Instance(graph, costs), options)
     save_array(options.output, (found.clusters + 1).astype(np.uint32).reshape(graph.shape))
     return summary_of(found)
+
+
+def _bias(options: argparse.Namespace) -> float:
+    return 0.5 if options.bias is None else float(options.bias)
 
 
 def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
         with warnings_as_lines():
             found = solve_blockwise(
                 options.affinities, offsets=options.offsets, values="costs" if options.costs else "probabilities",
-                bias=options.bias, block_shape=block_shape, halo=options.halo, seed=options.seed, store=store,
+                bias=_bias(options), block_shape=block_shape, halo=options.halo, seed=options.seed, store=store,
                 solver={name: value for name, value in search.items() if value is not None},
             )  # fmt: skip
         _write(found.clusters, options, shape, store)

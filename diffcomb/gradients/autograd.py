@@ -43,7 +43,8 @@ class Node:
         # Auxiliary outputs that are no arrays cannot pass through autograd; they are returned behind the others.
         last = count + _num_arrays(outputs[count:])
         device = tensors[0].device
-        self.rest = tuple(_tensor(o, device) if _is_array(o) else o for o in outputs[last:])
+        plain = (type(o) is np.ndarray and _is_array(o) for o in outputs[last:])
+        self.rest = tuple(_tensor(o, device) if p else o for o, p in zip(outputs[last:], plain, strict=True))
         return (*solutions, *(_tensor(o, device) for o in outputs[count:last]))
 
     def repeated(self, count: int, unit: int | None = None) -> Node:

@@ -12,6 +12,12 @@ from .._ids import id_array
 from ..graph import Graph
 
 
+def check_sums(costs: Array) -> None:
+    """Raise a ValueError if the sum of the costs of parallel edges is NaN, which no reader would take back."""
+    if np.isnan(costs).any():
+        raise ValueError("edge_costs must not make a pair of nodes both a must-link (inf) and a cannot-link (-inf)")
+
+
 @dataclass(frozen=True, eq=False)
 class Instance:
     """A graph with the costs of a multicut, multiway cut, asymmetric multiway cut or lifted multicut.

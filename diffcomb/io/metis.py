@@ -10,7 +10,7 @@ import numpy as np
 from .._arrays import Array
 from ..graph import Graph, as_graph
 from .files import read_text
-from .instance import Instance
+from .instance import Instance, check_sums
 
 
 class _Ends(NamedTuple):
@@ -48,6 +48,7 @@ def write_metis(path: Path, instance: Instance) -> None:
     proper = edges[:, 0] != edges[:, 1]
     pairs, place = np.unique(edges[proper], axis=0, return_inverse=True)
     weights = np.bincount(place.ravel(), instance.edge_costs[proper], len(pairs))
+    check_sums(weights)
     rows: list[list[str]] = [[] for _ in range(n)]
     for (u, v), weight in zip(pairs.tolist(), weights.tolist(), strict=True):
         rows[u].append(f"{v + 1} {weight!r}")

@@ -71,6 +71,8 @@ def read(path: Any, format: str | None = None) -> Instance:
     """
     path = Path(path)
     chosen = _format_of(path, format)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(f"{path} is a pipe or a device, and files are read more than once: write it to a file first")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     with errors_named(path):

@@ -13,7 +13,7 @@ import numpy as np
 from .._arrays import Array
 from ..graph import Graph, as_graph
 from .files import read_text
-from .instance import Instance, unless_plain
+from .instance import Instance, check_sums, unless_plain
 
 HEADER = "MULTICUT"
 EDGE = np.dtype([("u", np.int64), ("v", np.int64), ("cost", np.float64)])
@@ -70,7 +70,9 @@ def write_triangle(path: Path, instance: Instance) -> None:
     n = instance.graph.num_nodes
     matrix = np.zeros((n, n))
     edges = np.sort(instance.graph.edges, axis=1)
-    np.add.at(matrix, (edges[:, 0], edges[:, 1]), instance.edge_costs)
+    with np.errstate(invalid="ignore"):
+        np.add.at(matrix, (edges[:, 0], edges[:, 1]), instance.edge_costs)
+    check_sums(matrix)
     with path.open("w", encoding="utf-8") as file:
         file.write(f"{n}\n")
         for i in range(n - 1):

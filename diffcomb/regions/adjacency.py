@@ -40,7 +40,8 @@ def region_graph(labels: Any, *, background: int | None = None) -> RegionGraph:
 
     Notes
     -----
-    O(voxels) time in two passes, by all threads, and 4 bytes a voxel beside the labels.
+    O(voxels) time in two passes, by all threads, and 4 bytes a voxel beside the labels, which are copied unless
+    they lie in C order and in the machine's byte order.
 
     Examples
     --------

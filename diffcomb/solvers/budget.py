@@ -21,7 +21,9 @@ class Budget:
     effort : int
         Number of rounds of improvement after a solver's first pass.
     time_limit : float, optional
-        Seconds from now after which no new step begins; then there are as many rounds as it allows.
+        Seconds from now after which no new step begins; then there are as many rounds as it allows,
+    at_most : int, optional
+        or so many.
     interrupt : Interrupt
         Knows whether the user had enough.
     """
@@ -29,6 +31,7 @@ class Budget:
     effort: int
     time_limit: float | None = None
     interrupt: Interrupt = field(default_factory=lambda: Interrupt(False))
+    at_most: int | None = None
     _began: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -42,14 +45,20 @@ class Budget:
 
     def rounds(self) -> Iterator[int]:
         """Count rounds 0, 1, ... until the budget is spent."""
+        most = self.effort if self.time_limit is None else self.at_most
         for r in itertools.count():
-            if self.spent() or (self.time_limit is None and r >= self.effort):
+            if self.spent() or (most is not None and r >= most):
                 return
             yield r
 
     def spent(self) -> bool:
         """Whether the time is over, or the user has had enough; raises KeyboardInterrupt where nothing can be kept."""
         return self.interrupt.check() or self.left() == 0
+
+    def for_a_start(self) -> Budget:
+        """That of the search for a solution to beat: one round, if the time suffices for it."""
+        limit = None if self.time_limit is None else self.left()
+        return Budget(1, limit, self.interrupt, at_most=1)
 
     def left(self) -> float:
         """Seconds until the time is over; infinite without a limit."""

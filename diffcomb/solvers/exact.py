@@ -30,6 +30,7 @@ from .persistency import persistent
 from .programme import ABSOLUTE_GAP, Constraints, Programme, rows_of
 from .separation import violated_paths
 
+SECONDS_A_ROW = 4e-6  # to set up the programme of classes, for an edge and a class
 VIOLATION = 1e-4  # of an inequality, from which it is added to a linear programme
 Found = TypeVar("Found", bound=Solution)
 
@@ -61,9 +62,10 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     """
     if problem.graph.num_nodes == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
-    effort = 0 if budget.time_limit is not None else 1
-    best = multilevel(problem, init=init, rng=rng, budget=Budget(effort, interrupt=budget.interrupt))
+    best = multilevel(problem, init=init, rng=rng, budget=budget.for_a_start())
     if not problem.is_multicut:
+        if budget.left() < SECONDS_A_ROW * problem.graph.num_edges * problem.num_classes:
+            return replace(best, lower_bound=min(simple_bound(problem), best.objective))
         return improve(EdgeProgramme(problem, problem.graph.num_edges), best, partial(make_solution, problem), budget)
     return _solve_parts(problem, best, budget)
 
@@ -131,8 +133,7 @@ class EdgeProgramme:
         if self.first:
             for rows in coupling(problem.partitionable, self.edges.astype(np.int64), self.n, self.K):
                 self.programme.add(rows)
-            cheapest = float(problem.node_costs.min(axis=1).sum(dtype=np.float64))
-            self.programme.bound = cheapest + float(np.minimum(edge_costs, 0).sum(dtype=np.float64))
+            self.programme.bound = simple_bound(problem)
 
     @property
     def bound(self) -> float:
@@ -205,6 +206,13 @@ def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, A
 
 def _better(best: Found, found: Found) -> Found:
     return found if found.objective < best.objective else best
+
+
+def simple_bound(problem: Problem) -> float:
+    """Every node in its cheapest class, and every repulsive edge cut."""
+    cheapest = float(problem.node_costs.min(axis=1).sum(dtype=np.float64))
+    proper = problem.graph.edges[:, 0] != problem.graph.edges[:, 1]
+    return cheapest + float(np.minimum(problem.edge_costs[proper], 0).sum(dtype=np.float64))
 
 
 def coupling(partitionable: Array, edges: Array, n: int, K: int) -> list[Constraints]:

@@ -55,6 +55,8 @@ def lifted_multilevel(
     proposals = min(max(LIMITS.fused_half_edges // half_edges, 1), LIMITS.max_proposals)
     if budget.searches and init is None:
         labels = level.fuse(labels, level.greedy())
+        for start in level.of_one_class() if level.num_nodes <= LIMITS.max_coarse else ():
+            labels = level.fuse(labels, level.polish(start))
     for _ in budget.rounds():
         for _ in range(proposals):
             if budget.spent():

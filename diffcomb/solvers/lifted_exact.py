@@ -27,8 +27,7 @@ def lifted_exact(
     lifted: LiftedProblem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
 ) -> LiftedSolution:
     """Solve to optimality, as :func:`~diffcomb.solvers.exact.exact` does."""
-    quick = Budget(1, interrupt=budget.interrupt)
-    best = lifted_multilevel(lifted, init=init, rng=rng, budget=quick)
+    best = lifted_multilevel(lifted, init=init, rng=rng, budget=budget.for_a_start())
     return improve(LiftedProgramme(lifted), best, lifted.solution, budget)
 
 

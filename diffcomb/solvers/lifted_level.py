@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -51,6 +52,12 @@ class LiftedLevel:
     def singletons(self) -> Labels:
         """Every node alone, in its cheapest class."""
         return Labels(*singletons(cheapest_classes(self.node_costs), self.partitionable))
+
+    def of_one_class(self) -> Iterator[Labels]:
+        """All nodes in one class that is not partitionable: single moves do not bring ends of a lifted edge there."""
+        for k in np.flatnonzero(~self.partitionable):
+            nodes = np.full(self.num_nodes, k, np.int64)
+            yield from_labels(nodes, np.zeros(self.num_nodes, np.int64), self.partitionable)
 
     def greedy(self, noise: Array | None = None) -> Labels:
         """Greedy contraction along base edges: lifted GAEC, with classes COPS Algorithm 2."""

@@ -119,7 +119,9 @@ class Limits:
     linear_pairs: int = 2**17
     """Edges, times their mean degree: of denser problems it takes too long."""
     linear_rounds: int = 100
-    """Times that it is, with more inequalities."""
+    """Times that it is, with more inequalities,"""
+    linear_rows: int = 4500
+    """as long as no more were added: with so many, it takes a second or two each time."""
 
     # Settling
     chain_starts: float = 3.0

@@ -227,7 +227,10 @@ def bound_by_programme(programme: EdgeProgramme, guide: Guide, interrupt: Interr
     """The value of the linear programme with the inequalities that it violates."""
     from .exact import VIOLATION
 
+    before = programme.programme.rows.count
     for _ in range(LIMITS.linear_rounds):
+        if programme.programme.rows.count - before > LIMITS.linear_rows:
+            break
         values = programme.programme.relax(np.inf)
         if values is None or interrupt.check() or not programme.separate(values, VIOLATION):
             break

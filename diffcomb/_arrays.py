@@ -39,6 +39,8 @@ def to_numpy(value: Any) -> Array:
             raise TypeError("a tensor on the device 'meta' has no values")
         torch: Any = sys.modules["torch"]
         if torch._C._are_functorch_transforms_active():  # inside of them, even what they do not map would be wrapped
+            if torch._C._functorch.is_batchedtensor(value):
+                raise TypeError("a tensor that torch.func.vmap maps has no values here: give a batch instead")
             with torch._C._DisableFuncTorch():
                 return _host_array(torch, value)
         return _host_array(torch, value)

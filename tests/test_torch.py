@@ -185,6 +185,12 @@ def test_losses_and_offsets_take_tensors_inside_of_transforms():
         torch.testing.assert_close(torch.func.grad(function)(costs), leaf.grad)
 
 
+def test_mapped_tensors_that_are_no_costs_are_refused_with_a_way_out():
+    labels = torch.tensor([[0, 1], [1, 1]])
+    with pytest.raises(TypeError, match=r"a tensor that torch\.func\.vmap maps has no values here: give a batch"):
+        torch.func.vmap(lambda own: malis_loss([(0, 1)], torch.tensor([0.5]), own))(labels)
+
+
 # Second derivatives
 
 

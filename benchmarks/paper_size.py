@@ -47,6 +47,7 @@ from cops.data.streets import parse_size  # noqa: E402
 from cops.data.targets import Targets  # noqa: E402
 from cops.files import save_atomically, write_json  # noqa: E402
 from cops.model.checkpoints import find_device, load_checkpoint  # noqa: E402
+from cops.ranges import check_ranges  # noqa: E402
 from cops.recipes import BASELINE  # noqa: E402
 from cops.step import TrainingStep, drop  # noqa: E402
 from cops.study.report import TIMES, save  # noqa: E402
@@ -168,6 +169,7 @@ def _peak() -> float:
 
 def _run(o: argparse.Namespace) -> Run:
     config = configured(o)
+    check_ranges(config)
     splits = load_splits(config)
     check_settings(config, splits.train.categories)
     return Run(config, splits, o.work, find_device(config.device), RunLog(o.work, silent=True))

@@ -72,9 +72,9 @@ def amwc(
         take S (S - 1) / 2 cannot-links; at most 4096.
     bound : bool
         Also prove a lower bound, ``Solution.lower_bound``: nothing is better than the solution by more than
-        ``Solution.gap``. It takes a few times as long as `greedy`, and up to some seconds where a
-        linear programme improves it (of up to 4,096 variables); no `time_limit` counts that. ``solver="exact"``
-        proves one in any case.
+        ``Solution.gap``. It takes a few times as long as `greedy`, and up to some seconds where
+        a linear programme of up to 4,096 variables improves it; no `time_limit` counts that. ``solver="exact"`` proves
+        one in any case.
 
     Returns
     -------

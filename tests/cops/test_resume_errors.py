@@ -53,11 +53,15 @@ def command(root, out, models="[]", *more):
     return [*ARGUMENTS, f"--root={root}", f"--out={out}", f"--finetune.models={models}", *more]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
+def trained_in(folder):
+    """The folder, with data and a run that trained on them."""
     train.main(command(write_data(folder / "data"), folder / "run"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return trained_in(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

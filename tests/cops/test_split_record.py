@@ -10,15 +10,13 @@ import train
 from cops.config import Config, Dataset
 from cops.data.splits import files_of, load_splits
 from cops.study.experiments import Experiment
-from test_resume_errors import command, error_of, write_data
+from test_resume_errors import command, error_of, trained_in
 from test_splits import write_cityscapes, write_coco
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("record")
-    train.main(command(write_data(folder / "data"), folder / "run"))
-    return folder
+    return trained_in(tmp_path_factory.mktemp("record"))
 
 
 @pytest.fixture

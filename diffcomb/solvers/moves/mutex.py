@@ -1,8 +1,7 @@
 """The kernel of the mutex watershed: edges, from the strongest on, join clusters or keep them apart for good.
 
 Which clusters are kept apart is a table of pairs; each cluster lists its own, so that of two clusters that join, that
-with the shorter list enters it again under the name of the other. Most of the time goes to waiting for memory: what is
-used together lies side by side.
+with the shorter list enters it again under the name of the other. What is used together lies side by side in memory.
 """
 
 from __future__ import annotations

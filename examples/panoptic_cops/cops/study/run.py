@@ -193,7 +193,7 @@ class Run:
 
 
 def check_settings(config: Config, categories: Sequence[Category], world: int = 1) -> None:
-    """Check settings in their ranges (`check_ranges`) before a run begins: none of them may fail later.
+    """Check before a run begins that settings, each in its range (`check_ranges`), fit together: none may fail later.
 
     Raises
     ------

@@ -187,7 +187,8 @@ class Mutant:
         assert original is None or text.count(original) == 1, f"{original!r} must occur once in {file}"
         self._write(path, text if original is None else text.replace(original, mutant))
         output = self.folder / "output"
-        command = [str(output), SECONDS, "-q", "-x", "-p", "no:cacheprovider", "-k", chosen, tests]
+        unread = ["--hypothesis-profile", "first failure"]  # a smaller example of it would take longer than all else
+        command = [str(output), SECONDS, "-q", "-x", "-p", "no:cacheprovider", *unread, "-k", chosen, tests]
         print(json.dumps(command), file=self.process.stdin, flush=True)
         status = int(self.process.stdout.readline())
         self._write(path, text)

@@ -256,7 +256,8 @@ def differences(a: Config, b: Config) -> list[str]:
     free = {"out", "device", "threads", "save_every", "pictures", "finetune.models"}
     if a.data != "scenes":
         free |= {"dataset.train", "dataset.test"}  # numbers of scenes
-    return [f"{k}: {v} -> {flat(b)[k]}" for k, v in flat(a).items() if k not in free and v != flat(b)[k]]
+    old, new = flat(a), flat(b)
+    return [f"{name}: {value} -> {new[name]}" for name, value in old.items() if name not in free and value != new[name]]
 
 
 def flat(config: Config) -> dict[str, Any]:

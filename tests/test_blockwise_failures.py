@@ -24,6 +24,7 @@ from solvers_to_pickle import (
 
 from diffcomb.blockwise import BlockwiseError, solve_blockwise
 from diffcomb.blockwise import store as stores
+from diffcomb.blockwise.runner import executor_of
 
 OFFSETS = ((0, 1), (1, 0), (0, 3), (3, 0))
 SHAPE = (64, 56)  # with blocks of 16 x 16, those at the right are of odd size: 16 x 8
@@ -324,6 +325,21 @@ def test_dask_workers_killed_at_random_moments_do_not_change_a_bit(tmp_path, clu
     assert kills
     assert not found.failed
     same(found, reference)
+
+
+def test_client_that_does_not_know_yet_that_its_scheduler_died_counts_as_one_worker():
+    class Client:
+        status = "running"
+
+        def get_executor(self, pure):
+            return None
+
+        def nthreads(self):
+            raise distributed.comm.CommClosedError("connection reset by peer")
+
+    distributed = pytest.importorskip("distributed")
+    with executor_of(Client(), None) as (_, width, _):
+        assert width() == 1
 
 
 @pytest.mark.filterwarnings("default")

@@ -270,7 +270,10 @@ def executor_of(client: Any, timeout: float | None) -> Iterator[tuple[Executor, 
     elif hasattr(client, "get_executor"):
 
         def threads() -> int:  # workers may join a cluster at any time
-            return max(sum(client.nthreads().values()), 1) if alive() else 1
+            if alive():
+                with contextlib.suppress(OSError):  # the scheduler died, which the client does not know yet
+                    return max(int(sum(client.nthreads().values())), 1)
+            return 1
 
         def alive() -> bool:
             return bool(client.status == "running")

@@ -6,6 +6,9 @@ Asymmetric multiway cuts of synthetic grids, 19 classes, float32. Calls with dif
 that a slow minute of the machine slows all of them; times are medians. The serial share is the time that a call with
 two threads or more spends outside of their tasks, as a part of the time of one thread. From it follows by Amdahl's law
 what more cores could give at best: each as fast as one is alone, and none waiting for memory.
+
+What cores give at all is measured beside it: as many processes as threads, each with one thread and an instance of its
+own, against one process alone. They share nothing but the machine, so that no program gains more from these cores.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +29,7 @@ from report import save
 from tqdm import tqdm
 
 import diffcomb._threads
-from diffcomb import CutOutput, amwc, set_num_threads
+from diffcomb import Solution, amwc, set_num_threads
 
 HERE = Path(__file__).parent
 CORES = (8, 16)
@@ -51,16 +56,47 @@ def tasks_timed() -> Iterator[list[float]]:
 
 
 def rows(sizes: list[str], threads: list[int], calls: int) -> Iterator[dict]:
-    for size in tqdm(sizes, desc="sizes"):
-        height, width = (int(length) for length in size.split("x"))
-        instance = make(height, width, 19)
-        nodes, edges = instance.node_costs.astype(np.float32), instance.edge_costs.astype(np.float32)
-        for effort in (0, 1):
-            solve = partial(amwc, instance.graph, nodes, edges, instance.partitionable, effort=effort)
-            yield {"grid": size, "effort": effort, **_compare(solve, threads, calls)}
+    processes = max(threads)
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        for size in tqdm(sizes, desc="sizes"):
+            for effort in (0, 1):
+                gain = {f"gain of {processes} processes": _gain_of_processes(pool, size, effort, processes, calls)}
+                yield {"grid": size, "effort": effort, **_compare(_solve(size, effort), threads, calls), **gain}
 
 
-def _compare(solve: partial[CutOutput], threads: list[int], calls: int) -> dict:
+@cache
+def _solve(size: str, effort: int) -> Callable[[], Solution]:
+    """A function that solves the instance of that size."""
+    height, width = (int(length) for length in size.split("x"))
+    instance = make(height, width, 19)
+    nodes, edges = instance.node_costs.astype(np.float32), instance.edge_costs.astype(np.float32)
+    return partial(amwc, instance.graph, nodes, edges, instance.partitionable, effort=effort)
+
+
+def _seconds_alone(size: str, effort: int) -> float:
+    """The time of a call with one thread, in a process of the pool."""
+    set_num_threads(1)
+    began = time.perf_counter()
+    _solve(size, effort)()
+    return time.perf_counter() - began
+
+
+def _gain_of_processes(pool: ProcessPoolExecutor, size: str, effort: int, processes: int, calls: int) -> float:
+    """How many times as much that many processes solve in the same time as one, each on its own."""
+
+    def slowest(number: int) -> float:
+        return max(task.result() for task in [pool.submit(_seconds_alone, size, effort) for _ in range(number)])
+
+    alone, beside = [], []
+    for call in range(calls + 2):
+        beside.append(slowest(processes))
+        alone.append(slowest(1))
+        if call < 2:  # every process makes its instance and warms up
+            alone, beside = [], []
+    return processes * statistics.median(alone) / statistics.median(beside)
+
+
+def _compare(solve: Callable[[], Solution], threads: list[int], calls: int) -> dict:
     times: dict[int, list[float]] = {number: [] for number in threads}
     outside: list[float] = []
     objectives = set()

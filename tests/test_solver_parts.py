@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from strategies import instances, noisy_grid, random_instance
 
-from diffcomb import Graph, grid_graph, make_problem, set_num_threads
+from diffcomb import Graph, grid_graph, labelling, make_problem, set_num_threads
 from diffcomb import _threads as threads_module
 from diffcomb.solvers.hierarchy import natural
 from diffcomb.solvers.level import finest_level
@@ -19,7 +19,7 @@ from diffcomb.solvers.levels.contraction import contract
 from diffcomb.solvers.levels.costs import Rows, Stencil, adjacency_of, end, half_edges
 from diffcomb.solvers.levels.grid_coarsening import block_groups
 from diffcomb.solvers.levels.labels import Labels, changed_nodes, from_labels
-from diffcomb.solvers.levels.partition import compact, connected_parts, cut_components, overlay
+from diffcomb.solvers.levels.partition import compact, connected_parts, cut_components, gathered, overlay
 from diffcomb.solvers.levels.slack import NO_SLACK, Slack, frontier, new_slack
 from diffcomb.solvers.limits import KERNELS, changed
 from diffcomb.solvers.moves.joining import joined
@@ -461,3 +461,27 @@ def test_pair_updates_gain_and_keep_lists_and_sums_up_to_date():
                 assert clusters.size[c] == len(members)
                 assert clusters.volume[c] == degree[members].sum()
     assert improved > 10
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_entries_are_gathered_and_summed_up_like_few(limits, threads):
+    rng = np.random.default_rng(threads)
+    values, index = rng.integers(0, 9, 50, np.int32), rng.integers(0, 50, 999, np.int32)
+    costs = rng.normal(size=3 * labelling._TERMS_AT_ONCE + 7).astype(np.float32)
+    set_num_threads(threads)
+    try:
+        limits(min_parallel=8)
+        assert gathered(values, index).tolist() == [values[i] for i in index]
+        assert labelling.sum_of_sizes(costs) == pytest.approx(float(np.abs(costs.astype(np.float64)).sum()), rel=1e-13)
+        assert labelling.sum_of_sizes(costs[:0]) == 0
+    finally:
+        set_num_threads(None)
+
+
+@pytest.mark.nojit
+def test_undecided_nodes_are_those_whose_losses_are_small_of_either_sign():
+    slack = Slack(np.array([0.5, -0.5, 2, -3, 1], np.float32), np.zeros(5, np.float32))
+    assert slack.within(1.0, np.array([4, 3, 1], np.int32)).tolist() == [4, 1]
+    assert slack.share_within(1.0) == 3 / 5
+    assert slack.undecided(2).tolist() == [0, 1]

@@ -169,7 +169,7 @@ class Level:
             for _ in range(LIMITS.max_passes):
                 if spent():
                     return total
-                found, near = self._chains_from(labels, near[slack.within(limit, near)], slack, apart)
+                found, near = self._chains_from(labels, slack.within(limit, near), slack, apart)
                 if not found:
                     break
                 total += found
@@ -179,7 +179,7 @@ class Level:
         """One pass of ejection chains from the least decided nodes: most of the gain in a tenth of the time."""
         limit = min(LIMITS.chain_starts * self.typical_cost, KERNELS.most)
         starts = slack.undecided(min(max(int(LIMITS.some_starts * self.num_nodes), 1), self.num_nodes - 1))
-        self._chains_from(labels, starts[slack.within(limit, starts)], slack, False)
+        self._chains_from(labels, slack.within(limit, starts), slack, False)
 
     def _chains_from(self, labels: Labels, starts: Array, slack: Slack, apart: bool) -> tuple[int, Array]:
         """One pass, and moves of single nodes; returns how many chains gained, and the nodes near them."""

@@ -164,6 +164,8 @@ class Limits:
     """Nodes that are worth a thread to look at."""
     edges_a_sum: int = 2**19
     """Edges whose costs are added up in one matrix of groups; their number decides in what order costs are added."""
+    nodes_a_sum: int = 2**16
+    """Nodes whose costs are added up for all groups in one go, likewise."""
     half_edges_a_thread: int = 2**16
     """Half-edges that are worth a thread to contract."""
 

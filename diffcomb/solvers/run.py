@@ -13,6 +13,7 @@ import numpy as np
 from .._arrays import Array
 from ..graph import Graph
 from ..grid import GridGraph
+from ..labelling import sum_of_sizes
 from ..problem import Problem, Solution, solution_of_components
 from .budget import Budget
 from .fusion import Fuser, is_fused
@@ -20,7 +21,7 @@ from .hierarchy import Hierarchy, natural
 from .level import Level
 from .levels.grid_coarsening import block_groups
 from .levels.labels import Labels, changed_nodes, from_labels, labels_of_groups, project, split
-from .levels.partition import compact, cut_components, overlay
+from .levels.partition import compact, cut_components, gathered, overlay
 from .levels.slack import Slack, new_slack
 from .limits import LIMITS
 from .search import Search, move_clusters
@@ -118,7 +119,7 @@ class Run:
         at = 0
         while hierarchy.levels[at].num_nodes > LIMITS.max_coarse and at < len(hierarchy.groups):
             if self.budget.searches and hierarchy.levels[at].num_nodes > LIMITS.max_pieces:
-                pieces = hierarchy.groups[at][pieces]
+                pieces = gathered(hierarchy.groups[at], pieces)
             at += 1
         self.pieces = pieces
         return at
@@ -153,7 +154,7 @@ class Run:
         """Search among the undecided nodes and the pieces of the others, and refine the whole graph."""
         level, half_edges = self.level, len(self.level.adjacency.weights)
         least = _core_size(level.num_nodes, half_edges)
-        if self.fuser is None and np.mean(self.slack.within(level.typical_cost)) > LIMITS.undecided:
+        if self.fuser is None and self.slack.share_within(level.typical_cost) > LIMITS.undecided:
             least = max(least, LIMITS.large_core_share * level.num_nodes)
         size = int(least * 2 ** min(round_, 40))
         if size >= level.num_nodes:
@@ -251,7 +252,7 @@ class Run:
         half_edges = 2 * self.problem.graph.num_edges
         if half_edges <= LIMITS.tiny_half_edges:
             return True
-        uncertain = np.mean(self.slack.within(self.level.typical_cost)) > LIMITS.uncertain
+        uncertain = self.slack.share_within(self.level.typical_cost) > LIMITS.uncertain
         if not uncertain and not self.budget.searches:
             return False
         clusters = self._settled if self._connected is None else self._whole_clusters(*self._connected)
@@ -262,7 +263,7 @@ class Run:
         multiway.move(undivided)
         cost = multiway.value(undivided) - level.value(labels)
         near = LIMITS.near_if_uncertain if uncertain or half_edges <= LIMITS.core_half_edges else LIMITS.near
-        return cost < near * float(np.abs(self.problem.edge_costs).sum(dtype=np.float64))
+        return cost < near * sum_of_sizes(self.problem.edge_costs)
 
 
 def _core_size(num_nodes: int, half_edges: int) -> float:

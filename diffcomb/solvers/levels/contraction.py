@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -36,17 +37,22 @@ def contract_cut(problem: Problem, y: Array, node_costs: Array, group: Array, nu
     Edges that are not cut are not looked at.
     """
     edges, edge_costs = problem.graph.edges, problem.edge_costs
-    starts = range(0, len(y), LIMITS.edges_a_sum)
-    totals = [np.zeros((num_groups, num_groups)) for _ in starts or [0]]
 
-    def add(first: int, last: int) -> None:
-        for start, total in zip(starts[first:last], totals[first:last], strict=True):
-            part = slice(start, start + LIMITS.edges_a_sum)
-            _add_cut(edges[part], edge_costs[part], y[part], group, total)
+    def add_cut(part: slice) -> Array:
+        return _cut_between(edges[part], edge_costs[part], y[part], group, num_groups)
 
-    thread_ranges(add, len(starts), 1)
-    rows = _rows_of_matrix(sum(totals[1:], start=totals[0]))
-    return Rows(*rows), sums_of_groups(node_costs, group, num_groups)
+    def add_nodes(part: slice) -> Array:
+        return sums_of_groups(node_costs[part], group[part], num_groups)
+
+    rows = _rows_of_matrix(_sum_of_parts(add_cut, len(y), LIMITS.edges_a_sum))
+    return Rows(*rows), _sum_of_parts(add_nodes, len(group), LIMITS.nodes_a_sum)
+
+
+def _sum_of_parts(of_part: Callable[[slice], Array], count: int, size: int) -> Array:
+    """The sum of an array for each part of range(count), added in the same order whatever the number of threads."""
+    parts = [slice(start, start + size) for start in range(0, max(count, 1), size)]
+    first, *others = thread_map(of_part, parts)
+    return sum(others, start=first)
 
 
 class Groups(NamedTuple):
@@ -71,7 +77,7 @@ def _contract_many(adjacency: Any, node_costs: Array, group: Array, num_groups: 
     groups = _groups_of(adjacency, group, num_groups)
     half_edges, before = len(adjacency.weights), groups.before
     rows = Rows(np.zeros(num_groups + 1, np.int64), np.empty(half_edges, np.int32), np.empty(half_edges, np.float64))
-    sums = np.zeros((num_groups, node_costs.shape[1]), np.float64)
+    sums = np.empty((num_groups, node_costs.shape[1]), np.float64)
     parts: list[tuple[int, int, int]] = []
 
     def write(low: int, high: int) -> None:
@@ -171,6 +177,7 @@ def _write_rows(adjacency: Any, groups: Groups, first: int, last: int, out: Rows
 @njit
 def _add_members(node_costs: Array, groups: Groups, first: int, last: int, sums: Array) -> None:
     for g in range(first, last):
+        sums[g] = 0.0
         for t in range(groups.start[g], groups.start[g + 1]):
             i = unsigned(groups.members[t])
             for k in range(node_costs.shape[1]):
@@ -197,10 +204,13 @@ def _contract_few(
 
 
 @njit
-def _add_cut(edges: Array, edge_costs: Array, y: Array, group: Array, total: Array) -> None:
+def _cut_between(edges: Array, edge_costs: Array, y: Array, group: Array, num_groups: int) -> Array:
+    """The sum of the costs of the cut edges between any two groups, in one half of a matrix or the other."""
+    total = np.zeros((num_groups, num_groups), np.float64)
     for e in range(len(y)):
         if y[e]:
             total[unsigned(group[unsigned(edges[e, 0])]), unsigned(group[unsigned(edges[e, 1])])] += edge_costs[e]
+    return total
 
 
 @njit

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit
+from .partition import gathered
 
 
 class Labels(NamedTuple):
@@ -32,7 +33,7 @@ class Labels(NamedTuple):
 
     def node_labels(self) -> Array:
         """The class of every node, as int64."""
-        return self.cluster_class[self.z].astype(np.int64)
+        return gathered(self.cluster_class, self.z).astype(np.int64)
 
 
 def from_labels(node_labels: Array, clusters: Array, partitionable: Array) -> Labels:
@@ -87,7 +88,7 @@ def project(labels: Labels, group: Array, num_classes: int) -> Labels:
     """The labelling of the finer graph in which every node has the label of its group."""
     cluster_class = np.zeros(len(group) + num_classes, np.int32)
     cluster_class[: len(labels.cluster_class)] = labels.cluster_class
-    return Labels(labels.z[group], cluster_class)
+    return Labels(gathered(labels.z, group), cluster_class)
 
 
 @njit

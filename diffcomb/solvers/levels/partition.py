@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,21 @@ def overlay(first: Array, num_first: int, second: Array, num_second: int) -> tup
                 count += 1
             group[i] = number[b]
     return group, count
+
+
+def gathered(values: Array, index: Array) -> Array:
+    """``values[index]``, by threads where there are many."""
+    if len(index) <= LIMITS.min_parallel:
+        return values[index]
+    out = np.empty(len(index), values.dtype)
+    thread_ranges(partial(_gather, values, index, out), len(index), LIMITS.min_parallel // 4)
+    return out
+
+
+@njit
+def _gather(values: Array, index: Array, out: Array, first: int, last: int) -> None:
+    for i in range(first, last):
+        out[unsigned(i)] = values[unsigned(index[unsigned(i)])]
 
 
 @njit

@@ -41,10 +41,13 @@ class Slack(NamedTuple):
         chosen: Array = np.flatnonzero(losses <= np.partition(losses, count)[count])[:count]
         return chosen
 
-    def within(self, limit: float, nodes: Array | None = None) -> Array:
-        """Which nodes, all by default, would lose no more than that, whether that is known or not; a mask."""
-        mask: Array = np.abs(self.losses if nodes is None else self.losses[nodes]) <= limit
-        return mask
+    def within(self, limit: float, nodes: Array) -> Array:
+        """Those of the nodes that would lose no more than that, whether that is known or not."""
+        return _within(self.losses, np.float32(limit), nodes)
+
+    def share_within(self, limit: float) -> float:
+        """The share of all nodes that would lose no more than that."""
+        return float(_number_within(self.losses, np.float32(limit)) / len(self.losses))
 
     def forget_changes(self) -> None:
         """All nodes have just been visited."""
@@ -57,6 +60,24 @@ NO_SLACK = Slack(np.empty(0, np.float32), np.empty(0, np.float32))
 def new_slack(num_nodes: int) -> Slack:
     """Slack that local moving over all nodes is to fill."""
     return Slack(np.empty(num_nodes, np.float32), np.zeros(num_nodes, np.float32))
+
+
+@njit
+def _within(losses: Array, limit: Any, nodes: Array) -> Array:
+    found = np.empty_like(nodes)
+    count = 0
+    for i in nodes:
+        found[count] = i
+        count += abs(losses[i]) <= limit
+    return found[:count].copy()
+
+
+@njit
+def _number_within(losses: Array, limit: Any) -> int:
+    count = 0
+    for loss in losses:
+        count += abs(loss) <= limit
+    return count
 
 
 @inlined

@@ -48,8 +48,7 @@ def joined(costs: Costs, order: Array | None = None, fence: Array = NO_FENCE) ->
         before = z.copy()
 
         def join(first: int, last: int, turn: int = turn, before: Array = before) -> None:
-            for part in range(2 * first + turn, 2 * last + turn, 2):
-                _join(costs, z, before, fence, order, part, shift)
+            _join(costs, z, before, fence, order, shift, 2 * first + turn, 2 * last + turn)
 
         thread_ranges(join, (parts + 1 - turn) // 2, 1)
     return z
@@ -63,29 +62,30 @@ def _part_size(n: int) -> int:
 
 
 @njit
-def _join(costs: Costs, z: Array, before: Array, fence: Array, order: Array, part: int, shift: int) -> None:
-    """Let the nodes of a part join clusters; z changes in their places only."""
+def _join(costs: Costs, z: Array, before: Array, fence: Array, order: Array, shift: int, first: int, last: int) -> None:
+    """Let the nodes of every second part of first..last-1 join clusters; z changes in their places only."""
     adjacency, node_costs, best, _ = costs
     n = len(z)
     fenced = len(fence) > 0
     sums = np.zeros(n, np.float64)
     touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
-    for t in range(part << shift, min((part + 1) << shift, n)):
-        i = unsigned(order[unsigned(t)])
-        count = 0
-        for h in half_edges(adjacency, i):
-            j = end(adjacency, i, h)
-            if fenced and fence[j] != fence[i]:
-                continue
-            c = unsigned(z[j] if np.int64(j) >> shift == part else before[j])
-            sum_before = sums[c]
-            touched[unsigned(count)] = c
-            if sum_before == 0:
-                count += 1
-            sums[c] = sum_before + adjacency.weights[h]
-        a = unsigned(z[i])
-        own = sums[a] - cost(node_costs, i, best[a])
-        score, target = best_neighbour(node_costs, best, i, a, sums, touched, count)
-        if score > own:
-            z[i] = target
-        clear(sums, touched, count)
+    for part in range(first, last, 2):
+        for t in range(part << shift, min((part + 1) << shift, n)):
+            i = unsigned(order[unsigned(t)])
+            count = 0
+            for h in half_edges(adjacency, i):
+                j = end(adjacency, i, h)
+                if fenced and fence[j] != fence[i]:
+                    continue
+                c = unsigned(z[j] if np.int64(j) >> shift == part else before[j])
+                sum_before = sums[c]
+                touched[unsigned(count)] = c
+                if sum_before == 0:
+                    count += 1
+                sums[c] = sum_before + adjacency.weights[h]
+            a = unsigned(z[i])
+            own = sums[a] - cost(node_costs, i, best[a])
+            score, target = best_neighbour(node_costs, best, i, a, sums, touched, count)
+            if score > own:
+                z[i] = target
+            clear(sums, touched, count)

@@ -5,17 +5,22 @@ torch is never imported here: a value can only be a tensor if its caller has imp
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._numba import njit
 from ._threads import thread_ranges
 
 Array = NDArray[Any]
 _WORTH_A_THREAD = 2**20  # numbers to add up
-_IN_A_CACHE = 2**15  # numbers
+_SIZE: dict[Any, Any] = {
+    np.float32: (np.uint32, np.uint32(2**31 - 1)),
+    np.float64: (np.uint64, np.uint64(2**63 - 1)),
+}  # all bits but the sign
 
 
 def is_tensor(value: object) -> bool:
@@ -132,31 +137,29 @@ def check_background(background: Any) -> int | None:
 
 def all_finite(array: Array) -> bool:
     """Whether no value is NaN or infinite."""
-    # One pass without a temporary decides the common case: only a non-finite value makes the sum non-finite,
-    # except for an overflow of huge finite values, which the exact test then acquits.
-    flat = array.reshape(-1)
-    sums = []
-
-    def add(first: int, last: int) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # here, because every thread has settings of its own
-            sums.append(flat[first:last].sum())
-
-    thread_ranges(add, len(flat), _WORTH_A_THREAD)
-    return bool(np.isfinite(sums).all()) or bool(np.isfinite(array).all())
+    return math.isfinite(largest_size(array)) if array.dtype.type in _SIZE else bool(np.isfinite(array).all())
 
 
 def largest_size(array: Array) -> float:
-    """The largest absolute value of an array without NaN, 0 of an empty one; infinite if a value is."""
-    flat = array.reshape(-1)
-    found = [0.0]
+    """The largest absolute value of a float32 or float64 array, NaN if one is NaN, 0 of an empty one."""
+    kind, mask = _SIZE[array.dtype.type]
+    bits = np.ascontiguousarray(array, array.dtype.type).reshape(-1).view(kind)
+    found: list[Any] = [kind(0)]
 
     def look(first: int, last: int) -> None:
-        for start in range(first, last, _IN_A_CACHE):  # so that memory is read once for both
-            part = flat[start : min(start + _IN_A_CACHE, last)]
-            found.append(max(float(part.max()), -float(part.min())))
+        found.append(kind(_largest_of(bits, mask, first, last)))
 
-    thread_ranges(look, len(flat), _WORTH_A_THREAD)
-    return max(found)
+    thread_ranges(look, len(bits), _WORTH_A_THREAD)
+    return float(max(found).view(array.dtype.type))
+
+
+@njit
+def _largest_of(bits: Array, mask: Any, first: int, last: int) -> Any:
+    """The largest of some numbers without their signs. As integers they have the same order, and NaN comes last."""
+    most = mask ^ mask  # 0 of their type
+    for i in range(first, last):
+        most = max(most, bits[np.uint64(i)] & mask)
+    return most
 
 
 def check_same_device(**tensors: Any) -> None:

@@ -10,7 +10,6 @@ from ._threads import thread_ranges
 from ._union_find import flatten, numbers, unite
 
 _TERMS = 2**18  # costs that are summed up in one go
-_TERMS_AT_ONCE = 2**14  # of which copies stay in a cache
 
 
 def sum_of_costs(node_costs: Array, edge_costs: Array, x: Array, y: Array) -> float:
@@ -30,13 +29,13 @@ def sum_of_costs(node_costs: Array, edge_costs: Array, x: Array, y: Array) -> fl
 
 def sum_of_sizes(costs: Array) -> float:
     """The sum of the absolute values of costs (m,), in the same order whatever the number of threads."""
-    sums = np.zeros(len(costs) // _TERMS_AT_ONCE + 1)
+    sums = np.zeros(len(costs) // _TERMS + 1)
 
     def add(first: int, last: int) -> None:
         for part in range(first, last):
-            sums[part] = np.abs(costs[part * _TERMS_AT_ONCE : (part + 1) * _TERMS_AT_ONCE]).sum(dtype=np.float64)
+            sums[part] = _sizes_part(costs[part * _TERMS : (part + 1) * _TERMS])
 
-    thread_ranges(add, len(sums), _TERMS // _TERMS_AT_ONCE)
+    thread_ranges(add, len(sums), 2)
     return float(sums.sum())
 
 
@@ -45,6 +44,14 @@ def _node_part(node_costs: Array, x: Array) -> float:
     total = 0.0
     for i in range(len(x)):
         total += np.float64(node_costs[i, unsigned(x[i])])
+    return total
+
+
+@njit
+def _sizes_part(costs: Array) -> float:
+    total = 0.0
+    for e in range(len(costs)):
+        total += abs(np.float64(costs[e]))
     return total
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc, set_num_threads
-from diffcomb._arrays import all_finite
+from diffcomb._arrays import all_finite, largest_size
 from diffcomb.solvers import SOLVERS
 from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.labels import from_labels
@@ -278,8 +278,27 @@ def test_error_names_the_failing_instance_of_a_batch():
     assert found.value.__notes__ == ["in instance 1 of a batch of 2"]
 
 
-def test_huge_costs_that_threads_add_up_give_no_warning():
-    """Sums of huge finite costs overflow before each is looked at, in threads that have numpy's own error settings."""
+@pytest.mark.nojit
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_largest_size_is_that_of_numpy_and_tells_what_is_not_finite(dtype):
+    info = np.finfo(dtype)
+    for values in ([], [0.0, -0.0], [-3, 2], [info.tiny, -info.smallest_subnormal], [info.max, -info.max]):
+        array = np.array(values, dtype)
+        assert largest_size(array) == max(np.abs(array), default=0)
+        assert all_finite(array)
+        swapped = array.astype(array.dtype.newbyteorder())
+        assert largest_size(swapped) == largest_size(array)
+    assert largest_size(np.array([[1, 2], [-3, 4]], dtype)[:, ::2]) == 3
+    assert largest_size(np.array([1, -np.inf], dtype)) == np.inf
+    for value in (np.nan, -np.nan):
+        assert np.isnan(largest_size(np.array([np.inf, value, 1], dtype)))
+        assert not all_finite(np.array(value, dtype))
+    assert all_finite(np.arange(3))
+    assert all_finite(np.array([1.0, np.inf], np.float16)[:1])
+    assert not all_finite(np.array([1, complex(0, np.inf)]))
+
+
+def test_huge_costs_that_threads_look_at_give_no_warning():
     set_num_threads(2)
     try:
         with warnings.catch_warnings():

@@ -468,7 +468,7 @@ def test_pair_updates_gain_and_keep_lists_and_sums_up_to_date():
 def test_many_entries_are_gathered_and_summed_up_like_few(limits, threads):
     rng = np.random.default_rng(threads)
     values, index = rng.integers(0, 9, 50, np.int32), rng.integers(0, 50, 999, np.int32)
-    costs = rng.normal(size=3 * labelling._TERMS_AT_ONCE + 7).astype(np.float32)
+    costs = rng.normal(size=3 * labelling._TERMS + 7).astype(np.float32)
     set_num_threads(threads)
     try:
         limits(min_parallel=8)

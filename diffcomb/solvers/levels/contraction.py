@@ -177,7 +177,8 @@ def _write_rows(adjacency: Any, groups: Groups, first: int, last: int, out: Rows
 @njit
 def _add_members(node_costs: Array, groups: Groups, first: int, last: int, sums: Array) -> None:
     for g in range(first, last):
-        sums[g] = 0.0
+        for k in range(node_costs.shape[1]):
+            sums[unsigned(g), unsigned(k)] = 0.0
         for t in range(groups.start[g], groups.start[g + 1]):
             i = unsigned(groups.members[t])
             for k in range(node_costs.shape[1]):

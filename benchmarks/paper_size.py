@@ -12,7 +12,8 @@ resumes a case after its last step.
 Cases: `pretrain` and the models of the second stage that the configuration trains, each for --steps steps of the
 configuration's batch in parts of --part crops; `full, near the truth` and `full_svm, near the truth`, steps that solve
 for costs of the true partition with noise, as a trained network gives them; `predict 1/4` and `predict 1`, one image of
-full size at a time. Models of the second stage start from what `pretrain` leaves in --work.
+full size at a time; `full, two processes`, the same step shared by two processes under torchrun with half of the
+threads each, as the first one sees it. Models of the second stage start from what `pretrain` leaves in --work.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ HERE = Path(__file__).parent
 EXAMPLE = HERE.parent / "examples" / "panoptic_cops"
 sys.path.insert(0, str(EXAMPLE))
 
+from cops import parallel  # noqa: E402
 from cops.config import Config  # noqa: E402
 from cops.data.splits import load_splits  # noqa: E402
 from cops.data.streets import parse_size  # noqa: E402
@@ -61,7 +63,8 @@ from make_streets import draw  # noqa: E402
 
 FIRST = "pretrain"
 PREDICT = {"predict 1/4": False, "predict 1": True}  # whether it cuts on pixels
-NEAR = ", near the truth"  # behind the name of a model
+NEAR, SHARED = ", near the truth", ", two processes"  # behind the name of a model
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 MARGIN, NOISE = 4.0, 2.0  # of costs near the truth: a logit of ±4 with this deviation, which errs at 2 percent
 
 
@@ -69,7 +72,11 @@ def main() -> None:
     o = _options()
     cases = o.cases or list(all_cases())
     if o.case:
-        print(json.dumps(measure(o.case, o)))
+        parallel.start(o.device)
+        row = measure(o.case, o)
+        if parallel.rank() == 0:
+            print(json.dumps(row))
+        parallel.stop()
         return
     path = o.out / "paper_size.json"
     known = json.loads(path.read_text())["rows"] if path.exists() else []
@@ -78,9 +85,8 @@ def main() -> None:
     if different is not None:
         raise SystemExit(f"{path} holds figures with other settings ({different['settings']}): choose another --out")
     draw(o.root, o.images, 2, parse_size(o.size), 0)
-    command = [sys.executable, __file__, *(f"--{k}={v}" for k, v in _passed_on(o).items())]
     for case in tqdm([c for c in cases if c not in {row["case"] for row in known}], desc="cases"):
-        done = subprocess.run([*command, "--case", case], stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(_command(case, o), stdout=subprocess.PIPE, text=True)
         if done.returncode:
             raise SystemExit(f"{case!r} has failed; rerun the same command to resume")
         known.append({**json.loads(done.stdout.splitlines()[-1]), "settings": settings})
@@ -115,7 +121,7 @@ def _options() -> argparse.Namespace:
 def all_cases() -> dict[str, Callable[[str, argparse.Namespace], dict[str, Any]]]:
     """What can be measured, in the order of the table."""
     second = Config(**_from_yaml()).finetune.models
-    steps = dict.fromkeys((FIRST, *second, *(f"{model}{NEAR}" for model in ("full", "full_svm"))), training)
+    steps = dict.fromkeys((FIRST, *second, f"full{NEAR}", f"full_svm{NEAR}", f"full{SHARED}"), training)
     return {**steps, **dict.fromkeys(PREDICT, prediction)}
 
 
@@ -139,8 +145,9 @@ def configured(o: argparse.Namespace) -> Config:
         shortest_edges=[max(1, round(scale * n)) for n in config.dataset.shortest_edges or []],
         validation=1,
     )
+    at_once = o.part * parallel.world()
     stages = {
-        name: replace(stage, batch=o.batch or stage.batch, accumulate=-(-(o.batch or stage.batch or 1) // o.part))
+        name: replace(stage, batch=o.batch or stage.batch, accumulate=-(-(o.batch or stage.batch or 1) // at_once))
         for name, stage in (("pretrain", config.pretrain), ("finetune", config.finetune))
     }
     amp = config.amp and find_device(o.device).type != "cpu"
@@ -171,14 +178,14 @@ def _run(o: argparse.Namespace) -> Run:
     config = configured(o)
     check_ranges(config)
     splits = load_splits(config)
-    check_settings(config, splits.train.categories)
+    check_settings(config, splits.train.categories, parallel.world())
     return Run(config, splits, o.work, find_device(config.device), RunLog(o.work, silent=True))
 
 
 def training(case: str, o: argparse.Namespace) -> dict[str, Any]:
     """Mean seconds of a step, which is the whole batch, by parts; a killed process resumes after its last step."""
     run = _run(o)
-    first, name = case == FIRST, case.removesuffix(NEAR)
+    first, name = case == FIRST, case.removesuffix(NEAR).removesuffix(SHARED)
     c, settings = run.config, run.config.pretrain if first else run.config.finetune
     objective = c.objective(BASELINE if first else name)
     started = not first and run.finished(FIRST)
@@ -212,15 +219,22 @@ def training(case: str, o: argparse.Namespace) -> dict[str, Any]:
         watch.restart()
         bar = tqdm(parts, "crops", leave=False)
         losses = [_part(watch, step, case, *on_device(part, run.device), share=1 / len(parts)) for part in bar]
+        if parallel.world() > 1:
+            parallel.average_gradients(model.parameters())
+            watch("averaging")
         optimizer.step()
         watch("optimiser")
         state["spent"].append(watch.spent)
         state["losses"].append(float(np.mean(losses)))
         state["peak"] = max(state["peak"], _peak())
-        save_atomically({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state}, partial)
+        if parallel.rank() == 0:
+            content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state}
+            save_atomically(content, partial)
     if first:
         run.finish(FIRST, model.state_dict())
-    partial.unlink()
+    parallel.wait()  # all have read it
+    if parallel.rank() == 0:
+        partial.unlink()
     spent = {part: float(np.mean([row[part] for row in state["spent"]])) for part in state["spent"][0]}
     return {
         "crops": stage.batch, "started from": FIRST if started else "", **spent, "all": sum(spent.values()),
@@ -303,9 +317,15 @@ def _settings(o: argparse.Namespace) -> dict[str, Any]:
     return {**chosen, "device": name}
 
 
-def _passed_on(o: argparse.Namespace) -> dict[str, Any]:
+def _command(case: str, o: argparse.Namespace) -> list[str]:
+    """What measures a case in a process of its own, or in two."""
     names = ("size", "images", "steps", "part", "batch", "backbone", "threads", "device", "root", "work", "out")
-    return {name: value for name, value in vars(o).items() if name in names and value is not None}
+    given = {name: value for name, value in vars(o).items() if name in names and value is not None}
+    shared = case.endswith(SHARED)
+    if shared:
+        given["threads"] = max(1, o.threads // 2)
+    options = [f"--{name}={value}" for name, value in given.items()]
+    return [sys.executable, *(TORCHRUN if shared else []), __file__, *options, "--case", case]
 
 
 def _report(rows: list[dict[str, Any]], o: argparse.Namespace) -> None:
@@ -322,7 +342,7 @@ def _report(rows: list[dict[str, Any]], o: argparse.Namespace) -> None:
         f"at once, or of one predicted image of {o.size}. Training prepares the samples of the next step in a thread "
         f"meanwhile; here they wait for each other. AMWC is the forward solve, MWC all N = 5 perturbed ones; the "
         f"surrogate includes its own backward pass; of full_svm, AMWC is the one solve of its loss. Memory is the "
-        f"largest resident set of a process of its own. {TIMES}"
+        f"largest resident set of a process of its own. Two processes have half of the threads each. {TIMES}"
     )
     save(o.out, f"python benchmarks/paper_size.py {given}")("paper_size", "The size of the paper", shown, note)
 

@@ -1,6 +1,7 @@
 """The benchmark at the size of the paper, in miniature: every case gives its row, and an interrupted one resumes."""
 
 import json
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -51,7 +52,7 @@ def test_every_case_times_its_parts(options):
         "predict 1/4": ("network", "interpolation", "AMWC", "reading segments"),
         "predict 1": ("network", "interpolation", "AMWC", "reading segments"),
     }
-    assert set(parts) | {"control"} == set(paper_size.all_cases())
+    assert set(parts) | {"control", f"full{paper_size.SHARED}"} == set(paper_size.all_cases())
     for case, names in parts.items():
         row = paper_size.measure(case, options)
         assert all(row[name] > 0 for name in names), case
@@ -59,6 +60,17 @@ def test_every_case_times_its_parts(options):
         assert row["started from"] == ("" if case == "pretrain" else "pretrain")
         assert row["peak, GiB"] > 0.1
         assert row["crops"] == (1 if case in paper_size.PREDICT else 2)
+
+
+def test_two_processes_share_the_crops_of_a_step(options):
+    command = paper_size._command(f"full{paper_size.SHARED}", options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert row["crops"] == 2
+    assert row["averaging"] > 0
+    assert len(done.stdout.splitlines()) == 1  # of the first process
+    assert not list(options.work.glob("*.partial.pt"))
 
 
 def test_interrupted_case_resumes_after_its_last_step(options, monkeypatch):

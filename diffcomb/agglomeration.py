@@ -15,7 +15,9 @@ from .graph import Graph, as_graph
 from .problem import Solution, checked_problem, make_problem, make_solution
 from .solve_instances import as_kind
 from .solvers.levels.contraction import has_parallel_edges
-from .solvers.moves.agglomerating import LINKAGES, agglomerated
+from .solvers.moves.agglomerating import agglomerated
+from .solvers.moves.linkages import LINKAGES
+from .solvers.moves.reciprocal import join_reciprocal
 from .solvers.mutex_watershed import mutex_clusters
 
 
@@ -70,8 +72,12 @@ def agglomerate(
     if linkage == "absolute_maximum":
         return mutex_watershed(graph, edge_costs)
     edges, signed, weights = _without_parallels(graph, costs.astype(np.float64), weights, linkage)
-    root = agglomerated(graph.num_nodes, edges, signed, weights, LINKAGES.index(linkage), bool(constrained))
-    return _multicut_solution(graph, costs, root, edge_costs)
+    count, rule = graph.num_nodes, (LINKAGES.index(linkage), bool(constrained))
+    group = None
+    if linkage != "sum":  # of which a join may make larger ones, so that the order matters
+        group, count, edges, signed, weights = join_reciprocal(count, edges, signed, weights, *rule)
+    root = agglomerated(count, edges, signed, weights, *rule)
+    return _multicut_solution(graph, costs, root if group is None else root[group], edge_costs)
 
 
 def mutex_watershed(graph: Any, edge_costs: Any) -> Solution:

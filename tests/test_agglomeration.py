@@ -10,6 +10,10 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, agglomerate, amwc, multicut, mutex_watershed, semantic_mutex_watershed
+from diffcomb.agglomeration import _without_parallels
+from diffcomb.solvers.moves.agglomerating import agglomerated
+from diffcomb.solvers.moves.linkages import LINKAGES as LINKAGE_NUMBERS
+from diffcomb.solvers.moves.reciprocal import join_reciprocal
 from diffcomb.solvers.structures.radix import order_by_size
 
 LINKAGES = ("sum", "average", "absolute_maximum", "maximum", "minimum")
@@ -82,6 +86,34 @@ def test_agglomeration_is_gasp_to_the_letter(linkage, constrained):
         assert same_clusters(
             found.clusters, gasp(n, edges, costs, linkage, constrained or linkage == "absolute_maximum")
         )
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("linkage", ["average", "maximum", "minimum"])
+def test_joins_one_by_one_give_the_clusters_of_many_joins_at_a_time(linkage, constrained):
+    rng = np.random.default_rng(1)
+    rule = LINKAGE_NUMBERS.index(linkage), constrained
+    joins = 0
+    for size in (10, 10, 10, 60):
+        n, edges, _, costs, _ = random_instance(rng, n=size, m=4 * size, K=1)
+        costs, sizes = costs.astype(np.float64), rng.uniform(0.5, 2, len(costs))
+        instance = n, *_without_parallels(Graph(n, edges), costs, sizes, linkage)
+        one_by_one = agglomerated(*instance[:2], instance[2].copy(), instance[3].copy(), *rule)
+        group, count, *left = join_reciprocal(*instance, *rule)
+        joins += n - count
+        assert same_clusters(agglomerated(count, *left, *rule)[group], one_by_one)
+        if size == 10 and linkage != "average":  # the definition knows no sizes
+            assert same_clusters(one_by_one, gasp(n, edges, costs, linkage, constrained))
+    assert joins > (4 if constrained else 20)
+
+
+def test_hub_does_not_take_its_leaves_one_a_round():
+    """A star of so many leaves would take a minute."""
+    leaves = 100_000
+    edges = np.stack([np.zeros(leaves, np.int64), np.arange(1, leaves + 1)], axis=1)
+    costs = np.random.default_rng(0).uniform(1, 2, leaves)
+    assert agglomerate(edges, costs, "average").num_clusters == 1
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)

@@ -224,6 +224,8 @@ class KernelLimits(NamedTuple):
     """Nodes after which a search for an attractive path between the ends of a repulsive edge gives up."""
     min_hub: int = 64
     """Edges of a cluster from which greedy contraction keeps its neighbours in a hash table."""
+    half_edges_a_join: int = 800
+    """Half-edges that a round of reciprocal joins may look at for each of its joins: a join by itself takes as long."""
     plain_nodes: int = 2048
     """Nodes up to which fusion contracts graphs without hubs, and fairly."""
     most: float = 3e38

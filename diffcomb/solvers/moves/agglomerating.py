@@ -24,9 +24,7 @@ from .absorbing import (
     no_hubs,
     with_room,
 )  # fmt: skip
-
-LINKAGES = ("sum", "average", "maximum", "minimum")
-SUM, AVERAGE, MAXIMUM, MINIMUM = range(4)
+from .linkages import joint, priority
 
 
 @njit
@@ -56,14 +54,14 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
     # Of the entries of an edge only the one with this key counts, which is never below what the edge is worth now.
     entered = np.empty(m)
     for e in range(m):
-        entered[e] = _key(costs[e], False, constrained)
+        entered[e] = priority(costs[e], False, constrained)
     size = enter_all(ends, entered, keys, items)
     while size > 0:
         e = items[0]
         if keys[0] != entered[unsigned(e)]:
             size = queue_pop(keys, items, size)
             continue
-        key = _key(costs[unsigned(e)], apart[unsigned(e)], constrained)
+        key = priority(costs[unsigned(e)], apart[unsigned(e)], constrained)
         if key < entered[unsigned(e)]:
             entered[unsigned(e)] = key
             size = queue_lower(keys, items, size, key)
@@ -104,13 +102,13 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
                     degree[i] += 1
                 else:
                     one, two = unsigned(stays), unsigned(gone)
-                    costs[one] = _joint(costs, sizes, one, two, linkage)
+                    costs[one] = joint(costs[one], sizes[one], costs[two], sizes[two], linkage)
                     sizes[one] += sizes[two]
                     apart[one] |= apart[two]
                     ends[two, 0] = -1
                     entered[two] = -np.inf
                     degree[other] -= 1
-                    key = _key(costs[one], apart[one], constrained)
+                    key = priority(costs[one], apart[one], constrained)
                     if key > entered[one]:
                         entered[one] = key
                         size = queue_push(keys, items, size, key, stays)
@@ -118,24 +116,3 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
     for i in range(num_nodes):
         parent[i] = find(parent, i)
     return parent
-
-
-@njit
-def _key(cost: float, apart: bool, constrained: bool) -> float:
-    """The priority of an interaction; -inf if nothing is to be done about it."""
-    if apart:
-        return -np.inf
-    if constrained:
-        return abs(cost)
-    return cost if cost > 0 else -np.inf
-
-
-@njit
-def _joint(costs: Array, sizes: Array, e: int, f: int, linkage: int) -> float:
-    """The interaction of two clusters along both of two parallel edges."""
-    a, b = costs[e], costs[f]
-    if linkage == SUM:
-        return float(a + b)
-    if linkage == AVERAGE:
-        return float((a * sizes[e] + b * sizes[f]) / (sizes[e] + sizes[f]))
-    return float(max(a, b) if linkage == MAXIMUM else min(a, b))

@@ -26,6 +26,7 @@ from .._numba import announce_compilation
 from ..graph import Graph
 from ..problem import Problem, Solution, labelling_objective, make_solution
 from .budget import Budget
+from .colouring import coloured
 from .greedy import greedy
 from .kernighan_lin import kernighan_lin
 from .levels.costs import takes_stencil
@@ -34,7 +35,7 @@ from .lower_bound import Guide, lower_bound
 from .moves.local_moving import local_moving
 from .multilevel import multilevel
 from .mutex_watershed import mutex_watershed
-from .reduction import reduce
+from .reduction import Reduction, reduce
 from .run import is_searched_whole
 
 
@@ -125,15 +126,48 @@ def solve(
     found = get_solver(solver)(reduction.problem, init=start, rng=rng, budget=budget)
     if callable(solver):
         found = _checked(reduction.problem, found, solver)
-    for more in LIMITS.second_tries if solver != "exact" else ():
-        if not reduction.leaves_uncut(found):
-            break
-        start = None if more else (found.node_labels, found.clusters)  # first by moves alone, then by more search
-        found = multilevel(reduction.problem, init=start, rng=rng, budget=Budget(more, interrupt=budget.interrupt))
+    if reduction.offset and solver != "exact":
+        if start is not None:
+            found = _with_more_cut(reduction, found, make_solution(reduction.problem, *start))
+        elif solver == "multilevel" and reduction.problem.graph.num_nodes <= LIMITS.max_coarse:
+            found = _from_other_starts(reduction, found, rng, budget)
+        found = _separated(reduction, found, rng, budget)
     result = reduction.expand(found, partial(make_solution, problem))
     if init is not None and labelling_objective(problem, *init) < result.objective:
         result = replace(make_solution(problem, *init), lower_bound=result.lower_bound)
     return with_bound(problem, result, budget) if bound and result.lower_bound is None else result
+
+
+def _with_more_cut(reduction: Reduction, found: Solution, other: Solution) -> Solution:
+    """The solution, or another one that cuts cannot-links which it does not."""
+    return other if reduction.leaves_uncut(found) and not reduction.leaves_uncut(other) else found
+
+
+def _from_other_starts(reduction: Reduction, best: Solution, rng: np.random.Generator, budget: Budget) -> Solution:
+    """Of small graphs: search from other starts as well, since nodes that must be apart do not move one by one."""
+    problem = reduction.problem
+    contracted = greedy(problem, init=None, rng=rng, budget=budget)
+    for start in ((contracted.node_labels, contracted.clusters), coloured(problem, reduction.apart)):
+        if budget.spent():
+            break
+        found = multilevel(problem, init=start, rng=rng, budget=budget)
+        best = found if found.objective < best.objective else best
+    return best
+
+
+def _separated(reduction: Reduction, found: Solution, rng: np.random.Generator, budget: Budget) -> Solution:
+    """Search on while cannot-links are not cut: by moves alone, then from a colouring, then by more search."""
+    for effort in LIMITS.second_tries:
+        for again in (True, False) if effort == 0 else (False,):
+            if not reduction.leaves_uncut(found):
+                return found
+            start: tuple[Array, Array] | None = None
+            if effort == 0:
+                labels = found.node_labels, found.clusters
+                start = labels if again else coloured(reduction.problem, reduction.apart)
+            more = Budget(effort, interrupt=budget.interrupt)
+            found = multilevel(reduction.problem, init=start, rng=rng, budget=more)
+    return found
 
 
 def with_bound(problem: Problem, solution: Solution, budget: Budget) -> Solution:
@@ -156,4 +190,6 @@ def _checked(problem: Problem, found: Any, solver: Solver) -> Solution:
             )
     if len(found.node_labels) and not 0 <= found.node_labels.min() <= found.node_labels.max() < classes:
         raise ValueError(f"solver {name} must return node_labels in 0..{classes - 1}, got {found.node_labels!r:.80}")
-    return make_solution(problem, found.node_labels, found.clusters, found.lower_bound)
+    solution = make_solution(problem, found.node_labels, found.clusters)
+    bound = found.lower_bound
+    return solution if bound is None else replace(solution, lower_bound=min(bound, solution.objective))

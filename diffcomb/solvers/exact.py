@@ -31,6 +31,7 @@ from .programme import ABSOLUTE_GAP, Constraints, Programme, rows_of
 from .separation import violated_paths
 
 SECONDS_A_ROW = 4e-6  # to set up the programme of classes, for an edge and a class
+EDGES_AT_ONCE = 256  # for which paths are sought between two looks at the clock
 VIOLATION = 1e-4  # of an inequality, from which it is added to a linear programme
 Found = TypeVar("Found", bound=Solution)
 
@@ -159,13 +160,25 @@ class EdgeProgramme:
             x = values[: self.first].reshape(self.n, self.K).argmax(axis=1)
         return x, _components(self.n, uncut)
 
-    def separate(self, values: Array, slack: float) -> bool:
-        """Add the cycle inequalities that these values violate; returns whether there are any."""
+    def separate(self, values: Array, slack: float, spent: Callable[[], bool]) -> bool:
+        """Add the cycle inequalities that these values violate; returns whether there are any.
+
+        It ends once `spent` says so, and then there may be.
+        """
         y = np.ascontiguousarray(values[self.first :])
-        start, edges = violated_paths(self.csr, self.edges, y, self.num_base, slack)
-        if len(start) == 1:
+        starts, paths, total = [np.zeros(1, np.int64)], [np.empty(0, np.int32)], 0
+        for at in range(0, len(y), EDGES_AT_ONCE):
+            if spent():
+                return True
+            last = min(at + EDGES_AT_ONCE, len(y))
+            start, edges = violated_paths(self.csr, self.edges, y, self.num_base, slack, at, last)
+            starts.append(start[1:] + total)
+            paths.append(edges)
+            total += len(edges)
+        if not total:
             return False
-        signs = np.full(len(edges), -1.0)
+        start, edges = np.concatenate(starts), np.concatenate(paths)
+        signs = np.full(total, -1.0)
         signs[start[:-1]] = 1.0
         count = len(start) - 1
         self.programme.add(
@@ -187,7 +200,7 @@ def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, A
         values = programme.relax(budget.left())
         if values is None:
             break
-        if not edge_programme.separate(values, VIOLATION):
+        if not edge_programme.separate(values, VIOLATION, budget.spent):
             if np.all(np.minimum(values, 1 - values) < VIOLATION):
                 best = _better(best, make(*edge_programme.labels(values)))
             break
@@ -198,7 +211,7 @@ def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, A
         if found.values is None:
             break
         best = _better(best, make(*edge_programme.labels(found.values)))
-        if not edge_programme.separate(found.values, 0.5) and found.optimal:
+        if not edge_programme.separate(found.values, 0.5, budget.spent) and found.optimal:
             break
     edge_programme.take(best.clusters, best.node_labels)
     return replace(best, lower_bound=min(edge_programme.bound, best.objective))

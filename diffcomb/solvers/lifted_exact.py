@@ -8,6 +8,8 @@ partitionable.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.sparse as sparse
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
@@ -38,12 +40,12 @@ class LiftedProgramme(EdgeProgramme):
         super().__init__(lifted.problem, lifted.num_base)
         self.whole = np.flatnonzero(~lifted.problem.partitionable)
 
-    def separate(self, values: Array, slack: float) -> bool:
+    def separate(self, values: Array, slack: float, spent: Callable[[], bool]) -> bool:
         """Add cycle, path and cut inequalities that these values violate; returns whether there are any."""
-        found = super().separate(values, slack)
-        return self._separate_cuts(values) or found
+        found = super().separate(values, slack, spent)
+        return self._separate_cuts(values, spent) or found
 
-    def _separate_cuts(self, values: Array) -> bool:
+    def _separate_cuts(self, values: Array, spent: Callable[[], bool]) -> bool:
         """The smallest cut between the ends of every lifted edge that is less cut than it must be."""
         m = self.num_base
         y = np.clip(values[self.first :], 0, 1)
@@ -53,6 +55,8 @@ class LiftedProgramme(EdgeProgramme):
         network = sparse.csr_array((np.tile(capacity, 2), both_ways.T), shape=(self.n, self.n), dtype=np.int32)
         rows: list[tuple[Array, Array]] = []
         for f in np.flatnonzero((y[m:] < 1 - CUT_VIOLATION) & (lifted[:, 0] != lifted[:, 1])):
+            if spent():
+                return True
             u, v = (int(node) for node in lifted[f])
             classes = u * self.K + self.whole if self.first else np.empty(0, np.int64)
             allowed = 1 - y[m + f] - values[classes].sum()

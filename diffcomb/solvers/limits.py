@@ -37,6 +37,8 @@ class Limits:
     """The first level of the descent with at most so many nodes is searched whole; so are that many clusters."""
     max_pieces: int = 2048
     """The first level of the descent with at most so many nodes divides the core graph into pieces."""
+    isolated: float = 1 / 16
+    """Share of the nodes: if more have no edges, these are no part of any search."""
     max_enumerated: int = 8
     """Graphs of at most so many nodes are solved by branch and bound."""
     max_steps: int = 2**17

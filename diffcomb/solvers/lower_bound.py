@@ -232,7 +232,7 @@ def bound_by_programme(programme: EdgeProgramme, guide: Guide, interrupt: Interr
         if programme.programme.rows.count - before > LIMITS.linear_rows:
             break
         values = programme.programme.relax(np.inf)
-        if values is None or interrupt.check() or not programme.separate(values, VIOLATION):
+        if values is None or interrupt.check() or not programme.separate(values, VIOLATION, interrupt.check):
             break
     programme.take(guide.clusters, guide.classes)
     return programme.bound

@@ -28,8 +28,9 @@ from .fusion import is_fused
 from .greedy import greedy
 from .level import finest_level
 from .levels.labels import from_labels
+from .levels.objective import cheapest_classes
 from .limits import LIMITS
-from .persistency import persistent
+from .persistency import persistent, with_edges
 from .run import Run
 
 
@@ -56,11 +57,27 @@ def multilevel(
     """
     if problem.graph.num_nodes == 0:
         return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
-    if init is None and budget.searches and is_fused(problem) and problem.graph.num_nodes > LIMITS.max_enumerated:
+    if init is not None:
+        return _solve(problem, init, rng, budget)
+    if budget.searches and is_fused(problem) and problem.graph.num_nodes > LIMITS.max_enumerated:
         smaller, group = persistent(problem)
-        found = _solve(smaller, None, rng, budget)
+        found = _solve_connected(smaller, rng, budget)
         return make_solution(problem, np.zeros(len(group), np.int64), found.clusters[group])
-    return _solve(problem, init, rng, budget)
+    return _solve_connected(problem, rng, budget)
+
+
+def _solve_connected(problem: Problem, rng: np.random.Generator, budget: Budget) -> Solution:
+    """Solve without the nodes that have no edges, which take their cheapest class, if they are more than a few."""
+    part = with_edges(problem)
+    if part is None:
+        return _solve(problem, None, rng, budget)
+    connected, kept = part
+    classes = cheapest_classes(problem.node_costs).astype(np.int64)
+    clusters = np.arange(len(classes))
+    if len(kept):
+        found = _solve(connected, None, rng, budget)
+        classes[kept], clusters[kept] = found.node_labels, len(classes) + found.clusters
+    return make_solution(problem, classes, clusters)
 
 
 def _solve(problem: Problem, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget) -> Solution:

@@ -7,6 +7,8 @@ Swoboda 2018, "Combinatorial persistency criteria for multicut and max-cut"):
   one's cluster never costs anything, wherever the others are. The two are joined.
 - *Cuts.* Between two nodes that no path of attractive edges joins, all edges are cut: a cluster of both would gain by
   coming apart.
+
+Of any problem, a node without edges takes its cheapest class.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
-from .._numba import njit
+from .._numba import njit, unsigned
 from .._union_find import flatten, numbers, unite
 from ..graph import Graph
+from ..grid import GridGraph
 from ..problem import Problem
 from .level import Level, finest_level
 from .levels.costs import Rows, end, half_edges
@@ -53,6 +56,32 @@ def persistent(problem: Problem) -> tuple[Problem, Array]:
         level = Level(level.costs._replace(adjacency=rows))
         if len(rows.weights) == 0 or len(rows.weights) > LIMITS.min_shrink * before:
             return problem_of(rows, level.node_costs), group
+
+
+def with_edges(problem: Problem) -> tuple[Problem, Array] | None:
+    """The problem of the nodes that have edges, and which these are; None where few have none, as on grids."""
+    graph = problem.graph
+    if isinstance(graph, GridGraph):
+        return None
+    has_edges = np.zeros(graph.num_nodes, np.bool_)
+    _mark_ends(graph.edges, has_edges)
+    kept = np.flatnonzero(has_edges)
+    if graph.num_nodes - len(kept) <= max(LIMITS.isolated * graph.num_nodes, LIMITS.max_greedy):
+        return None
+    number = np.cumsum(has_edges) - 1
+    inside = has_edges[graph.edges[:, 0]]  # all but loops of nodes that have nothing else
+    edges = number[graph.edges[inside]]
+    return Problem(
+        Graph(len(kept), edges), problem.node_costs[kept], problem.edge_costs[inside], problem.partitionable
+    ), kept
+
+
+@njit
+def _mark_ends(edges: Array, has_edges: Array) -> None:
+    for e in range(len(edges)):
+        if edges[e, 0] != edges[e, 1]:
+            has_edges[unsigned(edges[e, 0])] = True
+            has_edges[unsigned(edges[e, 1])] = True
 
 
 def problem_of(rows: Rows, node_costs: Array) -> Problem:

@@ -56,11 +56,15 @@ class Reduction:
         _, first = np.unique(self.group, return_index=True)
         return labelling[0][first], labelling[1][first]
 
+    @property
+    def apart(self) -> Array:
+        """Which edges of the reduced problem are cannot-links; a mask."""
+        mask: Array = self.problem.edge_costs == self.cannot_link
+        return mask if self.offset < 0 else np.zeros_like(mask)
+
     def leaves_uncut(self, solution: Solution) -> bool:
         """Whether a solution of the reduced problem leaves a cannot-link uncut."""
-        return self.offset < 0 and bool(
-            np.any((self.problem.edge_costs == self.cannot_link) & ~_cut(self.problem, solution))
-        )
+        return self.offset < 0 and bool(np.any(self.apart & ~_cut(self.problem, solution)))
 
     def expand(self, solution: S, make: Callable[[Array, Array], S]) -> S:
         """A solution of the reduced problem as one of the original problem, which `make` makes of classes and clusters.

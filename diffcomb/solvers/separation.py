@@ -15,9 +15,9 @@ from .structures.queue import queue_pop, queue_push
 
 @njit
 def violated_paths(
-    csr: tuple[Array, Array, Array], ends: Array, y: Array, num_base: int, slack: float
+    csr: tuple[Array, Array, Array], ends: Array, y: Array, num_base: int, slack: float, first: int, last: int
 ) -> tuple[Array, Array]:
-    """For every edge that is longer than a path between its ends by more than `slack`, the shortest such path.
+    """For the edges first..last-1 that are longer than a path between their ends by more than `slack`, such a path.
 
     Parameters
     ----------
@@ -27,6 +27,7 @@ def violated_paths(
     y : float64 array, shape (m,)
     num_base : int
     slack : float
+    first, last : int
 
     Returns
     -------
@@ -43,7 +44,7 @@ def violated_paths(
     keys, items = np.empty(room, np.float64), np.empty(room, np.int32)
     start, edges = [0], [np.int32(0) for _ in range(0)]
     hop = 1e-9  # of paths of one length the one with fewer edges
-    for e in range(len(ends)):
+    for e in range(first, last):
         u, v = unsigned(ends[e, 0]), unsigned(ends[e, 1])
         if u == v or y[e] <= slack:
             continue

@@ -284,10 +284,10 @@ class Conversions:
             raise ValueError(f"from_correlation needs a square matrix (n, n), got shape {values.shape}")
         if values.dtype.kind not in "fiub":
             raise TypeError(f"from_correlation needs a matrix of real numbers, got dtype {values.dtype}")
-        if not np.allclose(values, values.T, equal_nan=True):
-            raise ValueError("from_correlation needs a symmetric matrix; (A + A.T) / 2 is symmetric")
         if names is not None:
             check_same_labels(matrix)
+        if not np.allclose(values, values.T, equal_nan=True):
+            raise ValueError("from_correlation needs a symmetric matrix; (A + A.T) / 2 is symmetric")
         i, j = np.triu_indices(len(values), 1)
         costs = values[i, j].astype(np.float64) - threshold
         bad = np.flatnonzero(~np.isfinite(costs))

@@ -192,6 +192,11 @@ def class_mask(partitionable: Any, num_classes: int) -> Array:
         raise ValueError(f"partitionable must hold class indices in 0..{num_classes - 1}, got {array.tolist()}")
     mask = np.zeros(num_classes, bool)
     mask[array] = True
+    if mask.sum() < len(array):
+        raise ValueError(
+            f"partitionable must name each class once, got {array.tolist()}: a mask of all classes must be boolean, "
+            "as by numpy.array(mask, bool)"
+        )
     return mask
 
 

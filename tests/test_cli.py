@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -302,7 +303,9 @@ def make_wrong_files(folder, signed):
             ["segment", "{image}", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy", "--costs", "--bias", "0.9"],
             "--bias is of no use with --costs, which are taken as they are, got 0.9",
         ),
-        (["segment", "two.h5:one", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.h5:x"], "would replace 'two.h5:one'"),
+        (["segment", "two.h5:one", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.h5:one"], "would replace 'two.h5:one'"),
+        (["solve", "{signed}", "-o", ""], "-o must name a file such as clusters.csv, got ''"),
+        (["solve", "{signed}", "-o", "two.npz"], "-o must name a file such as clusters.csv, got 'two.npz'"),
     ],
 )
 def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, signed, tmp_path, capsys, monkeypatch):
@@ -355,6 +358,30 @@ def test_module_runs_as_a_program(signed):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent in another way on Windows: not tried there")
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="this system has no /dev/stdout")
+@pytest.mark.parametrize("mode", ["w", "a"])
+def test_output_to_stdout_is_the_table_alone_and_keeps_what_the_file_held(mode, signed, tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("precious\n")
+    with log.open(mode) as stdout:
+        command = [sys.executable, "-m", "diffcomb", "solve", str(signed), "-o", "/dev/stdout"]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=True)
+    lines = log.read_text().splitlines()
+    assert lines[0] == ("node,cluster" if mode == "w" else "precious")
+    assert all(line.count(",") == 1 for line in lines[mode == "a" :])
+    assert "objective" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_result_that_cannot_be_printed_is_an_error_of_one_line(signed):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "diffcomb", "info", str(signed)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "was not printed: No space left" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_interrupt_keeps_the_best_solution(tmp_path):
     rng = np.random.default_rng(0)
     edges = np.stack(np.triu_indices(200, 1), axis=1)

@@ -55,6 +55,9 @@ def test_correlations_of_rows_in_another_order_are_refused():
         with pytest.raises(ValueError, match="needs a table whose rows are labelled as its columns"):
             Graph.from_correlation(pandas.DataFrame(values, index=index, columns=columns))
     assert Graph.from_correlation(pandas.DataFrame(values))[2].tolist() == [0, 1, 2]
+    unequal = pandas.DataFrame([[1.0, 0.1, 0.2], [0.1, 1.0, 0.3], [0.2, 0.3, 1.0]], list("abc"), list("abc"))
+    with pytest.raises(ValueError, match="rows are labelled as its columns"):  # which makes it unsymmetric as well
+        Graph.from_correlation(unequal.loc[["b", "a", "c"]])
 
 
 def test_correlations_of_a_table_keep_names():

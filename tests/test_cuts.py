@@ -199,6 +199,7 @@ def call(**changes):
         ({"init": (np.zeros(20, int),)}, ValueError, "pair"),
         ({"init": ([0, 1], [0, [1]])}, ValueError, "init must hold arrays"),
         ({"partitionable": [[1], [1, 2]]}, ValueError, "partitionable must be a mask"),
+        ({"partitionable": [0, 1, 1]}, ValueError, r"name each class once, got \[0, 1, 1\]: a mask .* must be boolean"),
         ({"edge_costs": np.float64(1.0)}, ValueError, "edge_costs must have shape"),
     ],
 )

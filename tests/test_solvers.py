@@ -340,6 +340,16 @@ def test_exact_stops_at_its_time_limit_with_a_solution_and_a_bound():
     assert small.objective == pytest.approx(multicut(edges[:20], costs[:20], solver="exact").objective)
 
 
+def test_exact_asks_the_clock_while_it_looks_for_violated_cycles():
+    rng = np.random.default_rng(0)
+    graph, costs = Graph(10_000, rng.integers(0, 10_000, (40_000, 2))), rng.normal(size=40_000)
+    multicut(graph, costs, solver="exact", time_limit=0.01)  # so that compilation does not count
+    began = time.perf_counter()
+    found = multicut(graph, costs, solver="exact", time_limit=1.0)  # all cycles at once would take 20 seconds
+    assert time.perf_counter() - began < 10
+    assert found.lower_bound < found.objective <= multicut(graph, costs, effort=0).objective
+
+
 def test_exact_within_a_time_limit_is_no_worse_than_the_default():
     rng = np.random.default_rng(0)
     n, edges, node_costs, costs, partitionable = random_instance(rng, n=300, m=1500, K=3)

@@ -6,6 +6,7 @@ from array_files import npy_bytes, npz_bytes
 
 from diffcomb import affinities, region_graph
 from diffcomb.io import open_array, save_array
+from diffcomb.io.volumes import new_array, split_path
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz:labels", "a.h5:labels", "a.zarr", "b.zarr:labels"])
@@ -39,6 +40,23 @@ def test_saved_arrays_leave_others_alone(file, tmp_path):
     assert [int(open_array(f"{tmp_path}/{file}:{name}")[0]) for name in ("a", "file")] == [3, 2]
     with pytest.raises(ValueError, match="holds a, file: name the array to write"):
         save_array(tmp_path / file, np.ones(3))
+
+
+@pytest.mark.parametrize("file", ["two.npy", "two.h5:b"])
+def test_array_that_is_not_finished_leaves_the_file_as_it_was(file, tmp_path):
+    path = split_path(tmp_path / file)[0]
+    save_array(tmp_path / file.replace(":b", ":a"), np.ones(3))
+    before = path.read_bytes()
+
+    def write():
+        with new_array(tmp_path / file, (1000,), np.float64, (10,)) as target:
+            target[:10] = 5
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write()
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("file", ["deep.h5", "deep.zarr"])

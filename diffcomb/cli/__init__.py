@@ -12,10 +12,12 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from .._version import __version__
 from ..io import FORMATS
+from ..io.files import descriptor_of
 from ..solvers import SOLVERS
 from .info import run_info
 from .segment import run_segment
@@ -39,11 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _fail(f"there is not enough memory for {source}: {error}")
     lines = [f"{key.replace('_', ' ')}: {value}" for key, value in result.items()]
+    output = getattr(options, "output", None)
+    beside = output is not None and descriptor_of(Path(output)) == 1  # the result itself went there
     try:
-        print(json.dumps(_plain(result)) if options.json else "\n".join(lines), flush=True)
-    except BrokenPipeError:
+        text = json.dumps(_plain(result)) if options.json else "\n".join(lines)
+        print(text, file=sys.stderr if beside else sys.stdout, flush=True)
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails to flush it when it ends
-        return _fail(f"the result of {source} was not printed: the program that reads the output has ended")
+        ended = isinstance(error, BrokenPipeError)
+        reason = "the program that reads the output has ended" if ended else error.strerror
+        return _fail(f"the result of {source} was not printed: {reason}")
     return 0
 
 

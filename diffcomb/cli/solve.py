@@ -18,24 +18,37 @@ from .progress import progress, warnings_as_lines
 if TYPE_CHECKING:
     from ..blockwise import BlockwiseSolution
 
+BINARY = (".npy", ".npz", ".h5", ".hdf5", ".zarr")
 PROBLEMS = ("multicut", "mwc", "amwc", "lifted_multicut", "lifted_amwc")
 
 
 def run_solve(options: argparse.Namespace) -> dict[str, Any]:
     """Solve, and write the clusters where the user wants them."""
-    if options.output:
-        check_keeps(Path(options.output), Path(options.file), options.file)
-        check_writable(Path(options.output))
+    if options.output is not None:
+        _check_output(options)
     instance = read(options.file, options.format)
     problem = options.problem or problem_of(instance)
     began = time.perf_counter()
     with progress(options.time_limit), warnings_as_lines():
         found = solution_of(problem, instance, options)
     result = {"problem": problem, **summary_of(found), "seconds": round(time.perf_counter() - began, 3)}
-    if options.output:
+    if options.output is not None:
         _write_clusters(Path(options.output), instance, found)
         result["wrote"] = options.output
     return result
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    """Raise a ValueError unless a table can be written where the user wants it."""
+    path = Path(options.output)
+    if options.output:
+        check_keeps(path, Path(options.file), options.file)
+        check_writable(path)
+    if not options.output or path.suffix.lower() in BINARY:
+        raise ValueError(
+            f"the clusters are written as a table of text: -o must name a file such as clusters.csv, got "
+            f"{options.output!r}"
+        )
 
 
 def problem_of(instance: Instance) -> str:

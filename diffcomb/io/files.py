@@ -98,8 +98,17 @@ def check_keeps(path: Path, source: Path, name: str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A file to write, which takes the place of `path` when it is complete; if writing fails, the old file stays.
 
-    A link stays a link: the file that it points to is replaced. Devices and pipes are written as they are.
+    A link stays a link: the file that it points to is replaced. Devices and pipes are written as they are; what is
+    already in a file that /dev/stdout leads to, stays.
     """
+    descriptor = descriptor_of(path)
+    if descriptor is not None:
+        with tempfile.TemporaryDirectory(prefix="diffcomb-") as folder:
+            unfinished = Path(folder) / "output"
+            yield unfinished
+            with unfinished.open("rb") as source, os.fdopen(os.dup(descriptor), "wb") as stream:
+                shutil.copyfileobj(source, stream)
+        return
     if _is_stream(path):
         yield path
         return
@@ -111,6 +120,13 @@ def replacing(path: Path) -> Iterator[Path]:
         if target.exists():
             shutil.copymode(target, unfinished)
         unfinished.replace(target)
+
+
+def descriptor_of(path: Path) -> int | None:
+    """The number of the open file that a path as /dev/stdout stands for; None for any other path."""
+    if path.parent == STREAMS[1] and path.name.isdigit():
+        return int(path.name)
+    return {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path))
 
 
 def _is_stream(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ def check_output(path: Any, source: Any, in_pieces: bool) -> None:
         raise ValueError(f"an array that is written piece by piece must be .npy, .h5 or .zarr, got {str(path)!r}")
     check_writable(file, may_be_folder=suffix == ".zarr")
     given, given_name = split_path(source)
-    beside = suffix in (".npz", ".zarr") and None not in (name, given_name) and name != given_name
+    beside = suffix in (".npz", ".h5", ".hdf5", ".zarr") and None not in (name, given_name) and name != given_name
     if not beside:
         check_keeps(file, given, str(source))
     _check_replaces_one_array(file, name)
@@ -183,19 +184,30 @@ def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, 
     if chunks is not None:
         chunks = tuple(min(a, b) for a, b in zip(chunks, shape, strict=True))
     if suffix == ".npy":
-        mapped = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
-        yield mapped
-        mapped.flush()
+        with replacing(file) as unfinished:
+            mapped = np.lib.format.open_memmap(unfinished, mode="w+", dtype=dtype, shape=shape)
+            yield mapped
+            mapped.flush()
+            del mapped
     elif suffix in (".h5", ".hdf5"):
-        with require("h5py", f"the array {file}").File(file, "a") as opened:
-            name = name or "array"
-            if name in opened:
-                del opened[name]
-            yield opened.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks, compression="gzip")
+        h5py = require("h5py", f"the array {file}")
+        with replacing(file) as unfinished:
+            if file.exists():  # a file that HDF5 fails to write may be lost with all that it held
+                shutil.copyfile(file, unfinished)
+            yield from _new_dataset(h5py, unfinished, name or "array", shape, dtype, chunks)
     else:
         zarr = require("zarr", f"the array {file}")
         kept = "auto" if chunks is None else chunks
         yield zarr.create_array(store=str(file), name=name, shape=shape, dtype=dtype, chunks=kept, overwrite=True)
+
+
+def _new_dataset(
+    h5py: Any, file: Path, name: str, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, ...] | None
+) -> Iterator[Any]:
+    with h5py.File(file, "a") as opened:
+        if name in opened:
+            del opened[name]
+        yield opened.create_dataset(name, shape=shape, dtype=dtype, chunks=chunks, compression="gzip")
 
 
 def split_path(path: Any) -> tuple[Path, str | None]:

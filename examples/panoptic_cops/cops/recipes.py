@@ -193,6 +193,9 @@ _TABLE = (
         Recipe("full_on", Objective("surrogate", **_ALL), start=CALIBRATED),
         Recipe("mean_searched", method="search", start=CALIBRATED),
         Recipe("svm_searched", method="search", start="full_svm"),
+        # Other losses from scratch, in as many steps and with as many solves as single_mean and single_svm.
+        Recipe("single_malis", Objective("malis"), "scratch", None, _BOTH),
+        Recipe("single_fenchel_young", Objective("fenchel_young", num_lambdas=1, dropout=0.0), "scratch", None, _BOTH),
         # Does the difference last if both may learn more?
         Recipe("mean_long", Objective("mean", head_lr=FAST, body_lr=FAST), longer=LONGER),
         Recipe("svm_long", Objective("structured_svm", head_lr=FAST, body_lr=FAST), longer=LONGER),
@@ -225,6 +228,7 @@ COMPARED = {
     "calibrated": (CALIBRATED, "mean_on", "svm_on", "full_on", "mean_searched", "full_svm", "svm_searched"),
     "single": (BASELINE, CALIBRATED, "full_svm", "single_mean", "single_svm"),
     "single_seeds": ("single_mean", "single_svm"),
+    "losses": ("single_mean", "single_malis", "single_svm", "single_fenchel_young"),
     "longer": ("mean_long", "svm_long", "full_long"),
     "sizes": (BASELINE, CALIBRATED, "full_svm"),
     "alignment": (BASELINE, CALIBRATED),

@@ -190,6 +190,18 @@ def single_seeds(e: Experiment, report: Callable[..., None]) -> None:
     report("single_seeds", title, rows_of(e, names, ALL_SCORES[:8]), "\n".join(to_the_first(e, names)))
 
 
+def losses(e: Experiment, report: Callable[..., None]) -> None:
+    """Losses that people of this field know, on the same network and budget: one stage from scratch."""
+    names = e.compared("losses")
+    rows = rows_of(e, names, (*PANOPTIC, "AP", "PQ_b", "VI_split", "VI_merge", "ARE"))
+    for name, row in zip(names, rows, strict=True):
+        seconds = [dict(e.finished(seed)).get(name) for seed in e.seeds]
+        row["minutes"] = with_spread(np.array([np.nan if s is None else s / 60 for s in seconds]))
+    lines = to_the_first(e, names) if len(e.seeds) > 1 else []
+    note = f"{READING} Minutes of training, of whatever else ran beside it as well: compare only their ratios."
+    report("losses", "Losses beside the structured SVM", rows, "\n".join((*lines, f"\n{note}")))
+
+
 def longer(e: Experiment, report: Callable[..., None]) -> None:
     """The best control, the structured SVM and the surrogate of all layers with more steps at a higher rate."""
     names = e.compared("longer")
@@ -219,8 +231,8 @@ def overview(e: Experiment, report: Callable[..., None]) -> None:
 
 
 QUESTIONS = (
-    claim, neurites, sizes, comparators, rates, reach, ceiling, alignment, calibrated, single, single_seeds, longer,
-    overview,
+    claim, neurites, sizes, comparators, rates, reach, ceiling, alignment, calibrated, single, single_seeds, losses,
+    longer, overview,
 )  # fmt: skip
 
 

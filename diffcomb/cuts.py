@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -227,6 +228,12 @@ def _at_resolution(graph: Graph, edge_costs: Any, node_weights: Any, resolution:
     number = isinstance(gamma, (int, float, np.integer, np.floating)) and not isinstance(gamma, bool)
     if not number or not 0 <= gamma < float("inf"):
         raise ValueError(f"resolution must be a finite number that is not negative, got {resolution!r}")
+    total = float(weights.sum(dtype=np.float64))
+    if not math.isfinite(total * total) or not math.isfinite(gamma * total * total):
+        raise ValueError(
+            f"the square of the sum of node_weights, and resolution times that, must be finite: the sum is {total:g}; "
+            "divide the weights by a number, and multiply the resolution by its square"
+        )
     problem = checked_problem(graph, np.zeros((n, 1), edges.dtype), edges, (0,))
     start = starts_of(options.init, 1, False, n, 1)[0]
     budget = budget_of(options.init, options.effort, options.time_limit)

@@ -159,10 +159,12 @@ def make_problem(graph: Graph, node_costs: Any, edge_costs: Any, partitionable: 
     Node costs of None make a multicut: one class, partitionable, without costs.
     """
     edges = float_array(edge_costs, "edge_costs", "(m,)", infinite=True)
-    graph = as_graph(graph)
     if node_costs is None:
+        graph = as_graph(graph)
         return checked_problem(graph, np.zeros((graph.num_nodes, 1), edges.dtype), edges, (0,))
-    return checked_problem(graph, float_array(node_costs, "node_costs", "(n, K)"), edges, partitionable)
+    nodes = float_array(node_costs, "node_costs", "(n, K)")
+    graph = as_graph(graph, len(nodes) if nodes.ndim == 2 else None)
+    return checked_problem(graph, nodes, edges, partitionable)
 
 
 def checked_problem(graph: Graph, nodes: Array, edges: Array, partitionable: Any) -> Problem:

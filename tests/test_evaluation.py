@@ -121,3 +121,11 @@ def test_make_lifted_problem_names_what_does_not_fit():
         make_lifted_problem([(0, 1)], [1.0], [(0, 1)], [1.0], np.zeros(2), [0])
     with pytest.raises(ValueError, match=r"lifted_costs must not be \+inf"):
         make_lifted_problem([(0, 1)], [1.0], [(0, 1)], [np.inf])
+
+
+def test_problem_of_a_list_of_edges_has_the_nodes_of_its_node_costs():
+    arguments = [(0, 1)], np.zeros((3, 2)), [1.0], [0]
+    problem = make_problem(*arguments)
+    assert problem.graph.num_nodes == 3
+    found = amwc(*arguments)
+    assert problem.objective(found.node_labels, found.edge_labels) == found.objective

@@ -96,6 +96,7 @@ def test_more_effort_is_never_worse_and_a_start_is_kept():
         ({"node_weights": [1.0, -1.0, 1.0]}, "node_weights must be n=3 numbers"),
         ({"node_weights": [1.0, 1.0]}, "node_weights must be n=3 numbers"),
         ({"node_weights": [1.0, np.nan, 1.0]}, "node_weights"),
+        ({"node_weights": [1e200, 1e200, 1.0]}, "square of the sum of node_weights"),
         ({"resolution": 0.5, "solver": "greedy"}, "solver must be 'multilevel'"),
     ],
 )

@@ -340,6 +340,13 @@ def test_exact_stops_at_its_time_limit_with_a_solution_and_a_bound():
     assert small.objective == pytest.approx(multicut(edges[:20], costs[:20], solver="exact").objective)
 
 
+def test_bound_that_a_solver_of_a_user_claims_is_never_above_its_objective():
+    def boastful(problem, *, init, rng, budget):
+        return make_solution(problem, np.zeros(2, np.int64), np.zeros(2, np.int64), 99.0)
+
+    assert multicut([(0, 1)], [1.0], bound=True, solver=boastful).gap == 0
+
+
 def test_exact_asks_the_clock_while_it_looks_for_violated_cycles():
     rng = np.random.default_rng(0)
     graph, costs = Graph(10_000, rng.integers(0, 10_000, (40_000, 2))), rng.normal(size=40_000)

@@ -9,6 +9,7 @@ Slices of the first half train, some choose thresholds, the rest test. Rerun an 
 from __future__ import annotations
 
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def picture(path: Path, volume: Volume, segmentations: dict[str, Array]) -> None
     z = volume.raw.shape[0] // 2
     panels = {"truth": volume.truth, **{k: v for k, v in segmentations.items() if v.size}}
     figure = Figure(figsize=(4 * (len(panels) + 1), 4.3), layout="constrained")
-    axes = figure.subplots(1, len(panels) + 1)
+    axes = figure.subplots(1, len(panels) + 1, subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
     axes[0].imshow(volume.raw[z], cmap="gray")
     axes[0].set_title("raw")
     for axis, (name, labels) in zip(axes[1:], panels.items(), strict=True):
@@ -53,8 +54,6 @@ def picture(path: Path, volume: Volume, segmentations: dict[str, Array]) -> None
         colours[find_boundaries(labels[z])] = 0
         axis.imshow(0.45 * volume.raw[z][..., None] + 0.55 * colours)
         axis.set_title(name)
-    for axis in axes:
-        axis.set_axis_off()
     figure.savefig(path, dpi=80)
 
 
@@ -68,14 +67,14 @@ def main(arguments: list[str] | None = None) -> Path:
     a = parser.parse_args(arguments)
     if len(a.steps) != len(LOSSES) or min(a.steps) < 0:
         parser.error(f"--steps must be {len(LOSSES)} numbers that are not negative, got {a.steps}")
-    a.out.mkdir(parents=True, exist_ok=True)
     volume = draw(seed=a.seed) if a.volume is None else read(a.volume)
+    a.out.mkdir(parents=True, exist_ok=True)
     n = len(volume.raw)
     parts = {name: volume.slab(round(a * n) + (GAP if a else 0), round(b * n)) for name, (a, b) in PARTS.items()}
     torch.manual_seed(a.seed)
     network, rows, began = Network(), [], time.perf_counter()
     for number, (name, steps) in enumerate(zip(LOSSES, a.steps, strict=True)):
-        source = "drawn" if a.volume is None else a.volume.stem
+        source = "drawn" if a.volume is None else f"{a.volume.stem}-{zlib.crc32(volume.raw):08x}"
         stages = "-".join(map(str, a.steps[: number + 1]))
         train(network, name, steps, parts["train"], a.out / f"{source}-seed{a.seed}-{stages}.pt", a.seed)
         found, segmentations = evaluate(network, parts["choose"], parts["test"])

@@ -83,15 +83,19 @@ def _partners(n: int, indptr: Array, ends: Array, values: Array, constrained: bo
 
     Of equal ones the first counts, so that there is always a pair.
     """
-    best = np.full(n, -1, np.int32)
+    best = np.empty(n, np.int32)
     for i in range(n):
         strongest = 0.0
+        chosen = -1
         for h in range(indptr[i], indptr[i + 1]):
-            j = ends[np.uint64(h)]
             key = priority(values[np.uint64(h)], False, constrained)
-            if key > strongest or (key == strongest and 0 <= j < best[i]):
+            if key < strongest:
+                continue
+            j = ends[np.uint64(h)]
+            if key > strongest or 0 <= j < chosen:
                 strongest = key
-                best[i] = j if values[np.uint64(h)] > 0 else -1
+                chosen = j if values[np.uint64(h)] > 0 else -1
+        best[i] = chosen
     joins = 0
     for i in range(n):
         j = best[i]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
+from diffcomb.problem import make_solution
 from diffcomb.solvers import SOLVERS
 from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.labels import from_labels

@@ -120,3 +120,14 @@ def test_large_lifted_grid_with_seeds_is_divided_between_them():
     found = lifted_multicut(graph, costs, lifted, lifted_costs, seeds=seeds)
     assert len(set(found.clusters[seeds >= 0])) == 20
     assert found.objective >= lifted_multicut(graph, costs, lifted, lifted_costs, effort=4).objective - 1e-9
+
+
+def test_start_that_keeps_cannot_links_is_never_lost():
+    def lazy(lifted, *, init, rng, budget):
+        return lifted.solution(np.zeros(4, np.int64), np.zeros(4, np.int64))
+
+    chain = [(0, 1), (1, 2), (2, 3)]
+    found = lifted_amwc(
+        chain, np.zeros((4, 2)), np.ones(3), [], [(0, 2)], [0.5], cannot_link=chain, init=[1, 0, 1, 0], solver=lazy
+    )
+    assert found.node_labels.tolist() == [1, 0, 1, 0]

@@ -129,13 +129,17 @@ def solve(
     if reduction.offset and solver != "exact":
         if start is not None:
             found = _with_more_cut(reduction, found, make_solution(reduction.problem, *start))
-        elif solver == "multilevel" and reduction.problem.graph.num_nodes <= LIMITS.max_coarse:
+        elif solver == "multilevel" and _is_small_with_whole_classes(reduction.problem):
             found = _from_other_starts(reduction, found, rng, budget)
         found = _separated(reduction, found, rng, budget)
     result = reduction.expand(found, partial(make_solution, problem))
     if init is not None and labelling_objective(problem, *init) < result.objective:
         result = replace(make_solution(problem, *init), lower_bound=result.lower_bound)
     return with_bound(problem, result, budget) if bound and result.lower_bound is None else result
+
+
+def _is_small_with_whole_classes(problem: Problem) -> bool:
+    return problem.graph.num_nodes <= LIMITS.max_coarse and not problem.partitionable.all()
 
 
 def _with_more_cut(reduction: Reduction, found: Solution, other: Solution) -> Solution:

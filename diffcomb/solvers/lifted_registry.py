@@ -68,12 +68,16 @@ def solve_lifted(
         return lifted.solution(np.empty(0, np.int64), np.empty(0, np.int64), 0.0 if bound else None)
     reduction = reduce(lifted.problem)
     smaller = lifted.contracted(reduction.problem, reduction.group)
-    solved = get_lifted_solver(solver)(smaller, init=reduction.init(init), rng=rng, budget=budget)
+    start = reduction.init(init)
+    solved = get_lifted_solver(solver)(smaller, init=start, rng=rng, budget=budget)
     if callable(solver):
         if not isinstance(solved, LiftedSolution):
             name = getattr(solver, "__name__", type(solver).__name__)
             raise TypeError(f"solver {name} must return a LiftedSolution, got {type(solved).__name__}")
         solved = smaller.solution(solved.node_labels, solved.clusters, solved.lower_bound)
+    if start is not None and reduction.leaves_uncut(solved):
+        given = smaller.solution(*start)
+        solved = solved if reduction.leaves_uncut(given) else given
     for effort in LIMITS.second_tries if solver != "exact" and reduction.leaves_uncut(solved) else ():
         solved = lifted_multilevel(smaller, init=None, rng=rng, budget=Budget(effort, interrupt=budget.interrupt))
         if not reduction.leaves_uncut(solved):

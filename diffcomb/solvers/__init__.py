@@ -8,6 +8,7 @@ in ``SOLVERS``; users pass theirs as ``solver=``.
 
 The files from the top down: algorithms (``multilevel``, ``kernighan_lin``, ``greedy``, ``mutex_watershed``, ``exact``,
 ``enumeration``) and those of lifted problems (``lifted``, ``lifted_exact``, by name in ``lifted_registry``);
+``reduction`` and ``colouring``, what becomes of constraints;
 ``lower_bound`` and its ``bounds``; ``search``, ``hierarchy`` and ``level``, what they are made of; ``moves``, compiled
 kernels that change a labelling; ``levels``, what a level is made of; ``structures``, ``limits`` and ``budget``.
 """

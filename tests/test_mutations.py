@@ -124,7 +124,7 @@ MUTATIONS = [
     (PERSISTENCY, "if part[neighbours[h]] == part[i]", "if True", SEARCH_TEST, "by_hand"),
     (FUSING, "if not is_better(small, before, best)", "if False", SEARCH_TEST, "never_makes"),
     (TABU, "sums[b, i] -= _MEMBER", "sums[b, i] -= 0", SEARCH_TEST, "gains_what_it_says"),
-    ("diffcomb/solvers/exact.py", "if len(start) == 1:", "if True:", "tests/test_solvers.py", "separates"),
+    ("diffcomb/solvers/exact.py", "if not total:", "if True:", "tests/test_solvers.py", "separates"),
     ("diffcomb/solvers/bounds/triplets.py", "a + min(b, c, b + c)", "a + min(b, c)", "tests/test_bounds.py", "never_lower"),
     ("diffcomb/solvers/levels/lifted_rows.py", "is_base[at] |= rows.is_base[h]", "is_base[at] = rows.is_base[h]", "tests/test_lifted.py", "contraction"),
     ("diffcomb/solvers/moves/agglomerating.py", "apart[one] |= apart[two]", "pass", "tests/test_agglomeration.py", "gasp_to"),

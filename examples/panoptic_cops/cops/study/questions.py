@@ -194,12 +194,8 @@ def losses(e: Experiment, report: Callable[..., None]) -> None:
     """Losses that people of this field know, on the same network and budget: one stage from scratch."""
     names = e.compared("losses")
     rows = rows_of(e, names, (*PANOPTIC, "AP", "PQ_b", "VI_split", "VI_merge", "ARE"))
-    for name, row in zip(names, rows, strict=True):
-        seconds = [dict(e.finished(seed)).get(name) for seed in e.seeds]
-        row["minutes"] = with_spread(np.array([np.nan if s is None else s / 60 for s in seconds]))
-    lines = to_the_first(e, names) if len(e.seeds) > 1 else []
-    note = f"{READING} Minutes of training, of whatever else ran beside it as well: compare only their ratios."
-    report("losses", "Losses beside the structured SVM", rows, "\n".join((*lines, f"\n{note}")))
+    lines = to_the_first(e, names) if len(e.seeds) > 1 else [f"Seed {e.seeds[0]}."]
+    report("losses", "Losses beside the structured SVM", rows, "\n".join((*lines, f"\n{READING}")))
 
 
 def longer(e: Experiment, report: Callable[..., None]) -> None:

@@ -71,13 +71,14 @@ def agglomerate(
         raise ValueError(f"sizes must be {len(costs)} positive numbers, one for each edge, got {sizes!r:.80}")
     if linkage == "absolute_maximum":
         return mutex_watershed(graph, edge_costs)
-    edges, signed, weights = _without_parallels(graph, costs.astype(np.float64), weights, linkage)
-    count, rule = graph.num_nodes, (LINKAGES.index(linkage), bool(constrained))
-    group = None
-    if linkage != "sum":  # of which a join may make larger ones, so that the order matters
-        group, count, edges, signed, weights = join_reciprocal(count, edges, signed, weights, *rule)
-    root = agglomerated(count, edges, signed, weights, *rule)
-    return _multicut_solution(graph, costs, root if group is None else root[group], edge_costs)
+    simple, signed, weights = _without_parallels(graph, costs.astype(np.float64), weights, linkage)
+    rule = LINKAGES.index(linkage), bool(constrained)
+    if linkage == "sum":  # a join may make a sum larger, so that the order matters
+        root = agglomerated(simple.num_nodes, simple.edges, signed, weights, *rule)
+    else:
+        group, count, edges, signed, weights = join_reciprocal(simple.csr, signed, weights, *rule)
+        root = agglomerated(count, edges, signed, weights, *rule)[group]
+    return _multicut_solution(graph, costs, root, edge_costs)
 
 
 def mutex_watershed(graph: Any, edge_costs: Any) -> Solution:
@@ -170,11 +171,11 @@ def _multicut_solution(graph: Graph, costs: Array, root: Array, reference: Any) 
     return as_kind(make_solution(problem, np.zeros(graph.num_nodes, np.int64), root), reference)
 
 
-def _without_parallels(graph: Graph, costs: Array, sizes: Array, linkage: str) -> tuple[Array, Array, Array]:
-    """Edges, costs and sizes without loops, parallel edges joined as the linkage says."""
+def _without_parallels(graph: Graph, costs: Array, sizes: Array, linkage: str) -> tuple[Graph, Array, Array]:
+    """Graph, costs and sizes without loops, parallel edges joined as the linkage says."""
     proper = graph.edges[:, 0] != graph.edges[:, 1]
     if proper.all() and not has_parallel_edges(*graph.csr[:2]):
-        return graph.edges, costs, sizes
+        return graph, costs, sizes
     edges = np.sort(graph.edges[proper], axis=1)
     costs, sizes = costs[proper], sizes[proper]
     key = edges[:, 0].astype(np.int64) * graph.num_nodes + edges[:, 1]
@@ -186,4 +187,4 @@ def _without_parallels(graph: Graph, costs: Array, sizes: Array, linkage: str) -
         joint = np.add.reduceat(costs * sizes, begins) / totals
     else:
         joint = {"sum": np.add, "maximum": np.maximum, "minimum": np.minimum}[linkage].reduceat(costs, begins)
-    return np.ascontiguousarray(edges[order][begins]), joint, totals
+    return Graph(graph.num_nodes, edges[order][begins]), joint, totals

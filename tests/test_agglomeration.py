@@ -98,9 +98,9 @@ def test_joins_one_by_one_give_the_clusters_of_many_joins_at_a_time(linkage, con
     for size in (10, 10, 10, 60):
         n, edges, _, costs, _ = random_instance(rng, n=size, m=4 * size, K=1)
         costs, sizes = costs.astype(np.float64), rng.uniform(0.5, 2, len(costs))
-        instance = n, *_without_parallels(Graph(n, edges), costs, sizes, linkage)
-        one_by_one = agglomerated(*instance[:2], instance[2].copy(), instance[3].copy(), *rule)
-        group, count, *left = join_reciprocal(*instance, *rule)
+        graph, joint, totals = _without_parallels(Graph(n, edges), costs, sizes, linkage)
+        one_by_one = agglomerated(n, graph.edges, joint.copy(), totals.copy(), *rule)
+        group, count, *left = join_reciprocal(graph.csr, joint, totals, *rule)
         joins += n - count
         assert same_clusters(agglomerated(count, *left, *rule)[group], one_by_one)
         if size == 10 and linkage != "average":  # the definition knows no sizes

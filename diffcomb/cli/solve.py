@@ -11,6 +11,7 @@ from ..cuts import amwc, multicut, mwc
 from ..io import Instance, read
 from ..io.files import check_keeps, check_writable, replacing
 from ..io.tables import write_table
+from ..io.volumes import SUFFIXES
 from ..lifted_cuts import lifted_amwc, lifted_multicut
 from ..problem import Solution
 from .progress import progress, warnings_as_lines
@@ -18,7 +19,6 @@ from .progress import progress, warnings_as_lines
 if TYPE_CHECKING:
     from ..blockwise import BlockwiseSolution
 
-BINARY = (".npy", ".npz", ".h5", ".hdf5", ".zarr")
 PROBLEMS = ("multicut", "mwc", "amwc", "lifted_multicut", "lifted_amwc")
 
 
@@ -44,7 +44,7 @@ def _check_output(options: argparse.Namespace) -> None:
     if options.output:
         check_keeps(path, Path(options.file), options.file)
         check_writable(path)
-    if not options.output or path.suffix.lower() in BINARY:
+    if not options.output or path.suffix.lower() in SUFFIXES:
         raise ValueError(
             f"the clusters are written as a table of text: -o must name a file such as clusters.csv, got "
             f"{options.output!r}"

@@ -15,6 +15,7 @@ from .._arrays import Array
 from .files import check_keeps, check_writable, errors_named, opened_npz, replacing
 from .problems import require
 
+SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".zarr")
 KINDS = "FILE.npy, FILE.npz[:NAME], FILE.h5[:DATASET] or FOLDER.zarr[:ARRAY]"
 
 
@@ -213,7 +214,7 @@ def _new_dataset(
 def split_path(path: Any) -> tuple[Path, str | None]:
     """The file and the name of the array in it."""
     text = str(path)
-    for suffix in (".npy", ".npz", ".h5", ".hdf5", ".zarr"):
+    for suffix in SUFFIXES:
         at = text.lower().find(suffix + ":")
         if at >= 0:
             return Path(text[: at + len(suffix)]), text[at + len(suffix) + 1 :].strip("/") or None

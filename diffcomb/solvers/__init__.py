@@ -128,9 +128,8 @@ def solve(
     if callable(solver):
         found = _checked(reduction.problem, found, solver)
     if reduction.offset and solver != "exact":
-        if start is not None:
-            found = _with_more_cut(reduction, found, make_solution(reduction.problem, *start))
-        elif solver == "multilevel" and _is_small_with_whole_classes(reduction.problem):
+        found = reduction.or_start(found, start, partial(make_solution, reduction.problem))
+        if start is None and solver == "multilevel" and _is_small_with_whole_classes(reduction.problem):
             found = _from_other_starts(reduction, found, rng, budget)
         found = _separated(reduction, found, rng, budget)
     result = reduction.expand(found, partial(make_solution, problem))
@@ -141,11 +140,6 @@ def solve(
 
 def _is_small_with_whole_classes(problem: Problem) -> bool:
     return problem.graph.num_nodes <= LIMITS.max_coarse and not problem.partitionable.all()
-
-
-def _with_more_cut(reduction: Reduction, found: Solution, other: Solution) -> Solution:
-    """The solution, or another one that cuts cannot-links which it does not."""
-    return other if reduction.leaves_uncut(found) and not reduction.leaves_uncut(other) else found
 
 
 def _from_other_starts(reduction: Reduction, best: Solution, rng: np.random.Generator, budget: Budget) -> Solution:
@@ -162,16 +156,19 @@ def _from_other_starts(reduction: Reduction, best: Solution, rng: np.random.Gene
 
 def _separated(reduction: Reduction, found: Solution, rng: np.random.Generator, budget: Budget) -> Solution:
     """Search on while cannot-links are not cut: by moves alone, then from a colouring, then by more search."""
-    for effort in LIMITS.second_tries:
-        for again in (True, False) if effort == 0 else (False,):
-            if not reduction.leaves_uncut(found):
-                return found
-            start: tuple[Array, Array] | None = None
-            if effort == 0:
-                labels = found.node_labels, found.clusters
-                start = labels if again else coloured(reduction.problem, reduction.apart)
-            more = Budget(effort, interrupt=budget.interrupt)
-            found = multilevel(reduction.problem, init=start, rng=rng, budget=more)
+
+    def search(start: tuple[Array, Array] | None, effort: int) -> Solution:
+        more = Budget(effort, interrupt=budget.interrupt)
+        return multilevel(reduction.problem, init=start, rng=rng, budget=more)
+
+    least, *efforts = LIMITS.second_tries
+    if reduction.leaves_uncut(found):
+        found = search((found.node_labels, found.clusters), least)
+    if reduction.leaves_uncut(found):
+        found = search(coloured(reduction.problem, reduction.apart), least)
+    for effort in efforts:
+        if reduction.leaves_uncut(found):
+            found = search(None, effort)
     return found
 
 

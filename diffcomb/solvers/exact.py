@@ -166,12 +166,13 @@ class EdgeProgramme:
         It ends once `spent` says so, and then there may be.
         """
         y = np.ascontiguousarray(values[self.first :])
+        distance = np.full(self.n, np.inf)
         starts, paths, total = [np.zeros(1, np.int64)], [np.empty(0, np.int32)], 0
         for at in range(0, len(y), EDGES_AT_ONCE):
             if spent():
                 return True
             last = min(at + EDGES_AT_ONCE, len(y))
-            start, edges = violated_paths(self.csr, self.edges, y, self.num_base, slack, at, last)
+            start, edges = violated_paths(self.csr, self.edges, y, self.num_base, slack, at, last, distance)
             starts.append(start[1:] + total)
             paths.append(edges)
             total += len(edges)

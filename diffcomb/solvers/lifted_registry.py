@@ -75,9 +75,7 @@ def solve_lifted(
             name = getattr(solver, "__name__", type(solver).__name__)
             raise TypeError(f"solver {name} must return a LiftedSolution, got {type(solved).__name__}")
         solved = smaller.solution(solved.node_labels, solved.clusters, solved.lower_bound)
-    if start is not None and reduction.leaves_uncut(solved):
-        given = smaller.solution(*start)
-        solved = solved if reduction.leaves_uncut(given) else given
+    solved = reduction.or_start(solved, start, smaller.solution)
     for effort in LIMITS.second_tries if solver != "exact" and reduction.leaves_uncut(solved) else ():
         solved = lifted_multilevel(smaller, init=None, rng=rng, budget=Budget(effort, interrupt=budget.interrupt))
         if not reduction.leaves_uncut(solved):

@@ -61,7 +61,7 @@ def persistent(problem: Problem) -> tuple[Problem, Array]:
 def with_edges(problem: Problem) -> tuple[Problem, Array] | None:
     """The problem of the nodes that have edges, and which these are; None where few have none, as on grids."""
     graph = problem.graph
-    if isinstance(graph, GridGraph):
+    if isinstance(graph, GridGraph) or graph.num_nodes <= LIMITS.max_greedy:
         return None
     has_edges = np.zeros(graph.num_nodes, np.bool_)
     _mark_ends(graph.edges, has_edges)

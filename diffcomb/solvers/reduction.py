@@ -66,6 +66,13 @@ class Reduction:
         """Whether a solution of the reduced problem leaves a cannot-link uncut."""
         return self.offset < 0 and bool(np.any(self.apart & ~_cut(self.problem, solution)))
 
+    def or_start(self, found: S, start: Labelling | None, make: Callable[[Array, Array], S]) -> S:
+        """A solution, or the start if that cuts all cannot-links and the solution does not."""
+        if start is None or not self.leaves_uncut(found):
+            return found
+        given = make(*start)
+        return found if self.leaves_uncut(given) else given
+
     def expand(self, solution: S, make: Callable[[Array, Array], S]) -> S:
         """A solution of the reduced problem as one of the original problem, which `make` makes of classes and clusters.
 

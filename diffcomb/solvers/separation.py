@@ -15,7 +15,14 @@ from .structures.queue import queue_pop, queue_push
 
 @njit
 def violated_paths(
-    csr: tuple[Array, Array, Array], ends: Array, y: Array, num_base: int, slack: float, first: int, last: int
+    csr: tuple[Array, Array, Array],
+    ends: Array,
+    y: Array,
+    num_base: int,
+    slack: float,
+    first: int,
+    last: int,
+    distance: Array,
 ) -> tuple[Array, Array]:
     """For the edges first..last-1 that are longer than a path between their ends by more than `slack`, such a path.
 
@@ -28,6 +35,8 @@ def violated_paths(
     num_base : int
     slack : float
     first, last : int
+    distance : float64 array, shape (n,)
+        Infinite, before and after.
 
     Returns
     -------
@@ -37,7 +46,6 @@ def violated_paths(
     """
     indptr, neighbours, edge_ids = csr
     n = len(indptr) - 1
-    distance = np.full(n, np.inf)
     before, along = np.empty(n, np.int32), np.empty(n, np.int32)
     touched = np.empty(n, np.int32)
     room = len(neighbours) + 1

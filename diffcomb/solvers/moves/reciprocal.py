@@ -19,13 +19,15 @@ from .linkages import joint, priority
 
 @njit
 def join_reciprocal(
-    num_nodes: int, edges: Array, costs: Array, sizes: Array, linkage: int, constrained: bool
+    csr: tuple[Array, Array, Array], costs: Array, sizes: Array, linkage: int, constrained: bool
 ) -> tuple[Array, int, Array, Array, Array]:
     """Join pairs of clusters that are each other's strongest neighbour, while a round joins enough of them.
 
     Parameters
     ----------
-    num_nodes, edges, costs, sizes, linkage, constrained
+    csr : tuple of arrays
+        Of the graph, without parallel edges.
+    costs, sizes, linkage, constrained
         As in `agglomerated`. They do not change; sums are not a linkage for this.
 
     Returns
@@ -36,9 +38,10 @@ def join_reciprocal(
     edges, costs, sizes
         The interactions of these clusters.
     """
-    n = num_nodes
+    indptr, ends, edge_ids = csr[0].copy(), csr[1].copy(), csr[2]
+    values, weights = costs[edge_ids], sizes[edge_ids]
+    num_nodes = n = len(indptr) - 1
     group = numbers(n)
-    indptr, ends, values, weights = _half_edges(n, edges, costs, sizes)
     # Two of each, which take turns: memory is touched once.
     indptr2, ends2, values2, weights2 = indptr.copy(), ends.copy(), values.copy(), weights.copy()
     while True:
@@ -54,27 +57,6 @@ def join_reciprocal(
             indptr2, ends2, values2, weights2, indptr, ends, values, weights,
         )  # fmt: skip
     return group, n, *_edges_of(n, indptr, ends, values, weights)
-
-
-@njit
-def _half_edges(num_nodes: int, edges: Array, costs: Array, sizes: Array) -> tuple[Array, Array, Array, Array]:
-    """Adjacency lists: where each begins, other ends, costs, sizes."""
-    indptr = np.zeros(num_nodes + 1, np.int64)
-    for e in range(len(edges)):
-        for side in range(2):
-            indptr[edges[e, side] + 1] += 1
-    for i in range(num_nodes):
-        indptr[i + 1] += indptr[i]
-    at = indptr[:-1].copy()
-    ends = np.empty(2 * len(edges), np.int32)
-    values, weights = np.empty(len(ends)), np.empty(len(ends))
-    for e in range(len(edges)):
-        for side in range(2):
-            i = unsigned(edges[e, side])
-            h = np.uint64(at[i])
-            at[i] += 1
-            ends[h], values[h], weights[h] = edges[e, 1 - side], costs[e], sizes[e]
-    return indptr, ends, values, weights
 
 
 @njit

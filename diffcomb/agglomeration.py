@@ -74,7 +74,7 @@ def agglomerate(
     simple, signed, weights = _without_parallels(graph, costs.astype(np.float64), weights, linkage)
     rule = LINKAGES.index(linkage), bool(constrained)
     if linkage == "sum":  # a join may make a sum larger, so that the order matters
-        root = agglomerated(simple.num_nodes, simple.edges, signed, weights, *rule)
+        root = agglomerated(simple.num_nodes, simple.edges, signed, None, *rule)
     else:
         group, count, edges, signed, weights = join_reciprocal(simple.csr, signed, weights, *rule)
         root = agglomerated(count, edges, signed, weights, *rule)[group]

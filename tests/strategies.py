@@ -44,3 +44,11 @@ def noisy_grid(shape=(12, 16), K=4, noise=1.5, seed=0, offsets=((0, 1), (1, 0), 
     edge_costs = np.where(same, 1.0, -1.0) + noise * rng.normal(size=graph.num_edges)
     node_costs = 0.5 * rng.normal(size=(graph.num_nodes, K)) - 0.5 * np.eye(K)[region % K]
     return graph, node_costs, edge_costs, np.arange(K) >= K // 2
+
+
+def hubs_in_turn(rng, hubs, leaves):
+    """Edges and costs of a graph in which each leaf prefers a hub, and the hubs take their leaves in turn."""
+    u, v = np.divmod(np.arange(hubs * leaves), hubs)
+    preferred = rng.integers(0, hubs, leaves)[u] == v
+    costs = np.where(preferred, rng.uniform(1, 2, len(u)), rng.normal(-0.1, 0.3, len(u)))
+    return np.stack([v, hubs + u], axis=1), costs

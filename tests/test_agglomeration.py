@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import instances, noisy_grid, random_instance
+from strategies import hubs_in_turn, instances, noisy_grid, random_instance
 
 from diffcomb import Graph, agglomerate, amwc, multicut, mutex_watershed, semantic_mutex_watershed
 from diffcomb.agglomeration import _without_parallels
@@ -106,6 +106,17 @@ def test_joins_one_by_one_give_the_clusters_of_many_joins_at_a_time(linkage, con
         if size == 10 and linkage != "average":  # the definition knows no sizes
             assert same_clusters(one_by_one, gasp(n, edges, costs, linkage, constrained))
     assert joins > (4 if constrained else 20)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("linkage", ["sum", "average"])
+def test_hubs_that_take_turns_are_joined_to_the_letter(linkage, constrained):
+    """So many walks along their lists are too many for marks, and a table takes their place."""
+    edges, costs = hubs_in_turn(np.random.default_rng(0), 4, 300)
+    rule = LINKAGE_NUMBERS.index(linkage), constrained
+    found = agglomerated(304, edges.astype(np.int32), costs.copy(), np.ones(len(costs)), *rule)
+    assert same_clusters(found, gasp(304, edges, costs, linkage, constrained))
 
 
 def test_hub_does_not_take_its_leaves_one_a_round():

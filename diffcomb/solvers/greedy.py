@@ -47,6 +47,7 @@ def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random
     else:
         level = level.without_parallel_edges()
     indptr, neighbours, weights = level.adjacency
-    parent, classes = contract_greedily(indptr, neighbours, weights, level.node_costs.copy(), None)
+    node_costs = None if problem.is_multicut else level.node_costs.copy()
+    parent, classes = contract_greedily(indptr, neighbours, weights, node_costs, None)
     root = parent[group]
     return make_solution(problem, classes[root], root)

@@ -224,8 +224,9 @@ class KernelLimits(NamedTuple):
     """Nodes after which a search for what connects a cluster of a lifted problem gives up."""
     max_path_search: int = 256
     """Nodes after which a search for an attractive path between the ends of a repulsive edge gives up."""
-    min_hub: int = 64
-    """Edges of a cluster from which greedy contraction keeps its neighbours in a hash table."""
+    walked_an_edge: int = 16
+    """Steps along lists of edges for each edge of a graph after which contraction finds parallel ones by a table of all
+    pairs: grids and region graphs take 2 to 4."""
     half_edges_a_join: int = 800
     """Half-edges that a round of reciprocal joins may look at for each of its joins: a join by itself takes as long."""
     plain_nodes: int = 2048

@@ -6,29 +6,30 @@ negative interaction whose turn comes keeps its two clusters apart for good (GAS
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit, unsigned
 from ..._union_find import find, numbers
-from ..structures.edge_table import pair_find, pair_insert
+from ..structures.edge_table import pair_find, pair_insert, pair_table
 from ..structures.queue import queue_lower, queue_pop, queue_push
 from .absorbing import (
-    Hubs,
-    append,
+    GONE,
     enter_all,
-    is_crowded,
     list_edges,
     mark_neighbours,
     marked,
-    no_hubs,
+    tabulated,
+    walks_too_much,
     with_room,
 )  # fmt: skip
 from .linkages import joint, priority
 
 
 @njit
-def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linkage: int, constrained: bool) -> Array:
+def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage: int, constrained: bool) -> Array:
     """Join clusters until no interaction between two that may join is positive; returns a root of every node.
 
     Parameters
@@ -44,26 +45,26 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
     """
     m = len(edges)
     parent = numbers(num_nodes)
-    lists = list_edges(edges.copy(), num_nodes)
-    ends, first, last, link, degree = lists
-    mark = np.full(num_nodes, -1, np.int64)
-    is_hub, table_keys, table_values, pairs = no_hubs(num_nodes)
-    apart = np.zeros(m, np.bool_)
+    lists, pool = list_edges(edges, num_nodes)
+    between, start, length, space, degree, _ = lists
+    mark, owner, stamp, walked = np.full(num_nodes, -1, np.int64), -1, 0, 0
+    has_table, table_keys, table_values, pairs = False, *pair_table(1), 0
+    apart = np.zeros(m if constrained else 1, np.bool_)
     room = m + m // 2 + 16
     keys, items = np.empty(room), np.empty(room, np.int32)
     # Of the entries of an edge only the one with this key counts, which is never below what the edge is worth now.
     entered = np.empty(m)
     for e in range(m):
         entered[e] = priority(costs[e], False, constrained)
-    size = enter_all(ends, entered, keys, items)
+    size = enter_all(entered, keys, items)
     while size > 0:
-        e = items[0]
-        if keys[0] != entered[unsigned(e)]:
+        e = unsigned(items[0])
+        if keys[0] != entered[e]:
             size = queue_pop(keys, items, size)
             continue
-        key = priority(costs[unsigned(e)], apart[unsigned(e)], constrained)
-        if key < entered[unsigned(e)]:
-            entered[unsigned(e)] = key
+        key = priority(costs[e], constrained and apart[e], constrained)
+        if key < entered[e]:
+            entered[e] = key
             size = queue_lower(keys, items, size, key)
             continue
         size = queue_pop(keys, items, size)
@@ -71,48 +72,65 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Array, linka
         if costs[e] <= 0:
             apart[e] = True
             continue
-        i, j = ends[e, 0], ends[e, 1]
+        i = find(parent, edges[e, 0])
+        j = between[e] ^ i
         if degree[i] < degree[j]:
             i, j = j, i
-        ends[e, 0] = -1
-        parent[j] = i
-        degree[i] -= 1
-        if is_crowded(degree, is_hub, table_keys, pairs, i, j):
-            _, table_keys, table_values, _ = with_room(lists, Hubs(is_hub, table_keys, table_values, pairs), i, j)
-        if not is_hub[i]:
-            mark_neighbours(lists, i, mark, j)
-        if size + degree[j] > room:
-            size = enter_all(ends, entered, keys, items)
-        half = first[j]
-        while half >= 0:
-            following = link[unsigned(half)]
-            f = half >> 1
-            if ends[unsigned(f), 0] >= 0:
-                other = ends[unsigned(f), 1 - (half & 1)]
-                parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else marked(mark, other, j)
-                stays, gone = parallel, f
-                if parallel < 0 or entered[unsigned(f)] > entered[unsigned(parallel)]:
-                    # Of two parallel edges that with the larger key stays: its entry need not be made anew.
-                    stays, gone = f, parallel
-                    ends[unsigned(f), half & 1] = i
-                    append(first, last, link, i, half)
-                    if is_hub[i] or is_hub[other]:
-                        pairs[0] += pair_insert(table_keys, table_values, i, other, f)
-                if parallel < 0:
-                    degree[i] += 1
+        stay, go = unsigned(i), unsigned(j)
+        between[e] = GONE
+        parent[go] = i
+        degree[stay] -= 1
+        degree[go] -= 1
+        if i != owner and not has_table:
+            owner, stamp, walked = i, stamp + 1, walked + length[stay]
+            mark_neighbours(lists, pool, i, mark, stamp)
+            if walks_too_much(walked, m):
+                has_table, pairs = True, len(table_keys)  # full: it is made below
+        if has_table and 2 * (pairs + degree[go]) > len(table_keys):
+            table_keys, table_values, pairs = tabulated(lists, pool, degree[go])
+        if length[stay] + degree[go] > space[stay]:
+            pool = with_room(lists, pool, i, degree[go])
+        if size + degree[go] > room:
+            size = enter_all(entered, keys, items)
+        at = start[stay] + length[stay]
+        for t in range(start[go], start[go] + length[go]):
+            f = pool[unsigned(t)]
+            both = between[unsigned(f)]
+            if both == GONE:
+                continue
+            other = unsigned(both ^ j)
+            parallel = pair_find(table_keys, table_values, i, other) if has_table else marked(mark, other, stamp)
+            stays, gone = parallel, f
+            if parallel < 0 or entered[unsigned(f)] > entered[unsigned(parallel)]:
+                # Of two parallel edges that with the larger key stays: its entry need not be made anew.
+                stays, gone = f, parallel
+                between[unsigned(f)] = other ^ i
+                pool[unsigned(at)] = f
+                at += 1
+                if has_table:
+                    pairs += pair_insert(table_keys, table_values, i, other, f)
                 else:
-                    one, two = unsigned(stays), unsigned(gone)
-                    costs[one] = joint(costs[one], sizes[one], costs[two], sizes[two], linkage)
-                    sizes[one] += sizes[two]
-                    apart[one] |= apart[two]
-                    ends[two, 0] = -1
-                    entered[two] = -np.inf
-                    degree[other] -= 1
-                    key = priority(costs[one], apart[one], constrained)
-                    if key > entered[one]:
-                        entered[one] = key
-                        size = queue_push(keys, items, size, key, stays)
-            half = following
+                    mark[other] = np.int64(stamp) << 32 | f
+            if parallel < 0:
+                degree[stay] += 1
+                continue
+            one, two = unsigned(stays), unsigned(gone)
+            if sizes is None:
+                costs[one] += costs[two]
+            else:
+                costs[one] = joint(costs[one], sizes[one], costs[two], sizes[two], linkage)
+                sizes[one] += sizes[two]
+            if constrained:
+                apart[one] |= apart[two]
+            between[two] = GONE
+            entered[two] = -np.inf
+            degree[other] -= 1
+            key = priority(costs[one], constrained and apart[one], constrained)
+            if key > entered[one]:
+                entered[one] = key
+                size = queue_push(keys, items, size, key, stays)
+        length[stay] = at - start[stay]
+        degree[go] = 0
     for i in range(num_nodes):
         parent[i] = find(parent, i)
     return parent

@@ -8,19 +8,18 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit, unsigned
-from ..._union_find import find
+from ..._union_find import find, numbers
 from ..levels.objective import cheapest_classes
-from ..structures.edge_table import pair_find, pair_insert
+from ..structures.edge_table import pair_find, pair_insert, pair_table
 from ..structures.queue import queue_lower, queue_pop, queue_push
 from .absorbing import (
-    Hubs,
-    append,
+    GONE,
     enter_all,
-    is_crowded,
     list_edges,
     mark_neighbours,
     marked,
-    no_hubs,
+    tabulated,
+    walks_too_much,
     with_room,
 )  # fmt: skip
 
@@ -39,8 +38,10 @@ def _argmin_sum(node_costs: Array, i: int, j: int) -> int:
 
 
 @njit
-def _similarity(node_costs: Array, classes: Array, i: int, j: int, cost: float) -> Any:
+def _similarity(node_costs: Any, classes: Array, i: int, j: int, cost: float) -> Any:
     """t(ij) of Algorithm 2: what joining i and j saves."""
+    if node_costs is None:  # numba compiles one branch alone
+        return cost
     a, b = classes[i], classes[j]
     if a == b:
         return cost  # the common class stays the best one
@@ -108,34 +109,37 @@ def _share(joins: Any, e: int, parallel: int) -> None:
 
 @njit
 def contract_greedily(
-    indptr: Array, neighbours: Array, weights: Array, node_costs: Array, is_base: Any
+    indptr: Array, neighbours: Array, weights: Array, node_costs: Any, is_base: Any
 ) -> tuple[Array, Array]:
     """Contract a graph without parallel edges; node_costs is changed. Returns cluster roots and their classes.
 
+    Node costs of None are those of a multicut: one class, and no costs.
     `is_base` says of each half-edge whether it may be contracted, None that all may; parallel edges may if one may.
     """
     n = len(indptr) - 1
     ends, costs = _once(indptr, neighbours, weights)
     m = len(ends)
-    edges, joins = list_edges(ends, n), _list_base(indptr, neighbours, is_base)
-    _, first, last, link, degree = edges
-    classes = cheapest_classes(node_costs)
-    parent = np.arange(n)
-    mark = np.full(n, -1, np.int64)
-    is_hub, table_keys, table_values, pairs = no_hubs(n)
+    joins = _list_base(indptr, neighbours, is_base)
+    lists, pool = list_edges(ends, n)
+    between, start, length, space, degree, _ = lists
+    classes = np.zeros(n, np.int32) if node_costs is None else cheapest_classes(node_costs)
+    parent = numbers(n)
+    mark, owner, stamp, walked = np.full(n, -1, np.int64), -1, 0, 0
+    has_table, table_keys, table_values, pairs = False, *pair_table(1), 0
     # Of the entries of an edge only the one with this key counts. Edges that nothing can be gained by have none.
     entered = np.empty(m, np.float64)
     room = m + m // 2 + 16
     keys, items = np.empty(room, np.float64), np.empty(room, np.int32)
     for e in range(m):
         entered[e] = _similarity(node_costs, classes, ends[e, 0], ends[e, 1], costs[e]) if _joins(joins, e) else -np.inf
-    size = enter_all(ends, entered, keys, items)
+    size = enter_all(entered, keys, items)
     while size > 0:
-        e = items[0]
-        i, j = ends[e, 0], ends[e, 1]
-        if i < 0 or keys[0] != entered[e]:
+        e = unsigned(items[0])
+        if keys[0] != entered[e]:
             size = queue_pop(keys, items, size)
             continue
+        i = find(parent, ends[e, 0])
+        j = between[e] ^ i
         key = _similarity(node_costs, classes, i, j, costs[e])
         if key < entered[e]:
             entered[e] = key
@@ -144,44 +148,58 @@ def contract_greedily(
         size = queue_pop(keys, items, size)
         if degree[i] < degree[j]:
             i, j = j, i
-        # The cluster of smaller degree, j, is absorbed by i.
-        ends[e, 0] = -1
-        degree[i] -= 1
-        parent[j] = i
-        if classes[i] != classes[j]:
-            classes[i] = _argmin_sum(node_costs, i, j)
-        for k in range(node_costs.shape[1]):
-            node_costs[i, k] += node_costs[j, k]
-        if is_crowded(degree, is_hub, table_keys, pairs, i, j):
-            _, table_keys, table_values, _ = with_room(edges, Hubs(is_hub, table_keys, table_values, pairs), i, j)
-        if not is_hub[i]:
-            mark_neighbours(edges, i, mark, j)
-        if size + degree[j] > room:
-            size = enter_all(ends, entered, keys, items)
-        half = first[j]
-        while half >= 0:
-            following = link[unsigned(half)]
-            f = half >> 1
-            if ends[unsigned(f), 0] >= 0:
-                other = ends[unsigned(f), 1 - (half & 1)]
-                parallel = pair_find(table_keys, table_values, i, other) if is_hub[i] else marked(mark, other, j)
-                if parallel >= 0:
-                    costs[unsigned(parallel)] += costs[unsigned(f)]
-                    _share(joins, f, parallel)
-                    ends[unsigned(f), 0] = -1
-                    degree[other] -= 1
-                    f = parallel
+        stay, go = unsigned(i), unsigned(j)  # the cluster of smaller degree is absorbed
+        between[e] = GONE
+        entered[e] = -np.inf
+        degree[stay] -= 1
+        degree[go] -= 1
+        parent[go] = i
+        if node_costs is not None:
+            if classes[stay] != classes[go]:
+                classes[stay] = _argmin_sum(node_costs, i, j)
+            for k in range(node_costs.shape[1]):
+                node_costs[stay, k] += node_costs[go, k]
+        if i != owner and not has_table:
+            owner, stamp, walked = i, stamp + 1, walked + length[stay]
+            mark_neighbours(lists, pool, i, mark, stamp)
+            if walks_too_much(walked, m):
+                has_table, pairs = True, len(table_keys)  # full: it is made below
+        if has_table and 2 * (pairs + degree[go]) > len(table_keys):
+            table_keys, table_values, pairs = tabulated(lists, pool, degree[go])
+        if length[stay] + degree[go] > space[stay]:
+            pool = with_room(lists, pool, i, degree[go])
+        if size + degree[go] > room:
+            size = enter_all(entered, keys, items)
+        at = start[stay] + length[stay]
+        for t in range(start[go], start[go] + length[go]):
+            f = pool[unsigned(t)]
+            both = between[unsigned(f)]
+            if both == GONE:
+                continue
+            other = unsigned(both ^ j)
+            parallel = pair_find(table_keys, table_values, i, other) if has_table else marked(mark, other, stamp)
+            if parallel >= 0:
+                costs[unsigned(parallel)] += costs[unsigned(f)]
+                _share(joins, f, parallel)
+                between[unsigned(f)] = GONE
+                entered[unsigned(f)] = -np.inf
+                degree[other] -= 1
+                f = parallel
+            else:
+                between[unsigned(f)] = other ^ i
+                pool[unsigned(at)] = f
+                at += 1
+                degree[stay] += 1
+                if has_table:
+                    pairs += pair_insert(table_keys, table_values, i, other, f)
                 else:
-                    ends[unsigned(f), half & 1] = i
-                    append(first, last, link, i, half)
-                    degree[i] += 1
-                    if is_hub[i] or is_hub[other]:
-                        pairs[0] += pair_insert(table_keys, table_values, i, other, f)
-                key = _similarity(node_costs, classes, i, other, costs[unsigned(f)])
-                if key >= 0 and key > entered[unsigned(f)] and _joins(joins, f):
-                    entered[unsigned(f)] = key
-                    size = queue_push(keys, items, size, key, f)
-            half = following
+                    mark[other] = np.int64(stamp) << 32 | f
+            key = _similarity(node_costs, classes, i, other, costs[unsigned(f)])
+            if key >= 0 and key > entered[unsigned(f)] and _joins(joins, f):
+                entered[unsigned(f)] = key
+                size = queue_push(keys, items, size, key, f)
+        length[stay] = at - start[stay]
+        degree[go] = 0
     for i in range(n):
         parent[i] = find(parent, i)
     return parent, classes

@@ -110,8 +110,8 @@ def greedy_clusters(rows: Rows, fairly: bool) -> Array:
     n = len(indptr) - 1
     if n <= KERNELS.plain_nodes:
         return contract_plainly(rows, fairly) + np.int32(1)
-    parent, _ = contract_greedily(indptr, neighbours, weights, np.zeros((n, 1)), None)
-    return parent.astype(np.int32) + np.int32(1)
+    parent, _ = contract_greedily(indptr, neighbours, weights, None, None)
+    return parent + np.int32(1)
 
 
 @njit

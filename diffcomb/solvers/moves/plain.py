@@ -94,7 +94,9 @@ def contract_plainly(rows: Rows, fairly: bool) -> Array:
             half = following
         last[stays] = before
         if size + degree[goes] > room:
-            size = enter_all(ends, entered, keys, items)
+            for f in range(m):
+                entered[f] = entered[f] if ends[f, 0] >= 0 else -np.inf
+            size = enter_all(entered, keys, items)
         half = first[goes]
         while half >= 0:
             following = link[unsigned(half)]

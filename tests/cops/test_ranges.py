@@ -48,10 +48,14 @@ def test_number_out_of_range_is_refused_before_anything_is_written(name, tmp_pat
     ("argument", "message"),
     [
         ("--model.distances=[]", "model.distances must hold at least one distance, got []"),
+        (
+            "--full_svm.means_until=0.5",
+            "full_svm.means_until is for models that are trained from scratch, got 0.5: set it to 0",
+        ),
         ("--full.lambda_high=10", "full.lambda_high must be at least full.lambda_low=1000.0, got 10.0"),
     ],
 )
-def test_empty_distances_and_crossed_scales_are_refused(argument, message, tmp_path, capsys):
+def test_settings_that_do_not_go_together_are_refused(argument, message, tmp_path, capsys):
     with pytest.raises(SystemExit):
         train.main([argument, f"--out={tmp_path / 'run'}"])
     assert capsys.readouterr().err == f"train.py: error: {message}\n"

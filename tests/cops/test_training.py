@@ -132,7 +132,7 @@ def test_rerunning_the_command_trains_nothing_and_other_settings_are_refused(fin
 
 def test_one_stage_models_train_without_a_baseline(tmp_path):
     """It takes as many steps as both, from the same first weights; with other models the baseline is trained too."""
-    one_stage = ["single_mean", "single_svm"]
+    one_stage = ["single_mean", "single_svm", "single_mean_svm"]
     arguments = [a for a in ARGUMENTS if "models" not in a]
     metrics = train.main([*arguments, f"--finetune.models={one_stage}", f"--out={tmp_path / 'run'}"])
     assert list(metrics) == one_stage
@@ -140,6 +140,11 @@ def test_one_stage_models_train_without_a_baseline(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     for name in one_stage:
         assert [line["step"] for line in lines if line["stage"] == name] == list(range(1, 10))
+    losses = {name: [line["loss"] for line in lines if line["stage"] == name] for name in one_stage}
+    assert losses["single_mean_svm"][:5] == losses["single_mean"][:5]  # it begins with plain means
+    assert losses["single_mean_svm"][0] != losses["single_svm"][0]
+    means = ["semantic" in line for line in lines if line["stage"] == "single_mean_svm"]
+    assert means == [True] * 5 + [False] * 4
     again = train.main(
         [*ARGUMENTS[1:], "--finetune.models=[single_svm,control]", "--max_steps=1", f"--out={tmp_path / 'b'}"]
     )

@@ -119,7 +119,7 @@ class Finetune:
     evaluate_every : Steps between scores on the validation split, which select the checkpoint.
     search : Evaluations of "control_search", which searches scales and offsets of the costs on the validation split.
     models : Which models to train, beside the baseline; by default the best control of most data and both that train
-        through the solver in a second stage. "single_mean" and "single_svm" take one stage and need no baseline.
+        through the solver in a second stage. Those of one stage ("single_...") need no baseline.
     """
 
     steps: int | None = None
@@ -169,8 +169,8 @@ class Config(_Sections):  # type: ignore[misc, valid-type]
     pictures : Test images to draw.
     control, control_mean, control_pixels, malis, full, full_svm, fenchel_young : Objectives of the second stage; "full"
         is the paper's.
-    single_mean, single_svm : Objectives of models that are trained from scratch in one stage of as many steps as both
-        stages take; all layers learn at `pretrain.lr`.
+    single_mean, single_svm, single_mean_svm : Objectives of models that are trained from scratch in one stage of as
+        many steps as both stages take; all layers learn at `pretrain.lr`. The last begins with plain means.
     """
 
     out: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from .config import Config, flat
-from .recipes import SECTIONS
+from .recipes import RECIPES, SECTIONS
 
 
 class Range(NamedTuple):
@@ -45,6 +45,7 @@ OF_AN_OBJECTIVE = {
     NOT_NEGATIVE: ("head_lr", "body_lr", "scale_lr", "svm_weight"),
     POSITIVE: ("lambda_low", "lambda_high", "weight", "margin", "sigma"),
     DROPPED: ("dropout",),
+    PART: ("means_until",),
 }
 
 
@@ -68,6 +69,11 @@ def check_ranges(config: Config) -> None:
         low, high = (values[f"{section}.lambda_{end}"] for end in ("low", "high"))
         if low > high:
             raise ValueError(f"{section}.lambda_high must be at least {section}.lambda_low={low}, got {high}")
+        until = values[f"{section}.means_until"]
+        if until > 0 and RECIPES[section].method != "scratch":
+            raise ValueError(
+                f"{section}.means_until is for models that are trained from scratch, got {until}: set it to 0"
+            )
 
 
 def _ranges() -> Iterator[tuple[str, Range]]:

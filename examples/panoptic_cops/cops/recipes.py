@@ -61,6 +61,8 @@ class Objective:
     margin : Of the structured SVM, in units of the costs.
     svm_weight : Factor of the structured SVM, a mean over the grid's nodes, in "combined".
     sigma : Noise of Fenchel-Young, in units of the costs.
+    means_until : Part of a training from scratch in which plain means are minimised first, without any solve: a network
+        that knows nothing yet has little to learn from whole solutions.
     void : What the structured SVM and Fenchel-Young do with void: "zero" sets its costs to 0 but keeps its margin and
         noise; "ignored" and "completed" are those of diffcomb.StructuredSVM.
     """
@@ -83,6 +85,7 @@ class Objective:
     margin: float = 1.0
     svm_weight: float = 10.0
     sigma: float = 0.5
+    means_until: float = 0.0
     void: Literal["zero", "ignored", "completed"] = "zero"
 
     def estimator(self) -> Blackbox:
@@ -159,6 +162,7 @@ def _each(*recipes: Recipe, **common: Any) -> tuple[Recipe, ...]:
 _BOTH = ("pretrain", "finetune")
 _HEADS = dict(layers="heads", head_lr=3e-5, scale_lr=1e-3)  # the published code's ratio of the rates
 _ALL = dict(head_lr=1e-4, body_lr=1e-4, scale_lr=1e-3)
+_HALF = Objective("structured_svm", pixels=True, dropout=0.0, means_until=0.5)
 LONGER, FAST = 3, 1e-3
 
 _TABLE = (
@@ -174,6 +178,7 @@ _TABLE = (
         Recipe("fenchel_young", Objective("fenchel_young", pixels=True)),
         Recipe("single_mean", Objective("mean", pixels=True), "scratch", None, _BOTH, drawn=True),
         Recipe("single_svm", Objective("structured_svm", pixels=True, dropout=0.0), "scratch", None, _BOTH, drawn=True),
+        Recipe("single_mean_svm", _HALF, "scratch", None, _BOTH, drawn=True),
         choice=True,
     ),
     *_each(
@@ -227,7 +232,7 @@ COMPARED = {
     "comparators": (BASELINE, CALIBRATED, "full_svm"),
     "calibrated": (CALIBRATED, "mean_on", "svm_on", "full_on", "mean_searched", "full_svm", "svm_searched"),
     "single": (BASELINE, CALIBRATED, "full_svm", "single_mean", "single_svm"),
-    "single_seeds": ("single_mean", "single_svm"),
+    "single_seeds": ("single_mean", "single_svm", "single_mean_svm"),
     "losses": ("single_mean", "single_malis", "single_svm", "single_fenchel_young"),
     "longer": ("mean_long", "svm_long", "full_long"),
     "sizes": (BASELINE, CALIBRATED, "full_svm"),

@@ -46,7 +46,8 @@ class TrainingStep:
     def __call__(self, images: Tensor, targets: Targets, progress: float = 1.0) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to losses: "loss" is minimised, the others are logged.
 
-        `progress` is the part of the steps that is done; hard mining begins gradually (`Pretrain.ramp`).
+        `progress` is the part of the steps that is done; hard mining begins gradually (`Pretrain.ramp`), and so may
+        training through the solver (`Objective.means_until`).
         """
         class_costs, edge_costs = self.costs(images)
         return self.losses(class_costs, edge_costs, targets, progress)
@@ -62,13 +63,14 @@ class TrainingStep:
         self, class_costs: Tensor, edge_costs: Tensor, targets: Targets, progress: float = 1.0
     ) -> dict[str, Tensor]:
         """The solver's half: the asymmetric multiway cut of the costs, and the loss of what it finds."""
+        loss = LOSSES["mean"] if progress < self.objective.means_until else self.loss
         if self.objective.pixels:
             class_costs, edge_costs = self.model.to_pixels(class_costs, edge_costs, targets.labels.shape[1:])
-        if self.loss.through_solver:
+        if loss.through_solver:
             class_costs, edge_costs = (drop(c, self.objective.dropout) for c in (class_costs, edge_costs))
         area = 1.0 if self.objective.pixels else float(self.model.stride**2)
         cut = Cut(self.layer, class_costs, edge_costs, self.model.thresholds, area)  # solved when the loss asks for it
-        return self.loss.function(cut, targets, self.objective, self.pretrain.at(progress))
+        return loss.function(cut, targets, self.objective, self.pretrain.at(progress))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from cops.model.checkpoints import load_checkpoint  # noqa: E402
 from cops.study.run import Run, RunLog  # noqa: E402
 from cops.study.stages import finetune  # noqa: E402
 
-SHORT, LONG = 4, 24  # steps of two runs; their difference leaves out the work before and after the steps
+SHORT, LONG = 2, 10  # steps of two runs; their difference leaves out the work before and after the steps
 
 
 def modes(cores: int) -> dict[str, tuple[int, int, int, bool]]:

@@ -13,6 +13,8 @@ from ._arrays import Array, check_background, check_not_masked, is_tensor, label
 from ._threads import thread_map
 from .grid import check_offsets, windows_of
 
+BIAS, CLIP = 0.5, 1e-3  # defaults of `bias` and `clip`, wherever affinities are taken
+
 
 def affinities(labels: Any, offsets: Iterable[Sequence[int]], *, background: int | None = None) -> tuple[Any, Any]:
     """Say which pairs of pixels lie in the same region: the targets of an affinity network.
@@ -59,7 +61,7 @@ def affinities(labels: Any, offsets: Iterable[Sequence[int]], *, background: int
     return like(values, labels), like(mask, labels)
 
 
-def probabilities_to_costs(p: Any, *, bias: float = 0.5, clip: float = 1e-3) -> Any:
+def probabilities_to_costs(p: Any, *, bias: float = BIAS, clip: float = CLIP) -> Any:
     r"""Turn the probability that the two ends of an edge belong together into its cost: the log-odds.
 
     .. math:: c = \log \frac{p}{1 - p} + \log \frac{1 - b}{b}
@@ -97,7 +99,7 @@ def probabilities_to_costs(p: Any, *, bias: float = 0.5, clip: float = 1e-3) -> 
     return _as_before(log(inside / (1 - inside)) + math.log((1 - bias) / bias), p)
 
 
-def class_probabilities_to_costs(p: Any, *, clip: float = 1e-3) -> Any:
+def class_probabilities_to_costs(p: Any, *, clip: float = CLIP) -> Any:
     """Turn class probabilities into class costs, -log p.
 
     Parameters
@@ -121,7 +123,7 @@ def class_probabilities_to_costs(p: Any, *, clip: float = 1e-3) -> Any:
     >>> class_probabilities_to_costs(np.array([[1.0, 0.5]])).round(2).tolist()
     [[-0.0, 0.69]]
     """
-    check_bias_and_clip(0.5, clip)
+    check_bias_and_clip(BIAS, clip)
     inside = _clipped(p, clip, both=False)
     return _as_before(-module_of(inside).log(inside), p)
 
@@ -161,7 +163,8 @@ def _check_probabilities(array: Array) -> None:
     if array.dtype.kind not in "bfiuV":  # V: JAX's bfloat16
         raise TypeError(f"probabilities must be numbers, got dtype {array.dtype}")
     if array.size and not (array.min() >= 0 and array.max() <= 1):
-        raise ValueError(f"probabilities must lie in [0, 1], got {array.min()} to {array.max()}: apply a sigmoid first")
+        advice = "apply a sigmoid first" if array.min() < 0 else "divide them by what stands for 1"
+        raise ValueError(f"probabilities must lie in [0, 1], got {array.min()} to {array.max()}: {advice}")
 
 
 def _is_floating(p: Any) -> bool:

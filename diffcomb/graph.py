@@ -155,4 +155,9 @@ def as_graph(graph: Any, num_nodes: int | None = None) -> Graph:
                 f"edges hold the node id {num_nodes - 1} but only {len(edges)} edges; {RENUMBER}, or give "
                 f"Graph(num_nodes, edges) if all nodes up to that id are meant"
             )
+    elif len(edges) and edges.max() >= num_nodes:
+        raise ValueError(
+            f"edges hold the node id {edges.max()}, but what is given for every node, one row each, has {num_nodes} "
+            f"rows: transpose it if nodes are its columns; else {RENUMBER}"
+        )
     return Graph(num_nodes, edges)

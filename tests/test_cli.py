@@ -165,6 +165,24 @@ def test_segment_in_blocks_labels_a_volume_and_resumes(suffix, tmp_path, capsys,
     assert not list(tmp_path.glob("*.run*")), "the store goes when all is done"
 
 
+def test_blocks_that_cannot_be_solved_stay_unlabelled_where_the_user_asks_for_that(tmp_path, capsys):
+    values = np.ones((2, 8, 16), np.float32)
+    values[0, 3, 12] = 7.0
+    save_array(tmp_path / "affinities.npy", values)
+    output = tmp_path / "labels.npy"
+    command = ["segment", tmp_path / "affinities.npy", "--offsets", "[[0, 1], [1, 0]]", "-o", output, "--json"]
+    command += ["--block-shape", 8, 8, "--halo", 0, 0]
+    code, _, err = run(capsys, *command)
+    assert (code, output.exists()) == (2, False)
+    assert "probabilities must lie in [0, 1]" in err
+    assert "or leave it unsolved (on_failure='cut', --on-failure cut)" in err
+    code, out, err = run(capsys, *command, "--on-failure", "cut")
+    assert (code, json.loads(out)["failed_blocks"]) == (0, "0_1"), err
+    labels = open_array(output)
+    assert labels[:, :8].min() == labels[:, :8].max() == 1
+    assert not labels[:, 8:].any()
+
+
 @pytest.mark.parametrize("blocks", [[], ["--block-shape", 8, 8]])
 def test_labels_stand_beside_the_affinities_of_a_group_and_bytes_are_probabilities(blocks, tmp_path, capsys):
     offsets = [[0, 1], [1, 0]]
@@ -238,6 +256,7 @@ def make_wrong_files(folder, signed):
         (folder / name).write_bytes(b"")
     np.savez(folder / "infinite.npz", n=np.inf, **edge)
     np.savez(folder / "flat.npz", node_costs=np.ones(2), **edge)
+    np.savez(folder / "classes.npz", node_costs=np.ones((2, 2)), partitionable=[2], **edge)
     (folder / "infinite.cpp").write_text("1e400\n")
     (folder / "gaps.mc").write_text("MULTICUT\n0 2000000000 1\n")
 
@@ -304,6 +323,23 @@ def make_wrong_files(folder, signed):
             "--bias is of no use with --costs, which are taken as they are, got 0.9",
         ),
         (["segment", "two.h5:one", "--offsets", "[[0, 1], [1, 0]]", "-o", "two.h5:one"], "would replace 'two.h5:one'"),
+        (
+            ["segment", "percent.npy", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy"],
+            "percent.npy: probabilities must lie in [0, 1], got 97.0 to 97.0: divide them by what stands for 1",
+        ),
+        (
+            ["segment", "whole.npy", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy", "--block-shape", "4", "4"],
+            "got int64; divide them, or say that they are costs (values='costs', --costs)",
+        ),
+        (
+            ["segment", "image.npy:one", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy"],
+            "image.npy is a single array, and has none of the name 'one'",
+        ),
+        (
+            ["segment", "image.npy", "--offsets", "[[0, 1], [1, 0]]", "-o", "x.npy", "--on-failure", "cut"],
+            "--on-failure is of no use without --block-shape, got cut",
+        ),
+        (["info", "classes.npz"], "classes.npz: partitionable must hold class indices in 0..1, got [2]"),
         (["solve", "{signed}", "-o", ""], "-o must name a file such as clusters.csv, got ''"),
         (["solve", "{signed}", "-o", "two.npz"], "-o must name a file such as clusters.csv, got 'two.npz'"),
     ],
@@ -323,6 +359,8 @@ def test_wrong_input_is_said_in_a_line_with_exit_code_2(arguments, message, sign
         "deep.h5:group/a",
     ):
         save_array(path, np.ones((2, 8, 8), np.float32))
+    save_array("percent.npy", np.full((2, 8, 8), 97.0))
+    save_array("whole.npy", np.full((2, 8, 8), 97))
     make_wrong_files(tmp_path, signed)
     code, out, err = run(capsys, *(a.format(signed=signed, image="image.npy") for a in arguments))
     assert (code, out) == (2, "")

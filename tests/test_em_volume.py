@@ -140,15 +140,30 @@ def test_short_run_writes_table_and_picture_and_is_resumed(example, small, tmp_p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "there is no file"),
+        (None, "No such file"),
+        (b"PK\x03\x04 and then nothing", "bad.npz: the file is damaged"),
         (dict(raw=np.zeros((30, 30, 30))), "must hold arrays raw and groundtruth"),
         (dict(raw=np.zeros((30, 30, 30)), groundtruth=np.zeros((30, 30, 29), int)), "need one shape"),
         (dict(raw=np.zeros((40, 30, 30)), groundtruth=np.zeros((40, 30, 30), int)), "at least"),
+        (dict(raw=np.zeros((48, 30, 30)), groundtruth=np.zeros((48, 30, 30))), "labels integers"),
     ],
 )
-def test_bad_volumes_are_named(example, tmp_path, content, message):
+def test_bad_volumes_are_named(example, tmp_path, capsys, content, message):
     path = tmp_path / "bad.npz"
-    if content is not None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
         np.savez(path, **content)
-    with pytest.raises(SystemExit, match=message):
-        example["volumes"].read(path)
+    with pytest.raises(SystemExit, match="2"):
+        example["train"].main(["--volume", str(path), "--out", str(tmp_path / "out")])
+    error = " ".join(capsys.readouterr().err.split())
+    assert message in error
+    assert "bad.npz" in error
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--steps", "[1, 2]"), ("--out", "FILE")])
+def test_bad_options_are_named(example, tmp_path, capsys, option, value):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="2"):
+        example["train"].main([option, value.replace("FILE", str(tmp_path / "file"))])
+    assert (option if option != "--out" else str(tmp_path)) in capsys.readouterr().err

@@ -184,7 +184,7 @@ EDGE = dict(edges=[(0, 1)], costs=[1.0])
         (dict(EDGE, node_costs=np.ones((3, 2))), r"node_costs must have shape .* got \(3, 2\)"),
         (
             dict(EDGE, node_costs=np.ones((2, 2)), partitionable=[True]),
-            r"partitionable must have shape \(K,\) = \(2,\)",
+            r"partitionable as a mask must have shape \(K,\) = \(2,\)",
         ),
         (dict(EDGE, lifted_edges=[(0, 1)]), "lifted_edges need lifted_costs, which are missing"),
         (dict(EDGE, lifted_costs=[1.0]), "lifted_costs need lifted_edges, which are missing"),

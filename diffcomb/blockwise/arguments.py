@@ -54,7 +54,7 @@ def check_values(affinities: Volume, values: str) -> None:
     if values == "probabilities" and dtype.kind not in "fb" and dtype != np.uint8:
         raise TypeError(
             f"affinities as probabilities must be floats in [0, 1], bytes or booleans, got {dtype}; divide them, or "
-            "pass values='costs'"
+            "say that they are costs (values='costs', --costs)"
         )
 
 

@@ -131,7 +131,7 @@ class Runner:
             for block, error, tries in self._finished(stage, todo, advance):
                 failure = Failure(stage, block, f"{type(error).__name__}: {error}", tries)
                 if self.on_failure == "raise" or not may_fail:
-                    advice = ", or pass on_failure='cut'" if may_fail else ""
+                    advice = ", or leave it unsolved (on_failure='cut', --on-failure cut)" if may_fail else ""
                     raise BlockwiseError(
                         f"block {block} ({stage}) failed after {tries} tries: {failure.error}; {self._kept}: remove "
                         f"the cause and rerun{advice}"

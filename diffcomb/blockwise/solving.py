@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array
-from ..affinity import check_bias_and_clip
+from ..affinity import BIAS, CLIP, check_bias_and_clip
 from ..problem import Problem, Solution, make_solution
 from .arguments import (
     check_graph_has_no,
@@ -51,8 +51,8 @@ def solve_blockwise(
     node_costs: Any = None,
     partitionable: Any = None,
     values: str = "probabilities",
-    bias: float = 0.5,
-    clip: float = 1e-3,
+    bias: float = BIAS,
+    clip: float = CLIP,
     block_shape: Sequence[int] | None = None,
     halo: Sequence[int] | None = None,
     levels: int = 1,
@@ -153,7 +153,7 @@ def solve_blockwise(
     options = solver_options({} if solver is None else solver, seed, bound)
     check_options(levels, retries, on_failure, timeout, values, seed, store)
     check_bias_and_clip(bias, clip)
-    if values == "costs" and (bias, clip) != (0.5, 1e-3):
+    if values == "costs" and (bias, clip) != (BIAS, CLIP):
         raise ValueError(f"bias and clip are of no use for values='costs', got bias={bias} and clip={clip}")
     for name, value in (("polish", polish), ("bound", bound)):
         if not isinstance(value, (bool, np.bool_)):
@@ -170,7 +170,7 @@ def solve_blockwise(
             yield Runner(*executor, kept, retries, on_failure, timeout, progress, kept_for_later=store is not None)
 
     if isinstance(problem, (tuple, list)):
-        check_graph_has_no(offsets=(offsets, None), bias=(bias, 0.5), clip=(clip, 1e-3), key=(key, None))
+        check_graph_has_no(offsets=(offsets, None), bias=(bias, BIAS), clip=(clip, CLIP), key=(key, None))
         placed = placed_graph(problem, node_costs, partitionable)
         size, margin = sizes_of(block_shape, halo, placed.positions.shape[1], None)
         graph = {} if store is None else {"graph": digest_of_graph(placed)}

@@ -96,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="keeps what blocks find, for resuming; by default OUTPUT.run, until all is done",
     )
+    segment.add_argument(
+        "--on-failure", choices=["raise", "cut"],
+        help="what happens to a block that cannot be solved: an error (default), or its cells stay unsolved, 0",
+    )  # fmt: skip
     _add_solver(segment)
     segment.add_argument(
         "-o", "--output", metavar="LABELS.npy", required=True, help="labels from 1 on: .npy, .npz, .h5, .zarr"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..affinity import probabilities_of, probabilities_to_costs
+from ..affinity import BIAS, CLIP, check_bias_and_clip, probabilities_of, probabilities_to_costs
 from ..grid import grid_graph
 from ..io import Instance, open_array, save_array
 from ..io.files import errors_named
@@ -29,6 +29,7 @@ def run_segment(options: argparse.Namespace) -> dict[str, Any]:
         )
     if options.costs and options.bias is not None:
         raise ValueError(f"--bias is of no use with --costs, which are taken as they are, got {options.bias}")
+    check_bias_and_clip(_bias(options), CLIP)
     check_output(options.output, options.affinities, in_pieces=options.block_shape is not None)
     began = time.perf_counter()
     result = _in_one_piece(affinities, options) if options.block_shape is None else _in_blocks(affinities, options)
@@ -36,14 +37,14 @@ def run_segment(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _in_one_piece(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
-    for name in ("halo", "store"):
+    for name in ("halo", "store", "on_failure"):
         if getattr(options, name) is not None:
-            raise ValueError(f"--{name} is of no use without --block-shape, got {getattr(options, name)}")
-    with errors_named(split_path(options.affinities)[0]):
-        affinities = np.asarray(affinities)
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} is of no use without --block-shape, got {getattr(options, name)}")
     graph = grid_graph(affinities.shape[1:], options.offsets)
-    values = graph.edge_values(affinities)
-    costs = values if options.costs else probabilities_to_costs(probabilities_of(values), bias=_bias(options))
+    with errors_named(split_path(options.affinities)[0]):
+        values = graph.edge_values(np.asarray(affinities))
+        costs = values if options.costs else probabilities_to_costs(probabilities_of(values), bias=_bias(options))
     with progress(options.time_limit), warnings_as_lines():
         found = solution_of("multicut", Instance(graph, costs), options)
     save_array(options.output, (found.clusters + 1).astype(np.uint32).reshape(graph.shape))
@@ -51,7 +52,7 @@ def _in_one_piece(affinities: Any, options: argparse.Namespace) -> dict[str, Any
 
 
 def _bias(options: argparse.Namespace) -> float:
-    return 0.5 if options.bias is None else float(options.bias)
+    return BIAS if options.bias is None else float(options.bias)
 
 
 def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
             found = solve_blockwise(
                 options.affinities, offsets=options.offsets, values="costs" if options.costs else "probabilities",
                 bias=_bias(options), block_shape=block_shape, halo=options.halo, seed=options.seed, store=store,
+                on_failure=options.on_failure or "raise",
                 solver={name: value for name, value in search.items() if value is not None},
             )  # fmt: skip
         _write(found.clusters, options, shape, store)
@@ -76,7 +78,8 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
         raise KeyboardInterrupt(done) from None
     if options.store is None:
         shutil.rmtree(store)
-    return {**summary_of(found), "blocks": found.levels[0].blocks, "tasks_computed": found.computed}
+    failed = {"failed_blocks": " ".join(failure.block for failure in found.failed)} if found.failed else {}
+    return {**summary_of(found), "blocks": found.levels[0].blocks, "tasks_computed": found.computed, **failed}
 
 
 def _write(clusters: Any, options: argparse.Namespace, shape: tuple[int, ...], store: Path) -> None:

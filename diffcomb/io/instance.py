@@ -10,6 +10,7 @@ import numpy as np
 from .._arrays import Array, float_array, to_numpy
 from .._ids import id_array
 from ..graph import Graph
+from ..problem import class_mask
 
 
 def check_sums(costs: Array) -> None:
@@ -31,7 +32,7 @@ class Instance:
         Ids of the nodes in the file, integers or strings, each once; None if they are 0..n-1.
     node_costs : numpy.ndarray, shape (n, K), optional
     partitionable : numpy.ndarray of bool, shape (K,), optional
-        None: no class is.
+        Class indices are taken as well; None: no class is.
     lifted_edges : numpy.ndarray, shape (m', 2), optional
     lifted_costs : numpy.ndarray, shape (m',), optional
 
@@ -76,10 +77,7 @@ class Instance:
             raise ValueError(f"node_costs must have shape (n, K) with n = {n} and K > 0, got {node_costs.shape}")
         self._set("node_costs", node_costs)
         if self.partitionable is not None:
-            mask = to_numpy(self.partitionable)
-            if mask.ndim != 1 or (mask.dtype == np.bool_ and len(mask) != node_costs.shape[1]):
-                raise ValueError(f"partitionable must have shape (K,) = ({node_costs.shape[1]},), got {mask.shape}")
-            self._set("partitionable", mask)
+            self._set("partitionable", class_mask(self.partitionable, node_costs.shape[1]))
 
     def _check_lifted(self, edges: Array) -> None:
         try:

@@ -217,7 +217,10 @@ def split_path(path: Any) -> tuple[Path, str | None]:
     for suffix in SUFFIXES:
         at = text.lower().find(suffix + ":")
         if at >= 0:
-            return Path(text[: at + len(suffix)]), text[at + len(suffix) + 1 :].strip("/") or None
+            file, name = text[: at + len(suffix)], text[at + len(suffix) + 1 :].strip("/")
+            if name and suffix == ".npy":
+                raise ValueError(f"{file} is a single array, and has none of the name {name!r}: leave the name out")
+            return Path(file), name or None
         if text.lower().rstrip("/").endswith(suffix):
             return Path(text), None
     raise ValueError(f"an array must be {KINDS}, got {text!r}")

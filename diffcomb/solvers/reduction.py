@@ -94,10 +94,12 @@ class Reduction:
             return expanded
         uncut = np.flatnonzero(np.isneginf(self.original.edge_costs) & ~_cut(self.original, expanded))
         if len(uncut):
+            looked = solution.lower_bound is not None  # by integer programming
+            advice = "" if looked else "; for small instances solver='exact' says whether there is one"
             raise ValueError(
                 f"no labelling was found that separates {_named(self.original.graph, uncut[0])}, as a cost of -inf or "
-                "a cannot-link demands: both are of one class that is not partitionable; allow more classes, make one "
-                "partitionable, or, for small instances, let solver='exact' say whether there is one"
+                "a cannot-link demands: both are of one class that is not partitionable; allow more classes, or make "
+                f"one partitionable{advice}"
             )
         return expanded
 

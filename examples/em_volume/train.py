@@ -65,10 +65,13 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--out", type=Path, default=Path("runs/em_volume"))
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(arguments)
-    if len(a.steps) != len(LOSSES) or min(a.steps) < 0:
-        parser.error(f"--steps must be {len(LOSSES)} numbers that are not negative, got {a.steps}")
-    volume = draw(seed=a.seed) if a.volume is None else read(a.volume)
-    a.out.mkdir(parents=True, exist_ok=True)
+    if len(a.steps) != len(LOSSES) or min(*a.steps, a.seed) < 0:
+        parser.error(f"--steps must be {len(LOSSES)} numbers, none of them nor --seed negative: {a.steps}, {a.seed}")
+    try:
+        a.out.mkdir(parents=True, exist_ok=True)
+        volume = draw(seed=a.seed) if a.volume is None else read(a.volume)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     n = len(volume.raw)
     parts = {name: volume.slab(round(a * n) + (GAP if a else 0), round(b * n)) for name, (a, b) in PARTS.items()}
     torch.manual_seed(a.seed)
@@ -79,10 +82,9 @@ def main(arguments: list[str] | None = None) -> Path:
         train(network, name, steps, parts["train"], a.out / f"{source}-seed{a.seed}-{stages}.pt", a.seed)
         found, segmentations = evaluate(network, parts["choose"], parts["test"])
         rows += [{"trained with": f"+ {name}" if number else name, **row} for row in found]
-        text = tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f")
-        (a.out / "table.md").write_text(text + "\n")
+        (a.out / "table.md").write_text(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".2f") + "\n")
         picture(a.out / "picture.png", parts["test"], segmentations)
-    print(text)
+    print((a.out / "table.md").read_text(), end="")
     print(f"{time.perf_counter() - began:.0f} s; wrote {a.out / 'table.md'} and {a.out / 'picture.png'}")
     return a.out
 

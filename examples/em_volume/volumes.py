@@ -9,6 +9,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
+from diffcomb.io.files import errors_named, opened_npz
+
 Array = np.ndarray
 
 
@@ -21,8 +23,7 @@ class Volume(NamedTuple):
 
     def slab(self, first: int, last: int) -> Volume:
         """Some of the slices."""
-        parts = (None if array is None else array[first:last] for array in self)
-        return Volume(*parts)  # type: ignore[arg-type]
+        return Volume(*(None if array is None else array[first:last] for array in self))  # type: ignore[arg-type]
 
 
 def draw(shape: tuple[int, int, int] = (104, 144, 144), seed: int = 0) -> Volume:
@@ -44,19 +45,17 @@ def draw(shape: tuple[int, int, int] = (104, 144, 144), seed: int = 0) -> Volume
 
 def read(path: Path) -> Volume:
     """Read an .npz file with `raw`, `groundtruth`, and `supervoxels` if it has them."""
-    if not path.is_file():
-        raise SystemExit(f"--volume: there is no file {path}")
-    with np.load(path, allow_pickle=False) as file:
-        if not {"raw", "groundtruth"} <= set(file.files):
-            raise SystemExit(f"--volume: {path} must hold arrays raw and groundtruth, it has {file.files}")
-        raw, truth = file["raw"], file["groundtruth"].astype(np.int64)
-        supervoxels = file["supervoxels"].astype(np.int64) if "supervoxels" in file.files else None
-    if raw.ndim != 3 or raw.shape != truth.shape or raw.shape[0] < 48 or min(raw.shape) < 24:
-        raise SystemExit(
-            f"--volume: raw and groundtruth need one shape, of 48x24x24 at least: {raw.shape}, {truth.shape}"
-        )
+    with errors_named(path), opened_npz(path) as file:
+        found = {name: file[name] for name in ("raw", "groundtruth", "supervoxels") if name in file.files}
+        if not {"raw", "groundtruth"} <= set(found):
+            raise ValueError(f"the file must hold arrays raw and groundtruth, it has {file.files}")
+        raw, *labels = found.values()
+        differ = any(array.dtype.kind not in "iu" or array.shape != raw.shape for array in labels)
+        if differ or raw.ndim != 3 or raw.shape[0] < 48 or min(raw.shape) < 24:
+            given = {name: f"{array.dtype} {array.shape}" for name, array in found.items()}
+            raise ValueError(f"arrays need one shape, of 48x24x24 at least, and labels integers, got {given}")
     scale = 255 if raw.dtype == np.uint8 else max(float(raw.max()), 1e-6)
-    return Volume(raw.astype(np.float32) / scale, truth, supervoxels)
+    return Volume(raw.astype(np.float32) / scale, *(array.astype(np.int64) for array in labels))
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, ...], width: float) -> Array:

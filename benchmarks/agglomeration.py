@@ -2,8 +2,9 @@
 
     python benchmarks/agglomeration.py [--sizes 256x512 512x1024]
 
-Affinities are noisy and free of ties. Agglomeration runs on the region graphs of $DIFFCOMB_DATA/region_graphs as well
-if that is set; a little noise breaks the ties of their costs. One thread. Peers: pip install bioimage-cpp mwatershed
+Both are called in turn, seven times. Affinities are noisy and free of ties. Agglomeration runs on the region graphs of
+$DIFFCOMB_DATA/region_graphs as well if that is set; a little noise breaks the ties of their costs. One thread. Peers:
+pip install bioimage-cpp mwatershed
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from instances import make
-from report import save, seconds
+from report import in_turn, save
 from tqdm import tqdm
 
 from diffcomb import Graph, agglomerate, grid_graph, mutex_watershed, set_num_threads
@@ -65,11 +66,10 @@ def watersheds(sizes: list[tuple[int, int]]) -> Iterator[dict]:
         graph = grid_graph((height, width), OFFSETS)
         costs = graph.edge_values(np.concatenate([values[:ATTRACTIVE], -values[ATTRACTIVE:]]))
         ours = mutex_watershed(graph, costs).clusters
-        took = seconds(lambda: mutex_watershed(graph, costs))
         for name, solve in watershed_peers(values):
-            peer = seconds(solve)
+            took, peer, ratio = in_turn(lambda g=graph, c=costs: mutex_watershed(g, c), solve)
             yield {"instance": f"mutex watershed {height}x{width}", "edges": graph.num_edges, "ms": 1e3 * took,
-                   "peer": name, "its ms": 1e3 * peer, "ratio": took / peer, "same": same(ours, solve())}  # fmt: skip
+                   "peer": name, "its ms": 1e3 * peer, "ratio": ratio, "same": same(ours, solve())}  # fmt: skip
 
 
 def graphs() -> Iterator[tuple[str, Graph, np.ndarray]]:
@@ -96,14 +96,13 @@ def linkages() -> Iterator[dict]:
         peer_graph.insert_edges(graph.edges.astype(np.uint64))
         for linkage, theirs in LINKAGES.items():
             ours = agglomerate(graph, costs, linkage).clusters
-            took = seconds(lambda k=linkage: agglomerate(graph, costs, k))
 
             def solve(theirs: str = theirs) -> np.ndarray:
                 return np.asarray(GaspClusterPolicy(linkage=theirs).optimize(peer_graph, costs))
 
-            peer = seconds(solve)
+            took, peer, ratio = in_turn(lambda g=graph, c=costs, k=linkage: agglomerate(g, c, k), solve)
             yield {"instance": f"{linkage} {name}", "edges": graph.num_edges, "ms": 1e3 * took,
-                   "peer": "bioimage-cpp (GASP)", "its ms": 1e3 * peer, "ratio": took / peer,
+                   "peer": "bioimage-cpp (GASP)", "its ms": 1e3 * peer, "ratio": ratio,
                    "same": same(ours, solve())}  # fmt: skip
 
 

@@ -23,12 +23,25 @@ from diffcomb import Graph
 def seconds(function: Callable[[], Any], repeat: int = 3) -> float:
     """Median wall time of `repeat` calls, after a first call that is not counted."""
     function()
-    times = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    return statistics.median(_once(function) for _ in range(repeat))
+
+
+def in_turn(one: Callable[[], Any], two: Callable[[], Any], repeat: int = 7) -> tuple[float, float, float]:
+    """Median wall times of two functions that are called in turn, and the median ratio of the first to the second.
+
+    First calls are not counted. A moment in which the machine is slow meets both.
+    """
+    one()
+    two()
+    pairs = [(_once(one), _once(two)) for _ in range(repeat)]
+    ours, theirs = zip(*pairs, strict=True)
+    return statistics.median(ours), statistics.median(theirs), statistics.median(a / b for a, b in pairs)
+
+
+def _once(function: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
 
 
 def spanning_tree_seconds(graph: Graph, costs: np.ndarray) -> float:

@@ -102,13 +102,16 @@ class Limits:
     # Lower bounds
     path_lengths: tuple[int, ...] = (2, 3, 4, 5, 6, 8, 12)
     """Edges of the paths of cycles that are packed, shortest first."""
+    looks_an_edge: int = 80
+    """Half-edges that all searches for cycles may look at, for each edge: with noise they find long cycles for ever,
+    each of which gains a little. Costs that are clear take up to 50."""
     least_violation: float = 1e-7
     """Share of the largest cost: what edges have left counts as 0 up to this."""
     bound_rounds: int = 4
     """Packings, each with message passing."""
     triplets_an_edge: float = 0.6
     """Triplets for each edge of the problem: if there are more, no further cycles are packed."""
-    bound_sweeps: int = 20
+    bound_sweeps: int = 10
     """Times that messages pass over all triplets, in each of them."""
     bound_gain: float = 1e-3
     """Share of the bound: a round that gains less is the last."""

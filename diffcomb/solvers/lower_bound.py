@@ -142,6 +142,7 @@ class Dual:
         self.costs = problem.edge_costs.astype(np.float64)
         self.triplets = Triplets(np.empty((0, 3), np.int32), np.empty((0, 3)))
         self.smallest = LIMITS.least_violation * float(np.abs(self.costs).max(initial=0.0))
+        self.looks = LIMITS.looks_an_edge * len(self.costs)
         self._of_classes: tuple[Array, Array, Array, Array] | None = None  # what messages of classes have left
 
     @property
@@ -154,7 +155,10 @@ class Dual:
         n = self.problem.graph.num_nodes
         csr = Graph(n, self.ends).csr
         lengths = np.array(LIMITS.path_lengths)
-        cycles = pack_cycles(csr, self.ends, self.costs, self.guide.clusters, self.whole, lengths, self.smallest)
+        cycles, looks = pack_cycles(
+            csr, self.ends, self.costs, self.guide.clusters, self.whole, lengths, self.smallest, self.looks
+        )
+        self.looks -= looks
         if len(cycles.amounts) == 0:
             return False
         self.ends, edges, costs = triangulate(cycles, n, self.ends)
@@ -168,7 +172,7 @@ class Dual:
         before = -np.inf
         most = LIMITS.triplets_an_edge * len(self.costs)
         for _ in range(LIMITS.bound_rounds):
-            if interrupt.check() or not self.pack():
+            if interrupt.check() or self.looks <= 0 or not self.pack():
                 return
             pass_messages(self.triplets, self.costs, LIMITS.bound_sweeps)
             after = self.value

@@ -14,7 +14,27 @@ from typing import Any
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import njit, unsigned
+from ..._numba import inlined, njit, unsigned
+
+
+@inlined
+def _places(ends: Any, e: Any, i: Any, K: Any) -> Any:
+    """Where the shares of node i and those of the other end of its edge e begin."""
+    first = 2 * np.int64(e) * K
+    return (first, first + K) if ends[np.uint64(e), 0] == i else (first + K, first)
+
+
+@inlined
+def _two_lowest(flat: Any, begin: Any, K: Any) -> Any:
+    """Which of K numbers is the lowest, and the two lowest ones."""
+    at, lowest, second = -1, np.inf, np.inf
+    for k in range(K):
+        value = flat[np.uint64(begin + k)]
+        if value < lowest:
+            at, lowest, second = k, value, lowest
+        elif value < second:
+            second = value
+    return at, lowest, second
 
 
 @njit
@@ -38,55 +58,51 @@ def pass_class_messages(
     """
     indptr, neighbours, edge_ids = csr
     n, K = node_costs.shape
-    least = np.empty(K)
+    flat = shares.reshape(-1)
+    total = np.empty(K)
     for sweep in range(2 * sweeps):
+        forward = sweep % 2 == 0
         for position in range(n):
-            i = position if sweep % 2 == 0 else n - 1 - position
-            later = 0
-            for h in range(indptr[i], indptr[i + 1]):
-                e = unsigned(edge_ids[h])
-                side = 0 if ends[e, 0] == i else 1
-                _at_least(shares, e, side, costs[e], partitionable, least)
-                for k in range(K):
-                    node_costs[i, k] += least[k]
-                    shares[e, side, k] -= least[k]
-                later += (neighbours[h] > i) == (sweep % 2 == 0)
-            if later == 0:
-                continue
-            part = 1.0 / max(later, indptr[i + 1] - indptr[i] - later)
-            for h in range(indptr[i], indptr[i + 1]):
-                if (neighbours[h] > i) == (sweep % 2 == 0):
-                    e = unsigned(edge_ids[h])
-                    side = 0 if ends[e, 0] == i else 1
-                    for k in range(K):
-                        shares[e, side, k] += part * node_costs[i, k]
+            i = position if forward else n - 1 - position
+            begin, end = indptr[i], indptr[i + 1]
             for k in range(K):
-                node_costs[i, k] *= 1 - later * part
+                total[k] = node_costs[i, k]
+            later = 0
+            for h in range(begin, end):
+                e = edge_ids[unsigned(h)]
+                cost = costs[unsigned(e)]
+                mine, theirs = _places(ends, e, i, K)
+                at, lowest, second = _two_lowest(flat, theirs, K)
+                for k in range(K):
+                    # What the edge costs at least for class k of node i, but for the share of the node itself.
+                    least = flat[np.uint64(theirs + k)] + (min(cost, 0.0) if partitionable[k] else 0.0)
+                    least = min(least, cost + (second if k == at else lowest))
+                    total[k] += flat[np.uint64(mine + k)] + least
+                    flat[np.uint64(mine + k)] = -least
+                later += (neighbours[unsigned(h)] > i) == forward
+            part = 1.0 / max(later, end - begin - later, 1)
+            for h in range(begin, end):
+                if (neighbours[unsigned(h)] > i) == forward:
+                    mine, _ = _places(ends, edge_ids[unsigned(h)], i, K)
+                    for k in range(K):
+                        flat[np.uint64(mine + k)] += part * total[k]
+            for k in range(K):
+                node_costs[i, k] = (1 - later * part) * total[k]
 
 
 @njit
 def class_bound(ends: Array, costs: Array, partitionable: Array, node_costs: Array, shares: Array) -> float:
     """What nodes and edges cost at least."""
-    least = np.empty(len(partitionable))
     total = 0.0
     for i in range(len(node_costs)):
         total += node_costs[i].min()
+    flat, K = shares.reshape(-1), len(partitionable)
     for e in range(len(ends)):
-        _at_least(shares, e, 0, costs[e], partitionable, least)
-        total += least.min()
+        mine, theirs = 2 * e * K, (2 * e + 1) * K
+        at, lowest, second = _two_lowest(flat, theirs, K)
+        low = np.inf
+        for k in range(K):
+            least = flat[np.uint64(theirs + k)] + (min(costs[e], 0.0) if partitionable[k] else 0.0)
+            low = min(low, flat[np.uint64(mine + k)] + min(least, costs[e] + (second if k == at else lowest)))
+        total += low
     return total
-
-
-@njit
-def _at_least(shares: Array, e: Any, side: int, cost: float, partitionable: Array, out: Array) -> None:
-    """What an edge costs at least for every class of the node at one side of it."""
-    lowest, second, at = np.inf, np.inf, -1
-    for k in range(len(out)):
-        other = shares[e, 1 - side, k]
-        if other < lowest:
-            lowest, second, at = other, lowest, k
-        elif other < second:
-            second = other
-    for k in range(len(out)):
-        within = shares[e, 1 - side, k] + (min(cost, 0.0) if partitionable[k] else 0.0)
-        out[k] = shares[e, side, k] + min(within, cost + (second if k == at else lowest))

@@ -36,7 +36,10 @@ class Cycles(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """Arrays of searches from both ends: who saw a node, from which node, along which edge, and both frontiers."""
+    """Arrays of searches from both ends: who saw a node, from which node, along which edge, and both frontiers.
+
+    `looks` is how many half-edges all searches have looked at, in an array of one element.
+    """
 
     seen: Array
     parent: Array
@@ -45,12 +48,14 @@ class _Search(NamedTuple):
     back: Array
     path: Array
     path_edges: Array
+    looks: Array
 
 
 @njit
 def pack_cycles(
-    csr: tuple[Array, Array, Array], ends: Array, costs: Array, z: Array, whole: Array, lengths: Array, smallest: float
-) -> Cycles:
+    csr: tuple[Array, Array, Array], ends: Array, costs: Array, z: Array, whole: Array, lengths: Array, smallest: float,
+    most_looks: int,
+) -> tuple[Cycles, int]:  # fmt: skip
     """Pack cycles of up to ``lengths[0]`` edges besides the one that they begin at, then of up to ``lengths[1]``, etc.
 
     Parameters
@@ -67,13 +72,21 @@ def pack_cycles(
     lengths : int array
     smallest : float
         Costs up to this count as 0.
+    most_looks : int
+        Half-edges that all searches may look at; then no more are begun.
+
+    Returns
+    -------
+    Cycles
+    looks : int
+        Half-edges that were looked at.
     """
     n = len(csr[0]) - 1
     start, nodes, amounts = np.zeros(1024, np.int64), np.empty(4096, np.int32), np.empty(1024)
     count, used = 0, 0
     search = _Search(
         np.zeros(n, np.int64), np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32),
-        np.empty(n, np.int32), np.empty(n + 1, np.int32), np.empty(n + 1, np.int32),
+        np.empty(n, np.int32), np.empty(n + 1, np.int32), np.empty(n + 1, np.int32), np.zeros(1, np.int64),
     )  # fmt: skip
     number = 0
     left = np.empty(len(costs), np.int32)
@@ -87,6 +100,8 @@ def pack_cycles(
         for t in range(open_edges):
             e = left[t]
             open_still = True
+            if search.looks[0] > most_looks:
+                return Cycles(start[: count + 1], nodes[:used], amounts[:count]), search.looks[0]
             while _loses(ends, costs, z, whole, e, smallest):
                 number += 1
                 length = _path(csr, costs, z, smallest, ends[e, 0], ends[e, 1], longest, search, number)
@@ -116,7 +131,7 @@ def pack_cycles(
                 left[kept] = e
                 kept += 1
         open_edges = kept
-    return Cycles(start[: count + 1], nodes[:used], amounts[:count])
+    return Cycles(start[: count + 1], nodes[:used], amounts[:count]), search.looks[0]
 
 
 @njit
@@ -181,9 +196,10 @@ def _widen(
     end = last
     for t in range(first, last):
         x = unsigned(frontier[t])
+        search.looks[0] += indptr[x + 1] - indptr[x]
         for h in range(indptr[x], indptr[x + 1]):
-            y = unsigned(neighbours[h])
-            cost = costs[unsigned(edge_ids[h])]
+            y = unsigned(neighbours[unsigned(h)])
+            cost = costs[unsigned(edge_ids[unsigned(h)])]
             if z[x] != z[y]:
                 if cost < -smallest and seen[y] == side ^ 1:
                     return x, h, end

@@ -38,7 +38,7 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage
     edges : int32 array, shape (m, 2)
         Without loops and parallel edges.
     costs, sizes : float64 arrays, shape (m,)
-        Changed. Sizes are the weights of averages.
+        Changed. Sizes are the weights of averages; for sums they may be None.
     linkage : int
         Index into LINKAGES.
     constrained : bool

@@ -272,7 +272,7 @@ def test_bad_arguments_are_named(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(positions=np.zeros((3, 2))), "out of range|positions must have|end points"),
+        (dict(positions=np.zeros((3, 2))), "hold the node id 3, but there are values for 3 nodes"),
         (dict(positions=np.full((4, 2), np.nan)), "positions must be finite"),
         (dict(positions=np.zeros(4)), "positions must hold numbers"),
         (dict(costs=np.array([1.0, -np.inf, 1.0])), "edge_costs must be finite"),

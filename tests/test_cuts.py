@@ -191,7 +191,7 @@ def call(**changes):
         ({"node_costs": "costs"}, TypeError, "node_costs must be a numeric array"),
         ({"node_costs": NODES[0] + 1j}, TypeError, "node_costs must be a numeric array"),
         ({"node_costs": torch.tensor(NODES[0])}, ValueError, "one kind and on one device, got node_costs: cpu, edge"),
-        ({"graph": [(0, 25)] * 31}, ValueError, "hold the node id 25, but .* 20 rows"),
+        ({"graph": [(0, 25)] * 31}, ValueError, "hold the node id 25, but there are values for 20 nodes"),
         ({"graph": np.ones((31, 2))}, TypeError, "integers"),
         ({"init": (np.zeros(19, int), np.zeros(20, int))}, ValueError, r"init: node labels must have shape"),
         ({"init": (np.full(20, 3), np.zeros(20, int))}, ValueError, r"init: node labels must lie in 0\.\.2"),

@@ -97,7 +97,7 @@ MUTATIONS = [
     (WARM, "- grad_low[i] + reach[i]", "- grad_low[i]", "tests/test_warm_differences.py", "left_out"),
     (WARM, "if now else -weights[s]", "if now else weights[s]", "tests/test_warm_differences.py", "no_worse"),
     (SUMS, "total[i, classes[j]] += rows", "total[i, 0] += rows", "tests/test_lifting.py", "adjoint"),
-    (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_cut_output.py", "same_bits"),
+    (LIFTING, "return self.map.project(gradients[0])", "return -self.map.project(gradients[0])", "tests/test_cut_output.py", "same_bits and cold and dtype0"),
     (LIFTING, "return first.added_columns(", "return -first.added_columns(", "tests/test_lifting.py", "algorithm_1"),
     (MOVING, "else min(-w, 0.0)", "else 0.0", "tests/test_solver_parts.py", "nodes_that_gain"),
     (MOVING, "<= temperature * np.log(u)", "<= -np.inf", "tests/test_solver_parts.py", "annealing"),
@@ -157,7 +157,7 @@ MUTATIONS = [
     ("diffcomb/_implicit.py", "RowTable(-self.table", "RowTable(self.table", "tests/test_cut_output.py", "described"),
     ("diffcomb/_implicit.py", "self.table[self.index]", "self.table[self.index[::-1]]", "tests/test_cut_output.py", "described"),
     (SEGMENTER, "return -(unary", "return (unary", PARTS_TEST, "confidence"),
-    (STEP, "if self.loss.through_solver:", "if True:", "tests/cops/test_recipes.py", "drop_costs and mean"),
+    (STEP, "if loss.through_solver:", "if True:", "tests/cops/test_recipes.py", "drop_costs and mean"),
     (CONFIG, "RECIPES[name].on_grid or name", "name", "tests/cops/test_recipes.py", "counterparts"),
     (TILES, "/ (2 * abs(edge", "/ (abs(edge", "tests/cops/test_tiles.py", "add_up_to_one"),
 ]  # fmt: skip

@@ -270,7 +270,7 @@ def test_every_table_has_a_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(reproduce, "Config", partial(Config, dataset=Dataset(size=32)))  # a fraction of the time
     arguments = ["--max_steps=1", f"--runs={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--threads=1"]
     reproduce.main(["all", *arguments])
-    reproduce.main(["table1", *arguments, "--seeds=[0,1]"])
+    reproduce.main(["table1", *arguments, "--seeds=[0,1]", "--models=[control_pixels,full]"])
     for name in reproduce.WHAT:
         if name != "checkpoints":
             text = (tmp_path / "results" / "scenes-trial" / f"{name}.md").read_text()

@@ -157,7 +157,7 @@ def as_graph(graph: Any, num_nodes: int | None = None) -> Graph:
             )
     elif len(edges) and edges.max() >= num_nodes:
         raise ValueError(
-            f"edges hold the node id {edges.max()}, but there are values for {num_nodes} nodes alone: check the shape of "
-            f"what is given for every node, as (n, K) of node costs; else {RENUMBER}"
+            f"edges hold the node id {edges.max()}, but there are values for {num_nodes} nodes alone: check the shape "
+            f"of what is given for every node, as (n, K) of node costs; else {RENUMBER}"
         )
     return Graph(num_nodes, edges)

@@ -8,12 +8,12 @@ take turns, a hash table of all pairs takes the place of marks, so that no insta
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._arrays import Array
-from ..._numba import njit, unsigned
+from ..._numba import inlined, njit, unsigned
 from ..limits import KERNELS
 from ..structures.edge_table import pair_insert, pair_table
 from ..structures.queue import queue_order
@@ -151,8 +151,8 @@ def enter_all(entered: Array, keys: Array, items: Array) -> int:
 
 
 @njit
-def tabulated(lists: Lists, pool: Array, more: int) -> tuple[Array, Array, int]:
-    """A table of all edges that are left, with room for so many more; and how many there are."""
+def tabulated(lists: Lists, pool: Array, more: int, pairs: Array) -> tuple[Array, Array]:
+    """A table of all edges that are left, with room for so many more; `pairs[0]` becomes their number."""
     count = 0
     for i in range(len(lists.degree)):
         count += lists.degree[i]
@@ -165,10 +165,55 @@ def tabulated(lists: Lists, pool: Array, more: int) -> tuple[Array, Array, int]:
             both = lists.between[unsigned(e)]
             if both != GONE and i < both ^ i:
                 pair_insert(keys, values, i, both ^ i, e)
-    return keys, values, count // 2
+    pairs[0] = count // 2
+    return keys, values
+
+
+class Meeting(NamedTuple):
+    """How the edges of the cluster that stays are found: by marks of its neighbours, or all edges by a table.
+
+    Attributes
+    ----------
+    owner, stamp : int
+        Whose neighbours are marked, and with what.
+    walked : int
+        Steps along lists that marks have taken so far.
+    has_table : bool
+    keys, values : int64 arrays
+        The table.
+    pairs : int64 array, shape (1,)
+        How many entries it has.
+    """
+
+    owner: int
+    stamp: int
+    walked: int
+    has_table: bool
+    keys: Array
+    values: Array
+    pairs: Array
 
 
 @njit
-def walks_too_much(walked: int, num_edges: int) -> bool:
-    """Whether marks have cost so much that a table is cheaper."""
-    return walked > KERNELS.walked_an_edge * num_edges + 1024
+def no_meeting() -> Meeting:
+    """Before the first absorption."""
+    keys, values = pair_table(1)
+    return Meeting(-1, 0, 0, False, keys, values, np.zeros(1, np.int64))
+
+
+@inlined
+def met(lists: Any, pool: Any, mark: Any, meeting: Any, i: Any, j: Any) -> Any:
+    """What cluster i needs to absorb j: its edges can be found, and its list has room; returns the pool as well."""
+    owner, stamp, walked, has_table, keys, values, pairs = meeting
+    more = lists.degree[j]
+    if i != owner and not has_table:
+        owner, stamp, walked = i, stamp + 1, walked + lists.length[i]
+        mark_neighbours(lists, pool, i, mark, stamp)
+        if walked > KERNELS.walked_an_edge * len(lists.between) + 1024:
+            has_table = True
+            keys, values = tabulated(lists, pool, more, pairs)
+    if has_table and 2 * (pairs[0] + more) > len(keys):
+        keys, values = tabulated(lists, pool, more, pairs)
+    if lists.length[i] + more > lists.room[i]:
+        pool = with_room(lists, pool, i, more)
+    return pool, Meeting(owner, stamp, walked, has_table, keys, values, pairs)

@@ -13,18 +13,9 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit, unsigned
 from ..._union_find import find, numbers
-from ..structures.edge_table import pair_find, pair_insert, pair_table
+from ..structures.edge_table import pair_find, pair_insert
 from ..structures.queue import queue_lower, queue_pop, queue_push
-from .absorbing import (
-    GONE,
-    enter_all,
-    list_edges,
-    mark_neighbours,
-    marked,
-    tabulated,
-    walks_too_much,
-    with_room,
-)  # fmt: skip
+from .absorbing import GONE, enter_all, list_edges, marked, met, no_meeting
 from .linkages import joint, priority
 
 
@@ -46,9 +37,8 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage
     m = len(edges)
     parent = numbers(num_nodes)
     lists, pool = list_edges(edges, num_nodes)
-    between, start, length, space, degree, _ = lists
-    mark, owner, stamp, walked = np.full(num_nodes, -1, np.int64), -1, 0, 0
-    has_table, table_keys, table_values, pairs = False, *pair_table(1), 0
+    between, start, length, _, degree, _ = lists
+    mark, meeting = np.full(num_nodes, -1, np.int64), no_meeting()
     apart = np.zeros(m if constrained else 1, np.bool_)
     room = m + m // 2 + 16
     keys, items = np.empty(room), np.empty(room, np.int32)
@@ -81,15 +71,8 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage
         parent[go] = i
         degree[stay] -= 1
         degree[go] -= 1
-        if i != owner and not has_table:
-            owner, stamp, walked = i, stamp + 1, walked + length[stay]
-            mark_neighbours(lists, pool, i, mark, stamp)
-            if walks_too_much(walked, m):
-                has_table, pairs = True, len(table_keys)  # full: it is made below
-        if has_table and 2 * (pairs + degree[go]) > len(table_keys):
-            table_keys, table_values, pairs = tabulated(lists, pool, degree[go])
-        if length[stay] + degree[go] > space[stay]:
-            pool = with_room(lists, pool, i, degree[go])
+        pool, meeting = met(lists, pool, mark, meeting, i, j)
+        _, stamp, _, has_table, table_keys, table_values, pairs = meeting
         if size + degree[go] > room:
             size = enter_all(entered, keys, items)
         at = start[stay] + length[stay]
@@ -108,7 +91,7 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage
                 pool[unsigned(at)] = f
                 at += 1
                 if has_table:
-                    pairs += pair_insert(table_keys, table_values, i, other, f)
+                    pairs[0] += pair_insert(table_keys, table_values, i, other, f)
                 else:
                     mark[other] = np.int64(stamp) << 32 | f
             if parallel < 0:

@@ -10,18 +10,9 @@ from ..._arrays import Array
 from ..._numba import njit, unsigned
 from ..._union_find import find, numbers
 from ..levels.objective import cheapest_classes
-from ..structures.edge_table import pair_find, pair_insert, pair_table
+from ..structures.edge_table import pair_find, pair_insert
 from ..structures.queue import queue_lower, queue_pop, queue_push
-from .absorbing import (
-    GONE,
-    enter_all,
-    list_edges,
-    mark_neighbours,
-    marked,
-    tabulated,
-    walks_too_much,
-    with_room,
-)  # fmt: skip
+from .absorbing import GONE, enter_all, list_edges, marked, met, no_meeting
 
 
 @njit
@@ -121,11 +112,10 @@ def contract_greedily(
     m = len(ends)
     joins = _list_base(indptr, neighbours, is_base)
     lists, pool = list_edges(ends, n)
-    between, start, length, space, degree, _ = lists
+    between, start, length, _, degree, _ = lists
     classes = np.zeros(n, np.int32) if node_costs is None else cheapest_classes(node_costs)
     parent = numbers(n)
-    mark, owner, stamp, walked = np.full(n, -1, np.int64), -1, 0, 0
-    has_table, table_keys, table_values, pairs = False, *pair_table(1), 0
+    mark, meeting = np.full(n, -1, np.int64), no_meeting()
     # Of the entries of an edge only the one with this key counts. Edges that nothing can be gained by have none.
     entered = np.empty(m, np.float64)
     room = m + m // 2 + 16
@@ -159,15 +149,8 @@ def contract_greedily(
                 classes[stay] = _argmin_sum(node_costs, i, j)
             for k in range(node_costs.shape[1]):
                 node_costs[stay, k] += node_costs[go, k]
-        if i != owner and not has_table:
-            owner, stamp, walked = i, stamp + 1, walked + length[stay]
-            mark_neighbours(lists, pool, i, mark, stamp)
-            if walks_too_much(walked, m):
-                has_table, pairs = True, len(table_keys)  # full: it is made below
-        if has_table and 2 * (pairs + degree[go]) > len(table_keys):
-            table_keys, table_values, pairs = tabulated(lists, pool, degree[go])
-        if length[stay] + degree[go] > space[stay]:
-            pool = with_room(lists, pool, i, degree[go])
+        pool, meeting = met(lists, pool, mark, meeting, i, j)
+        _, stamp, _, has_table, table_keys, table_values, pairs = meeting
         if size + degree[go] > room:
             size = enter_all(entered, keys, items)
         at = start[stay] + length[stay]
@@ -191,7 +174,7 @@ def contract_greedily(
                 at += 1
                 degree[stay] += 1
                 if has_table:
-                    pairs += pair_insert(table_keys, table_values, i, other, f)
+                    pairs[0] += pair_insert(table_keys, table_values, i, other, f)
                 else:
                     mark[other] = np.int64(stamp) << 32 | f
             key = _similarity(node_costs, classes, i, other, costs[unsigned(f)])

@@ -37,6 +37,15 @@ def _two_lowest(flat: Any, begin: Any, K: Any) -> Any:
     return at, lowest, second
 
 
+@inlined
+def _at_least(within: Any, cost: Any, partitionable: Any, elsewhere: Any) -> Any:
+    """What an edge costs at least for a class of one end, but for that end's share of it.
+
+    The other end has the share `within` for the same class, and `elsewhere` at least for another one.
+    """
+    return min(within + (min(cost, 0.0) if partitionable else 0.0), cost + elsewhere)
+
+
 @njit
 def pass_class_messages(
     csr: tuple[Array, Array, Array], ends: Array, costs: Array, partitionable: Array, node_costs: Array, shares: Array,
@@ -74,9 +83,8 @@ def pass_class_messages(
                 mine, theirs = _places(ends, e, i, K)
                 at, lowest, second = _two_lowest(flat, theirs, K)
                 for k in range(K):
-                    # What the edge costs at least for class k of node i, but for the share of the node itself.
-                    least = flat[np.uint64(theirs + k)] + (min(cost, 0.0) if partitionable[k] else 0.0)
-                    least = min(least, cost + (second if k == at else lowest))
+                    within = flat[np.uint64(theirs + k)]
+                    least = _at_least(within, cost, partitionable[k], second if k == at else lowest)
                     total[k] += flat[np.uint64(mine + k)] + least
                     flat[np.uint64(mine + k)] = -least
                 later += (neighbours[unsigned(h)] > i) == forward
@@ -102,7 +110,8 @@ def class_bound(ends: Array, costs: Array, partitionable: Array, node_costs: Arr
         at, lowest, second = _two_lowest(flat, theirs, K)
         low = np.inf
         for k in range(K):
-            least = flat[np.uint64(theirs + k)] + (min(costs[e], 0.0) if partitionable[k] else 0.0)
-            low = min(low, flat[np.uint64(mine + k)] + min(least, costs[e] + (second if k == at else lowest)))
+            within = flat[np.uint64(theirs + k)]
+            least = _at_least(within, costs[e], partitionable[k], second if k == at else lowest)
+            low = min(low, flat[np.uint64(mine + k)] + least)
         total += low
     return total

@@ -182,7 +182,7 @@ class Meeting(NamedTuple):
     keys, values : int64 arrays
         The table.
     pairs : int64 array, shape (1,)
-        How many entries it has.
+        How many entries it has; as many as places until it is made.
     """
 
     owner: int
@@ -198,7 +198,7 @@ class Meeting(NamedTuple):
 def no_meeting() -> Meeting:
     """Before the first absorption."""
     keys, values = pair_table(1)
-    return Meeting(-1, 0, 0, False, keys, values, np.zeros(1, np.int64))
+    return Meeting(-1, 0, 0, False, keys, values, np.full(1, len(keys)))
 
 
 @inlined
@@ -209,9 +209,7 @@ def met(lists: Any, pool: Any, mark: Any, meeting: Any, i: Any, j: Any) -> Any:
     if i != owner and not has_table:
         owner, stamp, walked = i, stamp + 1, walked + lists.length[i]
         mark_neighbours(lists, pool, i, mark, stamp)
-        if walked > KERNELS.walked_an_edge * len(lists.between) + 1024:
-            has_table = True
-            keys, values = tabulated(lists, pool, more, pairs)
+        has_table = walked > KERNELS.walked_an_edge * len(lists.between) + 1024
     if has_table and 2 * (pairs[0] + more) > len(keys):
         keys, values = tabulated(lists, pool, more, pairs)
     if lists.length[i] + more > lists.room[i]:

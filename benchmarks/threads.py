@@ -9,6 +9,7 @@ what more cores could give at best: each as fast as one is alone, and none waiti
 
 What cores give at all is measured beside it: as many processes as threads, each with one thread and an instance of its
 own, against one process alone. They share nothing but the machine, so that no program gains more from these cores.
+Beside seconds stand ratios to scipy's minimum spanning tree of the same graph, which has one thread.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from instances import make
-from report import save
+from instances import Instance, make
+from report import save, spanning_tree_seconds
 from tqdm import tqdm
 
 import diffcomb._threads
@@ -61,14 +62,25 @@ def rows(sizes: list[str], threads: list[int], calls: int) -> Iterator[dict]:
         for size in tqdm(sizes, desc="sizes"):
             for effort in (0, 1):
                 gain = {f"gain of {processes} processes": _gain_of_processes(pool, size, effort, processes, calls)}
-                yield {"grid": size, "effort": effort, **_compare(_solve(size, effort), threads, calls), **gain}
+                unit = _spanning_tree_seconds(size)
+                yield {"grid": size, "effort": effort, **_compare(_solve(size, effort), threads, calls, unit), **gain}
+
+
+@cache
+def _instance(size: str) -> Instance:
+    height, width = (int(length) for length in size.split("x"))
+    return make(height, width, 19)
+
+
+def _spanning_tree_seconds(size: str) -> float:
+    instance = _instance(size)
+    return spanning_tree_seconds(instance.graph, instance.edge_costs)
 
 
 @cache
 def _solve(size: str, effort: int) -> Callable[[], Solution]:
     """A function that solves the instance of that size."""
-    height, width = (int(length) for length in size.split("x"))
-    instance = make(height, width, 19)
+    instance = _instance(size)
     nodes, edges = instance.node_costs.astype(np.float32), instance.edge_costs.astype(np.float32)
     return partial(amwc, instance.graph, nodes, edges, instance.partitionable, effort=effort)
 
@@ -96,7 +108,7 @@ def _gain_of_processes(pool: ProcessPoolExecutor, size: str, effort: int, proces
     return processes * statistics.median(alone) / statistics.median(beside)
 
 
-def _compare(solve: Callable[[], Solution], threads: list[int], calls: int) -> dict:
+def _compare(solve: Callable[[], Solution], threads: list[int], calls: int, unit: float) -> dict:
     times: dict[int, list[float]] = {number: [] for number in threads}
     outside: list[float] = []
     objectives = set()
@@ -117,6 +129,7 @@ def _compare(solve: Callable[[], Solution], threads: list[int], calls: int) -> d
     middle = {number: statistics.median(found) for number, found in times.items()}
     one = middle[min(threads)]
     row: dict = {f"{number} threads, s": seconds for number, seconds in middle.items()}
+    row |= {f"{number} threads / MST": seconds / unit for number, seconds in middle.items()}
     row |= {f"gain of {number}": one / middle[number] for number in threads[1:]}
     serial = min(statistics.median(outside) / one, 1.0)
     row["serial share"] = serial

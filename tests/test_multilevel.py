@@ -121,6 +121,21 @@ def test_rounds_give_feasible_solutions_and_improve_them(limits, shape, efforts)
     assert (np.diff(values.mean(0)) < 0).all()
 
 
+@pytest.mark.parametrize(("noise", "sizes"), [(0.1, (40, 800)), (0.9, (72, 800)), (2.0, (800, 1600))])
+def test_first_core_graph_is_small_where_few_nodes_are_near_undecided(limits, noise, sizes):
+    limits(core_nodes=400, core_half_edges=64, min_core=40, core_costs=3.0)
+    graph = grid_graph((40, 40), [(0, 1), (1, 0), (0, 3), (3, 0)])
+    region = np.add.outer(np.arange(40) // 20 * 2, np.arange(40) // 20).ravel()
+    same = region[graph.edges[:, 0]] == region[graph.edges[:, 1]]
+    costs = np.where(same, 1.0, -1.0) + noise * np.random.default_rng(0).normal(size=graph.num_edges)
+    problem = make_problem(graph, np.zeros((1600, 1)), costs, [0])
+    run = module.Run(problem, finest_level(problem), np.random.default_rng(0), Budget(2))
+    run.descend()
+    near = np.count_nonzero(np.abs(run.slack.losses) <= 3 * run.level.typical_cost)
+    assert sizes[0] in (40, near, 800)  # the least number, as many as are near, or half where many are undecided
+    assert tuple(run._num_core_nodes(round_) for round_ in range(2)) == sizes
+
+
 def test_amwc_is_not_above_mwc_on_the_same_costs():
     for seed in range(8):
         graph, node_costs, edge_costs, P = noisy_grid(seed=seed, noise=2.0)

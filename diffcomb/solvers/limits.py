@@ -58,6 +58,10 @@ class Limits:
     0.2 to 0.7 %, costs of trained networks 3 to 17 %."""
     large_core_share: float = 0.5
     """`core_share` where many nodes are undecided."""
+    core_costs: float = 5.0
+    """Typical edge costs: where few are undecided, the first core graph leaves out what would lose more."""
+    min_core: int = 2**10
+    """Nodes that it keeps then, at least."""
     max_repeats: int = 16
     """Times that a round repeats on a small graph, as long as it finds something."""
     tiny_half_edges: int = 2**14

@@ -153,10 +153,7 @@ class Run:
     def _search_core(self, round_: int, budget: Budget) -> None:
         """Search among the undecided nodes and the pieces of the others, and refine the whole graph."""
         level, half_edges = self.level, len(self.level.adjacency.weights)
-        least = _core_size(level.num_nodes, half_edges)
-        if self.fuser is None and self.slack.share_within(level.typical_cost) > LIMITS.undecided:
-            least = max(least, LIMITS.large_core_share * level.num_nodes)
-        size = int(least * 2 ** min(round_, 40))
+        size = self._num_core_nodes(round_)
         if size >= level.num_nodes:
             search = Search(level.in_rows(self.problem), self.labels, self.rng)
             patience = min(max(LIMITS.tiny_half_edges // max(half_edges, 1), 1), 4)
@@ -170,6 +167,17 @@ class Run:
         budget.run(search, CORE_ROUND)
         after = move_clusters(core, search.labels)  # here it is cheaper than in the full graph
         self._take(before, after, group)
+
+    def _num_core_nodes(self, round_: int) -> int:
+        """How many nodes the core graph of a round keeps as they are: more in every round, and more if undecided."""
+        level, num_nodes = self.level, self.level.num_nodes
+        least = _core_size(num_nodes, len(level.adjacency.weights))
+        if self.fuser is None and self.slack.share_within(level.typical_cost) > LIMITS.undecided:
+            least = max(least, LIMITS.large_core_share * num_nodes)
+        elif round_ == 0 and least < num_nodes:
+            within = num_nodes * self.slack.share_within(LIMITS.core_costs * level.typical_cost)
+            least = min(least, max(within, LIMITS.min_core))
+        return int(least * 2 ** min(round_, 40))
 
     def _core_groups(self, size: int) -> tuple[Array, int]:
         """The `size` least decided nodes stay alone; all others go with those of the same cluster and piece."""
@@ -267,7 +275,7 @@ class Run:
 
 
 def _core_size(num_nodes: int, half_edges: int) -> float:
-    """How many nodes the first round searches."""
+    """How many nodes the first round searches at most, unless many are undecided."""
     as_many_half_edges = num_nodes * LIMITS.core_half_edges / max(half_edges, 1)
     return max(num_nodes * LIMITS.core_share, LIMITS.core_nodes, as_many_half_edges)
 

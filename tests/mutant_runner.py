@@ -5,6 +5,7 @@ answers with pytest's exit status (or minus the number of the signal that ended 
 been imported by the process that forks: each fork imports the copy as it is at that moment.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -12,7 +13,10 @@ import signal
 import subprocess
 import sys
 
-HEAVY = ("networkx", "numba.extending", "numpy", "pytest", "scipy.optimize", "scipy.sparse.csgraph", "torch")
+HEAVY = (
+    "hypothesis", "hypothesis.extra.numpy", "networkx", "numba.extending", "numpy", "pytest", "scipy.optimize",
+    "scipy.sparse.csgraph", "torch", "zarr",
+)  # fmt: skip
 
 
 def run(output, seconds, arguments):
@@ -37,6 +41,7 @@ if __name__ == "__main__":
     for name in HEAVY:
         importlib.import_module(name)
     assert "diffcomb" not in sys.modules
+    gc.freeze()  # no fork looks through what was imported here
     for line in sys.stdin:
         output, seconds, *arguments = json.loads(line)
         print(run(output, seconds, arguments), flush=True)

@@ -180,7 +180,8 @@ class Mutant:
         for name in ("diffcomb", "examples", "tests"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb?", "*.pt"))
         shutil.copy(ROOT / "pyproject.toml", folder)
-        settings = {"NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "PYTEST_ADDOPTS": "", "PYTHONPATH": str(folder)}
+        settings = {"NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "PYTEST_ADDOPTS": "", "PYTHONPATH": str(folder),
+                    "PYTHONDONTWRITEBYTECODE": ""}  # fmt: skip
         environment = {**os.environ, **settings}
         command = [sys.executable, str(Path(__file__).parent / "mutant_runner.py")]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -194,6 +195,7 @@ class Mutant:
         self._write(path, text if original is None else text.replace(original, mutant))
         output = self.folder / "output"
         unread = ["--hypothesis-profile", "first failure"]  # a smaller example of it would take longer than all else
+        unread += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
         command = [str(output), SECONDS, "-q", "-x", "-p", "no:cacheprovider", *unread, "-k", chosen, tests]
         print(json.dumps(command), file=self.process.stdin, flush=True)
         status = int(self.process.stdout.readline())

@@ -15,7 +15,7 @@ from diffcomb._interrupt import Interrupt
 from diffcomb.problem import make_problem
 from diffcomb.solvers.bounds.classes import class_bound, pass_class_messages
 from diffcomb.solvers.bounds.cycles import pack_cycles
-from diffcomb.solvers.bounds.triplets import Triplets, pass_messages, triplet_bound
+from diffcomb.solvers.bounds.triplets import Triplets, merged, pass_messages, triangulate, triplet_bound
 from diffcomb.solvers.limits import changed
 from diffcomb.solvers.lower_bound import Dual, Guide, lower_bound
 
@@ -140,24 +140,41 @@ def test_messages_of_triplets_never_lower_the_bound_and_lose_no_costs():
 
 
 @pytest.mark.nojit
-@pytest.mark.parametrize("most_looks", [10**9, 400])
-def test_packed_cycles_and_what_is_left_add_up_to_the_costs(most_looks):
+@pytest.mark.parametrize(("most_looks", "num_clusters"), [(10**9, 1), (400, 1), (10**9, 3)])
+def test_packed_cycles_and_what_is_left_add_up_to_the_costs(most_looks, num_clusters):
     rng = np.random.default_rng(0)
     graph = grid_graph((6, 6), [(0, 1), (1, 0), (2, 2)])
     costs = rng.normal(size=graph.num_edges)
-    left, z = costs.copy(), np.zeros(36, np.int64)
+    left, z = costs.copy(), np.arange(36) % 6 * num_clusters // 6
     lengths = np.array([2, 3, 4, 8])
     cycles, looks = pack_cycles(graph.csr, graph.edges, left, z, np.zeros(36, bool), lengths, 1e-9, most_looks)
+    packed = left.copy()
     number = {tuple(sorted(edge)): e for e, edge in enumerate(graph.edges.tolist())}
     assert len(cycles.amounts) > (5 if most_looks > 400 else 0)
-    assert (looks > 500) == (most_looks > 400), "all searches end when they have looked at so many"
+    assert 300 < looks < (500 if most_looks == 400 else 5000), "all searches end when they have looked at so many"
     for first, last, amount in zip(cycles.start, cycles.start[1:], cycles.amounts, strict=False):
         nodes = cycles.nodes[first:last].tolist()
         assert len(set(nodes)) == len(nodes) >= 3
-        for u, v in itertools.pairwise(nodes):
-            left[number[tuple(sorted((u, v)))]] += amount
-        left[number[tuple(sorted((nodes[0], nodes[-1])))]] -= amount
+        edges = [number[tuple(sorted(pair))] for pair in itertools.pairwise([*nodes, nodes[0]])]
+        assert cycles.edges[first:last].tolist() == edges
+        assert (costs[edges[:-1]] > 0).all()
+        assert costs[edges[-1]] < 0
+        left[edges[:-1]] += amount
+        left[edges[-1]] -= amount
     assert np.allclose(left, costs)
+    ends, edges, shares = triangulate(cycles, graph.csr, graph.edges)
+    assert len({tuple(sorted(pair)) for pair in ends.tolist()}) == len(ends) >= graph.num_edges
+    for three in edges.tolist():
+        assert len(set(ends[three].ravel().tolist())) == 3, "a triplet has three nodes"
+    of_cycles = np.zeros(len(ends))
+    for triplets in (Triplets(edges, shares), merged(Triplets(edges.copy(), shares.copy()))):
+        of_cycles[:] = 0
+        np.add.at(of_cycles, triplets.edges, triplets.costs)
+        assert np.allclose(of_cycles[: graph.num_edges], costs - packed)
+        assert np.allclose(of_cycles[graph.num_edges :], 0), "chords cost nothing"
+    keys = triplets.edges.tolist()
+    assert keys == sorted(keys)
+    assert len({tuple(key) for key in keys}) == len(keys)
 
 
 @pytest.mark.nojit

@@ -161,7 +161,7 @@ class Dual:
         self.looks -= looks
         if len(cycles.amounts) == 0:
             return False
-        self.ends, edges, costs = triangulate(cycles, n, self.ends)
+        self.ends, edges, costs = triangulate(cycles, csr, self.ends)
         self.costs = np.concatenate([self.costs, np.zeros(len(self.ends) - len(self.costs))])
         mine = self.triplets
         self.triplets = merged(Triplets(np.concatenate([mine.edges, edges]), np.concatenate([mine.costs, costs])))

@@ -15,6 +15,7 @@ import numpy as np
 from ..._arrays import Array
 from ..._numba import njit, unsigned
 from ..structures.edge_table import pair_find, pair_insert, pair_table
+from ..structures.radix import sorted_by
 from .cycles import Cycles
 
 
@@ -26,40 +27,55 @@ class Triplets(NamedTuple):
 
 
 @njit
-def triangulate(cycles: Cycles, num_nodes: int, ends: Array) -> tuple[Array, Array, Array]:
+def triangulate(cycles: Cycles, csr: tuple[Array, Array, Array], ends: Array) -> tuple[Array, Array, Array]:
     """Divide cycles into triplets, all with the cycle's first node, by chords.
 
-    Returns the ends of all edges, chords that are no edges appended; the edges of the triplets; and their costs, which
-    add up to those of the cycles.
+    `csr` are the adjacency lists of the edges so far, whose ends are `ends`. Returns the ends of all edges, chords that
+    are no edges appended; the edges of the triplets; and their costs, which add up to those of the cycles. A chord is
+    looked for in the shorter of two lists, which the search for the cycle has looked at as well.
     """
-    start, nodes, amounts = cycles
-    total = 0
-    for c in range(len(amounts)):
-        total += start[c + 1] - start[c] - 2
-    keys, values = pair_table(len(ends) + total)
-    for e in range(len(ends)):
-        pair_insert(keys, values, ends[e, 0], ends[e, 1], e)
+    start, nodes, cycle_edges, amounts = cycles
+    total = len(nodes) - 2 * len(amounts)
+    keys, values = pair_table(total - len(amounts))
     num_edges = len(ends)
     all_ends = np.empty((num_edges + total, 2), np.int32)
     all_ends[:num_edges] = ends
     edges, costs = np.empty((total, 3), np.int32), np.empty((total, 3))
     t = 0
     for c in range(len(amounts)):
-        u = nodes[start[c]]
-        for at in range(start[c] + 1, start[c + 1] - 1):
-            for side in range(3):
-                a = u if side != 1 else nodes[at]
-                b = nodes[at] if side == 0 else nodes[at + 1]
-                e = pair_find(keys, values, a, b)
+        u, last = nodes[start[c]], start[c + 1] - 1
+        e = cycle_edges[start[c]]
+        for at in range(start[c] + 1, last):
+            edges[t, 0], edges[t, 1] = e, cycle_edges[at]
+            if at == last - 1:
+                e = cycle_edges[last]
+            else:
+                v = nodes[at + 1]
+                e = _edge_between(csr, u, v)
+                if e < 0:
+                    e = pair_find(keys, values, u, v)
                 if e < 0:
                     e = num_edges
-                    all_ends[e, 0], all_ends[e, 1] = a, b
-                    pair_insert(keys, values, a, b, e)
+                    all_ends[e, 0], all_ends[e, 1] = u, v
+                    pair_insert(keys, values, u, v, e)
                     num_edges += 1
-                edges[t, side] = e
-                costs[t, side] = amounts[c] if side < 2 else -amounts[c]
+            edges[t, 2] = e
+            costs[t, 0] = costs[t, 1] = amounts[c]
+            costs[t, 2] = -amounts[c]
             t += 1
     return all_ends[:num_edges].copy(), edges, costs
+
+
+@njit
+def _edge_between(csr: tuple[Array, Array, Array], u: int, v: int) -> int:
+    """The edge that joins two nodes, or -1."""
+    indptr, neighbours, edge_ids = csr
+    if indptr[v + 1] - indptr[v] < indptr[u + 1] - indptr[u]:
+        u, v = v, u
+    for h in range(indptr[u], indptr[u + 1]):
+        if neighbours[unsigned(h)] == v:
+            return int(edge_ids[unsigned(h)])
+    return -1
 
 
 @njit
@@ -107,13 +123,31 @@ def merged(triplets: Triplets) -> Triplets:
     if len(edges) == 0:
         return triplets
     _sort_each(edges, costs)
-    two = edges[:, 0].astype(np.int64) * (int(edges.max()) + 1) + edges[:, 1]
-    order = np.lexsort((edges[:, 2], two))
-    two, last = two[order], edges[order, 2]
-    first = np.ones(len(edges), bool)
-    first[1:] = (two[1:] != two[:-1]) | (last[1:] != last[:-1])
-    starts = np.flatnonzero(first)
-    return Triplets(edges[order[starts]], np.add.reduceat(costs[order], starts, axis=0))
+    order = np.arange(len(edges), dtype=np.int32)
+    for column in (2, 1, 0):
+        order = sorted_by(edges[:, column].astype(np.uint32), order)
+    once, sums, count = _merged(edges, costs, order)
+    return Triplets(once[:count], sums[:count])
+
+
+@njit
+def _merged(edges: Array, costs: Array, order: Array) -> tuple[Array, Array, int]:
+    """Triplets in an order that has those of the same edges side by side, as one; and how many there are."""
+    once, sums = np.empty_like(edges), np.empty_like(costs)
+    count = 0
+    for t in order:
+        last = count - 1
+        known = last >= 0
+        for side in range(3):
+            known = known and once[last, side] == edges[t, side]
+        if not known:
+            once[count] = edges[t]
+            sums[count] = costs[t]
+            count += 1
+            continue
+        for side in range(3):
+            sums[last, side] += costs[t, side]
+    return once, sums, count
 
 
 @njit

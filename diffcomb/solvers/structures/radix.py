@@ -17,14 +17,14 @@ def order_by_size(values: Array) -> Array:
     """
     order = np.arange(len(values), dtype=np.int32)
     if values.dtype == np.float32:
-        return _sorted_by(np.invert(np.abs(values).view(np.uint32)), order)
+        return sorted_by(np.invert(np.abs(values).view(np.uint32)), order)
     keys = np.invert(np.abs(values).view(np.uint64))
-    order = _sorted_by(keys.astype(np.uint32), order)
-    return _sorted_by((keys >> np.uint64(32)).astype(np.uint32), order)
+    order = sorted_by(keys.astype(np.uint32), order)
+    return sorted_by((keys >> np.uint64(32)).astype(np.uint32), order)
 
 
 @njit
-def _sorted_by(keys: Array, order: Array) -> Array:
+def sorted_by(keys: Array, order: Array) -> Array:
     """An order, sorted by keys of 32 bits and else left as it is; digits that all keys share are skipped.
 
     Keys move with the numbers that they belong to: what is read lies in a row, and only writing jumps.

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .cells import Cells
+
 FIELDS = ("classes", "edges", "panoptic", "clusters", "label_classes")
 
 
@@ -29,7 +31,7 @@ class CutOutput:
     panoptic : Tensor, shape (B, J, H, W)
         One-hot panoptic labels z; J is the largest number of labels in the batch.
     clusters : Tensor of int64, shape (B, H, W)
-        Cluster ids 0..M-1 of every image.
+        Cluster ids 0..M-1 of every image; -1 outside a mask, where all maps are 0.
     label_classes : Tensor of int64, shape (B, J)
         The map m: class of every panoptic label, -1 for padding.
     """
@@ -82,13 +84,16 @@ class CutOutput:
 
     @cached_property
     def labels(self) -> Tensor:
-        """Panoptic labels as numbers 0..J-1, int64 of shape (B, H, W)."""
+        """Panoptic labels as numbers 0..J-1, int64 of shape (B, H, W); -1 outside a mask."""
         return self._labels()
 
     @cached_property
     def class_labels(self) -> Tensor:
-        """Classes as numbers 0..K-1, int64 of shape (B, H, W)."""
-        return self.label_classes.gather(1, self.labels.flatten(1)).view(self.labels.shape)
+        """Classes as numbers 0..K-1, int64 of shape (B, H, W); -1 outside a mask."""
+        labels = self.labels.flatten(1)
+        if self.label_classes.shape[1] == 0:
+            return self.labels
+        return self.label_classes.gather(1, labels.clamp(min=0)).where(labels >= 0, -1).view(self.labels.shape)
 
     def overlaps(self, segments: Tensor, count: int) -> Tensor:
         """Cells that each panoptic label shares with each segment, differentiably.
@@ -96,7 +101,7 @@ class CutOutput:
         Parameters
         ----------
         segments : Tensor of int64, shape (B, H, W)
-            The segment 0..count-1 of every cell.
+            The segment 0..count-1 of every cell. What lies outside a mask does not count.
         count : int
 
         Returns
@@ -142,21 +147,17 @@ class CutOutput:
         return f"CutOutput({shape[0]} images of {shape[1:]}, up to {labels} panoptic labels)"
 
 
-def maps(matrices: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Matrices (B, n, J) over the cells of a grid as maps (B, J, *shape)."""
-    return matrices.transpose(1, 2).reshape(len(matrices), matrices.shape[2], *shape)
-
-
 def one_hot(values: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """Maps of numbers (B, H, W) as one-hot maps (B, count, H, W); not differentiable."""
+    """Maps of numbers (B, H, W) as one-hot maps (B, count, H, W), 0 where a number is negative; not differentiable."""
     result = torch.zeros(len(values), count, *values.shape[1:], dtype=dtype, device=values.device)
-    return result.scatter_(1, values[:, None], 1)
+    known = (values >= 0).to(dtype)
+    return result.scatter_(1, values.clamp(min=0)[:, None], known[:, None]) if count else result
 
 
-def multicut_output(edge_labels: Tensor, clusters: Tensor, shape: tuple[int, ...], edge_maps: Tensor) -> CutOutput:
+def multicut_output(edge_labels: Tensor, clusters: Tensor, cells: Cells, edge_maps: Tensor) -> CutOutput:
     """The output of a multicut on a grid, of edge labels (B, m) and clusters (B, n)."""
     batch = len(edge_labels)
-    clusters = clusters.view(batch, *shape)
+    clusters = cells.numbers(clusters)
     if torch._C._are_functorch_transforms_active():  # where no number may depend on values: as many as there may be
         count = clusters[0].numel() if batch else 0
     else:
@@ -167,7 +168,7 @@ def multicut_output(edge_labels: Tensor, clusters: Tensor, shape: tuple[int, ...
         edge_maps,
         clusters,
         torch.where(present, 0, -1).expand(batch, count),
-        classes=lambda: edge_labels.new_ones(batch, 1, *shape),
+        classes=lambda: (clusters[:, None] >= 0).to(edge_labels.dtype),
         panoptic=lambda: one_hot(clusters, count, edge_labels.dtype),
         labels=lambda: clusters,
     )

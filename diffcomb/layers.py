@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .cut_output import CutOutput, maps, multicut_output
+from ._arrays import to_numpy
+from .cells import Cells
+from .cut_output import CutOutput, multicut_output
 from .cuts import amwc, multicut, mwc
 from .gradients import Blackbox, Estimator, perturbed_grad
 from .gradients.compiling import uncompiled
 from .gradients.interfaces import as_estimator
 from .gradients.wrapping import Differentiable
-from .grid import GridGraph, check_anchor, grid_graph
+from .grid import GridGraph, MaskedGridGraph, check_anchor, grid_graph
 from .lifting import LiftedMWC
 from .solve_instances import check_count
 from .solvers import Solver, get_solver
@@ -49,6 +52,7 @@ class GridLayer(nn.Module):
         self.options = {"solver": solver, "effort": effort}
         self.generator = generator
         self._graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]] = {}
+        self._masked: tuple[MaskedGridGraph, Tensor] | None = None
 
     def extra_repr(self) -> str:
         """What torch prints of a layer."""
@@ -69,14 +73,29 @@ class GridLayer(nn.Module):
             self._graphs = _newest({**self._graphs, shape: found})
         return found
 
-    def edge_costs(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph]:
+    @uncompiled
+    def _within(self, mask: Any, *shape: int) -> tuple[MaskedGridGraph, Tensor]:
+        """The graph of the cells that a mask holds, and the places of its edges; that of the last mask is kept."""
+        grid, places = self._graph_and_places(*shape)
+        last = self._masked
+        if last is not None and last[0].grid is grid and np.array_equal(last[0].mask, to_numpy(mask)):
+            return last
+        graph = MaskedGridGraph(grid, mask)
+        self._masked = found = graph, places[torch.from_numpy(graph.kept)]
+        return found
+
+    def edge_costs(
+        self, affinities: Tensor | Sequence[Tensor], *, mask: Any = None
+    ) -> tuple[Tensor, GridGraph | MaskedGridGraph]:
         """Gather affinity maps, O maps (B, H, W) or one tensor (B, O, H, W), into edge costs (B, m) of the grid graph.
 
         What `forward` solves for; with it, a :func:`diffcomb.solver_loss` can use the maps and targets of a layer.
         """
-        return self.gathered(affinities)[:2]
+        return self.gathered(affinities, mask)[:2]
 
-    def gathered(self, affinities: Tensor | Sequence[Tensor]) -> tuple[Tensor, GridGraph, Tensor]:
+    def gathered(
+        self, affinities: Tensor | Sequence[Tensor], mask: Any = None
+    ) -> tuple[Tensor, GridGraph | MaskedGridGraph, Tensor]:
         """Affinity maps (B, O, H, W) as edge costs (B, m), with their graph and the places of its edges in the maps."""
         if not isinstance(affinities, Tensor) and not all(isinstance(a, Tensor) for a in affinities):
             raise TypeError(f"affinities must be a tensor or a list of tensors, got {type(affinities).__name__}")
@@ -90,13 +109,16 @@ class GridLayer(nn.Module):
                 f"affinities must be {len(self.offsets)} maps (B, {axes}) or a tensor "
                 f"(B, {len(self.offsets)}, {axes}), got shape {tuple(given.shape)}"
             )
-        graph, places = self._graph_and_places(*given.shape[2:])
+        graph: GridGraph | MaskedGridGraph
+        graph, places = (
+            self._graph_and_places(*given.shape[2:]) if mask is None else self._within(mask, *given.shape[2:])
+        )
         places = places.to(given.device)
         return given.flatten(1).index_select(1, places), graph, places
 
-    def scattered(self, edge_labels: Tensor, places: Tensor, graph: GridGraph) -> Tensor:
+    def scattered(self, edge_labels: Tensor, places: Tensor, cells: Cells) -> Tensor:
         """Edge labels (B, m) as maps (B, O, H, W)."""
-        shape = torch.Size((len(edge_labels), len(self.offsets), *graph.shape))
+        shape = torch.Size((len(edge_labels), len(self.offsets), *cells.shape))
         values = edge_labels.new_zeros(shape[0], int(torch.Size(shape[1:]).numel()))
         return values.index_copy(1, places, edge_labels).view(shape)
 
@@ -141,14 +163,19 @@ class AsymmetricMultiwayCutLayer(GridLayer):
         self.partitionable = partitionable
         self.lift = LiftedMWC(spare=spare)
 
-    def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
-        """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
-        edge_costs, graph, places = self.gathered(affinities)
-        nodes = checked_class_costs(class_costs, edge_costs, graph)
+    def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor], *, mask: Any = None) -> CutOutput:
+        """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W).
+
+        `mask`, truth values (H, W), is a region of interest, the same for all images: only its cells are nodes. Outside
+        it costs are not used and get no gradient, one-hot maps and cut edges are 0, clusters and labels -1.
+        """
+        edge_costs, graph, places = self.gathered(affinities, mask)
+        cells = Cells(graph, edge_costs.device)
+        nodes = checked_class_costs(class_costs, edge_costs, cells)
         solve = perturbed_grad(amwc, estimator=self.estimator, lift=self.lift, generator=self.generator)
         data = {"graph": graph, "partitionable": self.partitionable, **self.options}
-        parts, (y,) = labels_of_solver(solve, (nodes, edge_costs), data, graph.shape)
-        return CutOutput(self.scattered(y, places, graph), **parts)
+        parts, (y,) = labels_of_solver(solve, (nodes, edge_costs), data, cells)
+        return CutOutput(self.scattered(y, places, cells), **parts)
 
 
 class MultiwayCutLayer(GridLayer):
@@ -157,21 +184,25 @@ class MultiwayCutLayer(GridLayer):
     Parameters are those of :class:`AsymmetricMultiwayCutLayer` without `partitionable` and `spare`.
     """
 
-    def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
-        """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W)."""
-        edge_costs, graph, places = self.gathered(affinities)
-        nodes = checked_class_costs(class_costs, edge_costs, graph)
+    def forward(self, class_costs: Tensor, affinities: Tensor | Sequence[Tensor], *, mask: Any = None) -> CutOutput:
+        """Solve for class costs (B, K, H, W) and affinity costs, O maps (B, H, W) or one tensor (B, O, H, W).
+
+        `mask` is a region of interest (H, W), as for the :class:`AsymmetricMultiwayCutLayer`.
+        """
+        edge_costs, graph, places = self.gathered(affinities, mask)
+        cells = Cells(graph, edge_costs.device)
+        nodes = checked_class_costs(class_costs, edge_costs, cells)
         batch, _, K = nodes.shape
         solve = perturbed_grad(mwc, estimator=self.estimator, generator=self.generator)
         x, y, clusters = solve(nodes, edge_costs, graph=graph, **self.options)
-        classes = maps(x, graph.shape)
+        classes = cells.maps(x.transpose(1, 2))
         return CutOutput(
-            self.scattered(y, places, graph),
-            clusters.view(batch, *graph.shape),
+            self.scattered(y, places, cells),
+            cells.numbers(clusters),
             torch.arange(K, device=x.device).expand(batch, K),
             classes=lambda: classes,
             panoptic=lambda: classes,
-            labels=lambda: classes.argmax(1),
+            labels=lambda: cells.numbers(x.argmax(2)),
         )
 
 
@@ -181,15 +212,17 @@ class MulticutLayer(GridLayer):
     Parameters are those of :class:`AsymmetricMultiwayCutLayer` without `partitionable` and `spare`.
     """
 
-    def forward(self, affinities: Tensor | Sequence[Tensor]) -> CutOutput:
+    def forward(self, affinities: Tensor | Sequence[Tensor], *, mask: Any = None) -> CutOutput:
         """Solve for affinity costs, O maps (B, H, W) or one tensor (B, O, H, W).
 
-        The gradient is that of the cut edges; `panoptic` is the one-hot form of `clusters`.
+        The gradient is that of the cut edges; `panoptic` is the one-hot form of `clusters`. `mask` is a region of
+        interest (H, W), as for the :class:`AsymmetricMultiwayCutLayer`.
         """
-        edge_costs, graph, places = self.gathered(affinities)
+        edge_costs, graph, places = self.gathered(affinities, mask)
         solve = perturbed_grad(multicut, estimator=self.estimator, generator=self.generator)
         y, clusters = solve(edge_costs, graph=graph, **self.options)
-        return multicut_output(y, clusters, graph.shape, self.scattered(y, places, graph))
+        cells = Cells(graph, y.device)
+        return multicut_output(y, clusters, cells, self.scattered(y, places, cells))
 
 
 def _newest(graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]]) -> dict[tuple[int, ...], tuple[GridGraph, Tensor]]:
@@ -205,40 +238,40 @@ def _newest(graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]]) -> dict[tup
 
 
 def labels_of_solver(
-    solve: Differentiable, costs: tuple[Tensor, ...], data: dict[str, Any], shape: tuple[int, ...]
+    solve: Differentiable, costs: tuple[Tensor, ...], data: dict[str, Any], cells: Cells
 ) -> tuple[dict[str, Any], list[Tensor]]:
     """Solve through a lift; returns what a CutOutput takes besides edge maps, and the labels (B, m) of the edges."""
-    batch, _, K = costs[0].shape
+    K = costs[0].shape[2]
     # A mean of several labellings is not one-hot; and torch.func's transforms map arrays, not labels in a box.
     if as_estimator(solve.estimator).smooths or torch._C._are_functorch_transforms_active():
         z, *edge_labels, clusters, label_classes = solve(*costs, **data)
         of_class = label_classes[:, :, None] == torch.arange(K, device=z.device)
         parts = {
             "label_classes": label_classes,
-            "classes": lambda: maps(z @ of_class.to(z.dtype), shape),  # M^T: labels of one class add up
-            "panoptic": lambda: maps(z, shape),
-            "labels": lambda: z.argmax(2).view(batch, *shape),
+            "classes": lambda: cells.maps((z @ of_class.to(z.dtype)).mT),  # M^T: labels of one class add up
+            "panoptic": lambda: cells.maps(z.mT),
+            "labels": lambda: cells.numbers(z.argmax(2)),
         }
     else:
         found, *edge_labels, clusters = solve.labels(*costs, **data)
         parts = {
             "label_classes": found.classes,
-            "classes": lambda: maps(found.one_hot_classes(K), shape),
-            "panoptic": lambda: maps(found.one_hot(), shape),
-            "labels": lambda: found.labels.view(batch, *shape),
-            "overlaps": found.overlaps,
+            "classes": lambda: cells.maps(found.one_hot_classes(K).mT),
+            "panoptic": lambda: cells.maps(found.one_hot().mT),
+            "labels": lambda: cells.numbers(found.labels),
+            "overlaps": lambda segments, count: found.overlaps(cells.nodes(segments), count),
         }
-    return {"clusters": clusters.view(batch, *shape), **parts}, edge_labels
+    return {"clusters": cells.numbers(clusters), **parts}, edge_labels
 
 
-def checked_class_costs(class_costs: Tensor, edge_costs: Tensor, graph: GridGraph) -> Tensor:
+def checked_class_costs(class_costs: Tensor, edge_costs: Tensor, cells: Cells) -> Tensor:
     """Class costs (B, K, H, W) as node costs (B, n, K)."""
     if not isinstance(class_costs, Tensor):
         raise TypeError(f"class_costs must be a tensor as the affinities are, got {type(class_costs).__name__}")
-    expected = (len(edge_costs), *graph.shape)
+    expected = (len(edge_costs), *cells.shape)
     if class_costs.ndim != 1 + len(expected) or (class_costs.shape[0], *class_costs.shape[2:]) != expected:
         raise ValueError(
             f"class_costs must have shape (B, K, H, W) with B, H, W = {expected} as the affinities have, "
             f"got {tuple(class_costs.shape)}"
         )
-    return class_costs.flatten(2).transpose(1, 2)
+    return cells.nodes(class_costs.flatten(2)).transpose(1, 2)

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .cells import Cells
 from .cut_output import CutOutput, multicut_output
 from .gradients import Blackbox, Estimator, perturbed_grad
-from .grid import GridGraph
+from .graph import Graph
 from .layers import GridLayer, checked_class_costs, labels_of_solver
 from .lifted_cuts import lifted_amwc, lifted_multicut
 from .lifting import LiftedMWC
@@ -49,25 +50,28 @@ class _LiftedLayer(nn.Module):
         offsets = f"offsets={self.base.offsets}, lifted_offsets={self.lifted.offsets}"
         return f"{type(self).__name__}({offsets}, solver={self.options['solver']!r}, estimator={self.estimator})"
 
-    def _gathered(self, affinities: Maps, lifted: Maps) -> _Gathered:
-        edge_costs, graph, places = self.base.gathered(affinities)
-        lifted_costs, far, far_places = self.lifted.gathered(lifted)
-        if graph.shape != far.shape:
-            raise ValueError(f"affinities and lifted must be maps of one shape, got {graph.shape} and {far.shape}")
-        return _Gathered((edge_costs, lifted_costs), (graph, far), (places, far_places))
+    def _gathered(self, affinities: Maps, lifted: Maps, mask: Any) -> _Gathered:
+        edge_costs, graph, places = self.base.gathered(affinities, mask)
+        lifted_costs, far, far_places = self.lifted.gathered(lifted, mask)
+        cells, far_cells = (Cells(g, edge_costs.device) for g in (graph, far))
+        if cells.shape != far_cells.shape:
+            shapes = f"{cells.shape} and {far_cells.shape}"
+            raise ValueError(f"affinities and lifted must be maps of one shape, got {shapes}")
+        return _Gathered((edge_costs, lifted_costs), (graph, far), (places, far_places), cells)
 
     def _scattered(self, labels: Sequence[Tensor], given: _Gathered) -> tuple[Tensor, Tensor]:
         """Labels of base and lifted edges as maps."""
-        near = self.base.scattered(labels[0], given.places[0], given.graphs[0])
-        return near, self.lifted.scattered(labels[1], given.places[1], given.graphs[1])
+        near = self.base.scattered(labels[0], given.places[0], given.cells)
+        return near, self.lifted.scattered(labels[1], given.places[1], given.cells)
 
 
 class _Gathered(NamedTuple):
-    """Costs (B, m) and (B, m'), and graphs and places in the maps of base and lifted edges."""
+    """Costs (B, m) and (B, m'), graphs and places in the maps of base and lifted edges, and the cells of the nodes."""
 
     costs: tuple[Tensor, Tensor]
-    graphs: tuple[GridGraph, GridGraph]
+    graphs: tuple[Graph, Graph]
     places: tuple[Tensor, Tensor]
+    cells: Cells
 
     @property
     def data(self) -> dict[str, Any]:
@@ -88,17 +92,17 @@ class LiftedMulticutLayer(_LiftedLayer):
         As in :func:`diffcomb.lifted_multicut`.
     """
 
-    def forward(self, affinities: Maps, lifted: Maps) -> tuple[CutOutput, Tensor]:
+    def forward(self, affinities: Maps, lifted: Maps, *, mask: Any = None) -> tuple[CutOutput, Tensor]:
         """Solve for base costs (B, O, H, W) and lifted costs (B, O', H, W), as tensors or lists of maps.
 
         Returns the output of a :class:`MulticutLayer`, and maps (B, O', H, W) of the lifted edges that are cut. The
-        gradient is that of both.
+        gradient is that of both. `mask` is a region of interest (H, W), as for that layer.
         """
-        given = self._gathered(affinities, lifted)
+        given = self._gathered(affinities, lifted, mask)
         solve = perturbed_grad(lifted_multicut, estimator=self.estimator, generator=self.generator)
         *labels, clusters = solve(*given.costs, **given.data, **self.options)
         near, far = self._scattered(labels, given)
-        return multicut_output(labels[0], clusters, given.graphs[0].shape, near), far
+        return multicut_output(labels[0], clusters, given.cells, near), far
 
 
 class LiftedAsymmetricMultiwayCutLayer(_LiftedLayer):
@@ -125,17 +129,18 @@ class LiftedAsymmetricMultiwayCutLayer(_LiftedLayer):
         self.partitionable = partitionable
         self.lift = LiftedMWC(spare=spare)
 
-    def forward(self, class_costs: Tensor, affinities: Maps, lifted: Maps) -> tuple[CutOutput, Tensor]:
+    def forward(
+        self, class_costs: Tensor, affinities: Maps, lifted: Maps, *, mask: Any = None
+    ) -> tuple[CutOutput, Tensor]:
         """Solve for class costs (B, K, H, W), base costs (B, O, H, W) and lifted costs (B, O', H, W).
 
         Returns the output of an :class:`AsymmetricMultiwayCutLayer`, and maps (B, O', H, W) of the lifted edges that
-        are cut.
+        are cut. `mask` is a region of interest (H, W), as for that layer.
         """
-        given = self._gathered(affinities, lifted)
-        graph = given.graphs[0]
-        nodes = checked_class_costs(class_costs, given.costs[0], graph)
+        given = self._gathered(affinities, lifted, mask)
+        nodes = checked_class_costs(class_costs, given.costs[0], given.cells)
         solve = perturbed_grad(lifted_amwc, estimator=self.estimator, lift=self.lift, generator=self.generator)
         data = {**given.data, "partitionable": self.partitionable, **self.options}
-        parts, labels = labels_of_solver(solve, (nodes, *given.costs), data, graph.shape)
+        parts, labels = labels_of_solver(solve, (nodes, *given.costs), data, given.cells)
         near, far = self._scattered(labels, given)
         return CutOutput(near, **parts), far

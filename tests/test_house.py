@@ -15,7 +15,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("layers", "jax", "io"),
     ("losses",),
     ("gradients.wrapping", "gradients.gradcheck", "gradients.diagnose", "gradients"),
-    ("gradients.ragged", "gradients.label_outputs", "cut_output"),
+    ("gradients.ragged", "gradients.label_outputs", "cut_output", "cells"),
     ("gradients.autograd",),
     ("gradients.call",),
     ("gradients.batch",),

@@ -1,4 +1,6 @@
-"""Grids with a mask, and layers on volumes."""
+"""Grids with a mask, layers within one, and layers on volumes."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from diffcomb import (
     AsymmetricMultiwayCutLayer,
+    LiftedAsymmetricMultiwayCutLayer,
     LiftedMulticutLayer,
     MulticutLayer,
     MultiwayCutLayer,
@@ -76,6 +79,82 @@ def test_wrong_values_of_masked_grids_are_refused():
             graph.project(values)
     assert graph.project(np.ones(2, bool), fill=False).tolist() == np.eye(2, dtype=bool).tolist()
     assert np.isnan(graph.project(np.ones(2), fill=np.nan)[0, 1])
+
+
+# Layers within a mask
+
+NEAR, FAR = [(0, 1), (1, 0)], [(0, 3), (2, 1)]
+LAYERS = {
+    "multicut": MulticutLayer([*NEAR, *FAR], anchor="center"),
+    "mwc": MultiwayCutLayer([*NEAR, *FAR]),
+    "amwc": AsymmetricMultiwayCutLayer([*NEAR, *FAR], [1, 2]),
+    "lifted_multicut": LiftedMulticutLayer(NEAR, FAR),
+    "lifted_amwc": LiftedAsymmetricMultiwayCutLayer(NEAR, FAR, [1, 2]),
+}
+WINDOW = (slice(1, 6), slice(2, 8))
+
+
+def inputs_of(name, seed=0):
+    """Costs of classes, where the layer has any, and of edges, as it takes them."""
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    classes = [] if "multicut" in name else [draw(2, 3, 7, 8)]
+    return classes + ([draw(2, 2, 7, 8), draw(2, 2, 7, 8)] if "lifted" in name else [draw(2, 4, 7, 8)])
+
+
+def solved(name, inputs, window, **options):
+    """The outputs of a layer within the window, its far edges behind them, and the gradients of a loss on these."""
+    leaves = [costs.clone().requires_grad_() for costs in inputs]
+    out = LAYERS[name](*leaves, **options)
+    out, *far = out if isinstance(out, tuple) else (out,)
+    found = [out.classes, out.edges, out.panoptic, *far, out.clusters, out.labels, out.class_labels]
+    maps = [part[(..., *window)] for part in found]
+    weights = torch.linspace(-1, 2, 30, dtype=torch.float64).view(5, 6)
+    of_classes = 0 if "multicut" in name else (maps[0] * weights).sum()
+    (of_classes + sum((part * weights).sum() for part in (maps[1], *maps[3 : 3 + len(far)]))).backward()
+    return out, maps, [leaf.grad for leaf in leaves]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_within_a_rectangle_is_the_layer_of_the_part_cut_out(name):
+    inputs = inputs_of(name)
+    mask = torch.zeros(7, 8, dtype=torch.bool)
+    mask[WINDOW] = True
+    out, maps, gradients = solved(name, inputs, WINDOW, mask=mask)
+    part, expected, of_part = solved(name, [costs[(..., *WINDOW)] for costs in inputs], (slice(None), slice(None)))
+    assert all(torch.equal(a, b) for a, b in zip(maps, expected, strict=True))
+    for gradient, other in zip(gradients, of_part, strict=True):
+        assert torch.equal(gradient[(..., *WINDOW)], other)
+        assert not gradient[..., ~mask].any()
+        assert gradient.any()
+    assert torch.equal(out.label_classes, part.label_classes)
+    assert all((numbers[:, ~mask] == -1).all() for numbers in (out.clusters, out.labels, out.class_labels))
+    assert not any(one[..., ~mask].any() for one in (out.classes, out.edges, out.panoptic))
+    segments = torch.arange(56).view(1, 7, 8).expand(2, 7, 8) % 4
+    assert torch.equal(out.overlaps(segments, 4), part.overlaps(segments[(..., *WINDOW)], 4))
+
+
+def test_layer_within_any_mask_solves_the_graph_of_its_cells():
+    mask = np.random.default_rng(0).random((7, 8)) < 0.7
+    (costs,) = inputs_of("multicut")
+    out = MulticutLayer([*NEAR, *FAR])(costs, mask=mask)
+    graph = grid_graph((7, 8), [*NEAR, *FAR], mask=mask)
+    for image, clusters in zip(costs.numpy(), out.clusters.numpy(), strict=True):
+        assert graph.node_values(clusters).tolist() == multicut(graph, graph.edge_values(image)).clusters.tolist()
+
+
+def test_masks_of_layers_may_be_empty_and_wrong_ones_are_refused():
+    (costs,) = inputs_of("multicut")
+    layer = LAYERS["multicut"]
+    out = layer(costs.requires_grad_(), mask=torch.zeros(7, 8, dtype=torch.bool))
+    assert (out.clusters == -1).all()
+    assert out.panoptic.shape == (2, 0, 7, 8)
+    assert (out.class_labels == -1).all()
+    out.edges.sum().backward()
+    assert not costs.grad.any()
+    with pytest.raises(TypeError, match="mask must hold booleans"):
+        layer(costs, mask=torch.ones(7, 8))
+    with pytest.raises(ValueError, match=r"mask must have the grid's shape \(7, 8\), got \(2, 7, 8\)"):
+        layer(costs, mask=torch.ones(2, 7, 8, dtype=torch.bool))
 
 
 # Volumes

@@ -72,7 +72,7 @@ def check_not_masked(value: Any, name: str) -> None:
         raise TypeError(f"{name} must not be a masked array: fill what is masked first, as array.filled(0) does")
 
 
-def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Array:
+def float_array(value: Any, name: str, shape: str, infinite: bool = False, *, small: bool = False) -> Array:
     """Return costs as a C-contiguous float32 or float64 array, or say what is wrong with them.
 
     Parameters
@@ -83,6 +83,8 @@ def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Ar
         The argument's name and its expected shape in words, for the error message.
     infinite : bool
         Whether infinite values are allowed; NaN never is.
+    small : bool
+        Whether integers of 8 or 16 bits stay what they are: images, which would take eight times the memory.
 
     Raises
     ------
@@ -98,6 +100,8 @@ def float_array(value: Any, name: str, shape: str, infinite: bool = False) -> Ar
         raise TypeError(f"{name} must be a numeric array of shape {shape}, got {value!r:.80}: {error}") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name} must be a numeric array of shape {shape}, got dtype {array.dtype}")
+    if small and array.dtype.kind in "iub" and array.dtype.itemsize <= 2:
+        return np.ascontiguousarray(array, np.uint8 if array.dtype == np.bool_ else array.dtype.newbyteorder("="))
     if array.dtype.newbyteorder("=") == np.float16:
         array = array.astype(np.float32)
     elif array.dtype.newbyteorder("=") not in (np.float32, np.float64):

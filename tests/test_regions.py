@@ -1,6 +1,7 @@
 """Region graphs agree with an oracle that looks at every pair of voxels, and with skimage's."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -88,6 +89,32 @@ def test_graph_sizes_and_statistics_are_those_of_all_pairs_of_voxels(threads, sp
             assert np.allclose(found.quantiles, quantiles)
 
     check()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, ">i2", np.uint16, np.int32, np.float16])
+def test_integers_of_images_are_read_as_they_are(dtype):
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 9, (3, 4)), np.ones((2, 3), int))
+    offsets = [(0, 1), (2, -1)]
+    high = {"b": 1, "f": 100}.get(np.dtype(dtype).kind) or np.iinfo(dtype).max
+    values = rng.integers(0, high, (2, 6, 12), endpoint=True).astype(dtype)
+    regions = region_graph(labels)
+    for arguments in ((values[0],), (values[0, :, ::-1],), (values, offsets)):
+        found = regions.accumulate(*arguments, quantiles=[0.5])
+        expected = regions.accumulate(arguments[0].astype(np.float64), *arguments[1:], quantiles=[0.5])
+        for name in ("count", "mean", "minimum", "maximum", "quantiles"):
+            assert np.array_equal(getattr(found, name), getattr(expected, name), equal_nan=True), name
+
+
+def test_bytes_of_a_large_map_are_not_copied():
+    regions = region_graph(np.arange(2**20).reshape(1024, 1024) // 2**18)
+    values = np.ones((1024, 1024), np.uint8)
+    regions.accumulate(values)
+    tracemalloc.start()
+    regions.accumulate(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < values.nbytes / 4
 
 
 def test_ids_of_64_bits_far_apart_stay_as_they_are():

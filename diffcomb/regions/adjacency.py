@@ -95,10 +95,11 @@ class RegionGraph:
 
         Parameters
         ----------
-        values : float array or tensor
+        values : array or tensor of floats or integers
             A boundary map of the labels' shape: a face counts the mean of its two voxels. With `offsets`, affinities of
             shape (C, *labels.shape): the value at ``[c, p]`` is that of p and ``p + offsets[c]``, and counts if these
-            lie in two regions that share an edge. Where ``p + offsets[c]`` lies outside, nothing is read.
+            lie in two regions that share an edge. Where ``p + offsets[c]`` lies outside, nothing is read. Integers of 8
+            or 16 bits, as images have, are not copied.
         offsets : iterable of tuples of int, optional
         quantiles : sequence of float, optional
             Levels in [0, 1]. They need memory for the values of all faces.
@@ -115,7 +116,7 @@ class RegionGraph:
         """
         shape = self.numbers.shape
         if offsets is None:
-            array = float_array(values, "boundary_map", f"{shape} of the labels")
+            array = float_array(values, "boundary_map", f"{shape} of the labels", small=True)
             if array.shape != shape:
                 raise ValueError(
                     f"boundary_map must have the labels' shape {shape}, got {array.shape}; affinities need offsets"
@@ -124,7 +125,7 @@ class RegionGraph:
             faces = [_faces(array, True, shape, offset) for offset in unit]
         else:
             vectors = check_offsets(offsets, shape)
-            array = float_array(values, "affinities", f"(C, *{shape})")
+            array = float_array(values, "affinities", f"(C, *{shape})", small=True)
             expected = (len(vectors), *shape)
             if array.shape != expected:
                 raise ValueError(

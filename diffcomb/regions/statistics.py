@@ -45,7 +45,7 @@ class Faces(NamedTuple):
 
     Attributes
     ----------
-    values : float array, shape (voxels,)
+    values : array of floats or small integers, shape (voxels,)
     both : bool
         Whether the value of a face is the mean of those of its two voxels, and not that of its first one.
     shape, begin, length : int64 arrays, shape (axes,)

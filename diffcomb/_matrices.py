@@ -1,4 +1,4 @@
-"""Square matrices, dense or sparse, as the edges that they store."""
+"""Square matrices: dense or sparse ones as the edges that they store, and correlations."""
 
 from __future__ import annotations
 
@@ -58,3 +58,32 @@ def check_symmetric(row: Array, col: Array, costs: Array, n: int) -> None:
             f"from_scipy needs a symmetric or triangular matrix, got one that is neither: {a[w]:g} at [{i[w]}, {j[w]}] "
             f"and {b[w]:g} at [{j[w]}, {i[w]}]; (A + A.T) / 2 is symmetric"
         )
+
+
+def correlations(matrix: Any) -> Array:
+    """A symmetric matrix of finite numbers in float64, without its diagonal; or say what is wrong with it."""
+    values = to_numpy(matrix)
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise ValueError(f"from_correlation needs a square matrix (n, n), got shape {values.shape}")
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"from_correlation needs a matrix of real numbers, got dtype {values.dtype}")
+    if not np.allclose(values, values.T, equal_nan=True):
+        raise ValueError("from_correlation needs a symmetric matrix; (A + A.T) / 2 is symmetric")
+    values = values.astype(np.float64)
+    np.fill_diagonal(values, 0.0)
+    bad = np.argwhere(~np.isfinite(np.triu(values)))
+    if len(bad):
+        raise ValueError(
+            f"from_correlation needs finite numbers, got {len(bad)} NaN or infinite, the first at {bad[0].tolist()}"
+        )
+    return values
+
+
+def expected_correlations(values: Array) -> Array:
+    """What sums of rows let expect of a symmetric matrix: products of those of either sign over the sum of all."""
+    expected = np.zeros_like(values)
+    for sign in (1, -1):
+        strength = np.maximum(sign * values, 0).sum(axis=1)
+        if strength.any():
+            expected += sign * np.outer(strength, strength / strength.sum())
+    return expected

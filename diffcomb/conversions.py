@@ -8,7 +8,7 @@ import numpy as np
 
 from ._arrays import Array, to_numpy
 from ._ids import concatenated_ids, id_array
-from ._matrices import check_symmetric, triples
+from ._matrices import check_symmetric, correlations, expected_correlations, triples
 from ._tables import attribute_costs, check_same_labels, cost_column, end_ids
 
 if TYPE_CHECKING:
@@ -252,15 +252,22 @@ class Conversions:
         return graph, cost_column(frame[cost]), ids
 
     @classmethod
-    def from_correlation(cls, matrix: Any, threshold: float = 0.0) -> tuple[Self, Array, Array]:
-        """Convert a correlation matrix to the complete graph whose edges cost the correlation less a threshold.
+    def from_correlation(
+        cls, matrix: Any, threshold: float | None = None, *, resolution: float | None = None
+    ) -> tuple[Self, Array, Array]:
+        """Convert a correlation matrix to the complete graph whose edges cost the correlation less what is expected.
 
         Parameters
         ----------
         matrix : pandas.DataFrame or array_like, shape (n, n)
             Symmetric.
-        threshold : float
-            Finite; what is correlated more than this attracts.
+        threshold : float, optional
+            Finite, 0 by default; what is correlated more than this attracts.
+        resolution : float, optional
+            Instead of one threshold for all: what is correlated more than so many times what the sums of both nodes'
+            correlations let expect attracts. Multicuts maximise the modularity then, for matrices with negative entries
+            that of Gomez, Jensen and Arenas (2009): expected are ``p_i p_j / sum(p) - q_i q_j / sum(q)``, where p and q
+            are the sums of the positive and of the absolute negative entries of the rows without the diagonal.
 
         Returns
         -------
@@ -273,27 +280,20 @@ class Conversions:
         ------
         TypeError, ValueError
             If the matrix is not square, not symmetric, does not hold finite numbers, or is a table whose rows are
-            labelled in another order than its columns; or if the threshold is no finite number.
+            labelled in another order than its columns; or if the threshold or the resolution is no finite number, or
+            both are given.
         """
-        number = isinstance(threshold, (int, float, np.integer, np.floating)) and not isinstance(threshold, bool)
-        if not number or not np.isfinite(threshold):
-            raise (ValueError if number else TypeError)(f"threshold must be a finite number, got {threshold!r:.80}")
+        if threshold is not None and resolution is not None:
+            raise ValueError(f"give a threshold or a resolution, got {threshold!r:.80} and {resolution!r:.80}")
+        for value, name in ((threshold, "threshold"), (resolution, "resolution")):
+            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+            if value is not None and not (number and np.isfinite(value)):
+                raise (ValueError if number else TypeError)(f"{name} must be a finite number, got {value!r:.80}")
         names = np.asarray(matrix.columns) if hasattr(matrix, "columns") else None
-        values = to_numpy(matrix)
-        if values.ndim != 2 or values.shape[0] != values.shape[1]:
-            raise ValueError(f"from_correlation needs a square matrix (n, n), got shape {values.shape}")
-        if values.dtype.kind not in "fiub":
-            raise TypeError(f"from_correlation needs a matrix of real numbers, got dtype {values.dtype}")
-        if names is not None:
+        if names is not None and len(names) == len(matrix):
             check_same_labels(matrix)
-        if not np.allclose(values, values.T, equal_nan=True):
-            raise ValueError("from_correlation needs a symmetric matrix; (A + A.T) / 2 is symmetric")
-        i, j = np.triu_indices(len(values), 1)
-        costs = values[i, j].astype(np.float64) - threshold
-        bad = np.flatnonzero(~np.isfinite(costs))
-        if len(bad):
-            raise ValueError(
-                f"from_correlation needs finite numbers, got {len(bad)} NaN or infinite, the first at "
-                f"[{i[bad[0]]}, {j[bad[0]]}]"
-            )
-        return cls(len(values), np.stack([i, j], axis=1)), costs, np.arange(len(values)) if names is None else names
+        values = correlations(matrix)
+        n = len(values)
+        i, j = np.triu_indices(n, 1)
+        expected = threshold or 0.0 if resolution is None else resolution * expected_correlations(values)[i, j]
+        return cls(n, np.stack([i, j], axis=1)), values[i, j] - expected, np.arange(n) if names is None else names

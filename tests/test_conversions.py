@@ -1,5 +1,6 @@
 """Graphs of other libraries, tables and matrices become graphs, or an error names what is wrong with them."""
 
+import networkx
 import numpy as np
 import pytest
 
@@ -69,6 +70,38 @@ def test_correlations_of_a_table_keep_names():
     assert multicut(graph, costs).clusters.tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize("resolution", [0.5, 1.0, 2])
+def test_resolution_makes_costs_of_the_modularity(resolution):
+    """Against networkx for positive weights; with two signs, against the sum over all pairs."""
+    rng = np.random.default_rng(0)
+    matrix = np.abs(rng.normal(size=(9, 9)))
+    matrix += matrix.T
+    np.fill_diagonal(matrix, np.nan)  # is not read
+    graph, costs, _ = Graph.from_correlation(matrix, resolution=resolution)
+    weighted = networkx.from_numpy_array(np.nan_to_num(matrix))
+    partitions = [rng.integers(0, 3, 9) for _ in range(6)]
+
+    def within(z):
+        return sum(c for (u, v), c in zip(graph.edges, costs, strict=True) if z[u] == z[v])
+
+    def modularity(z):
+        parts = [set(np.flatnonzero(z == c).tolist()) for c in np.unique(z)]
+        return networkx.community.modularity(weighted, parts, resolution=resolution)
+
+    total = np.nansum(matrix)
+    first = partitions[0]
+    for z in partitions[1:]:
+        gained = 2 * (within(z) - within(first)) / total
+        assert gained == pytest.approx(modularity(z) - modularity(first), abs=1e-9)
+    signed = matrix - 2.0
+    graph, costs, _ = Graph.from_correlation(signed, resolution=resolution)
+    p, q = np.nan_to_num(signed).clip(min=0), np.nan_to_num(-signed).clip(min=0)
+    for (u, v), cost in zip(graph.edges, costs, strict=True):
+        expected = p[u].sum() * p[v].sum() / p.sum() - q[u].sum() * q[v].sum() / q.sum()
+        assert cost == pytest.approx(signed[u, v] - resolution * expected)
+    assert not Graph.from_correlation(np.zeros((3, 3)), resolution=1.0)[1].any()
+
+
 def test_igraph_and_edge_index_become_graphs():
     igraph = pytest.importorskip("igraph", reason="igraph is not installed: from_igraph is not tried")
     graph, costs = Graph.from_igraph(igraph.Graph([(0, 1), (1, 2)], edge_attrs={"w": [1, -2]}), weight="w")
@@ -106,6 +139,12 @@ def test_edge_index_lists_each_edge_once():
         (lambda: Graph.from_correlation(np.eye(2), "0.5"), TypeError, "threshold must be a finite number, got '0.5'"),
         (lambda: Graph.from_correlation(np.eye(2), np.eye(2)), TypeError, "threshold must be a finite number"),
         (lambda: Graph.from_correlation(np.eye(2), np.nan), ValueError, "threshold must be a finite number, got nan"),
+        (lambda: Graph.from_correlation(np.eye(2), resolution=True), TypeError, "resolution must be a finite number"),
+        (
+            lambda: Graph.from_correlation(np.eye(2), 0.1, resolution=1),
+            ValueError,
+            "a threshold or a resolution, got 0.1",
+        ),
         (lambda: Graph.from_pandas([(0, 1, 2.0)]), TypeError, r"frame must be a pandas\.DataFrame, got builtins\.list"),
         (lambda: Graph.from_edge_index([[0, 1]]), ValueError, r"edge_index must have shape \(2, E\)"),
         (lambda: Graph.from_edge_index([[0.0], [1.0]]), TypeError, "edge_index must hold integers"),

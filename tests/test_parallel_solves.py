@@ -207,7 +207,6 @@ def test_solver_that_cannot_be_pickled_is_refused_for_processes():
         pg(solvers_to_pickle.plain, cost_ndims=1, parallel="processes")(torch.rand(2, 3), shift=lambda: 0)
 
 
-@pytest.mark.nojit
 def test_dead_worker_process_is_an_error_and_the_next_call_works():
     with pytest.raises(RuntimeError) as caught:
         pg(solvers_to_pickle.dies, cost_ndims=1, parallel="processes")(torch.rand(2, 3))

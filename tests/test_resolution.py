@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffcomb import Graph, multicut
+from diffcomb import Graph, make_problem, multicut
+from diffcomb.solvers.hierarchy import natural
+from diffcomb.solvers.levels.contraction import contracted
+from diffcomb.solvers.levels.costs import rows_of
+from diffcomb.solvers.moves.weighted_moving import Network, held
+from diffcomb.solvers.resolution import _improved, _v_cycle
 
 
 def listed(n, edges, costs, weights, resolution):
@@ -72,6 +77,34 @@ def test_modularity_of_the_karate_club_is_the_known_optimum():
     s = multicut(Graph(34, edges), np.ones(len(edges)), node_weights=degree, resolution=1 / (2 * len(edges)), effort=4)
     communities = [set(np.flatnonzero(s.clusters == c).tolist()) for c in range(s.num_clusters)]
     assert nx.community.modularity(graph, communities, weight=None) == pytest.approx(0.41979, abs=1e-5)
+
+
+@pytest.mark.nojit
+def test_v_cycles_never_lose_and_move_pieces_where_neither_nodes_nor_clusters_gain():
+    gained = 0
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        edges = np.unique(np.sort(rng.integers(0, 120, (480, 2)), axis=1), axis=0)
+        problem = make_problem(Graph(120, edges), None, np.ones(len(edges)))
+        network = Network(contracted(rows_of(problem), natural(120), 120), np.ones(120), 0.1)
+        z = _improved(network, rng.integers(0, 8, 120).astype(np.int32), natural)
+        values = [held(network, z)]
+        for _ in range(6):
+            z = _v_cycle(network, z, lambda n, rng=rng: rng.permutation(n).astype(np.int32))
+            values.append(held(network, z))
+        assert (np.diff(values) >= -1e-9).all()
+        gained += values[-1] > values[0] + 1e-9
+    assert gained >= 3
+
+
+def test_modularity_of_random_graphs_is_not_below_that_of_louvain_restarts():
+    for seed in range(3):
+        graph = nx.gnm_random_graph(400, 2000, seed=seed)
+        edges, degree = np.array(graph.edges()), np.array([d for _, d in graph.degree()], float)
+        s = multicut(Graph(400, edges), np.ones(len(edges)), node_weights=degree, resolution=1 / degree.sum())
+        found = nx.community.modularity(graph, [set(np.flatnonzero(s.clusters == c)) for c in range(s.num_clusters)])
+        louvain = (nx.community.louvain_communities(graph, seed=other) for other in range(10))
+        assert found >= max(nx.community.modularity(graph, parts) for parts in louvain)
 
 
 def test_more_effort_is_never_worse_and_a_start_is_kept():

@@ -25,7 +25,7 @@ from ..grid import GridGraph
 from ..problem import Problem
 from .level import Level, finest_level
 from .levels.costs import Rows, end, half_edges
-from .levels.partition import compact
+from .levels.partition import compact, edges_within
 from .limits import LIMITS
 
 
@@ -52,7 +52,7 @@ def persistent(problem: Problem) -> tuple[Problem, Array]:
         ids, count = compact(_joined(level.adjacency, level.num_nodes), level.num_nodes)
         level = level.contract(ids, count)
         group = ids[group]
-        rows = inside(level.adjacency)
+        rows = edges_within(level.adjacency, _attractive_parts(level.adjacency))
         level = Level(level.costs._replace(adjacency=rows))
         if len(rows.weights) == 0 or len(rows.weights) > LIMITS.min_shrink * before:
             return problem_of(rows, level.node_costs), group
@@ -118,6 +118,7 @@ def _joined(adjacency: Any, n: int) -> Array:
 
 @njit
 def _attractive_parts(rows: Rows) -> Array:
+    """A root for all nodes that attractive edges connect."""
     indptr, neighbours, weights = rows
     parent = numbers(len(indptr) - 1)
     for i in range(len(parent)):
@@ -126,20 +127,3 @@ def _attractive_parts(rows: Rows) -> Array:
                 unite(parent, i, neighbours[h])
     flatten(parent)
     return parent
-
-
-@njit
-def inside(rows: Rows) -> Rows:
-    """The edges within what attractive edges connect."""
-    indptr, neighbours, weights = rows
-    part = _attractive_parts(rows)
-    start = np.zeros_like(indptr)
-    ends, costs = np.empty_like(neighbours), np.empty_like(weights)
-    count = 0
-    for i in range(len(part)):
-        for h in range(indptr[i], indptr[i + 1]):
-            if part[neighbours[h]] == part[i]:
-                ends[count], costs[count] = neighbours[h], weights[h]
-                count += 1
-        start[i + 1] = count
-    return Rows(start, ends[:count].copy(), costs[:count].copy())

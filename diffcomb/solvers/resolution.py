@@ -1,8 +1,9 @@
 """Multicuts with a cost of all pairs that is never listed: communities at a resolution.
 
 The descent is that of :mod:`.multilevel` without classes: passes of local moving and contractions until nothing joins,
-then moves at every level on the way back. Rounds make more of them, in random orders and with noise on the costs of
-edges, and fuse each with the best so far, as :mod:`.moves.fusing` does.
+then moves at every level on the way back. Rounds make V-cycles in random orders: pieces of clusters move as wholes,
+level by level (after the refinement of Leiden, Traag, Waltman and van Eck 2019). Where that gains nothing, they make
+other descents, with noise on the costs of edges, and fuse each with the best so far, as :mod:`.moves.fusing` does.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .budget import Budget
 from .hierarchy import Order, natural
 from .levels.contraction import contracted
 from .levels.costs import rows_of
-from .levels.partition import clusters_of_groups, compact, overlay
+from .levels.partition import clusters_of_groups, compact, edges_within, overlay
 from .limits import LIMITS
 from .moves.weighted_moving import Network, held, move_weighted, weights_of, with_noise
 
@@ -66,11 +67,20 @@ def multicut_at_resolution(
     half_edges = max(len(network.rows.weights), 1)
     noise = LIMITS.fused_noise * float(np.median(np.abs(network.rows.weights))) if len(network.rows.weights) else 0.0
     proposals = min(max(LIMITS.fused_half_edges // half_edges, LIMITS.min_proposals), LIMITS.max_descents)
+    pieces_gain = True  # or may, because the clusters are others than when they did not
     for _ in budget.rounds():
         for _ in range(proposals):
-            if not budget.spent():
+            if budget.spent():
+                break
+            before = held(network, z)
+            if pieces_gain:
+                other = _v_cycle(network, z, any_order)
+                pieces_gain = held(network, other) > before
+                z = other if pieces_gain else z
+            if not pieces_gain:
                 noisy = network._replace(rows=with_noise(network.rows, noise, int(rng.integers(2**31))))
                 z = _fused(network, z, _improved(noisy, natural(n), any_order), any_order)
+                pieces_gain = held(network, z) > before
     found = make_solution(problem, np.zeros(n, np.int64), z)
     return replace(found, objective=found.objective + _pairs_cut(weights, resolution, found.clusters))
 
@@ -100,23 +110,48 @@ def _improved(network: Network, z: Array, order: Order) -> Array:
             if groups and moves == 0:
                 break
             groups.append(group)
-            rows = contracted(networks[-1].rows, group, count)
-            networks.append(Network(rows, weights_of(networks[-1].weights, group, count), network.resolution))
+            networks.append(_contracted(networks[-1], group, count))
             labels = natural(count)
-        for below, group in zip(networks[-2::-1], groups[::-1], strict=True):
-            labels = labels[group]
-            move_weighted(below, labels, order(len(labels)))
-        z = labels
+        z = _refined(networks, groups, labels, order)
         if not moved_above:
             return z
+
+
+def _refined(networks: list[Network], groups: list[Array], labels: Array, order: Order) -> Array:
+    """Moves at every level, from a labelling of the last one down to the first."""
+    for below, group in zip(networks[-2::-1], groups[::-1], strict=True):
+        labels = labels[group]
+        move_weighted(below, labels, order(len(labels)))
+    return labels
+
+
+def _v_cycle(network: Network, z: Array, order: Order) -> Array:
+    """Moves of pieces of clusters, joined within these level by level; then of nodes and of whole clusters."""
+    networks, groups, labels = [network], [], z
+    while True:
+        top, n = networks[-1], len(labels)
+        pieces = natural(n)
+        move_weighted(top._replace(rows=edges_within(top.rows, labels)), pieces, order(n))
+        group, count = compact(pieces, n)
+        if count > LIMITS.min_shrink * n:
+            break
+        groups.append(group)
+        networks.append(_contracted(top, group, count))
+        labels = clusters_of_groups(labels, group, count)
+        move_weighted(networks[-1], labels, order(count))
+    return _improved(network, _refined(networks, groups, labels, order), order)
+
+
+def _contracted(network: Network, group: Array, count: int) -> Network:
+    rows, weights = contracted(network.rows, group, count), weights_of(network.weights, group, count)
+    return Network(rows, weights, network.resolution)
 
 
 def _fused(network: Network, z: Array, other: Array, order: Order) -> Array:
     """The better part of both wherever they differ; never worse than the first."""
     n = len(z)
     group, count = overlay(z, n, other, n)
-    rows = contracted(network.rows, group, count)
-    small = Network(rows, weights_of(network.weights, group, count), network.resolution)
+    small = _contracted(network, group, count)
     best, value = z, held(network, z)
     for start in (natural(count), clusters_of_groups(z, group, count), clusters_of_groups(other, group, count)):
         labels = _improved(network, _improved(small, start, order)[group], order)

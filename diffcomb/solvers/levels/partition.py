@@ -12,7 +12,7 @@ from ..._numba import njit, unsigned
 from ..._threads import thread_ranges
 from ..._union_find import flatten, numbers, unite
 from ..limits import LIMITS
-from .costs import end, half_edges
+from .costs import Rows, end, half_edges
 
 
 @njit
@@ -103,6 +103,27 @@ def connected_parts(adjacency: Any, z: Array) -> Array:
                 unite(parent, i, j)
     flatten(parent)
     return parent
+
+
+def edges_within(rows: Rows, part: Array) -> Rows:
+    """The edges between nodes of one part."""
+    start, neighbours, weights, count = _edges_within(rows, part)
+    return Rows(start, neighbours[:count].copy(), weights[:count].copy())
+
+
+@njit
+def _edges_within(rows: Rows, part: Array) -> tuple[Array, Array, Array, int]:
+    indptr, neighbours, weights = rows
+    start = np.zeros_like(indptr)
+    ends, costs = np.empty_like(neighbours), np.empty_like(weights)
+    count = 0
+    for i in range(len(part)):
+        for h in range(indptr[i], indptr[i + 1]):
+            if part[neighbours[h]] == part[i]:
+                ends[count], costs[count] = neighbours[h], weights[h]
+                count += 1
+        start[i + 1] = count
+    return start, ends, costs, count
 
 
 def cut_components(edges: Array, z: Array) -> tuple[Array, Array]:

@@ -162,9 +162,13 @@ def _clipped(p: Any, clip: float, both: bool) -> Any:
 def _check_probabilities(array: Array) -> None:
     if array.dtype.kind not in "bfiuV":  # V: JAX's bfloat16
         raise TypeError(f"probabilities must be numbers, got dtype {array.dtype}")
-    if array.size and not (array.min() >= 0 and array.max() <= 1):
-        advice = "apply a sigmoid first" if array.min() < 0 else "divide them by what stands for 1"
-        raise ValueError(f"probabilities must lie in [0, 1], got {array.min()} to {array.max()}: {advice}")
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    if low != low:  # NaN, of bfloat16 as well, which numpy.isnan does not know
+        first = np.argwhere(array != array)[0].tolist()
+        raise ValueError(f"probabilities must not be NaN, got some, the first at index {first}")
+    if not (low >= 0 and high <= 1):
+        advice = "apply a sigmoid first" if low < 0 else "divide them by what stands for 1"
+        raise ValueError(f"probabilities must lie in [0, 1], got {low} to {high}: {advice}")
 
 
 def _is_floating(p: Any) -> bool:

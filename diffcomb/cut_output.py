@@ -121,9 +121,11 @@ class CutOutput:
         if segments.is_floating_point() or segments.is_complex() or segments.dtype == torch.bool:
             raise TypeError(f"segments must hold integers, got {segments.dtype}")
         segments = segments.long()
+        checkable = not torch._C._are_functorch_transforms_active()  # there, no number may depend on values
         if segments.shape != self.clusters.shape:
             raise ValueError(f"segments must have shape {tuple(self.clusters.shape)}, got {tuple(segments.shape)}")
-        if segments.numel() and not 0 <= int(segments.min()) <= int(segments.max()) < count:
+        segments = segments.where(self.clusters >= 0, 0)  # what lies outside a mask does not count
+        if checkable and segments.numel() and not 0 <= int(segments.min()) <= int(segments.max()) < count:
             raise ValueError(f"segments must lie in 0..{count - 1}, got {int(segments.min())}..{int(segments.max())}")
         index = segments.flatten(1)
         if self._overlaps is not None:
@@ -151,7 +153,7 @@ def one_hot(values: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     """Maps of numbers (B, H, W) as one-hot maps (B, count, H, W), 0 where a number is negative; not differentiable."""
     result = torch.zeros(len(values), count, *values.shape[1:], dtype=dtype, device=values.device)
     known = (values >= 0).to(dtype)
-    return result.scatter_(1, values.clamp(min=0)[:, None], known[:, None]) if count else result
+    return result.scatter(1, values.clamp(min=0)[:, None], known[:, None]) if count else result
 
 
 def multicut_output(edge_labels: Tensor, clusters: Tensor, cells: Cells, edge_maps: Tensor) -> CutOutput:

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ._arrays import Array, is_tensor, module_of, to_numpy
+from ._arrays import Array, check_not_masked, is_tensor, module_of, to_numpy
 from .graph import MAX_NODES, Graph
 
 
@@ -105,11 +105,7 @@ class MaskedGridGraph(Graph):
     """
 
     def __init__(self, grid: GridGraph, mask: Any) -> None:
-        given = to_numpy(mask)
-        if given.dtype != np.bool_:
-            raise TypeError(f"mask must hold booleans, got dtype {given.dtype}; mask != 0 makes some")
-        if given.shape != grid.shape:
-            raise ValueError(f"mask must have the grid's shape {grid.shape}, got {given.shape}")
+        given = checked_mask(mask, grid.shape)
         inside = given.ravel()
         self.grid, self.mask = grid, given.copy()
         self.cells: Array = np.flatnonzero(inside)
@@ -161,8 +157,24 @@ class MaskedGridGraph(Graph):
         return maps.reshape(*values.shape[:-1], *self.grid.shape)
 
 
+def checked_mask(mask: Any, shape: tuple[int, ...]) -> Array:
+    """A mask of a grid's cells as an array of truth values, or say what is wrong with it."""
+    check_not_masked(mask, "mask")
+    try:
+        given = to_numpy(mask)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"mask must be an array of booleans of shape {shape}, got {mask!r:.80}: {error}") from error
+    if given.dtype != np.bool_:
+        raise TypeError(f"mask must hold booleans, got dtype {given.dtype}; mask != 0 makes some")
+    if given.shape != shape:
+        raise ValueError(f"mask must have the grid's shape {shape}, got {given.shape}")
+    return given
+
+
 def _check_fill(fill: Any, values: Any) -> None:
-    """Raise a ValueError if integers or truth values cannot hold `fill`: they would hold something else."""
+    """Raise an error if `fill` is no number, or integers or truth values cannot hold it: they would hold another."""
+    if not isinstance(fill, (int, float, np.number, np.bool_)):
+        raise TypeError(f"fill must be a number as the values are, got {fill!r:.80}")
     dtype = to_numpy(values[:0]).dtype if is_tensor(values) else np.dtype(values.dtype)
     if dtype.kind not in "biu":
         return

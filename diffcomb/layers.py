@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._arrays import to_numpy
+from ._arrays import Array
 from .cells import Cells
 from .cut_output import CutOutput, multicut_output
 from .cuts import amwc, multicut, mwc
@@ -17,7 +17,7 @@ from .gradients import Blackbox, Estimator, perturbed_grad
 from .gradients.compiling import uncompiled
 from .gradients.interfaces import as_estimator
 from .gradients.wrapping import Differentiable
-from .grid import GridGraph, MaskedGridGraph, check_anchor, grid_graph
+from .grid import GridGraph, MaskedGridGraph, check_anchor, checked_mask, grid_graph
 from .lifting import LiftedMWC
 from .solve_instances import check_count
 from .solvers import Solver, get_solver
@@ -67,8 +67,8 @@ class GridLayer(nn.Module):
         found = self._graphs.get(shape)
         if found is None:
             graph = grid_graph(shape, self.offsets)
-            index = torch.arange(len(self.offsets) * graph.num_nodes).view(len(self.offsets), *shape)
-            found = graph, graph.edge_values(index, self.anchor)
+            index = np.arange(len(self.offsets) * graph.num_nodes).reshape(len(self.offsets), *shape)
+            found = graph, _kept(graph.edge_values(index, self.anchor))
             # Other threads may use this layer: they see the old dict or the new one, never one that changes.
             self._graphs = _newest({**self._graphs, shape: found})
         return found
@@ -77,11 +77,11 @@ class GridLayer(nn.Module):
     def _within(self, mask: Any, *shape: int) -> tuple[MaskedGridGraph, Tensor]:
         """The graph of the cells that a mask holds, and the places of its edges; that of the last mask is kept."""
         grid, places = self._graph_and_places(*shape)
-        last = self._masked
-        if last is not None and last[0].grid is grid and np.array_equal(last[0].mask, to_numpy(mask)):
+        cells, last = checked_mask(mask, grid.shape), self._masked
+        if last is not None and last[0].grid is grid and np.array_equal(last[0].mask, cells):
             return last
-        graph = MaskedGridGraph(grid, mask)
-        self._masked = found = graph, places[torch.from_numpy(graph.kept)]
+        graph = MaskedGridGraph(grid, cells)
+        self._masked = found = graph, _kept(places.numpy()[graph.kept])
         return found
 
     def edge_costs(
@@ -223,6 +223,12 @@ class MulticutLayer(GridLayer):
         y, clusters = solve(edge_costs, graph=graph, **self.options)
         cells = Cells(graph, y.device)
         return multicut_output(y, clusters, cells, self.scattered(y, places, cells))
+
+
+def _kept(places: Array) -> Tensor:
+    """A tensor to keep: one that is made in inference mode could not be used for training later."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(places)
 
 
 def _newest(graphs: dict[tuple[int, ...], tuple[GridGraph, Tensor]]) -> dict[tuple[int, ...], tuple[GridGraph, Tensor]]:

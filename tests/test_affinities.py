@@ -122,7 +122,7 @@ def test_bad_input_is_named():
         affinities(np.zeros((2, 2), int), [(1,)])
     with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\], got -3.0 to 2.0: apply a sigmoid first"):
         probabilities_to_costs(np.array([-3.0, 2.0]))
-    with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"probabilities must not be NaN, got some, the first at index \[0\]"):
         probabilities_to_costs(torch.tensor([np.nan]))
     with pytest.raises(ValueError, match="bias must lie between 0 and 1, got 1"):
         probabilities_to_costs(np.array([0.5]), bias=1)

@@ -242,6 +242,7 @@ def test_windows_lie_further_apart_than_any_offset_reaches(shape, block, reach):
         (dict(block_shape=4), "block_shape must have 2 numbers"),
         (dict(halo=(-1, 4)), "halo must not be negative"),
         (dict(levels=0), "levels must be at least 1"),
+        (dict(levels=1025), "levels must be at most 64, got 1025"),
         (dict(levels=1.5), "levels must be a non-negative integer"),
         (dict(on_failure="ignore"), "on_failure must be"),
         (dict(values="logits"), "values must be"),

@@ -347,3 +347,18 @@ def test_parts_of_a_cluster_are_what_base_edges_connect():
     z = np.zeros(4, np.int32)
     group, count = base_parts(rows, z, z)
     assert (group.tolist(), count) == ([0, 0, 1, 1], 2)
+
+
+def test_exact_is_optimal_where_one_cost_outweighs_all_others():
+    """What can no longer be better was told from true costs, of which large ones left too few digits."""
+    nodes = [[-1.45, -1.17], [0.51, -0.93], [0.6, -1.0]]
+    found = lifted_amwc([(1, 0), (1, 2)], nodes, [-1e7, -1000.0], [], [(2, 1), (1, 0)], [1.0, 0.0], solver="exact")
+    assert found.objective == pytest.approx(-10001000.78)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        edges, pairs = rng.integers(0, 4, (4, 2)), rng.integers(0, 4, (3, 2))
+        costs, lifted, nodes = (rng.normal(size=shape).round(2) for shape in (4, 3, (4, 3)))
+        costs[0] = -1e7
+        exact = lifted_amwc(edges, nodes, costs, [], pairs, lifted, solver="exact")
+        assert exact.objective <= lifted_amwc(edges, nodes, costs, [], pairs, lifted, effort=4).objective + 1e-6
+        assert exact.gap <= 1e-3

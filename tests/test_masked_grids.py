@@ -94,9 +94,10 @@ LAYERS = {
 WINDOW = (slice(1, 6), slice(2, 8))
 
 
-def inputs_of(name, seed=0):
+def inputs_of(name, device="cpu"):
     """Costs of classes, where the layer has any, and of edges, as it takes them."""
-    draw = partial(torch.randn, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    generator = torch.Generator(device).manual_seed(0)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float64, device=device)
     classes = [] if "multicut" in name else [draw(2, 3, 7, 8)]
     return classes + ([draw(2, 2, 7, 8), draw(2, 2, 7, 8)] if "lifted" in name else [draw(2, 4, 7, 8)])
 
@@ -155,6 +156,59 @@ def test_masks_of_layers_may_be_empty_and_wrong_ones_are_refused():
         layer(costs, mask=torch.ones(7, 8))
     with pytest.raises(ValueError, match=r"mask must have the grid's shape \(7, 8\), got \(2, 7, 8\)"):
         layer(costs, mask=torch.ones(2, 7, 8, dtype=torch.bool))
+
+
+def test_masks_are_checked_whatever_mask_came_before():
+    (costs,) = inputs_of("multicut")
+    layer, mask = MulticutLayer([*NEAR, *FAR]), np.ones((7, 8), bool)
+    layer(costs, mask=mask)
+    for wrong, message in (
+        (mask.astype(int), "mask must hold booleans, got dtype int64"),
+        ([[True], [True, False]], r"mask must be an array of booleans of shape \(7, 8\)"),
+        (np.ma.array(mask, mask=mask), "mask must not be a masked array"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            layer(costs, mask=wrong)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_that_were_first_used_in_inference_mode_can_be_trained(name, masked):
+    make = {"classes": [1, 2]} if "amwc" in name else {}
+    arguments = ([NEAR, FAR] if "lifted" in name else [[*NEAR, *FAR]]) + list(make.values())
+    layer = type(LAYERS[name])(*arguments)
+    options = {"mask": np.arange(56).reshape(7, 8) % 5 > 0} if masked else {}
+    with torch.inference_mode(), torch.device("meta"):
+        layer(*inputs_of(name, device="cpu"), **options)
+    leaves = [costs.requires_grad_() for costs in inputs_of(name)]
+    out = layer(*leaves, **options)
+    (out[0] if isinstance(out, tuple) else out).edges.square().sum().backward()
+    assert all(leaf.grad is not None for leaf in leaves)
+
+
+def test_segments_may_be_negative_outside_a_mask():
+    mask = np.arange(56).reshape(7, 8) % 5 > 0
+    (costs,) = inputs_of("multicut")
+    out = LAYERS["multicut"](costs, mask=mask)
+    of_itself = out.overlaps(out.clusters, out.panoptic.shape[1])
+    assert torch.equal(of_itself, torch.diag_embed(of_itself.diagonal(dim1=1, dim2=2)))
+    assert of_itself.sum() == 2 * mask.sum()
+    with pytest.raises(ValueError, match=r"segments must lie in 0\.\.0, got 0\.\."):
+        out.overlaps(out.clusters, 1)
+
+
+@pytest.mark.parametrize("name", ["multicut", "mwc"])
+def test_maps_and_overlaps_under_vmap_are_those_of_each_image(name):
+    inputs, segments = inputs_of(name), torch.arange(112).view(2, 7, 8) % 3
+
+    def outputs(segments, *costs):
+        out = LAYERS[name](*(c[None] for c in costs))
+        return out.panoptic.sum((1, 2, 3)), out.overlaps(segments[None], 3).sum(1)
+
+    together = torch.func.vmap(outputs)(segments, *inputs)
+    one_by_one = [outputs(segments[b], *(c[b] for c in inputs)) for b in range(2)]
+    for part, found in enumerate(together):
+        assert torch.equal(found, torch.stack([one[part] for one in one_by_one]))
 
 
 # Volumes

@@ -47,6 +47,7 @@ LIFTED_TEST, LIFTED_GRADIENTS_TEST = "tests/test_lifted_constraints.py", "tests/
 MUTATIONS = [
     ("diffcomb/_implicit.py", "sums[at] += sign * weights[t]", "sums[at] -= sign * weights[t]", "tests/test_cut_output.py", "implicit_matrices"),
     (SUMS, "(i * width + labels[i]) % 8", "i % 8", "tests/test_cut_output.py", "implicit_matrices"),
+    ("diffcomb/layers.py", "torch.inference_mode(False)", "torch.inference_mode(True)", "tests/test_masked_grids.py", "inference and multicut"),
     ("diffcomb/_matrices.py", "expected += sign *", "expected +=", "tests/test_conversions.py", "modularity"),
     ("diffcomb/cells.py", "[:, 0] - 1", "[:, 0]", "tests/test_masked_grids.py", "rectangle and multicut"),
     ("diffcomb/constraints.py", "self._those(self.costs > 0)", "self._those(self.costs < 0)", LIFTED_TEST, "batches"),

@@ -226,3 +226,12 @@ def test_bad_input_is_named():
         regions.project([0, 1])
     with pytest.raises(TypeError, match="clusters must be integers"):
         regions.project([0.0, 1.0, 2.0])
+
+
+def test_background_that_no_voxel_has_does_not_change_the_dtype():
+    labels = np.array([[1, 2], [3, 2**63 + 5]], np.uint64)
+    clusters = np.array([0, 0, 1, 1])
+    back = region_graph(labels, background=-1).project(clusters, original=True)
+    assert back.dtype == np.uint64
+    assert back.tolist() == [[1, 1], [3, 3]]
+    assert region_graph(labels.astype(np.uint8), background=-1).project(clusters, original=True).dtype == np.uint8

@@ -18,6 +18,7 @@ from .graphs import Placed
 from .sources import Volume, digest_of
 
 BLOCK = {1: 2**20, 2: 512, 3: 96}  # cells along each axis, by the number of axes: such a block takes about 1 GB
+MOST_LEVELS = 64
 HALO_SHARE = 8  # of a block's size is its halo, unless said
 
 
@@ -29,6 +30,8 @@ def check_options(
         check_count(count, name)
     if levels < 1:
         raise ValueError("levels must be at least 1, got 0: solve in one piece with diffcomb.multicut or diffcomb.amwc")
+    if levels > MOST_LEVELS:
+        raise ValueError(f"levels must be at most {MOST_LEVELS}, got {levels}: each makes blocks twice as long")
     if on_failure not in ("raise", "cut"):
         raise ValueError(f"on_failure must be 'raise' or 'cut', got {on_failure!r}")
     if values not in ("probabilities", "costs"):

@@ -160,7 +160,8 @@ class RegionGraph:
         if original:
             _, first, cluster = np.unique(array, return_index=True, return_inverse=True)
             array = self.ids[first][cluster]
-        background = self.background or 0
+        has_background = int(self.sizes.sum()) < self.numbers.size
+        background = (self.background or 0) if has_background else 0
         dtype = _dtype_with(array.dtype, background)
         table = np.append(array.astype(dtype, copy=False), np.array(background, dtype))
         # NOTHING, -1, is the last of the table

@@ -182,7 +182,7 @@ def _edge(indptr: Array, neighbours: Array, u: int, v: int) -> int:
 @njit
 def _value(values: Array, both: bool, p: int, shift: int) -> float:
     if both:
-        return 0.5 * (np.float64(values[np.uint64(p)]) + np.float64(values[np.uint64(p + shift)]))
+        return 0.5 * np.float64(values[np.uint64(p)]) + 0.5 * np.float64(values[np.uint64(p + shift)])
     return np.float64(values[np.uint64(p)])
 
 

@@ -143,13 +143,16 @@ class EdgeProgramme:
 
     def take(self, clusters: Array, node_labels: Array) -> None:
         """Raise the bound by what a solution tells, where costs were clipped."""
-        if self.programme.decisive == np.inf:
-            return
+        if self.programme.decisive < np.inf:
+            self.programme.take(self.values(clusters, node_labels))
+
+    def values(self, clusters: Array, node_labels: Array) -> Array:
+        """What a solution makes of the variables."""
         x = np.zeros((self.n, self.K * bool(self.first)))
         if self.first:
             x[np.arange(self.n), node_labels] = 1
         y = clusters[self.edges[:, 0]] != clusters[self.edges[:, 1]]
-        self.programme.take(np.concatenate([x.ravel(), y]))
+        return np.concatenate([x.ravel(), y])
 
     def labels(self, values: Array) -> tuple[Array, Array]:
         """Node labels and the components of uncut base edges."""
@@ -206,7 +209,7 @@ def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, A
                 best = _better(best, make(*edge_programme.labels(values)))
             break
     if not proved() and not budget.spent():
-        programme.fix_beyond(best.objective - edge_programme.constant)
+        programme.fix_beyond(edge_programme.values(best.clusters, best.node_labels))
     while not proved() and not budget.spent():
         found = programme.solve(budget.left())
         if found.values is None:

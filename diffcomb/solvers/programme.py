@@ -118,12 +118,15 @@ class Programme:
             self.raise_bound(self._relaxed[0])
         return found.values
 
-    def fix_beyond(self, objective: float) -> None:
-        """Fix variables that no cheaper solution than `objective` has at the other value, by the last relaxation."""
+    def fix_beyond(self, values: Array) -> None:
+        """Fix variables that no cheaper solution than these values has at the other value, by the last relaxation.
+
+        What is cheaper is so in clipped costs as well: a difference of large true costs would have lost their digits.
+        """
         if self._relaxed is None:
             return
         bound, reduced = self._relaxed  # which hold with more constraints as well
-        slack = (objective - self._clipped) / self.scale - bound + ABSOLUTE_GAP
+        slack = float(self.costs @ values) - bound + ABSOLUTE_GAP
         self.upper = np.where(reduced > slack, self.lower, self.upper)
         self.lower = np.where(-reduced > slack, self.upper, self.lower)
         self.backend.fix(self.lower, self.upper)

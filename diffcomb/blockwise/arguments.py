@@ -18,7 +18,7 @@ from .graphs import Placed
 from .sources import Volume, digest_of
 
 BLOCK = {1: 2**20, 2: 512, 3: 96}  # cells along each axis, by the number of axes: such a block takes about 1 GB
-MOST_LEVELS = 64
+MOST_LEVELS = 64  # blocks of the last one are longer than any volume
 HALO_SHARE = 8  # of a block's size is its halo, unless said
 
 

@@ -164,7 +164,7 @@ class Run:
         core = level.contract(group, count)
         before = labels_of_groups(self.labels, group, count, level.num_classes)
         search = Search(core, before.copy(), self.rng)
-        restarts = 2 if size < _core_size(level.num_nodes, half_edges) else 1  # small cores leave time for two
+        restarts = 2 if size < int(_core_size(level.num_nodes, half_edges)) else 1  # small cores leave time for two
         budget.run(search, CORE_ROUND, restarts, patience=restarts)
         after = move_clusters(core, search.labels)  # here it is cheaper than in the full graph
         self._take(before, after, group)

@@ -149,6 +149,7 @@ def test_packed_cycles_and_what_is_left_add_up_to_the_costs(most_looks, num_clus
     lengths = np.array([2, 3, 4, 8])
     cycles, looks = pack_cycles(graph.csr, graph.edges, left, z, np.zeros(36, bool), lengths, 1e-9, most_looks)
     packed = left.copy()
+    assert (packed * costs >= -1e-12).all(), "no edge gives more than it has"
     number = {tuple(sorted(edge)): e for e, edge in enumerate(graph.edges.tolist())}
     assert len(cycles.amounts) > (5 if most_looks > 400 else 0)
     assert 300 < looks < (500 if most_looks == 400 else 5000), "all searches end when they have looked at so many"

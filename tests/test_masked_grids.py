@@ -174,9 +174,8 @@ def test_masks_are_checked_whatever_mask_came_before():
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_that_were_first_used_in_inference_mode_can_be_trained(name, masked):
-    make = {"classes": [1, 2]} if "amwc" in name else {}
-    arguments = ([NEAR, FAR] if "lifted" in name else [[*NEAR, *FAR]]) + list(make.values())
-    layer = type(LAYERS[name])(*arguments)
+    offsets = [NEAR, FAR] if "lifted" in name else [[*NEAR, *FAR]]
+    layer = type(LAYERS[name])(*offsets, *([[1, 2]] if "amwc" in name else []))
     options = {"mask": np.arange(56).reshape(7, 8) % 5 > 0} if masked else {}
     with torch.inference_mode(), torch.device("meta"):
         layer(*inputs_of(name, device="cpu"), **options)

@@ -19,21 +19,8 @@ ROOT = Path(__file__).parent.parent
 def test_marked_tests_pass_without_compilation_and_cover_solvers_and_gradients(tmp_path):
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "DIFFCOMB_DATA": "",
                    "PYTEST_ADDOPTS": "", "COVERAGE_FILE": str(tmp_path / "coverage")}  # fmt: skip
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "tests",
-        "--ignore",
-        "tests/cops",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "nojit",
-        "--cov",
-    ]
+    chosen = ["-q", "-x", "-p", "no:cacheprovider", "-m", "nojit", "--cov", "--ignore", "tests/cops"]
+    command = [sys.executable, "-m", "pytest", "tests", *chosen]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
     assert " passed" in done.stdout

@@ -67,22 +67,23 @@ def multicut_at_resolution(
     half_edges = max(len(network.rows.weights), 1)
     noise = LIMITS.fused_noise * float(np.median(np.abs(network.rows.weights))) if len(network.rows.weights) else 0.0
     proposals = min(max(LIMITS.fused_half_edges // half_edges, LIMITS.min_proposals), LIMITS.max_descents)
-    pieces_gain = True  # or may, because the clusters are others than when they did not
+    value, pieces_gain = held(network, z), True  # or they may, because the clusters are others than when they did not
     for _ in budget.rounds():
         for _ in range(proposals):
             if budget.spent():
                 break
-            before = held(network, z)
             if pieces_gain:
                 other = _v_cycle(network, z, any_order)
-                pieces_gain = held(network, other) > before
-                z = other if pieces_gain else z
+                found = held(network, other)
+                pieces_gain = found > value
+                z, value = (other, found) if pieces_gain else (z, value)
             if not pieces_gain:
+                before = value
                 noisy = network._replace(rows=with_noise(network.rows, noise, int(rng.integers(2**31))))
-                z = _fused(network, z, _improved(noisy, natural(n), any_order), any_order)
-                pieces_gain = held(network, z) > before
-    found = make_solution(problem, np.zeros(n, np.int64), z)
-    return replace(found, objective=found.objective + _pairs_cut(weights, resolution, found.clusters))
+                z, value = _fused(network, (z, value), _improved(noisy, natural(n), any_order), any_order)
+                pieces_gain = value > before
+    solution = make_solution(problem, np.zeros(n, np.int64), z)
+    return replace(solution, objective=solution.objective + _pairs_cut(weights, resolution, solution.clusters))
 
 
 def _numbered(clusters: Array) -> Array:
@@ -147,14 +148,15 @@ def _contracted(network: Network, group: Array, count: int) -> Network:
     return Network(rows, weights, network.resolution)
 
 
-def _fused(network: Network, z: Array, other: Array, order: Order) -> Array:
-    """The better part of both wherever they differ; never worse than the first."""
-    n = len(z)
+def _fused(network: Network, first: tuple[Array, float], other: Array, order: Order) -> tuple[Array, float]:
+    """The better part of both wherever they differ, and what it holds, as that of the first is given; never less."""
+    z, value = first
+    best, n = z, len(z)
     group, count = overlay(z, n, other, n)
     small = _contracted(network, group, count)
-    best, value = z, held(network, z)
     for start in (natural(count), clusters_of_groups(z, group, count), clusters_of_groups(other, group, count)):
         labels = _improved(network, _improved(small, start, order)[group], order)
-        if held(network, labels) > value:
-            best, value = labels, held(network, labels)
-    return best
+        found = held(network, labels)
+        if found > value:
+            best, value = labels, found
+    return best, value

@@ -63,8 +63,9 @@ class Fuser:
         z, other = _from_one(labels.z), greedy_clusters(self.rows, False)
         polish(self.rows, z)
         polish(self.rows, other)
-        self.first = is_better(self.rows, z, other)
-        if self.first:
+        lower = is_better(self.rows, z, other)
+        self.first = lower or not is_better(self.rows, other, z)  # where both agree, little is left to search for
+        if lower:
             z, other = other, z
         return _labels(self._fused(z, other))
 

@@ -40,7 +40,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("solvers.kernighan_lin", "solvers.exact", "solvers.lifted"),
     ("solvers.multilevel",),
     ("solvers.run",),
-    ("solvers.fusion",),
+    ("solvers.annealing", "solvers.fusion"),
     (
         "solvers.greedy",
         "solvers.enumeration",

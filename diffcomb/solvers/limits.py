@@ -67,6 +67,28 @@ class Limits:
     tiny_half_edges: int = 2**14
     """Half-edges below which a round may also find nothing a few times, and a multiway cut is always tried."""
 
+    # Annealing of whole graphs
+    frustrated: float = 0.1
+    """Share of the absolute edge costs by which a labelling costs more than if it could follow each cost alone: from
+    here on a short annealing is tried,"""
+    little: float = 0.2
+    """if half of the nodes lose no larger share of the absolute costs of their edges by moving (region graphs have 0.5
+    to 0.9, grids 0.3 to 0.5),"""
+    plateau: float = 0.1
+    """or if that share of the nodes loses nothing, which few different costs make."""
+    tried_sweeps: int = 30
+    """Its sweeps over all nodes: a tenth of the time of the default."""
+    sweeps: int = 120
+    """Those of the first long one, twice as many in each further round,"""
+    max_doublings: int = 4
+    """up to so many times."""
+    coldest: float = 0.1
+    """Median loss of a node: the last temperature. The first is 1."""
+    reheated: float = 0.6
+    """The same: the first temperature of later rounds, which keep some of what is there."""
+    annealed_half_edges: int = 2**23
+    """Half-edges between two looks at the clock: about a tenth of a second."""
+
     # Fusion of multicuts
     fused_half_edges: int = 2**18
     """Half-edges that the proposals of a round look at, all together."""

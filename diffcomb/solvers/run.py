@@ -15,6 +15,7 @@ from ..graph import Graph
 from ..grid import GridGraph
 from ..labelling import sum_of_sizes
 from ..problem import Problem, Solution, solution_of_components
+from .annealing import Annealer, annealer_for
 from .budget import Budget
 from .fusion import Fuser, is_fused
 from .hierarchy import Hierarchy, natural
@@ -66,6 +67,7 @@ class Run:
         self.labels: Labels
         self.slack: Slack
         self.pieces: Array | None = None
+        self.annealer: Annealer | None = None
         self.fuser = Fuser(level.in_rows(problem), rng) if budget.searches and is_fused(problem) else None
         self._connected: tuple[Array, Array] | None = None
         self._settled: _Clusters | None = None
@@ -142,7 +144,13 @@ class Run:
         return solution_of_components(self.problem, self.labels.node_labels(), y, component)
 
     def _search(self, round_: int, budget: Budget) -> None:
-        """Fuse in multicuts; in large ones that are no grids, search core graphs and fuse in turn."""
+        """Anneal where that pays; fuse in multicuts; in large ones that are no grids, search core graphs in turn."""
+        if round_ == 0 and not (self.fuser and self.fuser.population):
+            self.annealer = annealer_for(self.level, self.labels, self.slack, self.rng)
+        if self.annealer:
+            self.take(self.annealer.round(self.labels, budget))
+            if round_ > 0 and self.level.num_nodes > LIMITS.max_coarse:
+                return
         if self.fuser is None:
             self._search_core(round_, budget)
         elif self.fuser.alone or (round_ % 2 == 0) == self.fuser.first:

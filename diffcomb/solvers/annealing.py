@@ -1,0 +1,103 @@
+"""Annealing of whole graphs that are frustrated: where costs contradict each other, whatever the labelling.
+
+There a node loses little by any move. Joins and moves of single nodes end in one of very many local optima, and two of
+them have too little in common to be fused. Long annealing ends far below them. Such graphs are signed networks with
+random signs, correlations, communities behind much noise, all the more the more edges a node has. Where costs agree,
+annealing ends above what all else finds; so a short one is tried first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._arrays import Array
+from .budget import Budget
+from .level import Level
+from .levels.costs import Rows
+from .levels.labels import Labels
+from .levels.slack import Slack
+from .limits import KERNELS, LIMITS
+from .search import combine
+
+
+def annealer_for(level: Level, labels: Labels, slack: Slack, rng: np.random.Generator) -> Annealer | None:
+    """An annealer of a frustrated level if a short annealing betters a local optimum, so that long ones are worth it.
+
+    Parameters
+    ----------
+    level : Level
+    labels : Labels
+        The local optimum.
+    slack : Slack
+        What nodes would lose there by moving.
+    rng : numpy.random.Generator
+        Draws the moves.
+    """
+    in_lists = isinstance(level.adjacency, Rows)  # kernels that search are compiled for these only
+    if not in_lists or not is_frustrated(level, labels, slack):
+        return None
+    annealer = Annealer(level, _median_loss(slack) or level.typical_cost, rng)
+    tried = labels.copy()
+    annealer.anneal(tried, np.linspace(1, LIMITS.coldest, LIMITS.tried_sweeps))
+    return annealer if level.improvement(labels, tried) > 0 else None
+
+
+def is_frustrated(level: Level, labels: Labels, slack: Slack) -> bool:
+    """Whether costs contradict each other, and most nodes would lose little by moving, or many nothing."""
+    half_edges = level.adjacency.weights  # every edge twice
+    costs = np.abs(half_edges).sum(dtype=np.float64)
+    each_alone = np.minimum(half_edges, 0).sum(dtype=np.float64) / 2 + level.node_costs.min(axis=1).sum(
+        dtype=np.float64
+    )
+    if level.value(labels) - each_alone < LIMITS.frustrated * costs / 2:
+        return False
+    little = _median_loss(slack) <= LIMITS.little * costs / level.num_nodes
+    return bool(little or slack.share_within(0) >= LIMITS.plateau)
+
+
+def _median_loss(slack: Slack) -> float:
+    losses = np.abs(slack.losses)
+    middle = len(losses) // 2
+    return float(np.partition(losses, middle)[middle])
+
+
+class Annealer:
+    """Annealing of one level, longer with every round.
+
+    Parameters
+    ----------
+    level : Level
+        In adjacency lists.
+    loss : float
+        What a node typically loses by moving: the highest temperature.
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, level: Level, loss: float, rng: np.random.Generator) -> None:
+        self.level, self.loss, self.rng = level, loss, rng
+        self.rounds = 0
+
+    def round(self, labels: Labels, budget: Budget) -> Labels:
+        """Anneal, and take the better of both labellings wherever they differ; never worse than `labels`."""
+        other = labels.copy()
+        temperatures = self._temperatures()
+        half_edges = max(len(self.level.adjacency.weights), 1)
+        at_once = min(max(LIMITS.annealed_half_edges // half_edges, 1), KERNELS.max_visits - 4)
+        for at in range(0, len(temperatures), at_once):
+            if budget.spent():
+                break
+            self.anneal(other, temperatures[at : at + at_once])
+        self.level.move(other)
+        if self.level.improvement(labels, other) > 0:
+            labels, other = other, labels
+        return combine(self.level, labels, other)
+
+    def anneal(self, labels: Labels, temperatures: Array) -> None:
+        """One sweep for each temperature, in units of the typical loss; `labels` changes in place."""
+        self.level.anneal(labels, temperatures * self.loss, int(self.rng.integers(2**31)))
+
+    def _temperatures(self) -> Array:
+        longer = 2 ** min(self.rounds, LIMITS.max_doublings)
+        hottest = LIMITS.reheated if self.rounds else 1.0
+        self.rounds += 1
+        return np.linspace(hottest, LIMITS.coldest, LIMITS.sweeps * longer)

@@ -1,0 +1,153 @@
+"""Annealing of frustrated graphs: where it is used, what it finds, and that it never makes anything worse."""
+
+import numpy as np
+import pytest
+
+from diffcomb import Graph, amwc, grid_graph, make_problem, multicut, mwc
+from diffcomb.solvers.annealing import Annealer, annealer_for, is_frustrated
+from diffcomb.solvers.budget import Budget
+from diffcomb.solvers.level import finest_level
+from diffcomb.solvers.levels.slack import new_slack
+from diffcomb.solvers.limits import changed
+
+
+def random_edges(rng, n, degree):
+    edges = rng.integers(0, n, (n * degree // 2, 2))
+    return np.unique(np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1), axis=0)
+
+
+def communities(n=600, degree=40, count=6, wrong=0.3, seed=0):
+    """Edges between random nodes that attract within communities and repel between them, but for so many."""
+    rng = np.random.default_rng(seed)
+    edges, truth = random_edges(rng, n, degree), rng.integers(0, count, n)
+    agrees = truth[edges[:, 0]] == truth[edges[:, 1]]
+    costs = np.where(agrees ^ (rng.random(len(edges)) < wrong), 1.0, -1.0)
+    return edges, costs, truth
+
+
+def value(edges, costs, z):
+    return float(costs[z[edges[:, 0]] != z[edges[:, 1]]].sum())
+
+
+def local_optimum(problem, clusters=None):
+    level = finest_level(problem)
+    labels, slack = level.singletons(), new_slack(level.num_nodes)
+    if clusters is not None:
+        labels.z[:] = clusters + 1
+    level.move(labels, slack=slack)
+    return level, labels, slack
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_communities_behind_noise_cost_no_more_than_the_true_ones(seed):
+    edges, costs, truth = communities(seed=seed)
+    found = multicut(Graph(600, edges), costs, seed=seed)
+    assert found.objective <= value(edges, costs, truth)
+    alone = multicut(Graph(600, edges), costs, seed=seed, effort=0)
+    assert found.objective < 1.02 * alone.objective  # a first pass is far above, and so would a search without it be
+
+
+@pytest.mark.nojit
+def test_annealing_finds_optima_of_small_frustrated_graphs():
+    optimal = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        edges = random_edges(rng, 24, 8)
+        costs = rng.choice([-1.0, 1.0], len(edges))
+        level, labels, _ = local_optimum(make_problem(Graph(24, edges), None, costs))
+        annealer = Annealer(level, 1.5, rng)
+        for _ in range(3):
+            labels = annealer.round(labels, Budget(1))
+        best = multicut(Graph(24, edges), costs, solver="exact").objective
+        assert level.value(labels) >= best - 1e-9
+        optimal += level.value(labels) <= best + 1e-9
+    assert optimal >= 8
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_round_never_makes_a_labelling_worse_and_depends_on_the_seed_alone(classes):
+    edges, costs, _ = communities(n=40, degree=10, count=3)
+    rng = np.random.default_rng(0)
+    problem = make_problem(Graph(40, edges), rng.normal(size=(40, classes)), costs, [classes - 1])
+    level, labels, _ = local_optimum(problem)
+    for loss in (1e-9, 1.0, 1e6):  # nothing is accepted, something, everything
+        rounds = [Annealer(level, loss, np.random.default_rng(7)).round(labels, Budget(1)) for _ in range(2)]
+        assert level.value(rounds[0]) <= level.value(labels) + 1e-9
+        assert rounds[0].z.tolist() == rounds[1].z.tolist()
+
+
+def test_rounds_get_longer_up_to_a_limit_and_colder():
+    edges, costs, _ = communities(n=40)
+    level, _, _ = local_optimum(make_problem(Graph(40, edges), None, costs))
+    annealer = Annealer(level, 1.0, np.random.default_rng(0))
+    with changed(sweeps=10, max_doublings=2, reheated=0.5, coldest=0.2):
+        rounds = [annealer._temperatures() for _ in range(5)]
+    assert [len(each) for each in rounds] == [10, 20, 40, 40, 40]
+    assert [each[0] for each in rounds] == [1.0, 0.5, 0.5, 0.5, 0.5]
+    assert all(each[-1] == pytest.approx(0.2) for each in rounds)
+
+
+def test_annealing_is_tried_where_costs_contradict_each_other():
+    edges, costs, truth = communities()
+    noisy = make_problem(Graph(600, edges), None, costs)
+    level, labels, slack = local_optimum(noisy)
+    assert is_frustrated(level, labels, slack)
+    assert annealer_for(level, labels, slack, np.random.default_rng(0)) is not None
+    clear = np.where(truth[edges[:, 0]] == truth[edges[:, 1]], 1.0, -1.0)
+    level, labels, slack = local_optimum(make_problem(Graph(600, edges), None, clear), truth)
+    assert not is_frustrated(level, labels, slack)
+    assert annealer_for(level, labels, slack, np.random.default_rng(0)) is None
+
+
+def test_what_frustrated_means_by_hand():
+    """A triangle of one repulsive edge and two attractive ones pays 1 of 3 for that, with or without classes."""
+    edges, costs = [(0, 1), (1, 2), (0, 2)], [1.0, 1.0, -1.0]
+    for node_costs in (None, np.full((3, 2), 7.0)):
+        level, labels, slack = local_optimum(make_problem(Graph(3, edges), node_costs, costs, [0]))
+        slack.losses[:] = 0.0
+        with changed(frustrated=1 / 3 - 1e-6):
+            assert is_frustrated(level, labels, slack)
+            slack.losses[1:] = 0.41 * 2  # of costs of 2 at each node; a third of the nodes loses nothing
+            assert is_frustrated(level, labels, slack)
+            slack.losses[0] = 0.1
+            assert not is_frustrated(level, labels, slack)
+            slack.losses[:] = 0.39
+            assert is_frustrated(level, labels, slack)
+        with changed(frustrated=1 / 3 + 1e-6):
+            assert not is_frustrated(level, labels, slack)
+
+
+def test_no_annealing_of_a_level_that_is_a_large_grid():
+    grid = grid_graph((32, 32), [(0, 1), (1, 0)])
+    costs = np.random.default_rng(0).choice([-1.0, 1.0], grid.num_edges)
+    level, labels, slack = local_optimum(make_problem(grid, None, costs))
+    assert annealer_for(level, labels, slack, np.random.default_rng(0)) is None
+
+
+def test_a_short_annealing_that_gains_nothing_is_the_last():
+    edges, costs, _ = communities()
+    best = multicut(Graph(600, edges), costs, effort=4)
+    level, labels, slack = local_optimum(make_problem(Graph(600, edges), None, costs), best.clusters)
+    assert annealer_for(level, labels, slack, np.random.default_rng(0)) is None
+
+
+def test_a_time_limit_ends_it_between_two_looks_at_the_clock():
+    edges, costs, _ = communities(n=2000, degree=60)
+    with changed(sweeps=10**5, annealed_half_edges=2**18):
+        found = multicut(Graph(2000, edges), costs, time_limit=0.3)
+    start = multicut(Graph(2000, edges), costs, effort=0)
+    assert found.objective <= start.objective
+    level, labels, _ = local_optimum(make_problem(Graph(2000, edges), None, costs))
+    over = Budget(1, 0.0)
+    assert level.value(Annealer(level, 2.0, np.random.default_rng(0)).round(labels, over)) <= level.value(labels)
+
+
+@pytest.mark.parametrize("partitionable", [[], [0], [0, 1, 2]])
+def test_classes_of_a_frustrated_graph_are_never_worse_than_a_first_pass(partitionable):
+    edges, costs, _ = communities()
+    node_costs = np.random.default_rng(1).normal(size=(600, 3))
+    graph = Graph(600, edges)
+    found = amwc(graph, node_costs, costs, partitionable)
+    assert found.objective < amwc(graph, node_costs, costs, partitionable, effort=0).objective
+    assert found.objective <= mwc(graph, node_costs, costs).objective + 1e-9

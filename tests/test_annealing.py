@@ -17,9 +17,13 @@ def random_edges(rng, n, degree):
 
 
 def communities(n=600, degree=40, count=6, wrong=0.3, seed=0):
-    """Edges between random nodes that attract within communities and repel between them, but for so many."""
+    """Edges, half of them near each other, that attract within communities and repel between them, but for so many."""
     rng = np.random.default_rng(seed)
-    edges, truth = random_edges(rng, n, degree), rng.integers(0, count, n)
+    edges, truth = random_edges(rng, n, degree // 2), np.arange(n) * count // n
+    within = rng.integers(0, n, n * degree // 4)
+    place = rng.integers(0, n // count, len(within))
+    edges = np.concatenate([edges, np.stack([within, within // (n // count) * (n // count) + place], axis=1) % n])
+    edges = np.unique(np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1), axis=0)
     agrees = truth[edges[:, 0]] == truth[edges[:, 1]]
     costs = np.where(agrees ^ (rng.random(len(edges)) < wrong), 1.0, -1.0)
     return edges, costs, truth
@@ -41,10 +45,17 @@ def local_optimum(problem, clusters=None):
 @pytest.mark.parametrize("seed", range(3))
 def test_communities_behind_noise_cost_no_more_than_the_true_ones(seed):
     edges, costs, truth = communities(seed=seed)
-    found = multicut(Graph(600, edges), costs, seed=seed)
-    assert found.objective <= value(edges, costs, truth)
-    alone = multicut(Graph(600, edges), costs, seed=seed, effort=0)
-    assert found.objective < 1.02 * alone.objective  # a first pass is far above, and so would a search without it be
+    assert multicut(Graph(600, edges), costs, seed=seed).objective <= value(edges, costs, truth)
+
+
+def test_neither_annealing_nor_its_divisions_can_be_left_out():
+    edges, costs, truth = communities(n=2000, degree=60, count=10, wrong=0.35, seed=1)
+    graph = Graph(2000, edges)
+    found = multicut(graph, costs, seed=1).objective
+    assert found <= value(edges, costs, truth)
+    for without in ({"frustrated": 2.0}, {"divisions": 0}):
+        with changed(**without):
+            assert found < 1.03 * multicut(graph, costs, seed=1).objective
 
 
 @pytest.mark.nojit

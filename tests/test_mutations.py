@@ -29,6 +29,7 @@ MOVING, VISITS = "diffcomb/solvers/moves/local_moving.py", "diffcomb/solvers/mov
 JOINING, PARTITION = "diffcomb/solvers/moves/joining.py", "diffcomb/solvers/levels/partition.py"
 OBJECTIVE, SLACK = "diffcomb/solvers/levels/objective.py", "diffcomb/solvers/levels/slack.py"
 CONTRACTING, FUSING = "diffcomb/solvers/moves/contracting.py", "diffcomb/solvers/moves/fusing.py"
+ANNEALING, ANNEALING_TEST = "diffcomb/solvers/annealing.py", "tests/test_annealing.py"
 PERSISTENCY, TABU = "diffcomb/solvers/persistency.py", "diffcomb/solvers/moves/tabu.py"
 SEARCH_TEST = "tests/test_multicut_search.py"
 CHAINS, PAIRS = "diffcomb/solvers/moves/ejection_chains.py", "diffcomb/solvers/moves/pair_moves.py"
@@ -52,6 +53,9 @@ MUTATIONS = [
     ("diffcomb/cells.py", "[:, 0] - 1", "[:, 0]", "tests/test_masked_grids.py", "rectangle and multicut"),
     ("diffcomb/constraints.py", "self._those(self.costs > 0)", "self._those(self.costs < 0)", LIFTED_TEST, "batches"),
     ("diffcomb/lifted_problem.py", "np.count_nonzero(u != v)", "len(u)", LIFTED_TEST, "connect_nothing"),
+    (ANNEALING, "level.improvement(labels, tried) > 0", "level.improvement(labels, tried) < 0", ANNEALING_TEST, "contradict"),
+    (ANNEALING, "LIMITS.reheated if self.rounds else 1.0", "1.0", ANNEALING_TEST, "longer"),
+    (ANNEALING, "- least <", "<", ANNEALING_TEST, "by_hand"),
     ("diffcomb/solvers/moves/reciprocal.py", "if j > i and best[j] == i:", "if j > i:", "tests/test_agglomeration.py", "one_by_one"),
     ("diffcomb/solvers/colouring.py", "taken[j, k] = True", "pass", "tests/test_colouring.py", "two_colours"),
     ("diffcomb/_arrays.py", "bits[np.uint64(i)] & mask", "bits[np.uint64(i)]", "tests/test_extreme_costs.py", "largest_size"),

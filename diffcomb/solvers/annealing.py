@@ -15,6 +15,7 @@ from .budget import Budget
 from .level import Level
 from .levels.costs import Rows
 from .levels.labels import Labels
+from .levels.partition import edges_within
 from .levels.slack import Slack
 from .limits import KERNELS, LIMITS
 from .search import combine
@@ -38,7 +39,7 @@ def annealer_for(level: Level, labels: Labels, slack: Slack, rng: np.random.Gene
         return None
     annealer = Annealer(level, _median_loss(slack) or level.typical_cost, rng)
     tried = labels.copy()
-    annealer.anneal(tried, np.linspace(1, LIMITS.coldest, LIMITS.tried_sweeps))
+    annealer.anneal(level, tried, np.linspace(1, LIMITS.coldest, LIMITS.tried_sweeps))
     return annealer if level.improvement(labels, tried) > 0 else None
 
 
@@ -46,10 +47,9 @@ def is_frustrated(level: Level, labels: Labels, slack: Slack) -> bool:
     """Whether costs contradict each other, and most nodes would lose little by moving, or many nothing."""
     half_edges = level.adjacency.weights  # every edge twice
     costs = np.abs(half_edges).sum(dtype=np.float64)
-    each_alone = np.minimum(half_edges, 0).sum(dtype=np.float64) / 2 + level.node_costs.min(axis=1).sum(
-        dtype=np.float64
-    )
-    if level.value(labels) - each_alone < LIMITS.frustrated * costs / 2:
+    least = np.minimum(half_edges, 0).sum(dtype=np.float64) / 2
+    least += level.node_costs.min(axis=1).sum(dtype=np.float64)  # if it could follow each cost alone
+    if level.value(labels) - least < LIMITS.frustrated * costs / 2:
         return False
     little = _median_loss(slack) <= LIMITS.little * costs / level.num_nodes
     return bool(little or slack.share_within(0) >= LIMITS.plateau)
@@ -80,21 +80,34 @@ class Annealer:
     def round(self, labels: Labels, budget: Budget) -> Labels:
         """Anneal, and take the better of both labellings wherever they differ; never worse than `labels`."""
         other = labels.copy()
-        temperatures = self._temperatures()
-        half_edges = max(len(self.level.adjacency.weights), 1)
-        at_once = min(max(LIMITS.annealed_half_edges // half_edges, 1), KERNELS.max_visits - 4)
-        for at in range(0, len(temperatures), at_once):
-            if budget.spent():
-                break
-            self.anneal(other, temperatures[at : at + at_once])
-        self.level.move(other)
+        self.anneal(self.level, other, self._temperatures(), budget)
         if self.level.improvement(labels, other) > 0:
             labels, other = other, labels
-        return combine(self.level, labels, other)
+        labels = combine(self.level, labels, other)
+        for _ in range(LIMITS.divisions):
+            other = self._divided(labels, budget)
+            if not self.level.improvement(labels, other) > 0:
+                break
+            labels = other
+        return labels
 
-    def anneal(self, labels: Labels, temperatures: Array) -> None:
-        """One sweep for each temperature, in units of the typical loss; `labels` changes in place."""
-        self.level.anneal(labels, temperatures * self.loss, int(self.rng.integers(2**31)))
+    def anneal(self, level: Level, labels: Labels, temperatures: Array, budget: Budget | None = None) -> None:
+        """One sweep for each temperature, in units of the typical loss, and local moving; `labels` changes in place."""
+        half_edges = max(len(level.adjacency.weights), 1)
+        at_once = min(max(LIMITS.annealed_half_edges // half_edges, 1), KERNELS.max_visits - 4)
+        for at in range(0, len(temperatures), at_once):
+            if budget and budget.spent():
+                break
+            level.anneal(labels, temperatures[at : at + at_once] * self.loss, int(self.rng.integers(2**31)))
+        level.move(labels)
+
+    def _divided(self, labels: Labels, budget: Budget) -> Labels:
+        """Anneal every cluster for itself: annealing leaves too few, since no single node begins a large one."""
+        inside = Level(self.level.costs._replace(adjacency=edges_within(self.level.adjacency, labels.z)))
+        other = labels.copy()
+        self.anneal(inside, other, np.linspace(1, LIMITS.coldest, LIMITS.sweeps // 2), budget)
+        self.level.move(other)
+        return other
 
     def _temperatures(self) -> Array:
         longer = 2 ** min(self.rounds, LIMITS.max_doublings)

@@ -82,6 +82,8 @@ class Limits:
     """Those of the first long one, twice as many in each further round,"""
     max_doublings: int = 4
     """up to so many times."""
+    divisions: int = 3
+    """Times that clusters are annealed for themselves after it, half as long as the first."""
     coldest: float = 0.1
     """Median loss of a node: the last temperature. The first is 1."""
     reheated: float = 0.6

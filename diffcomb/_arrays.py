@@ -56,7 +56,7 @@ def _host_array(torch: Any, value: Any) -> Array:
     value = value.detach()
     if value.dtype in (torch.bfloat16, torch.float16):
         value = value.float()  # numpy knows no bfloat16, and no solver sums in half precision
-    return value.cpu().numpy()  # type: ignore[no-any-return]
+    return value.cpu().resolve_neg().numpy()  # type: ignore[no-any-return]
 
 
 def like(value: Array, reference: Any) -> Any:

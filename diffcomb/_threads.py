@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, TypeVar
 
 import numba
@@ -64,9 +65,9 @@ def set_num_threads(number: int | None) -> None:
         If `number` is not a positive integer.
     """
     global _num_threads
-    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+    if number is not None and (isinstance(number, bool) or not isinstance(number, Integral) or number < 1):
         raise ValueError(f"number of threads must be a positive integer or None, got {number!r}")
-    _num_threads = number
+    _num_threads = None if number is None else int(number)
     _drop_pool()
 
 

@@ -25,7 +25,7 @@ from .lifting import BoundLiftedMWC, labels_of
 from .linear_solver import Arrays, Differences, LinearSolver, register
 from .problem import Problem
 from .solvers.levels.labels import from_labels
-from .warm_differences import WarmDifferences
+from .warm_differences import WarmDifferences, perturbed
 
 
 class LiftedMulticut(LinearSolver):
@@ -77,8 +77,8 @@ class LiftedMulticut(LinearSolver):
         here = tuple(np.asarray(output) for output in outputs[: len(costs)])
 
         def one(grads: Arrays, scale: float, weight: float) -> Arrays:
-            perturbed = tuple(c + (scale * g).astype(c.dtype) for c, g in zip(costs, grads, strict=True))
-            there = self.solve(*perturbed, **{**data, "init": outputs})[: len(costs)]
+            elsewhere = (perturbed(c, g, scale) for c, g in zip(costs, grads, strict=True))
+            there = self.solve(*elsewhere, **{**data, "init": outputs})[: len(costs)]
             change = tuple(np.asarray(b, np.float64) - a for a, b in zip(here, there, strict=True))
             better = sum(float(np.vdot(c, d)) for c, d in zip(costs, change, strict=True)) < 0
             return tuple(0 * d if better else weight * d for d in change)  # then that is W(c) as well

@@ -20,6 +20,7 @@ import torch
 
 from ._arrays import Array
 from .gradients import perturbed_grad as _torch_perturbed_grad
+from .gradients.batch import items_of
 from .gradients.interfaces import Estimator, as_estimator
 from .gradients.wrapping import Differentiable
 from .lifting import LiftedMWC
@@ -93,6 +94,12 @@ def perturbed_grad(
         arrays = tuple(jnp.asarray(c) for c in costs)
         ndims = inner.options.cost_ndims
         batched = ndims is not None and arrays[0].ndim > ndims[0]
+        for name in inner.options.per_instance if batched else ():
+            if data.get(name) is not None:
+                items_of(data[name], len(arrays[0]), name)
+        for name, value in data.items():
+            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+                raise TypeError(f"{name} is traced by a transformation of JAX, but keyword data must be constants")
         data = {name: copy.copy(value) if _is_list(value) else value for name, value in data.items()}
         solutions = functions.of(_Host(inner, data, batched))(jnp.asarray(seed), *arrays)
         return solutions[0] if len(solutions) == 1 else solutions
@@ -241,13 +248,13 @@ class _Host:
         if not lead:
             found = run(int(seed), [t.clone() for t in whole])
         else:
-            parts = [(int(seeds.ravel()[0]), whole)]
-            if seeds.size > 1:
-                rows = np.broadcast_to(seeds, lead).reshape(lead[0], -1)[:, 0]
-                parts = [(int(s), [t[i : i + 1] for t in whole]) for i, s in enumerate(rows)]
-            several = [run(s, [t.flatten(0, len(lead) - 1).clone() for t in part]) for s, part in parts]
-            found = [torch.cat(ws) for ws in zip(*several, strict=True)]
-            found = [w.reshape(*lead, *w.shape[1:]) for w in found]
+            found = []
+            for at in np.ndindex(seeds.shape):  # all instances with the same seed are a batch
+                part = tuple(slice(i, i + 1) if n > 1 else slice(None) for i, n in zip(at, seeds.shape, strict=True))
+                some = run(int(seeds[at]), [t[part].flatten(0, len(lead) - 1).clone() for t in whole])
+                found = found or [w.new_empty((*lead, *w.shape[1:])) for w in some]
+                for w, whole_w in zip(some, found, strict=True):
+                    whole_w[part] = w.reshape(whole_w[part].shape)
         return tuple(w.numpy().astype(dtype) for w, dtype in zip(found, dtypes, strict=False))
 
 

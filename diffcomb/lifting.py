@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, is_tensor, like, to_numpy
+from ._arrays import Array, float_array, is_tensor, like, to_numpy
 from ._implicit import Columns, LabelDifferences, OneHot, explicit
 from ._sums import add_columns, norm
 from .linear_solver import BoundLift, Lift
@@ -57,9 +57,9 @@ class LiftedMWC(Lift):
     takes_labels = True
 
     def __init__(self, label_classes: Any = None, num_classes: int | None = None, *, spare: int = 0) -> None:
-        if isinstance(spare, bool) or not isinstance(spare, int) or spare < 0:
+        if isinstance(spare, bool) or not isinstance(spare, (int, np.integer)) or spare < 0:
             raise ValueError(f"spare must be a non-negative integer, got {spare!r}")
-        self.spare = spare
+        self.spare = int(spare)
         self.num_classes = num_classes
         self.label_classes: Array | None = None
         if label_classes is not None:
@@ -81,25 +81,39 @@ class LiftedMWC(Lift):
     def lift(self, node_costs: Any) -> Any:
         """Apply M: class costs (..., K) to label costs (..., J); numpy or torch, differentiable in torch."""
         classes, K = self._map()
-        if node_costs.shape[-1] != K:
+        if not is_tensor(node_costs):
+            node_costs = np.asarray(node_costs)
+        if node_costs.ndim == 0 or node_costs.shape[-1] != K:
             raise ValueError(f"node_costs must have {K} classes on the last axis, got shape {tuple(node_costs.shape)}")
         columns = np.maximum(classes, 0)
         if is_tensor(node_costs):
             lifted = node_costs.index_select(-1, like(columns, node_costs))
         else:
             lifted = np.take(node_costs, columns, axis=-1)  # indexing would give columns that are not contiguous
-        return lifted if (classes >= 0).all() else lifted * _as_kind(classes >= 0, lifted)
+        if (classes >= 0).all():
+            return lifted
+        if is_tensor(lifted):
+            return lifted.masked_fill(like(classes < 0, lifted), 0)
+        lifted[..., classes < 0] = 0
+        return lifted
 
     def project(self, label_values: Any) -> Any:
-        """Apply the adjoint: values of labels (..., J) to values of classes (..., K), adding over each class."""
+        """Apply the adjoint: values of labels (..., J) to values of classes (..., K), adding over each class.
+
+        Integers and Booleans become float64, and half precision float32 in numpy.
+        """
         classes, K = self._map()
-        if label_values.shape[-1] != len(classes):
+        if is_tensor(label_values):
+            label_values = label_values if label_values.is_floating_point() else label_values.double()
+        else:
+            label_values = float_array(label_values, "label_values", "(..., J)", infinite=True)
+        if label_values.ndim == 0 or label_values.shape[-1] != len(classes):
             raise ValueError(
                 f"label values must have {len(classes)} labels on the last axis, got shape {tuple(label_values.shape)}"
             )
         if not is_tensor(label_values):
             return add_columns(label_values, classes, K)
-        return label_values @ _as_kind(classes[:, None] == np.arange(K), label_values)
+        return label_values @ like(classes[:, None] == np.arange(K), label_values).to(label_values.dtype)
 
     def bind(self, outputs: tuple[Array, ...], data: dict[str, Any]) -> BoundLiftedMWC:
         """Fix the labels for one forward solution, x one-hot first and clusters last; called by `perturbed_grad`.
@@ -138,12 +152,6 @@ def labels_of(one_hot: Array | OneHot) -> Array:
         return one_hot.labels
     labels: Array = one_hot.argmax(axis=1) if one_hot.size else np.zeros(len(one_hot), np.int64)
     return labels
-
-
-def _as_kind(array: Array, reference: Any) -> Any:
-    if is_tensor(reference):
-        return like(array, reference).to(reference.dtype)
-    return array.astype(reference.dtype)
 
 
 def _assign(cluster_class: Array, label_classes: Array) -> Array:

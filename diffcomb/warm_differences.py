@@ -103,7 +103,7 @@ class WarmDifferences:
     def _costs_at(self, scale: float) -> Costs:
         adjacency, base, g = self.level.adjacency, self.level.node_costs, self.gradient
         if self.edge_grad is not None:
-            costs = _perturbed(self.problem.edge_costs, self.edge_grad, scale)
+            costs = perturbed(self.problem.edge_costs, self.edge_grad, scale)
             adjacency = adjacency_of(replace(self.problem, edge_costs=costs))
         lifted = PerturbedCosts(base, g.base_low, self.classes, g.table, g.rows, g.low, scale)
         unknown = np.full(self.level.num_nodes, -1, np.int32)
@@ -182,9 +182,11 @@ def _least_scales_of(costs: Costs, labels: Labels, g: _Gradient, first: int, las
         least[i] = max(here - second, 0.0) / slope
 
 
-def _perturbed(costs: Array, grad: Array, scale: float) -> Array:
+def perturbed(costs: Array, grad: Array, scale: float) -> Array:
+    """Return c + λ g in the dtype of c; λ may be too large for it where g is next to nothing."""
+    whole = costs.astype(np.float64) + scale * grad.astype(np.float64)
     with np.errstate(over="ignore"):  # what overflows is refused as an infinite cost
-        return float_array((costs + scale * grad).astype(costs.dtype), "edge_costs", "(m,)")
+        return float_array(whole.astype(costs.dtype), "edge_costs", "(m,)")
 
 
 @njit

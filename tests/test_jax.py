@@ -239,3 +239,34 @@ def test_functions_that_were_not_used_lately_are_forgotten():
     f = perturbed_grad(lambda c, *, data: argmin_one_hot(c) * len(data) ** 0, estimator=Blackbox(4.0))
     for number in range(40):
         assert f(jax.numpy.array([1.0, 0.0]), data=[number]).tolist() == [0, 1]
+
+
+def test_keys_that_an_inner_axis_maps_are_used_one_by_one():
+    f = perturbed_grad(argmin_one_hot, cost_ndims=1, estimator=PerturbedOptimizer(samples=3))
+    costs = np.zeros((2, 5), np.float32)
+    inner = jax.random.split(jax.random.key(0), 3)
+    each = jax.random.split(jax.random.key(1), (2, 3))
+    shared = jax.vmap(lambda c: jax.vmap(lambda k: f(c, key=k))(inner))(costs)
+    own = jax.vmap(lambda c, ks: jax.vmap(lambda k: f(c, key=k))(ks))(costs, each)
+    outer = jax.vmap(lambda k: jax.vmap(lambda c: f(c, key=k))(costs))(inner)
+    for i in range(2):
+        for j in range(3):
+            assert np.array_equal(own[i, j], f(costs[i], key=each[i, j]))
+    for j in range(3):  # instances with the same key are a batch
+        assert np.array_equal(shared[:, j], f(costs, key=inner[j]))
+        assert np.array_equal(outer[j], f(costs, key=inner[j]))
+
+
+def test_data_for_each_instance_must_be_as_many_as_there_are():
+    f = perturbed_grad(lambda c, *, k: argmin_one_hot(c * k), cost_ndims=1, per_instance=["k"])
+    costs = np.arange(20, dtype=np.float32).reshape(4, 5)
+    with pytest.raises(ValueError, match="k must have one item for each of 4 instances, got 2"):
+        f(costs, k=[1, -1])
+    with pytest.raises(TypeError, match="k must be a list or array"):
+        f(costs, k=1.0)
+
+
+def test_keyword_data_that_are_traced_are_named():
+    f = perturbed_grad(lambda c, *, k: argmin_one_hot(c * k), cost_ndims=1)
+    with pytest.raises(TypeError, match="k is traced"):
+        jax.jit(lambda c, k: f(c, k=k))(np.ones((2, 3), np.float32), np.ones(3, np.float32))

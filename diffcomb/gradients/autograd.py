@@ -43,7 +43,7 @@ class Node:
         # Auxiliary outputs that are no arrays cannot pass through autograd; they are returned behind the others.
         last = count + _num_arrays(outputs[count:])
         device = tensors[0].device
-        plain = (type(o) is np.ndarray and _is_array(o) for o in outputs[last:])
+        plain = (type(o) is np.ndarray and is_numeric(o) for o in outputs[last:])
         self.rest = tuple(_tensor(o, device) if p else o for o, p in zip(outputs[last:], plain, strict=True))
         return (*solutions, *(_tensor(o, device) for o in outputs[count:last]))
 
@@ -136,10 +136,11 @@ def _unfold(outputs: tuple[torch.Tensor, ...], size: int, batched: bool) -> tupl
 
 
 def _num_arrays(outputs: tuple[Any, ...]) -> int:
-    return next((number for number, output in enumerate(outputs) if not _is_array(output)), len(outputs))
+    return next((number for number, output in enumerate(outputs) if not is_numeric(output)), len(outputs))
 
 
-def _is_array(output: Any) -> bool:
+def is_numeric(output: Any) -> bool:
+    """Whether an output is an array that torch knows as well."""
     return isinstance(output, np.ndarray) and output.dtype.kind in "fiub"
 
 

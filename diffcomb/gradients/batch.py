@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import Array, check_same_device, float_array, is_tensor, to_numpy
+from .._arrays import Array, check_not_masked, check_same_device, float_array, is_tensor, to_numpy
 from .._implicit import explicit
 from .given import Given
 from .interfaces import Arrays, takes_labels
@@ -32,7 +32,7 @@ def as_tensors(options: Options, costs: tuple[Any, ...]) -> list[torch.Tensor]:
     check_same_device(**{f"costs[{i}]": c for i, c in enumerate(costs)})
     if any(is_tensor(c) and c.is_meta for c in costs):
         raise TypeError(f"costs on the device meta have no values that {options.solver.name} could be called with")
-    tensors = [c if is_tensor(c) else copied(c) for c in costs]
+    tensors = [c if is_tensor(c) else copied(c, f"costs[{i}]") for i, c in enumerate(costs)]
     if not all(t.is_floating_point() for t in tensors):
         raise TypeError(f"costs must be floating-point, got {', '.join(str(t.dtype) for t in tensors)}")
     return tensors
@@ -69,9 +69,7 @@ class Batch:
         data = dict(self.data)
         for name in self.options.per_instance:
             if self.batched and self.size and data.get(name) is not None:
-                if len(data[name]) != self.size:
-                    raise ValueError(f"{name} must have one item for each of {self.size} instances")
-                data[name] = data[name][b]
+                data[name] = items_of(data[name], self.size, name)[b]
         return data
 
     def upstream(self, grads: Grads, instances: list[Instance]) -> list[Arrays]:
@@ -92,6 +90,9 @@ class Batch:
         Of an empty batch, one instance of zeros, to learn how many outputs there are and of which shapes.
         """
         empty = self.batched and self.size == 0
+        missing = [name for name in self.options.per_instance if empty and self.data.get(name) is not None]
+        if missing:
+            raise ValueError(f"an empty batch has no {missing[0]}, without which the shapes of outputs are not known")
         costs = [tuple(np.zeros(a.shape[1:], a.dtype) for a in arrays)] if empty else self.split(arrays)
         return self.solve(costs, [self.instance_data(b) for b in range(len(costs))])
 
@@ -178,9 +179,32 @@ def batch_of(options: Options, tensors: list[torch.Tensor], data: dict[str, Any]
     return (VectorizedBatch if options.solver.vectorized else Batch)(options, tensors, data)
 
 
-def copied(array: Array) -> torch.Tensor:
-    """A tensor with a copy of an array of any strides, byte order and flags."""
-    return torch.from_numpy(_new(array))
+def items_of(value: Any, size: int, name: str) -> Any:
+    """Keyword data that have an item for each instance of a batch, or an error that says what is wrong with them."""
+    try:
+        count, _ = len(value), value[:0]
+    except (TypeError, LookupError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be a list or array with one item for each of {size} instances, got {type(value).__name__}"
+        ) from error
+    if count != size:
+        raise ValueError(f"{name} must have one item for each of {size} instances, got {count}")
+    return value
+
+
+def copied(array: Array, name: str = "an output") -> torch.Tensor:
+    """A tensor with a copy of a numeric array of any strides, byte order and flags.
+
+    Raises
+    ------
+    TypeError
+        If values are masked, or torch knows no such numbers.
+    """
+    check_not_masked(array, name)
+    try:
+        return torch.from_numpy(_new(array))
+    except TypeError as error:
+        raise TypeError(f"{name} must hold numbers of at most 64 bits, got dtype {array.dtype}") from error
 
 
 def _new(value: Any) -> Any:

@@ -90,8 +90,12 @@ def split_given(value: Any, shapes: list[list[tuple[int, ...]]], batched: bool, 
 
 
 def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, name: str) -> Array:
-    """That of instance b: of a list with an item for each, of an array with a batch axis, or shared by all."""
-    if isinstance(part, (list, tuple)) and batched and len(part) == count:
+    """That of instance b: of a list with an item for each, of an array with a batch axis, or shared by all.
+
+    A list of numbers is an array that is shared by all, however many there are.
+    """
+    is_list = isinstance(part, (list, tuple)) and batched and len(part) == count
+    if is_list and (not shape or any(np.ndim(item) for item in part)):
         array = to_numpy(part[b])
     else:
         array = to_numpy(part)

@@ -10,6 +10,7 @@ import torch
 
 from .._arrays import is_tensor
 from .._sums import inner, norm
+from .batch import copied
 from .call import Call
 from .differences import Arrays, Point
 from .estimators import Blackbox
@@ -68,9 +69,10 @@ def gradcheck(
     ------
     GradcheckError
         If the check fails; the message says how.
-    ValueError
-        If an upstream gradient is not finite.
+    TypeError, ValueError
+        If an upstream gradient is not finite, or `directions`, `eps`, `atol` or `rtol` compare nothing.
     """
+    _check_tolerances(directions, eps, atol, rtol)
     rng = generator if generator is not None else torch.Generator().manual_seed(_SEED)
     f = (
         solver
@@ -81,14 +83,15 @@ def gradcheck(
         raise TypeError("gradcheck compares whole gradients: it takes no normalize=True and no radial=False")
     points = as_estimator(estimator or f.estimator).exact_points()
     leaves = [
-        (c.detach() if is_tensor(c) else torch.from_numpy(np.asarray(c))).double().clone().requires_grad_()
-        for c in costs
+        (c.detach() if is_tensor(c) else copied(np.asanyarray(c), f"costs[{i}]")).double().clone().requires_grad_()
+        for i, c in enumerate(costs)
     ]
     outputs, call = Differentiable(solver, f.options, estimator or f.estimator).solved(*leaves, **data)
     solutions = outputs[: len(leaves)]
     if grads is None:
         grads = [torch.randn(w.shape, generator=rng, dtype=w.dtype) for w in solutions]
-    upstream = [g.to(torch.float64) for g in (grads if isinstance(grads, (tuple, list)) else [grads])]
+    given = grads if isinstance(grads, (tuple, list)) else [grads]
+    upstream = [(g if is_tensor(g) else copied(np.asanyarray(g), "grads")).to(torch.float64) for g in given]
     if not all(bool(g.isfinite().all()) for g in upstream):
         raise ValueError("grads must be finite, got NaN or infinity")
     found = torch.autograd.grad(solutions, leaves, upstream, allow_unused=True)
@@ -98,6 +101,19 @@ def gradcheck(
     if problem and raise_exception:
         raise GradcheckError(problem)
     return not problem
+
+
+def _check_tolerances(directions: Any, eps: Any, atol: Any, rtol: Any) -> None:
+    """Raise an error for what no slope could fail by."""
+    if not isinstance(directions, (int, np.integer)) or directions < 1:
+        raise ValueError(f"directions must be a positive integer, got {directions!r}")
+    for name, value in (("eps", eps), ("atol", atol), ("rtol", rtol)):
+        if not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} must be a number, got {value!r:.80}")
+        if not (np.isfinite(value) and (value > 0 or (value == 0 and name != "eps"))):
+            raise ValueError(
+                f"{name} must be finite and {'positive' if name == 'eps' else 'not negative'}, got {value!r}"
+            )
 
 
 class GradcheckError(RuntimeError):
@@ -163,7 +179,7 @@ class _Check:
             behind = self._value(b, tuple(x - step * y for x, y in zip(c, v, strict=True)), g)
             slope, expected = (ahead - behind) / (2 * step), inner(gradient, v)
             tolerance = self.atol * sum(abs(p.weight) for p in self.points) + self.rtol * abs(slope)
-            if abs(slope - expected) > tolerance:
+            if not abs(slope - expected) <= tolerance:
                 return (
                     f"the estimated gradient has slope {expected:.6g} in a direction in which the "
                     f"interpolated loss has {slope:.6g} (finite differences, step {step:.1g})"

@@ -10,7 +10,7 @@ import torch
 
 from .._arrays import Array, float_array, is_tensor, to_numpy
 from .._implicit import explicit
-from .autograd import Node, Solve
+from .autograd import Node, Solve, is_numeric
 from .batch import Batch, Grads, as_tensors
 from .given import Given
 from .interfaces import Arrays, Estimator
@@ -96,12 +96,12 @@ def solve_lists(options: Options, estimator: Estimator, costs: tuple[Any, ...], 
     rows = rows_of(options, costs)
     node = Node(RaggedBatch(options, rows, data), estimator)
     outputs = Solve.apply(node, *(t for row in rows for t in row))  # type: ignore[no-untyped-call]
-    if not is_tensor(costs[0][0]):
-        outputs = tuple(map(to_numpy, outputs))
     count = len(costs)
+    if not is_tensor(costs[0][0]):
+        outputs = tuple(_as_given(o, costs[i % count][i // count]) for i, o in enumerate(outputs))
     lists = [[outputs[b * count + k] for b in range(len(rows))] for k in range(count)]
     lists += [
-        [torch.from_numpy(np.array(p)) if isinstance(p, np.ndarray) and is_tensor(costs[0][0]) else p for p in parts]
+        [torch.from_numpy(np.array(p)) if is_numeric(p) and is_tensor(costs[0][0]) else p for p in parts]
         for parts in node.rest
     ]
     return lists[0] if len(lists) == 1 else tuple(lists)
@@ -125,9 +125,15 @@ def solve_concatenated(options: Options, estimator: Estimator, costs: tuple[Any,
     lists = found if isinstance(found, tuple) else (found,)
     joined: list[Any] = [torch.cat(w) if w else t.clone() for w, t in zip(lists, tensors, strict=False)]
     if not is_tensor(costs[0]):
-        joined = [to_numpy(w) for w in joined]
+        joined = [_as_given(w, c) for w, c in zip(joined, costs, strict=True)]
     joined += lists[len(tensors) :]
     return joined[0] if len(joined) == 1 else tuple(joined)
+
+
+def _as_given(solution: torch.Tensor, costs: Any) -> Array:
+    """A solution as an array of the dtype of its costs, half precision included."""
+    array = to_numpy(solution)
+    return array.astype(costs.dtype, copy=False) if isinstance(costs, np.ndarray) else array
 
 
 def _sizes(offsets: Any, tensor: torch.Tensor, number: int) -> list[int]:

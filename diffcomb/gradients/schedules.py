@@ -55,7 +55,7 @@ class Fixed(Schedule):
         if not scales:
             raise ValueError("at least one scale λ is needed, got none")
         for value in scales:
-            _check_range(value, value, 1)
+            check_positive(value, "λ")
         object.__setattr__(self, "values", tuple(float(v) for v in scales))
 
     def sample(self, cost_norms: Array, grad_norms: Array, generator: torch.Generator | None) -> Array:
@@ -146,7 +146,10 @@ class Relative(Schedule):
         alphas = self.alphas.sample(cost_norms, grad_norms, generator)
         cost = np.where(cost_norms > 0, cost_norms, 1.0)
         ratio = np.divide(cost, grad_norms, out=np.ones_like(cost), where=grad_norms > 0)
-        return alphas * ratio[:, None]
+        with np.errstate(over="ignore"):
+            scales: Array = alphas * ratio[:, None]
+        scales[scales == np.inf] = np.finfo(np.float64).max  # that of a gradient next to nothing overflows
+        return scales
 
 
 class Adaptive(Schedule):
@@ -213,8 +216,13 @@ class Adaptive(Schedule):
 
     def load_state_dict(self, state: dict[str, float | None]) -> None:
         """Continue from the state of another schedule."""
+        if not {"alpha", "nonzeros"} <= set(state):
+            raise ValueError(f"the state of an adaptive schedule has alpha and nonzeros, got {sorted(state)}")
         check_positive(state["alpha"], "alpha")
-        self.alpha, self._nonzeros = float(state["alpha"] or 0), state["nonzeros"]
+        nonzeros = state["nonzeros"]
+        if nonzeros is not None and not 0 <= nonzeros < math.inf:
+            raise ValueError(f"nonzeros in the state must be a finite number that is not negative, got {nonzeros!r}")
+        self.alpha, self._nonzeros = float(state["alpha"] or 0), nonzeros
 
     def __repr__(self) -> str:
         return f"Adaptive(target={self.target:g}, alpha={self.alpha:.3g})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def malis_loss(
     """
     check_reduction(reduction)
     for name, weight in (("positive", positive), ("negative", negative)):
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= weight < math.inf:
             raise ValueError(f"{name} must be a finite number that is not negative, got {weight!r}")
     graph, edges, segments = _checked(graph, affinities, labels, anchor)
     values = edges.float() if edges.dtype in (torch.float16, torch.bfloat16) else edges

@@ -6,7 +6,8 @@
    A warm start skips this and begins with local moving from the given labelling, hence is never worse than it.
 2. *Rounds.* Most nodes are settled by then. Those that would lose least by moving stay single nodes, all others
    contract to pieces of their clusters; on that small *core graph* a :class:`Search` runs, and what it changes is
-   refined in the full graph. Small graphs are their own core graph.
+   refined in the full graph. Small graphs are their own core graph. Where costs contradict each other, an
+   :class:`Annealer` comes first.
 3. *Settling*, after each round. Ejection chains; then whole connected clusters are the nodes of a last level. Joins and
    changes of class of whole clusters alternate with chains and moves of single nodes until nothing gains.
 4. *The multiway cut* of the same costs, where to have one cluster a class would cost little: it is feasible here as

@@ -18,6 +18,8 @@ from ._arrays import Array, float_array, to_numpy
 from .graph import Graph, as_graph
 from .labelling import cut_edges, number_clusters, sum_of_costs, uncut_components
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -42,12 +44,15 @@ class Problem:
     partitionable: Array
 
     def __post_init__(self) -> None:
-        """Check shapes, which kernels do not."""
+        """Check shapes and dtypes, which kernels do not."""
         nodes, edges, graph = self.node_costs, self.edge_costs, self.graph
         if not all(isinstance(a, np.ndarray) for a in (nodes, edges, self.partitionable)):
             raise TypeError(
                 "the costs and the mask of a Problem must be numpy arrays; make_problem takes what becomes one"
             )
+        for name, costs in (("node_costs", nodes), ("edge_costs", edges)):
+            if costs.dtype not in FLOATS:
+                raise TypeError(f"{name} must be float32 or float64, got {costs.dtype}; make_problem converts others")
         if nodes.ndim != 2 or nodes.shape[0] != graph.num_nodes:
             raise ValueError(f"node_costs must have shape (n, K) with n={graph.num_nodes}, got {nodes.shape}")
         if nodes.shape[1] == 0 and graph.num_nodes:

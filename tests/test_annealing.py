@@ -104,11 +104,11 @@ def test_annealing_is_tried_where_costs_contradict_each_other():
     noisy = make_problem(Graph(600, edges), None, costs)
     level, labels, slack = local_optimum(noisy)
     assert is_frustrated(level, labels, slack)
-    assert annealer_for(level, labels, slack, np.random.default_rng(0)) is not None
+    assert annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1)) is not None
     clear = np.where(truth[edges[:, 0]] == truth[edges[:, 1]], 1.0, -1.0)
     level, labels, slack = local_optimum(make_problem(Graph(600, edges), None, clear), truth)
     assert not is_frustrated(level, labels, slack)
-    assert annealer_for(level, labels, slack, np.random.default_rng(0)) is None
+    assert annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1)) is None
 
 
 def test_what_frustrated_means_by_hand():
@@ -133,14 +133,14 @@ def test_no_annealing_of_a_level_that_is_a_large_grid():
     grid = grid_graph((32, 32), [(0, 1), (1, 0)])
     costs = np.random.default_rng(0).choice([-1.0, 1.0], grid.num_edges)
     level, labels, slack = local_optimum(make_problem(grid, None, costs))
-    assert annealer_for(level, labels, slack, np.random.default_rng(0)) is None
+    assert annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1)) is None
 
 
 def test_a_short_annealing_that_gains_nothing_is_the_last():
     edges, costs, _ = communities()
     best = multicut(Graph(600, edges), costs, effort=4)
     level, labels, slack = local_optimum(make_problem(Graph(600, edges), None, costs), best.clusters)
-    assert annealer_for(level, labels, slack, np.random.default_rng(0)) is None
+    assert annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1)) is None
 
 
 def test_a_time_limit_ends_it_between_two_looks_at_the_clock():
@@ -151,6 +151,10 @@ def test_a_time_limit_ends_it_between_two_looks_at_the_clock():
     assert found.objective <= start.objective
     level, labels, _ = local_optimum(make_problem(Graph(2000, edges), None, costs))
     over = Budget(1, 0.0)
+    slack = new_slack(2000)
+    level.move(labels, slack=slack)
+    with changed(tried_sweeps=10**7, frustrated=0.0, little=2.0):
+        assert annealer_for(level, labels, slack, np.random.default_rng(0), over) is None
     assert level.value(Annealer(level, 2.0, np.random.default_rng(0)).round(labels, over)) <= level.value(labels)
 
 

@@ -9,7 +9,9 @@ from diffcomb import (
     Adaptive,
     Blackbox,
     FenchelYoung,
+    Graph,
     LiftedMWC,
+    Problem,
     StructuredSVM,
     gradcheck,
     grid_graph,
@@ -193,3 +195,12 @@ def test_an_adaptive_schedule_refuses_a_state_that_is_none():
     for state in ({}, {"alpha": 1.0}, {"alpha": 1.0, "nonzeros": float("nan")}, {"alpha": 0.0, "nonzeros": None}):
         with pytest.raises(ValueError, match=r"state|alpha"):
             Adaptive(1.0).load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.int64, ">f8", np.longdouble])
+def test_a_problem_of_other_floats_is_refused(kind):
+    graph, one = Graph(2, [(0, 1)]), np.ones(1, bool)
+    with pytest.raises(TypeError, match="node_costs must be float32 or float64"):
+        Problem(graph, np.ones((2, 1), kind), np.ones(1), one)
+    with pytest.raises(TypeError, match="edge_costs must be float32 or float64"):
+        Problem(graph, np.ones((2, 1)), np.ones(1, kind), one)

@@ -10,16 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from .._arrays import Array, check_not_masked, is_tensor, to_numpy
+from .._arrays import Array
 from .._implicit import explicit
 from ..gradients.autograd import NO_SECOND
 from ..gradients.batch import Batch, as_tensors, batch_of, copied
 from ..gradients.compiling import uncompiled
 from ..gradients.differences import Arrays
-from ..gradients.given import as_mask, split_given
 from ..gradients.options import Options, make_options
 from ..gradients.oracle import Instance, Oracle, keep
 from ..gradients.ragged import RaggedBatch, is_ragged, rows_of
+from .known import known_arrays, label_masks
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -160,14 +160,15 @@ class SolverLoss:
         `truths` are the target, true costs, and which entries of the target are labelled, each as given to the call.
         """
         target, true_costs, labelled = truths
-        truth = None if true_costs is None else _known(batch, tensors, true_costs, "true_costs")
-        masks = None if labelled is None or batch.size == 0 else _masks(batch, tensors, labelled)
-        known = None if target is None else _known(batch, tensors, target, "target", masks, auxiliary=True)
+        truth = None if true_costs is None else known_arrays(batch, tensors, true_costs, "true_costs")
+        masks = None if labelled is None or batch.size == 0 else label_masks(batch, tensors, labelled)
+        known = None if target is None else known_arrays(batch, tensors, target, "target", masks, auxiliary=True)
         if batch.size == 0:
             return np.zeros(0), [np.zeros(tuple(t.shape)) for t in tensors]
         instances = _instances(batch, tensors, truth, known)
-        for instance, row in zip(instances, masks or [], strict=masks is not None):
-            instance.labelled = row
+        if masks is not None:
+            for instance, row in zip(instances, masks, strict=True):
+                instance.labelled = row
         oracle = Oracle(self.options.solver, instances)
         true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
         values, lifted = self.loss.evaluate(oracle, true, self.options.generator)
@@ -226,69 +227,6 @@ class _Scaled(torch.autograd.Function):
     @staticmethod
     def backward(_: Any, *__: torch.Tensor | None) -> Any:
         raise RuntimeError(NO_SECOND)
-
-
-def _masks(batch: Batch, tensors: Sequence[torch.Tensor], labelled: Any) -> list[tuple[Array | None, ...]]:
-    """Which entries of every instance's target are known, for each of its costs; None where all of them are."""
-    empty = [np.empty(tuple(t.shape), np.bool_) for t in tensors]
-    rows = split_given(labelled, [[a.shape for a in row] for row in batch.split(empty)], batch.batched, "labelled")
-    return [tuple(None if m is None else as_mask(m, "labelled", "known") for m in row) for row in rows]
-
-
-def _known(
-    batch: Batch,
-    tensors: Sequence[torch.Tensor],
-    value: Any,
-    name: str,
-    masks: list[tuple[Array | None, ...]] | None = None,
-    auxiliary: bool = False,
-) -> list[tuple[Any, ...]]:
-    """Targets or true costs of every instance; behind the arrays of the costs' shapes come auxiliary outputs.
-
-    What masks say is not known need not be finite.
-    """
-    ragged, count = isinstance(batch, RaggedBatch), batch.num_costs
-    parts = tuple(value) if isinstance(value, tuple if ragged else (tuple, list)) else (value,)
-    if len(parts) < count or (len(parts) > count and not auxiliary):
-        raise ValueError(f"{name} must hold one array for each of the {count} costs, got {len(parts)}")
-    given: Sequence[Any] = parts[:count]
-    if ragged:
-        if not all(isinstance(p, list) and len(p) == batch.size for p in parts):
-            raise ValueError(f"{name} must be a list of {batch.size} items for each of the {count} costs, as they are")
-        given = [p for row in zip(*given, strict=True) for p in row]
-    head = [p if is_tensor(p) else copied(_array(p, f"{name}[{i}]"), f"{name}[{i}]") for i, p in enumerate(given)]
-    for number, (part, cost) in enumerate(zip(head, tensors, strict=True)):
-        if part.is_meta:
-            raise TypeError(f"{name} on the device meta has no values")
-        if part.shape != cost.shape:
-            raise ValueError(f"{name}[{number}] must have shape {tuple(cost.shape)}, got {tuple(part.shape)}")
-        if part.is_complex():
-            raise TypeError(f"{name}[{number}] must hold real numbers, got {part.dtype}")
-    if masks is not None:
-        head = _filled(batch, head, masks)
-    checked = batch.arrays if auxiliary else batch.costs  # only targets have auxiliary outputs
-    arrays = checked([p.to(c.dtype) for p, c in zip(head, tensors, strict=True)], name)
-    rest = [p if ragged else to_numpy(p) for p in parts[count:]]
-    extra = [tuple(to_numpy(r[b]) if batch.batched else r for r in rest) for b in range(batch.size)]
-    return [(*own, *more) for own, more in zip(batch.split(arrays), extra, strict=True)]
-
-
-def _array(value: Any, name: str) -> Array:
-    check_not_masked(value, name)
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise TypeError(f"{name} must be an array of numbers, got {value!r:.80}: {error}") from error
-
-
-def _filled(batch: Batch, tensors: Sequence[torch.Tensor], masks: list[tuple[Array | None, ...]]) -> list[torch.Tensor]:
-    """Targets with 0 for what is not known and no number: a lift makes its labels of all other entries."""
-    filled = [t.detach().clone() for t in tensors]
-    for own, row in zip(batch.split(filled), masks, strict=True):  # type: ignore[arg-type]  # it slices tensors as well
-        for part, known in zip(own, row, strict=True):
-            if known is not None:
-                part[~part.isfinite() & torch.from_numpy(~known).to(part.device)] = 0  # type: ignore[attr-defined]
-    return filled
 
 
 def _instances(batch: Batch, tensors: Sequence[torch.Tensor], truth: Any, known: Any) -> list[Instance]:

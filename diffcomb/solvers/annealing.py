@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._arrays import Array
+from ..labelling import sum_of_sizes
 from .budget import Budget
 from .level import Level
 from .levels.costs import Rows
@@ -21,7 +22,9 @@ from .limits import KERNELS, LIMITS
 from .search import combine
 
 
-def annealer_for(level: Level, labels: Labels, slack: Slack, rng: np.random.Generator) -> Annealer | None:
+def annealer_for(
+    level: Level, labels: Labels, slack: Slack, rng: np.random.Generator, budget: Budget
+) -> Annealer | None:
     """An annealer of a frustrated level if a short annealing betters a local optimum, so that long ones are worth it.
 
     Parameters
@@ -33,22 +36,24 @@ def annealer_for(level: Level, labels: Labels, slack: Slack, rng: np.random.Gene
         What nodes would lose there by moving.
     rng : numpy.random.Generator
         Draws the moves.
+    budget : Budget
+        Ends the trial.
     """
     in_lists = isinstance(level.adjacency, Rows)  # kernels that search are compiled for these only
     if not in_lists or not is_frustrated(level, labels, slack):
         return None
     annealer = Annealer(level, _median_loss(slack) or level.typical_cost, rng)
     tried = labels.copy()
-    annealer.anneal(level, tried, np.linspace(1, LIMITS.coldest, LIMITS.tried_sweeps))
+    annealer.anneal(level, tried, np.linspace(1, LIMITS.coldest, LIMITS.tried_sweeps), budget)
     return annealer if level.improvement(labels, tried) > 0 else None
 
 
 def is_frustrated(level: Level, labels: Labels, slack: Slack) -> bool:
     """Whether costs contradict each other, and most nodes would lose little by moving, or many nothing."""
-    half_edges = level.adjacency.weights  # every edge twice
-    costs = np.abs(half_edges).sum(dtype=np.float64)
-    least = np.minimum(half_edges, 0).sum(dtype=np.float64) / 2
-    least += level.node_costs.min(axis=1).sum(dtype=np.float64)  # if it could follow each cost alone
+    weights = level.adjacency.weights  # of every edge twice
+    costs = sum_of_sizes(weights)
+    least = (float(weights.sum(dtype=np.float64)) - costs) / 4  # if it could follow each cost alone
+    least += float(level.node_costs.min(axis=1).sum(dtype=np.float64))
     if level.value(labels) - least < LIMITS.frustrated * costs / 2:
         return False
     little = _median_loss(slack) <= LIMITS.little * costs / level.num_nodes
@@ -91,12 +96,12 @@ class Annealer:
             labels = other
         return labels
 
-    def anneal(self, level: Level, labels: Labels, temperatures: Array, budget: Budget | None = None) -> None:
+    def anneal(self, level: Level, labels: Labels, temperatures: Array, budget: Budget) -> None:
         """One sweep for each temperature, in units of the typical loss, and local moving; `labels` changes in place."""
         half_edges = max(len(level.adjacency.weights), 1)
         at_once = min(max(LIMITS.annealed_half_edges // half_edges, 1), KERNELS.max_visits - 4)
         for at in range(0, len(temperatures), at_once):
-            if budget and budget.spent():
+            if budget.spent():
                 break
             level.anneal(labels, temperatures[at : at + at_once] * self.loss, int(self.rng.integers(2**31)))
         level.move(labels)

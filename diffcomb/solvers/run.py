@@ -146,7 +146,7 @@ class Run:
     def _search(self, round_: int, budget: Budget) -> None:
         """Anneal where that pays; fuse in multicuts; in large ones that are no grids, search core graphs in turn."""
         if round_ == 0 and not (self.fuser and self.fuser.population):
-            self.annealer = annealer_for(self.level, self.labels, self.slack, self.rng)
+            self.annealer = annealer_for(self.level, self.labels, self.slack, self.rng, budget)
         if self.annealer:
             self.take(self.annealer.round(self.labels, budget))
             if round_ > 0 and self.level.num_nodes > LIMITS.max_coarse:

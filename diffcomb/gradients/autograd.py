@@ -12,8 +12,6 @@ from .batch import Batch
 from .call import Call, solve
 from .interfaces import Estimator, takes_labels
 
-NO_SECOND = "a gradient through a solver is an estimate: it has no derivative (once_differentiable)"
-
 
 class Node:
     """A call on its way through torch, which runs its forward pass, once for each level of ``vmap``.
@@ -92,7 +90,19 @@ class Solve(torch.autograd.Function):
         return _unfold(outputs, info.batch_size, node.batch.batched), (0,) * len(outputs)
 
 
-class Estimate(torch.autograd.Function):
+class InBackward(torch.autograd.Function):
+    """A part of a backward pass that cannot be differentiated; whatever it depends on is an argument."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(_: Any, *__: torch.Tensor | None) -> Any:
+        raise RuntimeError("a gradient through a solver is an estimate: it has no derivative (once_differentiable)")
+
+
+class Estimate(InBackward):
     """The estimator in the backward pass; a function of its own so that it can be mapped, but not differentiated."""
 
     @staticmethod
@@ -106,14 +116,6 @@ class Estimate(torch.autograd.Function):
             for r, c in zip(results, costs, strict=True)
             if c is not None
         )
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        pass
-
-    @staticmethod
-    def backward(_: Any, *__: torch.Tensor | None) -> Any:
-        raise RuntimeError(NO_SECOND)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], node: Node, count: int, *tensors: Any) -> tuple[Any, Any]:

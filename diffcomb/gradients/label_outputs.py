@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .._arrays import Array, to_numpy
 from .._implicit import OneHot, RowTable
-from .autograd import NO_SECOND
+from .autograd import InBackward
 from .batch import Batch, copied, stack_padded
 from .call import Call, solve
 from .interfaces import Estimator
@@ -147,8 +147,8 @@ class _SolveLabels(torch.autograd.Function):
         return (None, None, *_Estimate.apply(ctx.call, indices, len(costs), *given))  # type: ignore[no-untyped-call]
 
 
-class _Estimate(torch.autograd.Function):
-    """The estimator; whatever it depends on is an argument, so that a second derivative by any of it is an error."""
+class _Estimate(InBackward):
+    """The estimator."""
 
     @staticmethod
     def forward(call: Call, indices: list[Tensor | None], count: int, *tensors: Any) -> tuple[Tensor, ...]:
@@ -167,14 +167,6 @@ class _Estimate(torch.autograd.Function):
         ]
         results = zip(*call.estimates(upstream), strict=True)
         return tuple(copied(np.stack(r)).to(c) for r, c in zip(results, costs, strict=True))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        pass
-
-    @staticmethod
-    def backward(_: Any, *__: Tensor | None) -> Any:
-        raise RuntimeError(NO_SECOND)
 
 
 def _like(gradient: Array, solution: Array) -> Array:

@@ -12,7 +12,7 @@ import torch
 
 from .._arrays import Array
 from .._implicit import explicit
-from ..gradients.autograd import NO_SECOND
+from ..gradients.autograd import InBackward
 from ..gradients.batch import Batch, as_tensors, batch_of, copied
 from ..gradients.compiling import uncompiled
 from ..gradients.differences import Arrays
@@ -209,8 +209,8 @@ class _Evaluate(torch.autograd.Function):
         return (None, None, None, *scaled)
 
 
-class _Scaled(torch.autograd.Function):
-    """Gradients times those of the losses; a function of its own, since it cannot be differentiated."""
+class _Scaled(InBackward):
+    """Gradients times those of the losses."""
 
     @staticmethod
     def forward(batched: bool, ragged: int, _: torch.Tensor, grad: torch.Tensor, *gradients: torch.Tensor) -> Any:
@@ -219,14 +219,6 @@ class _Scaled(torch.autograd.Function):
             return (g * factor).to(g.dtype)
 
         return tuple(times(i, g) for i, g in enumerate(gradients))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-        pass
-
-    @staticmethod
-    def backward(_: Any, *__: torch.Tensor | None) -> Any:
-        raise RuntimeError(NO_SECOND)
 
 
 def _instances(batch: Batch, tensors: Sequence[torch.Tensor], truth: Any, known: Any) -> list[Instance]:

@@ -20,8 +20,9 @@ import torch
 
 from ._arrays import Array
 from .gradients import perturbed_grad as _torch_perturbed_grad
-from .gradients.batch import items_of
+from .gradients.batch import is_batched, items_of
 from .gradients.interfaces import Estimator, as_estimator
+from .gradients.options import Options
 from .gradients.wrapping import Differentiable
 from .lifting import LiftedMWC
 from .linear_solver import PlainSolver, adapter_of
@@ -92,20 +93,27 @@ def perturbed_grad(
     def call(*costs: Any, key: Any = None, seed: Any = None, **data: Any) -> Any:
         seed = _seed(inner.estimator, key, seed)
         arrays = tuple(jnp.asarray(c) for c in costs)
-        ndims = inner.options.cost_ndims
-        batched = ndims is not None and arrays[0].ndim > ndims[0]
-        for name in inner.options.per_instance if batched else ():
-            if data.get(name) is not None:
-                items_of(data[name], len(arrays[0]), name)
-        for name, value in data.items():
-            if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
-                raise TypeError(f"{name} is traced by a transformation of JAX, but keyword data must be constants")
+        batched = _check_call(inner.options, arrays, data)
         data = {name: copy.copy(value) if _is_list(value) else value for name, value in data.items()}
         solutions = functions.of(_Host(inner, data, batched))(jnp.asarray(seed), *arrays)
         return solutions[0] if len(solutions) == 1 else solutions
 
     functions = _Functions(lift)
     return call
+
+
+def _check_call(options: Options, arrays: tuple[Any, ...], data: dict[str, Any]) -> bool:
+    """Whether the costs of a call have a batch axis, or an error that says what is wrong with it."""
+    if not arrays:
+        raise TypeError(f"{options.solver.name} needs at least one positional argument, its costs")
+    batched = is_batched(options, arrays)
+    for name in options.per_instance if batched else ():
+        if data.get(name) is not None:
+            items_of(data[name], len(arrays[0]), name)
+    for name, value in data.items():
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+            raise TypeError(f"{name} is traced by a transformation of JAX, but keyword data must be constants")
+    return batched
 
 
 class _Functions:

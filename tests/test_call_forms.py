@@ -13,6 +13,7 @@ from diffcomb import (
     LiftedMWC,
     Problem,
     StructuredSVM,
+    diagnose,
     gradcheck,
     grid_graph,
     lifted_multicut,
@@ -204,3 +205,11 @@ def test_a_problem_of_other_floats_is_refused(kind):
         Problem(graph, np.ones((2, 1), kind), np.ones(1), one)
     with pytest.raises(TypeError, match="edge_costs must be float32 or float64"):
         Problem(graph, np.ones((2, 1)), np.ones(1, kind), one)
+
+
+def test_scales_of_a_diagnosis_are_positive_numbers():
+    costs, grads = torch.tensor([2.0, 3.0, 1.0]), torch.tensor([0.1, -0.2, 0.3])
+    assert diagnose(argmin_one_hot, costs, grads=grads, scales=1.0, verbose=False).scale.tolist() == [1.0]
+    for scales in ("a", [], [[1.0]], [0.0]):
+        with pytest.raises(ValueError, match="scales must be positive numbers"):
+            diagnose(argmin_one_hot, costs, grads=grads, scales=scales, verbose=False)

@@ -270,3 +270,15 @@ def test_keyword_data_that_are_traced_are_named():
     f = perturbed_grad(lambda c, *, k: argmin_one_hot(c * k), cost_ndims=1)
     with pytest.raises(TypeError, match="k is traced"):
         jax.jit(lambda c, k: f(c, k=k))(np.ones((2, 3), np.float32), np.ones(3, np.float32))
+
+
+def test_costs_of_a_wrong_number_of_axes_are_named():
+    f = perturbed_grad(argmin_one_hot, cost_ndims=1)
+    for costs in (1.0, np.ones((2, 2, 2), np.float32)):
+        with pytest.raises(ValueError, match=r"costs must have \(1,\) axes"):
+            f(costs)
+    two = perturbed_grad(lambda a, b: (argmin_one_hot(a), argmin_one_hot(b)), cost_ndims=1)
+    with pytest.raises(ValueError, match="same batch size"):
+        two(np.ones((3, 2), np.float32), np.ones((4, 2), np.float32))
+    with pytest.raises(TypeError, match="at least one positional argument"):
+        f()

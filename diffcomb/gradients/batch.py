@@ -43,7 +43,7 @@ class Batch:
 
     def __init__(self, options: Options, tensors: list[torch.Tensor], data: dict[str, Any]) -> None:
         self.options = options
-        self.batched = _is_batched(options, tensors)
+        self.batched = is_batched(options, tensors)
         self.size = len(tensors[0]) if self.batched else 1
         self.num_costs = len(tensors)
         self.given = Given(options, data)
@@ -214,7 +214,7 @@ def _new(value: Any) -> Any:
     return np.array(value, value.dtype.newbyteorder("="), order="C")
 
 
-def _is_batched(options: Options, tensors: list[torch.Tensor]) -> bool:
+def is_batched(options: Options, tensors: Sequence[Any]) -> bool:
     """Whether the costs have a batch axis; says which shapes do not fit."""
     ndims = options.cost_ndims
     if ndims is None:

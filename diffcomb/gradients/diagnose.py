@@ -16,6 +16,7 @@ from .._sums import inner, norm
 from .differences import Arrays, Point, check_start, costs_at
 from .estimators import Blackbox
 from .oracle import Instance, Job
+from .schedules import Fixed
 from .wrapping import Differentiable, perturbed_grad
 
 COLUMNS = {
@@ -102,7 +103,7 @@ def diagnose(
     /,
     *costs: Any,
     grads: Any,
-    scales: Sequence[float] | None = None,
+    scales: float | Sequence[float] | None = None,
     start: str = "cold",
     verbose: bool = True,
     **data: Any,
@@ -117,7 +118,7 @@ def diagnose(
         One instance or, better, a batch.
     grads : tensor, sequence of tensors, or callable
         The upstream gradient g = dL/dw, one for each cost; or a function of the solver's outputs that returns the loss.
-    scales : sequence of float, optional
+    scales : float or sequence of float, optional
         Relative scales α, λ = α ‖c‖ / ‖g‖ for each instance; 13 from 1e-3 to 1e3 by default.
     start : {"cold", "warm"}
         Where perturbed solves start, as in :class:`Blackbox`.
@@ -134,9 +135,7 @@ def diagnose(
     ValueError
         If a scale is not positive, or the upstream gradient is zero everywhere.
     """
-    alphas = np.geomspace(1e-3, 1e3, 13) if scales is None else np.sort(np.asarray(scales, np.float64))
-    if alphas.ndim != 1 or not len(alphas) or not (np.isfinite(alphas).all() and alphas[0] > 0):
-        raise ValueError(f"scales must be positive numbers, got {scales!r}")
+    alphas = np.geomspace(1e-3, 1e3, 13) if scales is None else np.sort(_positive(scales))
     if check_start(start) == "best":
         raise ValueError("start must be 'cold' or 'warm', got 'best'")
     f = solver if isinstance(solver, Differentiable) else perturbed_grad(solver)
@@ -209,3 +208,10 @@ def _sweep(
     columns = np.array(stats, np.float64).T
     means = [float(np.nanmean(c)) if np.isfinite(c).any() else np.nan for c in columns]
     return [*means, 1000 * spent / len(pairs)], differences
+
+
+def _positive(scales: Any) -> tuple[float, ...]:
+    try:
+        return Fixed(scales).values
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"scales must be positive numbers, got {scales!r:.80}") from error

@@ -178,9 +178,10 @@ class PanopticWriter:
             "categories": [json.dumps(c) for c in self._listed_categories],
         }
         lists = [f'"{name}": [\n' + ",\n".join(lines) + "\n]" for name, lines in parts.items()]
-        write_file(self.json_path, ("{" + ",\n".join(lists) + "}\n").encode())
         rows = _csv([COLUMNS]) + "".join(e.rows for e in self.entries.values())
         write_file(self.csv_path, rows.encode("utf-8", "surrogateescape"))
+        # The JSON last: the CSV has all that it lists, whenever a kill comes.
+        write_file(self.json_path, ("{" + ",\n".join(lists) + "}\n").encode())
         end = time.monotonic()
         self._due = end + max(SECONDS, (end - began) / SHARE)
 

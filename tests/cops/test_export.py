@@ -56,6 +56,27 @@ def test_lists_are_written_at_most_every_few_seconds(tmp_path, two, monkeypatch)
     assert len(listed(tmp_path)) == 300
 
 
+def test_a_kill_between_the_two_lists_leaves_nothing_that_the_json_alone_lists(tmp_path, two, monkeypatch):
+    monkeypatch.setattr(cops.data.writer, "SECONDS", 0.0)
+    monkeypatch.setattr(cops.data.writer, "SHARE", 1e9)
+    writer = PanopticWriter(tmp_path, CATEGORIES)
+    writer.add("a", two)
+    real, lists = cops.data.writer.write_file, []
+
+    def killed(path, content):
+        if path.suffix in (".json", ".csv"):
+            lists.append(path)
+            if len(lists) == 2:
+                raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(cops.data.writer, "write_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        writer.add("b", two)
+    assert set(listed(tmp_path)) == {"a"}
+    assert set(PanopticWriter(tmp_path, CATEGORIES).entries) == {"a", "b"}
+
+
 def test_lists_say_class_area_box_and_score(tmp_path, two):
     writer = PanopticWriter(tmp_path, CATEGORIES)
     writer.add("a", two)

@@ -323,7 +323,7 @@ def test_a_full_disk_is_named_and_what_is_finished_stays(tmp_path, monkeypatch, 
     monkeypatch.setattr(os, "fsync", full)
     assert run(*files, out=out) == 2
     captured = capsys.readouterr()
-    assert re.search(r"the disk is full: .*panoptic\.json", captured.err)
+    assert re.search(r"the disk is full: .*segments\.csv", captured.err)
     assert "of 2 images" in captured.out
     assert "panoptic.json lacks the last of them" in captured.out
     assert pngs(out) == {"0", "1"}

@@ -184,8 +184,8 @@ def _least_scales_of(costs: Costs, labels: Labels, g: _Gradient, first: int, las
 
 def perturbed(costs: Array, grad: Array, scale: float) -> Array:
     """Return c + λ g in the dtype of c; λ may be too large for it where g is next to nothing."""
-    whole = costs.astype(np.float64) + scale * grad.astype(np.float64)
     with np.errstate(over="ignore"):  # what overflows is refused as an infinite cost
+        whole = costs.astype(np.float64) + scale * grad.astype(np.float64)
         return float_array(whole.astype(costs.dtype), "edge_costs", "(m,)")
 
 

@@ -192,6 +192,19 @@ def test_data_for_each_instance_that_have_no_items_are_named():
     assert f([], k=[]) == []
 
 
+def test_data_for_each_instance_need_no_more_than_a_length_and_items():
+    class Items:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, at):
+            return {0: 1.0, 1: -1.0}[at]
+
+    f = pg(lambda c, *, k: argmin_one_hot(c * k), cost_ndims=1, per_instance=["k"])
+    costs = torch.tensor([[1.0, 2.0], [1.0, 2.0]])
+    assert torch.equal(f(costs, k=Items()), f(costs, k=[1.0, -1.0]))
+
+
 def test_an_adaptive_schedule_refuses_a_state_that_is_none():
     for state in ({}, {"alpha": 1.0}, {"alpha": 1.0, "nonzeros": float("nan")}, {"alpha": 0.0, "nonzeros": None}):
         with pytest.raises(ValueError, match=r"state|alpha"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -182,11 +182,13 @@ def batch_of(options: Options, tensors: list[torch.Tensor], data: dict[str, Any]
 def items_of(value: Any, size: int, name: str) -> Any:
     """Keyword data that have an item for each instance of a batch, or an error that says what is wrong with them."""
     try:
-        count, _ = len(value), value[:0]
-    except (TypeError, LookupError, ValueError) as error:
+        count = -1 if isinstance(value, Mapping) else len(value)
+    except TypeError:
+        count = -1
+    if count < 0:
         raise TypeError(
             f"{name} must be a list or array with one item for each of {size} instances, got {type(value).__name__}"
-        ) from error
+        )
     if count != size:
         raise ValueError(f"{name} must have one item for each of {size} instances, got {count}")
     return value

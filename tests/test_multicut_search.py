@@ -1,9 +1,10 @@
-"""What finds multicuts of graphs that are no grids: persistency, greedy contraction with hubs, fusing, tabu search."""
+"""What finds multicuts of graphs that are no grids: persistency, greedy contraction with hubs, tabu search."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multicuts import MULTICUT, optimum, problem_of, random_multicut, rows_of, value
 from strategies import hubs_in_turn, instances
 
 from diffcomb import Graph, make_problem, multicut
@@ -14,32 +15,11 @@ from diffcomb.solvers.levels.costs import Costs, Rows
 from diffcomb.solvers.levels.labels import Labels
 from diffcomb.solvers.limits import LIMITS, changed
 from diffcomb.solvers.moves.contracting import contract_greedily
-from diffcomb.solvers.moves.fusing import fuse_all, fuse_proposals, fused, greedy_clusters, polish, propose
 from diffcomb.solvers.moves.plain import contract_plainly, move_plainly
+from diffcomb.solvers.moves.polishing import greedy_clusters
 from diffcomb.solvers.moves.tabu import cross, tabu
 from diffcomb.solvers.persistency import persistent
 from diffcomb.solvers.population import Population, is_dense
-
-MULTICUT = np.ones(1, bool)
-
-
-def problem_of(n, edges, costs):
-    return make_problem(Graph(n, edges), np.zeros((n, 1)), costs, MULTICUT)
-
-
-def optimum(n, edges, costs):
-    return multicut(Graph(n, edges), costs, solver="exact").objective
-
-
-def random_multicut(rng, n, m):
-    edges = rng.integers(0, n, (m, 2))
-    edges = np.unique(np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1), axis=0)
-    return edges, rng.normal(size=len(edges))
-
-
-def rows_of(n, edges, costs):
-    indptr, neighbours, ids = Graph(n, edges).csr
-    return Rows(indptr, neighbours, np.asarray(costs, float)[ids])
 
 
 @pytest.mark.nojit
@@ -61,10 +41,6 @@ def test_costs_that_cancel_but_for_rounding_are_solved():
         costs = rng.normal(0, 1, 146).round(1)
         s = multicut(Graph(47, edges), costs, seed=seed)
         assert s.objective <= multicut(Graph(47, edges), costs, solver="greedy").objective + 1e-9
-
-
-def value(edges, costs, z):
-    return float(np.sum(costs[z[edges[:, 0]] != z[edges[:, 1]]]))
 
 
 def complete(rng, n, integral=True):
@@ -157,34 +133,6 @@ def test_greedy_contracts_as_a_matrix_does(n, shape):
     assert found.objective == pytest.approx(value(edges, costs, gaec(n, edges, costs)))
 
 
-# Fusing
-
-
-@pytest.mark.nojit
-@given(instances(max_nodes=7, max_edges=14, max_classes=1), st.integers(0, 2**31 - 1))
-def test_fusing_never_makes_a_labelling_worse(instance, seed):
-    n, edges, _, costs, _ = instance
-    if n == 0:
-        return
-    edges = np.reshape(edges, (-1, 2))
-    rng = np.random.default_rng(seed)
-    rows = rows_of(n, edges, costs)
-    costs = np.asarray(costs, float)
-    one, two = (rng.integers(1, n + 1, n).astype(np.int32) for _ in range(2))
-    rounding = 1e-9 * (1 + np.abs(costs).sum())
-    better = fused(rows, one, two)
-    if len(better):
-        assert value(edges, costs, better) < value(edges, costs, one)
-    lineages = np.stack([one, two])
-    fuse_proposals(rows, lineages, float(rng.random()), 5, int(rng.integers(2**31)))
-    assert lineages.min() >= 1
-    assert lineages.max() <= n
-    assert value(edges, costs, lineages[0]) <= value(edges, costs, one) + rounding
-    assert value(edges, costs, lineages[1]) <= value(edges, costs, two) + rounding
-    best = min(value(edges, costs, z) for z in lineages)
-    assert value(edges, costs, fuse_all(rows, lineages)) <= best + rounding
-
-
 @pytest.mark.nojit
 @pytest.mark.parametrize("digits", [1, 15], ids=["ties", "no ties"])
 @pytest.mark.parametrize("shape", [(2, 1), (9, 20), (40, 160), (30, 400)])
@@ -226,29 +174,6 @@ def test_fair_contraction_divides_what_a_join_saves_by_the_sizes_of_both_cluster
         clusters = [c for c in clusters if c not in (a, b)] + [a | b]
     roots = contract_plainly(rows_of(n, edges, costs), True)
     assert {frozenset(np.flatnonzero(roots == r).tolist()) for r in roots} == set(map(frozenset, clusters))
-
-
-def test_proposals_reach_the_optimum_of_small_random_graphs():
-    missed = 0
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        edges, costs = random_multicut(rng, 8, 18)
-        rows = rows_of(8, edges, costs)
-        lineages = np.empty((2, 8), np.int32)
-        propose(rows, lineages, 0.5, seed)
-        fuse_proposals(rows, lineages, 0.5, 20, seed)
-        missed += value(edges, costs, fuse_all(rows, lineages)) > optimum(8, edges, costs) + 1e-9
-    assert missed == 0
-
-
-@pytest.mark.nojit
-def test_polishing_joins_clusters_and_moves_nodes():
-    edges = np.array([(0, 1), (2, 3), (0, 2), (1, 3), (3, 4)])
-    costs = np.array([5.0, 5.0, 1.0, 1.0, -1.0])
-    z = np.array([1, 1, 2, 2, 2], np.int32)
-    polish(rows_of(5, edges, costs), z)
-    assert len(set(z[:4])) == 1
-    assert z[4] != z[3]
 
 
 def test_greedy_clusters_are_numbered_within_one_to_n():

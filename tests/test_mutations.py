@@ -29,6 +29,7 @@ MOVING, VISITS = "diffcomb/solvers/moves/local_moving.py", "diffcomb/solvers/mov
 JOINING, PARTITION = "diffcomb/solvers/moves/joining.py", "diffcomb/solvers/levels/partition.py"
 OBJECTIVE, SLACK = "diffcomb/solvers/levels/objective.py", "diffcomb/solvers/levels/slack.py"
 CONTRACTING, FUSING = "diffcomb/solvers/moves/contracting.py", "diffcomb/solvers/moves/fusing.py"
+OVERLAYING, FUSING_TEST = "diffcomb/solvers/moves/overlaying.py", "tests/test_fusing.py"
 ANNEALING, ANNEALING_TEST = "diffcomb/solvers/annealing.py", "tests/test_annealing.py"
 PERSISTENCY, TABU = "diffcomb/solvers/persistency.py", "diffcomb/solvers/moves/tabu.py"
 SEARCH_TEST = "tests/test_multicut_search.py"
@@ -133,7 +134,10 @@ MUTATIONS = [
     ("diffcomb/solvers/resolution.py", "edges_within(top.rows, labels)", "top.rows", "tests/test_resolution.py", "v_cycles"),
     (PERSISTENCY, "if 2 * most >= total", "if 3 * most >= total", SEARCH_TEST, "by_hand"),
     (PARTITION, "if part[neighbours[h]] == part[i]", "if True", SEARCH_TEST, "by_hand"),
-    (FUSING, "if not is_better(small, before, best)", "if False", SEARCH_TEST, "never_makes"),
+    (OVERLAYING, "if is_better(small, before, best) else", "if True else", FUSING_TEST, "never_ends"),
+    (OVERLAYING, "gained = 2 * gained + _held(costs, two) - _held(costs, one)", "gained *= 2", FUSING_TEST, "with_the_optimum"),
+    (OVERLAYING, "if scale >= 1 and", "if False and", FUSING_TEST, "stay_integers"),
+    (FUSING, "clusters_of_groups(lineages[at], group, count)", "clusters_of_groups(lineages[0], group, count)", FUSING_TEST, "disputed"),
     (TABU, "sums[b, i] -= _MEMBER", "sums[b, i] -= 0", SEARCH_TEST, "gains_what_it_says"),
     ("diffcomb/solvers/exact.py", "if not total:", "if True:", "tests/test_solvers.py", "separates"),
     ("diffcomb/solvers/bounds/triplets.py", "a + min(b, c, b + c)", "a + min(b, c)", "tests/test_bounds.py", "never_lower"),

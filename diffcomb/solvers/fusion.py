@@ -16,7 +16,9 @@ from .levels.costs import Rows, takes_stencil
 from .levels.labels import Labels
 from .levels.partition import compact
 from .limits import LIMITS
-from .moves.fusing import fuse_all, fuse_proposals, fused, greedy_clusters, is_better, polish, propose
+from .moves.fusing import disputed, fuse_all, fuse_proposals, propose
+from .moves.overlaying import Multicut, as_multicut, fused
+from .moves.polishing import greedy_clusters, is_better, polish
 from .population import Population, is_dense
 
 
@@ -48,6 +50,7 @@ class Fuser:
         level = level.without_parallel_edges()
         self.rng = rng
         self.rows: Rows = level.adjacency
+        self.multicut = as_multicut(self.rows)
         half_edges = max(len(self.rows.weights), 1)
         self.most_proposals = max(LIMITS.fused_half_edges // half_edges, LIMITS.min_proposals)
         self.at_once = max(LIMITS.core_half_edges // half_edges, 1)
@@ -74,23 +77,41 @@ class Fuser:
         z = _from_one(labels.z)
         if self.population:
             return _labels(self._fused(z, self.population.round(z, budget) + np.int32(1)))
-        left = self._proposals()
+        proposals = self._proposals()
         self.rounds += 1
-        lineages = np.empty((max(left // LIMITS.proposals_a_lineage, 1), len(z)), np.int32)
+        lineages = np.empty((max(proposals // LIMITS.proposals_a_lineage, 1), len(z)), np.int32)
         lineages[0] = z
         propose(self.rows, lineages[1:], self.noise, self._seed())
+        return _labels(self._fuse_in_stages(lineages, proposals, budget))
+
+    def _fuse_in_stages(self, lineages: Array, left: int, budget: Budget) -> Array:
+        """Fuse proposals, the later ones in the smaller graph of what many lineages do not agree on."""
+        stages = LIMITS.stages if len(lineages) >= LIMITS.min_lineages else 1
+        multicut, group = self.multicut, np.arange(lineages.shape[1])
+        for stages_left in range(stages, 0, -1):
+            if stages_left < stages:
+                multicut, lineages, smaller = disputed(multicut, lineages)
+                group = smaller[group]
+            count = left // stages_left
+            self._fuse_proposals(multicut, lineages, count, budget)
+            left -= count
+        z = fuse_all(multicut, lineages)[group]
+        if stages > 1:
+            polish(self.rows, z)
+        return z
+
+    def _fuse_proposals(self, multicut: Multicut, lineages: Array, left: int, budget: Budget) -> None:
         while left and not budget.spent():
             count = min(left, self.at_once)
-            fuse_proposals(self.rows, lineages, self.noise, count, self._seed())
+            fuse_proposals(multicut, lineages, self.noise, count, self._seed())
             left -= count
-        return _labels(fuse_all(self.rows, lineages))
 
     def _proposals(self) -> int:
         """How many the next round fuses: in small graphs later rounds make more, and begin from more places."""
         return min(self.most_proposals, LIMITS.max_proposals * (1 + self.rounds // LIMITS.rounds_of_as_many))
 
     def _fused(self, z: Array, other: Array) -> Array:
-        better = fused(self.rows, z, other)
+        better = fused(self.multicut, z, other)
         return better if len(better) else z
 
     def _seed(self) -> int:

@@ -92,11 +92,11 @@ class Limits:
     """Half-edges between two looks at the clock: about a tenth of a second."""
 
     # Fusion of multicuts
-    fused_half_edges: int = 2**18
+    fused_half_edges: int = 3 * 2**17
     """Half-edges that the proposals of a round look at, all together."""
     min_proposals: int = 3
     """Proposals of a round at least, of large graphs."""
-    max_proposals: int = 160
+    max_proposals: int = 280
     """Proposals of the first rounds at most, of small graphs."""
     rounds_of_as_many: int = 2
     """Rounds after which there may be as many proposals more."""
@@ -104,6 +104,10 @@ class Limits:
     """Descents of a round at most, where there is a cost of all pairs."""
     proposals_a_lineage: int = 12
     """Proposals for which another labelling is kept beside the incumbent."""
+    stages: int = 3
+    """Parts of a round, after each of which nodes that all lineages keep together are one node from then on,"""
+    min_lineages: int = 8
+    """if there are so many lineages at least: fewer agree by chance."""
     fused_noise: float = 0.8
     """Typical edge costs: what noise adds to or takes off an edge of a proposal, at most."""
 
@@ -262,6 +266,14 @@ class KernelLimits(NamedTuple):
     """Half-edges that a round of reciprocal joins may look at for each of its joins: a join by itself takes as long."""
     plain_nodes: int = 2048
     """Nodes up to which fusion contracts graphs without hubs, and fairly."""
+    matrix_nodes: int = 256
+    """Nodes of an overlay up to which it is searched as a matrix."""
+    overlay_patience: int = 16
+    """Moves without a new best after which that search ends."""
+    cost_bits: int = 29
+    """Absolute integer costs add up to less than this power of two."""
+    least_cost: float = 64.0
+    """Integer that the median cost becomes at least: else huge costs leave nothing of the others."""
     most: float = 3e38
     """Losses are float32: larger ones are as good as this."""
 

@@ -50,7 +50,7 @@ class Fuser:
         level = level.without_parallel_edges()
         self.rng = rng
         self.rows: Rows = level.adjacency
-        self.multicut = as_multicut(self.rows)
+        self.multicut = as_multicut(self.rows, level.typical_cost)
         half_edges = max(len(self.rows.weights), 1)
         self.most_proposals = max(LIMITS.fused_half_edges // half_edges, LIMITS.min_proposals)
         self.at_once = max(LIMITS.core_half_edges // half_edges, 1)

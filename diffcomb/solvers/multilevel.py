@@ -86,12 +86,12 @@ def _solve(problem: Problem, init: tuple[Array, Array] | None, rng: np.random.Ge
     if init is not None:
         run.begin_at(*init)
         return run.improve(budget)
-    same_draws = copy.deepcopy(rng)
+    same_draws = None if problem.is_multicut else copy.deepcopy(rng)
     run.descend()
     if problem.graph.num_nodes <= LIMITS.max_greedy and _solve_small(run):
         return run.solution()
     solution = run.improve(budget)
-    if budget.spent() or not run.multiway_cut_may_be_better():
+    if same_draws is None or budget.spent() or not run.multiway_cut_may_be_better():
         return solution
     multiway = replace(problem, partitionable=np.zeros_like(problem.partitionable))
     other = multilevel(multiway, init=None, rng=same_draws, budget=budget)

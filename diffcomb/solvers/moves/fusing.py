@@ -21,7 +21,7 @@ from ..levels.partition import clusters_of_groups, compact, overlay
 from .local_moving import uniform
 from .overlaying import Multicut, fused
 from .plain import move_plainly
-from .polishing import greedy_clusters, polish
+from .polishing import greedy_clusters
 
 CROSSED = 0.2  # share of the choices that are to fuse two lineages
 USED = 4  # lineages that a proposal is fused with
@@ -72,7 +72,7 @@ def propose(rows: Rows, lineages: Array, noise: float, seed: int) -> None:
     for at in range(len(lineages)):
         noisy, state = _with_noise(rows, noise, state)
         lineages[at] = greedy_clusters(noisy, True)
-        polish(rows, lineages[at])
+        move_plainly(rows, lineages[at])
 
 
 @njit

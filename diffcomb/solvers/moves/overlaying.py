@@ -38,14 +38,13 @@ class Multicut(NamedTuple):
     scale: float
 
 
-def as_multicut(rows: Rows) -> Multicut:
+def as_multicut(rows: Rows, typical_cost: float) -> Multicut:
     """The multicut of a graph: integers stay integers if they are small enough, so that ties remain ties."""
-    costs = np.abs(rows.weights)
-    total = float(costs.sum())
+    total = float(np.abs(rows.weights).sum())
     if not 0 < total < np.inf:
         return Multicut(rows, 0.0)
     scale = 2.0**KERNELS.cost_bits / total
-    if np.median(costs) * scale < KERNELS.least_cost:
+    if typical_cost * scale < KERNELS.least_cost:
         return Multicut(rows, 0.0)
     if scale >= 1 and np.array_equal(rows.weights, np.rint(rows.weights)):
         scale = float(np.floor(scale))

@@ -2,9 +2,9 @@
 
     python benchmarks/frustrated.py [--seconds 5] [--large]
 
-Random graphs with costs of random signs or normal costs, and communities behind noise: edges attract within them and
-repel between them, but for a share of wrong ones. One thread. Objectives are means over three draws; a time is the
-median of the draws. Peers: pip install bioimage-cpp chszlablib
+Random graphs with costs of random signs, mostly attractive ones, or normal costs, and communities behind noise: edges
+attract within them and repel between them, but for a share of wrong ones. One thread. Objectives are means over three
+draws; a time is the median of the draws. Peers: pip install bioimage-cpp chszlablib
 """
 
 from __future__ import annotations
@@ -41,6 +41,13 @@ def of_random_costs(n: int, degree: int, signs: bool, seed: int) -> tuple[Case, 
     return Case(f"random {kind}, {n} nodes, degree {degree}", Graph(n, edges), costs), None
 
 
+def of_few_repulsive_edges(n: int, degree: int, share: float, seed: int) -> tuple[Case, float | None]:
+    rng = np.random.default_rng(seed)
+    edges = random_edges(rng, n, degree)
+    costs = np.where(rng.random(len(edges)) < share, -1.0, 1.0)
+    return Case(f"{share:.0%} repulsive, {n} nodes, degree {degree}", Graph(n, edges), costs), None
+
+
 def communities(n: int, degree: int, count: int, wrong: float, seed: int) -> tuple[Case, float | None]:
     """Half of the edges are within communities, about; also the cost of the true ones."""
     rng = np.random.default_rng(seed)
@@ -58,8 +65,9 @@ def communities(n: int, degree: int, count: int, wrong: float, seed: int) -> tup
 def draws(large: bool) -> Iterator[Draw]:
     for n, degree in ((300, 20), (2000, 16), (2000, 100), (5000, 8), *(((20_000, 8),) if large else ())):
         yield partial(of_random_costs, n, degree, True)
-    for degree in (8, 30, 100):
+    for degree in (8, 16, 30, 100):
         yield partial(of_random_costs, 2000, degree, False)
+    yield partial(of_few_repulsive_edges, 5000, 6, 0.3)
     for degree, count, wrong in ((30, 50, 0.15), (30, 50, 0.3), (60, 20, 0.3), (60, 20, 0.4)):
         yield partial(communities, 5000, degree, count, wrong)
 

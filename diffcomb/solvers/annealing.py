@@ -4,6 +4,9 @@ There a node loses little by any move. Joins and moves of single nodes end in on
 them have too little in common to be fused. Long annealing ends far below them. Such graphs are signed networks with
 random signs, correlations, communities behind much noise, all the more the more edges a node has. Where costs agree,
 annealing ends above what all else finds; so a short one is tried first.
+
+Between the two are graphs whose costs contradict each other, but whose nodes are mostly decided, such as sparse ones
+with normal costs. A *cool* annealing betters them if it is long and a V-cycle moves pieces of clusters afterwards.
 """
 
 from __future__ import annotations
@@ -17,15 +20,15 @@ from .level import Level
 from .levels.costs import Rows
 from .levels.labels import Labels
 from .levels.partition import edges_within
-from .levels.slack import Slack
+from .levels.slack import Slack, new_slack
 from .limits import KERNELS, LIMITS
-from .search import combine
+from .search import combine, v_cycle
 
 
 def annealer_for(
     level: Level, labels: Labels, slack: Slack, rng: np.random.Generator, budget: Budget
 ) -> Annealer | None:
-    """An annealer of a frustrated level if a short annealing betters a local optimum, so that long ones are worth it.
+    """An annealer of a frustrated level: a hot one if a short annealing betters a local optimum, else a cool one.
 
     Parameters
     ----------
@@ -40,23 +43,29 @@ def annealer_for(
         Ends the trial.
     """
     in_lists = isinstance(level.adjacency, Rows)  # kernels that search are compiled for these only
-    if not in_lists or not is_frustrated(level, labels, slack):
+    if not in_lists or not is_frustrated(level, labels):
         return None
-    annealer = Annealer(level, _median_loss(slack) or level.typical_cost, rng)
-    tried = labels.copy()
-    annealer.anneal(level, tried, np.linspace(1, LIMITS.coldest, LIMITS.tried_sweeps), budget)
-    return annealer if level.improvement(labels, tried) > 0 else None
+    loss = _median_loss(slack) or level.typical_cost
+    if is_undecided(level, slack):
+        annealer, tried = Annealer(level, loss, rng), labels.copy()
+        annealer.anneal(level, tried, np.linspace(1, LIMITS.coldest, LIMITS.tried_sweeps), budget)
+        if level.improvement(labels, tried) > 0:
+            return annealer
+    return Annealer(level, loss, rng, cool=True) if level.num_nodes > LIMITS.max_coarse else None
 
 
-def is_frustrated(level: Level, labels: Labels, slack: Slack) -> bool:
-    """Whether costs contradict each other, and most nodes would lose little by moving, or many nothing."""
+def is_frustrated(level: Level, labels: Labels) -> bool:
+    """Whether costs contradict each other."""
     weights = level.adjacency.weights  # of every edge twice
     costs = sum_of_sizes(weights)
     least = (float(weights.sum(dtype=np.float64)) - costs) / 4  # if it could follow each cost alone
     least += float(level.node_costs.min(axis=1).sum(dtype=np.float64))
-    if level.value(labels) - least < LIMITS.frustrated * costs / 2:
-        return False
-    little = _median_loss(slack) <= LIMITS.little * costs / level.num_nodes
+    return level.value(labels) - least >= LIMITS.frustrated * costs / 2
+
+
+def is_undecided(level: Level, slack: Slack) -> bool:
+    """Whether most nodes would lose little by moving, or many nothing."""
+    little = _median_loss(slack) <= LIMITS.little * sum_of_sizes(level.adjacency.weights) / level.num_nodes
     return bool(little or slack.share_within(0) >= LIMITS.plateau)
 
 
@@ -76,20 +85,27 @@ class Annealer:
     loss : float
         What a node typically loses by moving: the highest temperature.
     rng : numpy.random.Generator
+    cool : bool
+        Whether to begin with a lower temperature, and to leave every other round to other searches.
     """
 
-    def __init__(self, level: Level, loss: float, rng: np.random.Generator) -> None:
-        self.level, self.loss, self.rng = level, loss, rng
+    def __init__(self, level: Level, loss: float, rng: np.random.Generator, cool: bool = False) -> None:
+        self.level, self.loss, self.rng, self.cool = level, loss, rng, cool
         self.rounds = 0
 
     def round(self, labels: Labels, budget: Budget) -> Labels:
         """Anneal, and take the better of both labellings wherever they differ; never worse than `labels`."""
         other = labels.copy()
         self.anneal(self.level, other, self._temperatures(), budget)
+        if self.cool and not budget.spent():
+            other = v_cycle(self.level, other, self._random_order)
+            slack = new_slack(self.level.num_nodes)
+            self.level.move(other, slack=slack)
+            self.level.some_chains(other, slack)
         if self.level.improvement(labels, other) > 0:
             labels, other = other, labels
         labels = combine(self.level, labels, other)
-        for _ in range(LIMITS.divisions):
+        for _ in range(0 if self.cool else LIMITS.divisions):
             other = self._divided(labels, budget)
             if not self.level.improvement(labels, other) > 0:
                 break
@@ -115,7 +131,10 @@ class Annealer:
         return other
 
     def _temperatures(self) -> Array:
-        longer = 2 ** min(self.rounds, LIMITS.max_doublings)
-        hottest = LIMITS.reheated if self.rounds else 1.0
+        longer = 2 ** min(self.rounds, LIMITS.cool_doublings if self.cool else LIMITS.max_doublings)
+        hottest = LIMITS.cool if self.cool else LIMITS.reheated if self.rounds else 1.0
         self.rounds += 1
         return np.linspace(hottest, LIMITS.coldest, LIMITS.sweeps * longer)
+
+    def _random_order(self, n: int) -> Array:
+        return self.rng.permutation(n).astype(np.int32)

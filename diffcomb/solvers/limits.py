@@ -70,9 +70,9 @@ class Limits:
     # Annealing of whole graphs
     frustrated: float = 0.1
     """Share of the absolute edge costs by which a labelling costs more than if it could follow each cost alone: from
-    here on a short annealing is tried,"""
+    here on a graph is annealed, at once if a short trial gains,"""
     little: float = 0.2
-    """if half of the nodes lose no larger share of the absolute costs of their edges by moving (region graphs have 0.5
+    """and half of the nodes lose no larger share of the absolute costs of their edges by moving (region graphs have 0.5
     to 0.9, grids 0.3 to 0.5),"""
     plateau: float = 0.1
     """or if that share of the nodes loses nothing, which few different costs make."""
@@ -88,6 +88,10 @@ class Limits:
     """Median loss of a node: the last temperature. The first is 1."""
     reheated: float = 0.6
     """The same: the first temperature of later rounds, which keep some of what is there."""
+    cool: float = 0.3
+    """The same of all rounds, where most nodes lose more than a little; from 0.4 on, short annealings make it worse."""
+    cool_doublings: int = 6
+    """`max_doublings` there."""
     annealed_half_edges: int = 2**23
     """Half-edges between two looks at the clock: about a tenth of a second."""
 

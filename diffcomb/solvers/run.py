@@ -147,10 +147,12 @@ class Run:
         """Anneal where that pays; fuse in multicuts; in large ones that are no grids, search core graphs in turn."""
         if round_ == 0 and not (self.fuser and self.fuser.population):
             self.annealer = annealer_for(self.level, self.labels, self.slack, self.rng, budget)
-        if self.annealer:
+        cool = self.annealer is not None and self.annealer.cool
+        if self.annealer and (not cool or round_ % 2 == 0):
             self.take(self.annealer.round(self.labels, budget))
             if round_ > 0 and self.level.num_nodes > LIMITS.max_coarse:
                 return
+        round_ = (round_ + 1) // 2 if cool else round_  # all else takes turns in the first and the odd ones
         if self.fuser is None:
             self._search_core(round_, budget)
         elif self.fuser.alone or (round_ % 2 == 0) == self.fuser.first:

@@ -127,6 +127,8 @@ def label_array(value: Any, name: str = "labels") -> Array:
         array = to_numpy(value)
     except ValueError as error:  # lists of different lengths
         raise ValueError(f"{name} must be an array of integers: {error}") from error
+    if array.size == 0 and isinstance(value, (list, tuple)):
+        array = array.astype(np.int64)  # numpy makes floats of an empty list
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}; astype converts whole numbers")
     return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -183,7 +183,9 @@ def test_empty_and_tiny_volumes(shape):
     assert found.mean.shape == (0,)
     assert found.quantiles.shape == (0, 1)
     assert regions.project(np.zeros(regions.graph.num_nodes, int)).shape == shape
-    assert region_graph(np.zeros(shape, int), background=0).graph.num_nodes == 0
+    nothing = region_graph(np.zeros(shape, int), background=0)
+    assert nothing.graph.num_nodes == 0
+    assert nothing.project([]).tolist() == np.zeros(shape).tolist()
 
 
 def test_edge_that_no_offset_meets_has_no_mean():

@@ -1,5 +1,6 @@
 """Annealing of frustrated graphs: where it is used, what it finds, and that it never makes anything worse."""
 
+import time
 from itertools import product
 
 import numpy as np
@@ -141,11 +142,21 @@ def test_what_frustrated_means_by_hand():
         assert is_undecided(level, slack)
 
 
-def test_no_annealing_of_a_level_that_is_a_large_grid():
-    grid = grid_graph((32, 32), [(0, 1), (1, 0)])
-    costs = np.random.default_rng(0).choice([-1.0, 1.0], grid.num_edges)
-    level, labels, slack = local_optimum(make_problem(grid, None, costs))
-    assert annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1)) is None
+@pytest.mark.parametrize("classes", [1, 3])
+def test_noisy_grids_are_annealed_from_the_second_round_on_unless_they_are_large(classes):
+    grid = grid_graph((48, 48), [(0, 1), (1, 0), (0, 4), (4, 0)])
+    rng = np.random.default_rng(0)
+    costs, node_costs = rng.normal(size=grid.num_edges), rng.normal(size=(grid.num_nodes, classes))
+
+    def found(effort):
+        return amwc(grid, node_costs, costs, [0], effort=effort).objective
+
+    first, annealed = found(1), found(2)
+    with changed(frustrated=2.0):
+        assert found(1) == first
+        assert annealed < 1.001 * found(2)
+    with changed(annealed_grid=grid.num_edges):
+        assert found(2) > 0.999 * annealed
 
 
 def test_after_a_short_annealing_that_gains_nothing_only_cool_ones_follow_and_in_small_graphs_none():
@@ -189,6 +200,20 @@ def test_a_time_limit_ends_it_between_two_looks_at_the_clock():
     for cool in (False, True):
         after = Annealer(level, 2.0, np.random.default_rng(0), cool).round(labels, over)
         assert level.value(after) <= level.value(labels)
+
+
+def test_an_annealing_that_will_not_end_in_time_skips_temperatures():
+    edges, costs, _ = communities(n=200)
+    level, labels, _ = local_optimum(make_problem(Graph(200, edges), None, costs))
+    annealer = Annealer(level, 2.0, np.random.default_rng(0))
+    temperatures = []
+    level.anneal = lambda _, some, __: temperatures.extend(some) or time.sleep(0.01 * len(some))
+    with changed(annealed_half_edges=1):
+        annealer.anneal(level, labels, np.linspace(1, 0.1, 1000), Budget(1, 0.5))
+    assert len(temperatures) < 60
+    assert temperatures[0] == 2.0
+    assert temperatures[-1] < 0.5
+    assert (np.diff(temperatures) < 0).all()
 
 
 @pytest.mark.parametrize("partitionable", [[], [0], [0, 1, 2]])

@@ -11,6 +11,8 @@ with normal costs. A *cool* annealing betters them if it is long and a V-cycle m
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from .._arrays import Array
@@ -33,6 +35,7 @@ def annealer_for(
     Parameters
     ----------
     level : Level
+        In adjacency lists: the kernels that search are compiled for these only.
     labels : Labels
         The local optimum.
     slack : Slack
@@ -42,8 +45,7 @@ def annealer_for(
     budget : Budget
         Ends the trial.
     """
-    in_lists = isinstance(level.adjacency, Rows)  # kernels that search are compiled for these only
-    if not in_lists or not is_frustrated(level, labels):
+    if not is_frustrated(level, labels):
         return None
     loss = _median_loss(slack) or level.typical_cost
     if is_undecided(level, slack):
@@ -52,6 +54,11 @@ def annealer_for(
         if level.improvement(labels, tried) > 0:
             return annealer
     return Annealer(level, loss, rng, cool=True) if level.num_nodes > LIMITS.max_coarse else None
+
+
+def is_annealed(level: Level) -> bool:
+    """Whether there is time for it: of large grids there is not."""
+    return isinstance(level.adjacency, Rows) or len(level.adjacency.weights) <= LIMITS.annealed_grid
 
 
 def is_frustrated(level: Level, labels: Labels) -> bool:
@@ -116,10 +123,14 @@ class Annealer:
         """One sweep for each temperature, in units of the typical loss, and local moving; `labels` changes in place."""
         half_edges = max(len(level.adjacency.weights), 1)
         at_once = min(max(LIMITS.annealed_half_edges // half_edges, 1), KERNELS.max_visits - 4)
-        for at in range(0, len(temperatures), at_once):
-            if budget.spent():
-                break
-            level.anneal(labels, temperatures[at : at + at_once] * self.loss, int(self.rng.integers(2**31)))
+        began, sweeps = time.perf_counter(), 0
+        while len(temperatures) and not budget.spent():
+            level.anneal(labels, temperatures[:at_once] * self.loss, int(self.rng.integers(2**31)))
+            sweeps += min(at_once, len(temperatures))
+            temperatures = temperatures[at_once:]
+            most = budget.left() / (time.perf_counter() - began) * sweeps
+            if most < len(temperatures):  # else what is hot when the time is over was for nothing
+                temperatures = np.linspace(temperatures[0], temperatures[-1], int(most))
         level.move(labels)
 
     def _divided(self, labels: Labels, budget: Budget) -> Labels:

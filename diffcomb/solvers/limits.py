@@ -92,6 +92,8 @@ class Limits:
     """The same of all rounds, where most nodes lose more than a little; from 0.4 on, short annealings make it worse."""
     cool_doublings: int = 6
     """`max_doublings` there."""
+    annealed_grid: int = 2**22
+    """Half-edges up to which grids are annealed, from the second round on; of larger ones 120 sweeps take seconds."""
     annealed_half_edges: int = 2**23
     """Half-edges between two looks at the clock: about a tenth of a second."""
 
@@ -274,8 +276,6 @@ class KernelLimits(NamedTuple):
     """Nodes of an overlay up to which it is searched as a matrix."""
     overlay_patience: int = 16
     """Moves without a new best after which that search ends."""
-    cost_bits: int = 29
-    """Absolute integer costs add up to less than this power of two."""
     least_cost: float = 64.0
     """Integer that the median cost becomes at least: else huge costs leave nothing of the others."""
     most: float = 3e38

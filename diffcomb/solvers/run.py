@@ -15,11 +15,12 @@ from ..graph import Graph
 from ..grid import GridGraph
 from ..labelling import sum_of_sizes
 from ..problem import Problem, Solution, solution_of_components
-from .annealing import Annealer, annealer_for
+from .annealing import Annealer, annealer_for, is_annealed
 from .budget import Budget
 from .fusion import Fuser, is_fused
 from .hierarchy import Hierarchy, natural
 from .level import Level
+from .levels.costs import Stencil
 from .levels.grid_coarsening import block_groups
 from .levels.labels import Labels, changed_nodes, from_labels, labels_of_groups, project, split
 from .levels.partition import compact, cut_components, gathered, overlay
@@ -145,14 +146,16 @@ class Run:
 
     def _search(self, round_: int, budget: Budget) -> None:
         """Anneal where that pays; fuse in multicuts; in large ones that are no grids, search core graphs in turn."""
-        if round_ == 0 and not (self.fuser and self.fuser.population):
-            self.annealer = annealer_for(self.level, self.labels, self.slack, self.rng, budget)
+        first = int(isinstance(self.level.adjacency, Stencil))  # the first round of a grid has no time for it
+        if round_ == first and is_annealed(self.level) and not (self.fuser and self.fuser.population):
+            level = self.level.in_rows(self.problem)
+            self.annealer = annealer_for(level, self.labels, self.slack, self.rng, budget)
         cool = self.annealer is not None and self.annealer.cool
-        if self.annealer and (not cool or round_ % 2 == 0):
+        if self.annealer and (not cool or (round_ - first) % 2 == 0):
             self.take(self.annealer.round(self.labels, budget))
             if round_ > 0 and self.level.num_nodes > LIMITS.max_coarse:
                 return
-        round_ = (round_ + 1) // 2 if cool else round_  # all else takes turns in the first and the odd ones
+        round_ = (round_ + 1 - first) // 2 if cool else round_  # all else takes turns in the other rounds
         if self.fuser is None:
             self._search_core(round_, budget)
         elif self.fuser.alone or (round_ % 2 == 0) == self.fuser.first:

@@ -43,7 +43,7 @@ def as_multicut(rows: Rows, typical_cost: float) -> Multicut:
     total = float(np.abs(rows.weights).sum())
     if not 0 < total < np.inf:
         return Multicut(rows, 0.0)
-    scale = 2.0**KERNELS.cost_bits / total
+    scale = 2.0**29 / total
     if typical_cost * scale < KERNELS.least_cost:
         return Multicut(rows, 0.0)
     if scale >= 1 and np.array_equal(rows.weights, np.rint(rows.weights)):

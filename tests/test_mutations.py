@@ -57,7 +57,6 @@ MUTATIONS = [
     (ANNEALING, "level.improvement(labels, tried) > 0", "level.improvement(labels, tried) < 0", ANNEALING_TEST, "contradict"),
     (ANNEALING, "LIMITS.reheated if self.rounds else 1.0", "1.0", ANNEALING_TEST, "longer"),
     (ANNEALING, "- least >=", ">=", ANNEALING_TEST, "by_hand"),
-    (RUN, "(not cool or (round_ - first) % 2 == 0)", "not cool", ANNEALING_TEST, "end_lower"),
     (ANNEALING, "if most < len(temperatures):", "if False:", ANNEALING_TEST, "skips"),
     ("diffcomb/solvers/moves/reciprocal.py", "if j > i and best[j] == i:", "if j > i:", "tests/test_agglomeration.py", "one_by_one"),
     ("diffcomb/solvers/colouring.py", "taken[j, k] = True", "pass", "tests/test_colouring.py", "two_colours"),

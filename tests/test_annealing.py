@@ -60,6 +60,9 @@ def test_neither_annealing_nor_its_divisions_can_be_left_out():
                 found = multicut(Graph(2000, edges), costs, seed=1).objective
             totals[name] += found
             assert found <= value(edges, costs, truth) or without
+            if name == "as it is":
+                whole = found
+            assert seed != 1 or name != "frustrated" or whole < 1.03 * found
     assert totals["as it is"] < 1.02 * totals["frustrated"]
     assert totals["as it is"] < 1.004 * totals["divisions"]
 
@@ -114,13 +117,14 @@ def test_annealing_is_tried_where_costs_contradict_each_other():
     noisy = make_problem(Graph(600, edges), None, costs)
     level, labels, slack = local_optimum(noisy)
     assert is_frustrated(level, labels)
-    annealer = annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1))
+    annealer = annealer_for(noisy, level, labels, slack, np.random.default_rng(0), Budget(1))
     assert annealer is not None
     assert not annealer.cool
     clear = np.where(truth[edges[:, 0]] == truth[edges[:, 1]], 1.0, -1.0)
-    level, labels, slack = local_optimum(make_problem(Graph(600, edges), None, clear), truth)
+    agreeing = make_problem(Graph(600, edges), None, clear)
+    level, labels, slack = local_optimum(agreeing, truth)
     assert not is_frustrated(level, labels)
-    assert annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1)) is None
+    assert annealer_for(agreeing, level, labels, slack, np.random.default_rng(0), Budget(1)) is None
 
 
 def test_what_frustrated_means_by_hand():
@@ -162,12 +166,13 @@ def test_noisy_grids_are_annealed_from_the_second_round_on_unless_they_are_large
 def test_after_a_short_annealing_that_gains_nothing_only_cool_ones_follow_and_in_small_graphs_none():
     edges, costs, _ = communities()
     best = multicut(Graph(600, edges), costs, effort=4)
-    level, labels, slack = local_optimum(make_problem(Graph(600, edges), None, costs), best.clusters)
-    annealer = annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1))
+    problem = make_problem(Graph(600, edges), None, costs)
+    level, labels, slack = local_optimum(problem, best.clusters)
+    annealer = annealer_for(problem, level, labels, slack, np.random.default_rng(0), Budget(1))
     assert annealer is not None
     assert annealer.cool
     with changed(max_coarse=600):
-        assert annealer_for(level, labels, slack, np.random.default_rng(0), Budget(1)) is None
+        assert annealer_for(problem, level, labels, slack, np.random.default_rng(0), Budget(1)) is None
 
 
 def test_decided_nodes_of_a_frustrated_graph_are_annealed_cool_and_end_lower():
@@ -189,12 +194,13 @@ def test_a_time_limit_ends_it_between_two_looks_at_the_clock():
         found = multicut(Graph(2000, edges), costs, time_limit=0.3)
     start = multicut(Graph(2000, edges), costs, effort=0)
     assert found.objective <= start.objective
-    level, labels, _ = local_optimum(make_problem(Graph(2000, edges), None, costs))
+    problem = make_problem(Graph(2000, edges), None, costs)
+    level, labels, _ = local_optimum(problem)
     over = Budget(1, 0.0)
     slack = new_slack(2000)
     level.move(labels, slack=slack)
     with changed(tried_sweeps=10**7, frustrated=0.0, little=2.0):
-        annealer = annealer_for(level, labels, slack, np.random.default_rng(0), over)
+        annealer = annealer_for(problem, level, labels, slack, np.random.default_rng(0), over)
         assert annealer is not None
         assert annealer.cool
     for cool in (False, True):

@@ -89,7 +89,6 @@ def test_a_fusion_with_the_optimum_finds_it(seed, as_a_matrix):
 
 @pytest.mark.nojit
 def test_a_matrix_is_searched_from_either_labelling_for_the_optimum():
-    """No single move and no join betters these four nodes: two have to change places."""
     found = 0
     for seed in range(30):
         rng = np.random.default_rng(seed)

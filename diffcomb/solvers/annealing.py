@@ -17,9 +17,11 @@ import numpy as np
 
 from .._arrays import Array
 from ..labelling import sum_of_sizes
+from ..problem import Problem
 from .budget import Budget
+from .hierarchy import random_order
 from .level import Level
-from .levels.costs import Rows
+from .levels.costs import Stencil
 from .levels.labels import Labels
 from .levels.partition import edges_within
 from .levels.slack import Slack, new_slack
@@ -28,14 +30,15 @@ from .search import combine, v_cycle
 
 
 def annealer_for(
-    level: Level, labels: Labels, slack: Slack, rng: np.random.Generator, budget: Budget
+    problem: Problem, level: Level, labels: Labels, slack: Slack, rng: np.random.Generator, budget: Budget
 ) -> Annealer | None:
     """An annealer of a frustrated level: a hot one if a short annealing betters a local optimum, else a cool one.
 
     Parameters
     ----------
+    problem : Problem
     level : Level
-        In adjacency lists: the kernels that search are compiled for these only.
+        That of the problem itself.
     labels : Labels
         The local optimum.
     slack : Slack
@@ -45,8 +48,10 @@ def annealer_for(
     budget : Budget
         Ends the trial.
     """
-    if not is_frustrated(level, labels):
+    is_large = isinstance(level.adjacency, Stencil) and len(level.adjacency.weights) > LIMITS.annealed_grid
+    if is_large or not is_frustrated(level, labels):
         return None
+    level = level.in_rows(problem)  # the kernels that search are compiled for these only
     loss = _median_loss(slack) or level.typical_cost
     if is_undecided(level, slack):
         annealer, tried = Annealer(level, loss, rng), labels.copy()
@@ -54,11 +59,6 @@ def annealer_for(
         if level.improvement(labels, tried) > 0:
             return annealer
     return Annealer(level, loss, rng, cool=True) if level.num_nodes > LIMITS.max_coarse else None
-
-
-def is_annealed(level: Level) -> bool:
-    """Whether there is time for it: of large grids there is not."""
-    return isinstance(level.adjacency, Rows) or len(level.adjacency.weights) <= LIMITS.annealed_grid
 
 
 def is_frustrated(level: Level, labels: Labels) -> bool:
@@ -105,7 +105,7 @@ class Annealer:
         other = labels.copy()
         self.anneal(self.level, other, self._temperatures(), budget)
         if self.cool and not budget.spent():
-            other = v_cycle(self.level, other, self._random_order)
+            other = v_cycle(self.level, other, random_order(self.rng))
             slack = new_slack(self.level.num_nodes)
             self.level.move(other, slack=slack)
             self.level.some_chains(other, slack)
@@ -146,6 +146,3 @@ class Annealer:
         hottest = LIMITS.cool if self.cool else LIMITS.reheated if self.rounds else 1.0
         self.rounds += 1
         return np.linspace(hottest, LIMITS.coldest, LIMITS.sweeps * longer)
-
-    def _random_order(self, n: int) -> Array:
-        return self.rng.permutation(n).astype(np.int32)

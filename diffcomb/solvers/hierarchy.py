@@ -17,6 +17,11 @@ Order = Callable[[int], Array]
 Check = Callable[[], object]
 
 
+def random_order(rng: np.random.Generator) -> Order:
+    """Another order for every level."""
+    return lambda n: rng.permutation(n).astype(np.int32)
+
+
 def natural(n: int) -> Array:
     """Nodes in the order of their numbers, which in a grid is the order of memory."""
     return np.arange(n, dtype=np.int32)

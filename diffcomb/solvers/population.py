@@ -14,7 +14,7 @@ from .budget import Budget
 from .levels.costs import Rows
 from .levels.partition import compact
 from .limits import LIMITS
-from .moves.tabu import cross, tabu
+from .moves.tabu import cross, integer_scale, tabu
 
 
 def is_dense(rows: Rows) -> bool:
@@ -101,11 +101,8 @@ def _integer_matrix(rows: Rows) -> Array:
     n = len(rows.indptr) - 1
     costs = np.zeros((n, n))
     costs[np.repeat(np.arange(n), np.diff(rows.indptr)), rows.neighbours] = rows.weights
-    largest = np.abs(costs).sum(axis=1).max(initial=0)
-    scale = 2.0**29 / largest if largest > 0 else 1.0
-    if scale >= 1 and np.array_equal(costs, np.rint(costs)):
-        scale = np.floor(scale)  # integers remain exact
-    return np.trunc(costs * scale).astype(np.int32)
+    largest = float(np.abs(costs).sum(axis=1).max(initial=0))
+    return np.trunc(costs * integer_scale(costs, largest)).astype(np.int32)
 
 
 def _inside(costs: Array, z: Array) -> int:

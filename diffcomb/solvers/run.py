@@ -15,7 +15,7 @@ from ..graph import Graph
 from ..grid import GridGraph
 from ..labelling import sum_of_sizes
 from ..problem import Problem, Solution, solution_of_components
-from .annealing import Annealer, annealer_for, is_annealed
+from .annealing import Annealer, annealer_for
 from .budget import Budget
 from .fusion import Fuser, is_fused
 from .hierarchy import Hierarchy, natural
@@ -147,9 +147,8 @@ class Run:
     def _search(self, round_: int, budget: Budget) -> None:
         """Anneal where that pays; fuse in multicuts; in large ones that are no grids, search core graphs in turn."""
         first = int(isinstance(self.level.adjacency, Stencil))  # the first round of a grid has no time for it
-        if round_ == first and is_annealed(self.level) and not (self.fuser and self.fuser.population):
-            level = self.level.in_rows(self.problem)
-            self.annealer = annealer_for(level, self.labels, self.slack, self.rng, budget)
+        if round_ == first and not (self.fuser and self.fuser.population):
+            self.annealer = annealer_for(self.problem, self.level, self.labels, self.slack, self.rng, budget)
         cool = self.annealer is not None and self.annealer.cool
         if self.annealer and (not cool or (round_ - first) % 2 == 0):
             self.take(self.annealer.round(self.labels, budget))

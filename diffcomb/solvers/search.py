@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._arrays import Array
-from .hierarchy import Hierarchy, Order
+from .hierarchy import Hierarchy, Order, random_order
 from .level import Level
 from .levels.labels import Labels, labels_of_groups, project
 from .levels.partition import compact, connected_parts, overlay
@@ -84,6 +83,7 @@ class Search:
 
     def __init__(self, level: Level, labels: Labels, rng: np.random.Generator) -> None:
         self.level, self.labels, self.rng = level, labels, rng
+        self.order = random_order(rng)
         slack = new_slack(level.num_nodes)
         level.move(labels, slack=slack)
         self.losses = np.sort(np.abs(slack.losses))
@@ -91,7 +91,7 @@ class Search:
     def step(self, operator: str) -> bool:
         """Apply the operator "anneal", "melt", "cycle" or "restart"; returns whether the incumbent got better."""
         if operator == "cycle":
-            return self._keep(v_cycle(self.level, self.labels, self._random_order))
+            return self._keep(v_cycle(self.level, self.labels, self.order))
         return self.offer(self._annealed(operator) if operator in COOLING else self._restarted())
 
     def offer(self, labels: Labels) -> bool:
@@ -112,13 +112,10 @@ class Search:
 
     def _restarted(self) -> Labels:
         together = self.level.num_classes > 1 and self.rng.random() < 0.5
-        return v_cycle(self.level, descend(self.level, self._random_order, together), self._random_order)
+        return v_cycle(self.level, descend(self.level, self.order, together), self.order)
 
     def _keep(self, labels: Labels) -> bool:
         if self.level.improvement(self.labels, labels) > 0:
             self.labels = labels
             return True
         return False
-
-    def _random_order(self, n: int) -> Array:
-        return self.rng.permutation(n).astype(np.int32)

@@ -20,7 +20,7 @@ from ..levels.partition import clusters_of_groups, compact, overlay
 from ..limits import KERNELS
 from .plain import move_plainly
 from .polishing import greedy_clusters, is_better, polish
-from .tabu import tabu
+from .tabu import integer_scale, tabu
 
 
 class Multicut(NamedTuple):
@@ -39,16 +39,11 @@ class Multicut(NamedTuple):
 
 
 def as_multicut(rows: Rows, typical_cost: float) -> Multicut:
-    """The multicut of a graph: integers stay integers if they are small enough, so that ties remain ties."""
+    """The multicut of a graph."""
     total = float(np.abs(rows.weights).sum())
-    if not 0 < total < np.inf:
+    if not 0 < total < np.inf or typical_cost * (2.0**29 / total) < KERNELS.least_cost:
         return Multicut(rows, 0.0)
-    scale = 2.0**29 / total
-    if typical_cost * scale < KERNELS.least_cost:
-        return Multicut(rows, 0.0)
-    if scale >= 1 and np.array_equal(rows.weights, np.rint(rows.weights)):
-        scale = float(np.floor(scale))
-    return Multicut(rows, scale)
+    return Multicut(rows, integer_scale(rows.weights, total))
 
 
 @njit
@@ -60,8 +55,8 @@ def fused(multicut: Multicut, z: Array, other: Array) -> Array:
     rows, scale = multicut
     n = len(z)
     group, count = overlay(z, n + 1, other, n + 1)
-    small = scale > 0 and count <= KERNELS.matrix_nodes
-    if small:
+    as_a_matrix = scale > 0 and count <= KERNELS.matrix_nodes
+    if as_a_matrix:
         best = _searched(multicut, z, other, group, count)
     else:
         best = _solved(rows, z, other, group, count)
@@ -71,7 +66,7 @@ def fused(multicut: Multicut, z: Array, other: Array) -> Array:
     for i in range(n):
         out[i] = best[group[i]] + 1
     polish(rows, out)
-    return out if not small or is_better(rows, z, out) else out[:0]  # what integers gain may be rounding
+    return out if not as_a_matrix or is_better(rows, z, out) else out[:0]  # what integers gain may be rounding
 
 
 @njit
@@ -83,9 +78,8 @@ def _searched(multicut: Multicut, z: Array, other: Array, group: Array, count: i
         return one[:0]
     costs = _matrix(multicut, group, count)
     best, gain = tabu(costs, one, KERNELS.overlay_patience, 1)
-    gain *= 2
     found, gained = tabu(costs, two, KERNELS.overlay_patience, 1)
-    gained = 2 * gained + _held(costs, two) - _held(costs, one)
+    gained += (_held(costs, two) - _held(costs, one)) // 2
     if gained > gain:
         best, gain = found, gained
     return best if gain > 0 else best[:0]

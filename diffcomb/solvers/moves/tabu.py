@@ -21,6 +21,12 @@ from ..limits import KERNELS
 _MEMBER = 2**30  # taken off the sum of a node's own cluster, which is no place to move to
 
 
+def integer_scale(costs: Array, largest: float) -> float:
+    """What costs are multiplied by so that sums of up to `largest` take 29 bits; integers stay integers."""
+    scale = 2.0**29 / largest if largest > 0 else 1.0
+    return float(np.floor(scale)) if scale >= 1 and np.array_equal(costs, np.rint(costs)) else scale
+
+
 @njit
 def tabu(costs: Array, start: Array, patience: int, seed: int) -> tuple[Array, int]:
     """Search from a labelling until nothing better is found for a number of moves.

@@ -25,10 +25,12 @@ def interaction(values, linkage):
     return {"sum": sum, "average": np.mean, "maximum": max, "minimum": min}[linkage](values)
 
 
-def gasp(n, edges, costs, linkage, constrained):
+def gasp(n, edges, costs, linkage, constrained, must_link=(), cannot_link=()):
     """GASP to the letter: every round recomputes every interaction from all edges between two clusters."""
     cluster = list(range(n))
-    apart = set()
+    for u, v in must_link:
+        cluster = [cluster[u] if c == cluster[v] else c for c in cluster]
+    apart = {frozenset((cluster[u], cluster[v])) for u, v in cannot_link}
     while True:
         between = {}
         for (u, v), c in zip(edges, costs, strict=True):
@@ -38,7 +40,7 @@ def gasp(n, edges, costs, linkage, constrained):
         if not constrained:
             found = [(value, pair) for value, pair in found if value > 0]
         if not found:
-            return cluster
+            return cluster  # those that must be together are, joined by edges or not
         value, pair = max(found, key=lambda item: abs(item[0]))
         if value <= 0:
             apart.add(pair)
@@ -86,6 +88,68 @@ def test_agglomeration_is_gasp_to_the_letter(linkage, constrained):
         assert same_clusters(
             found.clusters, gasp(n, edges, costs, linkage, constrained or linkage == "absolute_maximum")
         )
+
+
+def random_constraints(rng, n):
+    """Pairs that agree with a random partition, so that they do not contradict each other."""
+    part = rng.integers(0, 3, n)
+    u, v = rng.integers(0, n, (2, 5))
+    pairs = np.stack([u, v], axis=1)
+    return pairs[part[u] == part[v]], pairs[part[u] != part[v]]
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("constrained", [False, True])
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_agglomeration_with_constraints_is_gasp_that_begins_with_them(linkage, constrained):
+    rng = np.random.default_rng(2)
+    for _ in range(30):
+        n, edges, _, costs, _ = random_instance(rng, n=10, m=24, K=1)
+        must, cannot = random_constraints(rng, n)
+        found = agglomerate(
+            Graph(n, edges), costs, linkage, constrained=constrained, must_link=must, cannot_link=cannot
+        )
+        rule = linkage, constrained or linkage == "absolute_maximum"
+        assert same_clusters(found.clusters, gasp(n, edges, costs, *rule, must, cannot))
+        assert found.edge_labels.shape == (len(edges),)
+
+
+@pytest.mark.nojit
+def test_seeds_are_kept_apart_and_equal_ones_join():
+    graph, _, costs, _ = noisy_grid((10, 10))
+    seeds = np.full(100, -1)
+    seeds[[0, 99]], seeds[[9, 90]] = 3, 7
+    for found in (
+        mutex_watershed(graph, costs, seeds=seeds),
+        agglomerate(graph, costs, seeds=seeds),
+        semantic_mutex_watershed(graph, np.zeros((100, 1)), costs, seeds=seeds),
+    ):
+        z = found.clusters
+        assert (z[0], z[9]) == (z[99], z[90])
+        assert z[0] != z[9]
+
+
+def test_parallel_edges_and_constraints_beside_edges_agree():
+    """Maximum and minimum of parallel edges must not hide that one of them is a constraint."""
+    edges = [(0, 1), (1, 0), (1, 2)]
+    for linkage in LINKAGES:
+        apart = agglomerate(edges, [5.0, 1.0, 1.0], linkage, cannot_link=[(1, 0)])
+        assert apart.clusters.tolist() == [0, 1, 1]
+        together = agglomerate(edges, [-5.0, -1.0, 1.0], linkage, must_link=[(1, 0)])
+        assert together.clusters.tolist() == [0, 0, 0]
+
+
+@pytest.mark.nojit
+def test_bound_of_agglomeration_is_that_of_the_multicut():
+    graph, _, costs, _ = noisy_grid((6, 6))
+    best = multicut(graph, costs, solver="exact").objective
+    for found in (agglomerate(graph, costs, bound=True), mutex_watershed(graph, costs, bound=True)):
+        assert found.lower_bound <= best + 1e-6 <= found.objective + 2e-6
+        assert found.gap == found.objective - found.lower_bound
+    weights = np.random.default_rng(0).uniform(size=(36, 2))
+    classed = semantic_mutex_watershed(graph, weights, costs, bound=True)
+    assert classed.lower_bound <= amwc(graph, -weights, costs, [0, 1], solver="exact").objective + 1e-6
+    assert agglomerate(graph, costs).lower_bound is None
 
 
 @pytest.mark.nojit
@@ -219,6 +283,17 @@ def test_order_by_size_is_a_stable_sort(dtype):
             lambda: agglomerate([(0, 1)], [1.0, 2.0]),
             ValueError,
             r"edge_costs must have shape \(m,\) = \(1,\), got \(2,\)",
+        ),
+        (
+            lambda: mutex_watershed([(0, 1), (1, 2)], [1.0, 1.0], must_link=[(0, 2)], cannot_link=[(2, 0)]),
+            ValueError,
+            "nodes 2 and 0 must be apart",
+        ),
+        (lambda: agglomerate([(0, 1)], [1.0], bound=1), TypeError, "bound must be True or False, got 1"),
+        (
+            lambda: semantic_mutex_watershed([(0, 1)], [[1.0], [1.0]], [1.0], partitionable=[], cannot_link=[(0, 1)]),
+            ValueError,
+            "nodes 0 and 1 must be apart .* both are of class 0, which is not partitionable",
         ),
         (lambda: mutex_watershed([(0, 1)], [np.inf]), ValueError, "edge_costs must be finite"),
         (

@@ -1,7 +1,8 @@
 """The kernel of agglomeration: clusters join along the strongest interaction between two, however that is reckoned.
 
 The interaction of two clusters is a function of the costs of all edges between them, the linkage. With constraints, a
-negative interaction whose turn comes keeps its two clusters apart for good (GASP, Bailoni et al. 2022).
+negative interaction whose turn comes becomes -inf, which keeps its two clusters apart for good (GASP, Bailoni et al.
+2022).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage
     edges : int32 array, shape (m, 2)
         Without loops and parallel edges.
     costs, sizes : float64 arrays, shape (m,)
-        Changed. Sizes are the weights of averages; for sums they may be None.
+        Changed. Sizes are the weights of averages; for sums they may be None. Costs of +inf are joined first, those
+        of -inf never.
     linkage : int
         Index into LINKAGES.
     constrained : bool
@@ -39,20 +41,19 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage
     lists, pool = list_edges(edges, num_nodes)
     between, start, length, _, degree, _ = lists
     mark, meeting = np.full(num_nodes, -1, np.int64), no_meeting()
-    apart = np.zeros(m if constrained else 1, np.bool_)
     room = m + m // 2 + 16
     keys, items = np.empty(room), np.empty(room, np.int32)
     # Of the entries of an edge only the one with this key counts, which is never below what the edge is worth now.
     entered = np.empty(m)
     for e in range(m):
-        entered[e] = priority(costs[e], False, constrained)
+        entered[e] = priority(costs[e], constrained)
     size = enter_all(entered, keys, items)
     while size > 0:
         e = unsigned(items[0])
         if keys[0] != entered[e]:
             size = queue_pop(keys, items, size)
             continue
-        key = priority(costs[e], constrained and apart[e], constrained)
+        key = priority(costs[e], constrained)
         if key < entered[e]:
             entered[e] = key
             size = queue_lower(keys, items, size, key)
@@ -60,7 +61,7 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage
         size = queue_pop(keys, items, size)
         entered[e] = -np.inf
         if costs[e] <= 0:
-            apart[e] = True
+            costs[e] = -np.inf
             continue
         i = find(parent, edges[e, 0])
         j = between[e] ^ i
@@ -103,12 +104,10 @@ def agglomerated(num_nodes: int, edges: Array, costs: Array, sizes: Any, linkage
             else:
                 costs[one] = joint(costs[one], sizes[one], costs[two], sizes[two], linkage)
                 sizes[one] += sizes[two]
-            if constrained:
-                apart[one] |= apart[two]
             between[two] = GONE
             entered[two] = -np.inf
             degree[other] -= 1
-            key = priority(costs[one], constrained and apart[one], constrained)
+            key = priority(costs[one], constrained)
             if key > entered[one]:
                 entered[one] = key
                 size = queue_push(keys, items, size, key, stays)

@@ -11,18 +11,23 @@ SUM, AVERAGE, MAXIMUM, MINIMUM = range(4)
 
 
 @njit
-def priority(cost: float, apart: bool, constrained: bool) -> float:
+def priority(cost: float, constrained: bool) -> float:
     """The priority of an interaction; -inf if nothing is to be done about it."""
-    if apart:
-        return -np.inf
-    if constrained:
-        return abs(cost)
-    return cost if cost > 0 else -np.inf
+    if cost > 0:
+        return cost
+    return -cost if constrained and cost > -np.inf else -np.inf
 
 
 @njit
 def joint(a: float, size_a: float, b: float, size_b: float, linkage: int) -> float:
-    """The interaction of two clusters along both of two parallel edges of these costs and sizes."""
+    """The interaction of two clusters along both of two parallel edges of these costs and sizes.
+
+    A must-link, +inf, and a cannot-link, -inf, stay what they are; the two never meet.
+    """
+    if np.isinf(a):
+        return a
+    if np.isinf(b):
+        return b
     if linkage == SUM:
         return a + b
     if linkage == AVERAGE:

@@ -70,7 +70,7 @@ def _partners(n: int, indptr: Array, ends: Array, values: Array, constrained: bo
         strongest = 0.0
         chosen = -1
         for h in range(indptr[i], indptr[i + 1]):
-            key = priority(values[np.uint64(h)], False, constrained)
+            key = priority(values[np.uint64(h)], constrained)
             if key < strongest:
                 continue
             j = ends[np.uint64(h)]

@@ -234,6 +234,7 @@ COMPARED = {
     "single": (BASELINE, CALIBRATED, "full_svm", "single_mean", "single_svm"),
     "single_seeds": ("single_mean", "single_svm", "single_mean_svm"),
     "losses": ("single_mean", "single_malis", "single_svm", "single_fenchel_young"),
+    "losses_after": (BASELINE, CALIBRATED, "malis", "full_svm", "fenchel_young"),
     "longer": ("mean_long", "svm_long", "full_long"),
     "sizes": (BASELINE, CALIBRATED, "full_svm"),
     "alignment": (BASELINE, CALIBRATED),

@@ -192,10 +192,19 @@ def single_seeds(e: Experiment, report: Callable[..., None]) -> None:
 
 def losses(e: Experiment, report: Callable[..., None]) -> None:
     """Losses that people of this field know, on the same network and budget: one stage from scratch."""
-    names = e.compared("losses")
+    _losses(e, report, "losses", "Losses beside the structured SVM")
+
+
+def losses_after(e: Experiment, report: Callable[..., None]) -> None:
+    """The same losses as people use them: in a second stage, after the losses of pre-training."""
+    _losses(e, report, "losses_after", "Losses beside the structured SVM, after the baseline")
+
+
+def _losses(e: Experiment, report: Callable[..., None], table: str, title: str) -> None:
+    names = e.compared(table)
     rows = rows_of(e, names, (*PANOPTIC, "AP", "PQ_b", "VI_split", "VI_merge", "ARE"))
     lines = to_the_first(e, names) if len(e.seeds) > 1 else [f"Seed {e.seeds[0]}."]
-    report("losses", "Losses beside the structured SVM", rows, "\n".join((*lines, f"\n{READING}")))
+    report(table, title, rows, "\n".join((*lines, f"\n{READING}")))
 
 
 def longer(e: Experiment, report: Callable[..., None]) -> None:
@@ -228,7 +237,7 @@ def overview(e: Experiment, report: Callable[..., None]) -> None:
 
 QUESTIONS = (
     claim, neurites, sizes, comparators, rates, reach, ceiling, alignment, calibrated, single, single_seeds, losses,
-    longer, overview,
+    losses_after, longer, overview,
 )  # fmt: skip
 
 

@@ -144,6 +144,7 @@ MUTATIONS = [
     ("diffcomb/solvers/bounds/triplets.py", "a + min(b, c, b + c)", "a + min(b, c)", "tests/test_bounds.py", "never_lower"),
     ("diffcomb/solvers/bounds/triplets.py", "known = known and", "known =", "tests/test_bounds.py", "packed_cycles"),
     ("diffcomb/solvers/bounds/paths.py", "if within else -costs[e]", "if within else costs[e]", "tests/test_bounds.py", "packed_cycles"),
+    ("diffcomb/solvers/bounds/classes.py", "second if within == lowest else lowest", "lowest", "tests/test_bounds.py", "optimum_of_a_tree"),
     ("diffcomb/solvers/bounds/cycles.py", "left[unsigned(mates[h])] -= amount", "pass", "tests/test_bounds.py", "packed_cycles"),
     ("diffcomb/solvers/bounds/cycles.py", "(repulsive + 1 + at) % length", "at", "tests/test_bounds.py", "packed_cycles"),
     ("diffcomb/solvers/run.py", "elif round_ == 0 and", "elif", "tests/test_multilevel.py", "first_core_graph"),

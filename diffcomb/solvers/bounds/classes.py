@@ -26,24 +26,30 @@ def _places(ends: Any, e: Any, i: Any, K: Any) -> Any:
 
 @inlined
 def _two_lowest(flat: Any, begin: Any, K: Any) -> Any:
-    """Which of K numbers is the lowest, and the two lowest ones."""
-    at, lowest, second = -1, np.inf, np.inf
+    """The two lowest of K numbers, without branches: which one is the lowest cannot be foretold."""
+    lowest, second = np.inf, np.inf
     for k in range(K):
         value = flat[np.uint64(begin + k)]
-        if value < lowest:
-            at, lowest, second = k, value, lowest
-        elif value < second:
-            second = value
-    return at, lowest, second
+        second = _lower(second, value if value > lowest else lowest)
+        lowest = _lower(lowest, value)
+    return lowest, second
 
 
 @inlined
-def _at_least(within: Any, cost: Any, partitionable: Any, elsewhere: Any) -> Any:
+def _lower(a: Any, b: Any) -> Any:
+    """The lower of two numbers; numba's min looks for NaN as well."""
+    return a if a < b else b
+
+
+@inlined
+def _at_least(within: Any, cost: Any, partitionable: Any, lowest: Any, second: Any) -> Any:
     """What an edge costs at least for a class of one end, but for that end's share of it.
 
-    The other end has the share `within` for the same class, and `elsewhere` at least for another one.
+    The other end has the share `within` for the same class; `lowest` and `second` are its two lowest shares. Of these
+    the first is that of another class, unless it is `within`; if several are the lowest, both are equal.
     """
-    return min(within + (min(cost, 0.0) if partitionable else 0.0), cost + elsewhere)
+    here = within + (_lower(cost, 0.0) if partitionable else 0.0)
+    return _lower(here, cost + (second if within == lowest else lowest))
 
 
 @njit
@@ -81,10 +87,10 @@ def pass_class_messages(
                 e = edge_ids[unsigned(h)]
                 cost = costs[unsigned(e)]
                 mine, theirs = _places(ends, e, i, K)
-                at, lowest, second = _two_lowest(flat, theirs, K)
+                lowest, second = _two_lowest(flat, theirs, K)
                 for k in range(K):
                     within = flat[np.uint64(theirs + k)]
-                    least = _at_least(within, cost, partitionable[k], second if k == at else lowest)
+                    least = _at_least(within, cost, partitionable[k], lowest, second)
                     total[k] += flat[np.uint64(mine + k)] + least
                     flat[np.uint64(mine + k)] = -least
                 later += (neighbours[unsigned(h)] > i) == forward
@@ -107,11 +113,11 @@ def class_bound(ends: Array, costs: Array, partitionable: Array, node_costs: Arr
     flat, K = shares.reshape(-1), len(partitionable)
     for e in range(len(ends)):
         mine, theirs = 2 * e * K, (2 * e + 1) * K
-        at, lowest, second = _two_lowest(flat, theirs, K)
+        lowest, second = _two_lowest(flat, theirs, K)
         low = np.inf
         for k in range(K):
             within = flat[np.uint64(theirs + k)]
-            least = _at_least(within, costs[e], partitionable[k], second if k == at else lowest)
+            least = _at_least(within, costs[e], partitionable[k], lowest, second)
             low = min(low, flat[np.uint64(mine + k)] + least)
         total += low
     return total

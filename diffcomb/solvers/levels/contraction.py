@@ -10,6 +10,7 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit, unsigned
+from ..._room import room
 from ..._threads import thread_map, thread_ranges
 from ...problem import Problem
 from ..limits import KERNELS, LIMITS
@@ -76,8 +77,9 @@ def _contract_many(adjacency: Any, node_costs: Array, group: Array, num_groups: 
     """
     groups = _groups_of(adjacency, group, num_groups)
     half_edges, before = len(adjacency.weights), groups.before
-    rows = Rows(np.zeros(num_groups + 1, np.int64), np.empty(half_edges, np.int32), np.empty(half_edges, np.float64))
-    sums = np.empty((num_groups, node_costs.shape[1]), np.float64)
+    rows = Rows(np.zeros(num_groups + 1, np.int64), room(half_edges, np.int32), room(half_edges, np.float64))
+    num_classes = node_costs.shape[1]
+    sums = room(num_groups * num_classes, np.float64).reshape(num_groups, num_classes)
     parts: list[tuple[int, int, int]] = []
 
     def write(low: int, high: int) -> None:

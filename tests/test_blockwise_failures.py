@@ -22,6 +22,8 @@ from solvers_to_pickle import (
     sleeps_on_odd_blocks,
 )
 
+from diffcomb import grid_graph
+from diffcomb._lock import locked
 from diffcomb.blockwise import BlockwiseError, solve_blockwise
 from diffcomb.blockwise import store as stores
 from diffcomb.blockwise.runner import executor_of
@@ -100,6 +102,13 @@ def test_store_that_is_no_run_or_may_not_be_resumed(tmp_path):
         solve_blockwise(costs(), store=tmp_path / "run", resume=False, **RUN)
 
 
+def test_store_is_for_one_run_at_a_time(tmp_path, reference):
+    run = dict(RUN, store=tmp_path / "run")
+    with locked(tmp_path / "run", "uses the store"), pytest.raises(ValueError, match="another process uses the store"):
+        solve_blockwise(costs(), **run)
+    same(solve_blockwise(costs(), **run), reference)
+
+
 def test_executor_does_not_change_a_bit(tmp_path, reference):
     with ThreadPoolExecutor(3) as threads, ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
         for name, client in (("threads", threads), ("processes", processes)):
@@ -139,6 +148,36 @@ def test_lost_array_is_written_again(tmp_path, reference, name):
     same(solve_blockwise(costs(), store=tmp_path / "run", **RUN), reference)
     shutil.rmtree(folder)
     same(solve_blockwise(costs(), store=tmp_path / "run", **RUN), reference)
+
+
+@pytest.mark.parametrize("name", ["classes1", "clusters1", "clusters0", "pieces0"])
+@pytest.mark.parametrize("damage", ["empty chunk", "no metadata", "empty metadata"])
+def test_damaged_array_is_written_again(tmp_path, reference, name, damage):
+    solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    (folder,) = (tmp_path / "run").glob(f"{name}-*.zarr")
+    if damage == "empty chunk":
+        for chunk in folder.rglob("c/*/*"):
+            chunk.write_bytes(b"")
+    elif damage == "no metadata":
+        (folder / "zarr.json").unlink()
+    else:
+        (folder / "zarr.json").write_bytes(b"")
+    same(solve_blockwise(costs(), store=tmp_path / "run", **RUN), reference)
+
+
+def test_bytes_that_changed_name_the_folder_to_delete(tmp_path, reference):
+    """No size tells of them; whoever reads them says what to do."""
+    run = tmp_path / "run"
+    solve_blockwise(costs(), store=run, **RUN)
+    (folder,) = run.glob("pieces0-*.zarr")
+    for chunk in folder.rglob("c/*/*"):
+        chunk.write_bytes(b"x" * chunk.stat().st_size)
+    for results in (run / "border0").glob("*.npz"):
+        results.unlink()
+    with pytest.raises(BlockwiseError, match=r"pieces0-.* is damaged .* delete that folder"):
+        solve_blockwise(costs(), store=run, retries=0, **RUN)
+    shutil.rmtree(folder)
+    same(solve_blockwise(costs(), store=run, **RUN), reference)
 
 
 def test_inputs_that_nothing_tells_apart_need_a_key(tmp_path):
@@ -201,6 +240,33 @@ def test_failed_blocks_stay_unsolved_where_they_may():
     assert (found.clusters[:, :48] >= 0).all()
     left = solve_blockwise(costs()[:, :, :48], solver=raises_on_odd_blocks, **RUN)
     assert found.objective == pytest.approx(left.objective, rel=0.01)
+
+
+@pytest.mark.parametrize("polish", [False, True])
+def test_value_between_blocks_that_cannot_be_used_fails_its_block_alone(tmp_path, polish):
+    """Without a halo no block reads the edges that lead out of it, so that they are found out last."""
+    bad = costs()
+    bad[2, 10, 15] = np.nan  # leads three cells to the right, into the next block
+    bad[3, 61, 20] = np.nan  # leads out of the volume, so that nobody reads it
+    bad[0, 20, 31] = np.inf
+    run = dict(RUN, retries=0, on_failure="cut", polish=polish)
+    with pytest.raises(BlockwiseError, match=r"block 0_0 \(border0\) failed .*on_failure='cut'"):
+        solve_blockwise(bad, **{**run, "on_failure": "raise"})
+    found = solve_blockwise(bad, store=tmp_path / "run", **run)
+    assert sorted((f.stage, f.block) for f in found.failed) == [("border0", "0_0"), ("border0", "1_1")]
+    z = found.clusters[...]
+    unsolved = np.zeros(SHAPE, bool)
+    unsolved[:16, :16] = unsolved[16:32, 16:32] = True
+    assert ((z == -1) == unsolved).all()
+    graph = grid_graph(SHAPE, OFFSETS)
+    u, v = graph.edges.T
+    z = z.ravel()
+    counts = (z[u] >= 0) & (z[v] >= 0)
+    edge_costs = np.asarray(graph.edge_values(bad), np.float64)
+    assert found.objective == pytest.approx(edge_costs[counts & (z[u] != z[v])].sum(), rel=1e-6)
+    again = solve_blockwise(bad, store=tmp_path / "run", **run)
+    assert sorted(f.block for f in again.failed) == ["0_0", "1_1"]
+    assert again.objective == found.objective
 
 
 def test_blocks_that_failed_are_solved_when_the_run_is_resumed(tmp_path, monkeypatch):

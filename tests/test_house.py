@@ -68,7 +68,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("labelling",),
     ("_tables",),
     ("_sums", "_matrices", "_union_find", "_ids", "_room"),
-    ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_version", "many"),
+    ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_lock", "_version", "many"),
 )
 
 

@@ -40,6 +40,8 @@ def check_options(
         raise ValueError(f"timeout must be a positive number of seconds or None, got {timeout!r}")
     if store is not None and not isinstance(store, (str, Path)):
         raise TypeError(f"store must be the path of a folder or None, got {store!r:.80}")
+    if store == "":
+        raise ValueError("store must be the path of a folder or None, got ''; '.' is the current one")
     if store is not None and Path(store).is_file():
         raise FileExistsError(f"store must be a folder, but {store} is a file")
 

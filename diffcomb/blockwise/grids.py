@@ -22,7 +22,7 @@ from ..problem import Problem
 from .blocks import Block, Box
 from .parts import Fixed, SolverOptions, moved, pieces_of
 from .sources import Part
-from .store import Store
+from .store import Store, chunk_bytes, stored
 
 UNSOLVED = -1  # the cluster of cells whose block failed
 
@@ -125,7 +125,7 @@ def contract_block(
     labelling: tuple[Any, Any], windows: tuple[str, Sequence[tuple[Block, int]]],
 ) -> None:  # fmt: skip
     """Keep the pieces of the clusters of a core, as the windows that meet it have changed them."""
-    labels, clusters = (np.asarray(array[block.core.slices], np.int64) for array in labelling)
+    labels, clusters = (stored(array, block.core) for array in labelling)
     before, others = windows
     for window, first in others:
         both = window.core.meet(block.core)
@@ -152,7 +152,7 @@ def _keep(
     store.save(
         stage, name, count=found.count, edges=found.problem.graph.edges, edge_costs=found.problem.edge_costs,
         node_costs=found.problem.node_costs, centres=np.stack(centres, axis=1).astype(np.float32),
-        node_labels=labels[found.node], clusters=clusters[found.node],
+        node_labels=labels[found.node], clusters=clusters[found.node], chunks=chunk_bytes([pieces], box),
         bound=grid.options.lower_bound(problem, labels, clusters),
     )  # fmt: skip
 
@@ -173,7 +173,7 @@ def sum_borders(
         Of the volume.
     """
     around = block.core.grown(grid.reach, shape)
-    number = np.asarray(pieces[around.slices], np.int64)
+    number = stored(pieces, around)
     for box, base in bases:
         here = box.meet(around).within(around)
         number[here] = UNSOLVED if base < 0 else number[here] + base
@@ -225,12 +225,12 @@ def write_block(
     store: Store, stage: str, name: str, block: Block, pieces: Any, tables: tuple[Array, Array], out: tuple[Any, Any]
 ) -> None:
     """Write classes and clusters of a core's cells."""
-    group = np.asarray(pieces[block.core.slices])
+    group = stored(pieces, block.core)
     if group.size and group.min() < 0:
         raise ValueError("pieces are missing in the store: delete it, or choose another one")
     for table, array in zip(tables, out, strict=True):
         array[block.core.slices] = table[group]
-    store.save(stage, name)
+    store.save(stage, name, chunks=chunk_bytes(out, block.core))
 
 
 def move_in_window(
@@ -238,7 +238,7 @@ def move_in_window(
     labelling: tuple[Any, Any],
 ) -> None:  # fmt: skip
     """Move the cells of a window that lie near a face between blocks, and keep their classes and clusters."""
-    labels, clusters = (np.asarray(array[window.outer.slices], np.int64) for array in labelling)
+    labels, clusters = (stored(array, window.outer) for array in labelling)
     core = window.core.within(window.outer)
     free = np.zeros(window.outer.shape, bool)
     for face in faces:

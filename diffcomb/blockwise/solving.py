@@ -16,11 +16,13 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._arrays import Array
+from .._lock import locked
 from ..affinity import BIAS, CLIP, check_bias_and_clip
 from ..problem import Problem, Solution, make_solution
 from .arguments import (
@@ -194,9 +196,10 @@ def solve_blockwise(
 
 @contextmanager
 def _folder(store: Any) -> Iterator[Any]:
-    """The folder of the run, or a temporary one."""
+    """The folder of the run, or a temporary one; nobody else may use it meanwhile."""
     if store is not None:
-        yield store
+        with locked(Path(store), "uses the store"):
+            yield store
         return
     with tempfile.TemporaryDirectory(prefix="diffcomb-", ignore_cleanup_errors=True) as folder:
         yield folder

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import json
 import os
-import shutil
 import uuid
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ import numpy as np
 
 from .._arrays import Array
 from .._version import __version__
+from .blocks import Box
 
 RUN = "run.json"
+_DAMAGED = OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error
 
 
 class Store:
@@ -61,8 +63,8 @@ class Store:
                 f"store: {self.folder} holds a run; pass resume=True, choose another folder or delete it"
             )
         try:
-            earlier = json.loads(path.read_text())
-        except ValueError as error:
+            earlier = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
             raise ValueError(f"store: {path} cannot be read ({error}): choose another folder or delete it") from error
         changed = [
             f"{key}: {_short(earlier.get(key))} there, {_short(run.get(key))} now"
@@ -101,18 +103,22 @@ class Store:
         path = self.path(stage, name)
         if not path.exists():
             return False
-        try:
-            with zipfile.ZipFile(path) as file:
-                if file.testzip() is None:
-                    return True
-        except (OSError, zipfile.BadZipFile, EOFError, zlib.error):
-            pass
+        with contextlib.suppress(*_DAMAGED), zipfile.ZipFile(path) as file:
+            if file.testzip() is None:
+                return True
         path.unlink(missing_ok=True)
         return False
 
-    def drop(self, stage: str) -> None:
-        """Forget all results of a stage: what they stand for is lost."""
-        shutil.rmtree(self.folder / stage, ignore_errors=True)
+    def forget_unless(self, stage: str, name: str, **arrays: Array) -> None:
+        """Remove the results of a task if they do not hold these arrays, or cannot be read."""
+        path = self.path(stage, name)
+        if not path.exists():
+            return
+        with contextlib.suppress(*_DAMAGED):
+            found = self.load(stage, name, arrays)
+            if all(np.array_equal(*pair) for pair in zip(found, arrays.values(), strict=True)):
+                return
+        path.unlink()
 
     def begin(self, stage: str, name: str) -> Store:
         """Leave a mark that a task runs now; returns the store for this try, which saves while the mark is its own."""
@@ -157,8 +163,27 @@ class Store:
 
     def load(self, stage: str, name: str, keys: Iterable[str]) -> list[Array]:
         """Some of the arrays that a task left."""
-        with np.load(self.path(stage, name), allow_pickle=False) as file:
+        with self.path(stage, name).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return [file[key] for key in keys]
+
+
+def chunk_bytes(arrays: Sequence[Any], core: Box) -> Array:
+    """The size of the file in which each array keeps a core, which is one chunk; -1 where it is all fill value."""
+    sizes = []
+    for array in arrays:
+        place = tuple(start // length for start, length in zip(core.start, array.chunks, strict=True))
+        path = Path(array.store.root, array.path, array.metadata.encode_chunk_key(place))
+        sizes.append(path.stat().st_size if path.exists() else -1)
+    return np.array(sizes, np.int64)
+
+
+def stored(array: Any, box: Box) -> Array:
+    """A part of an array of the whole volume, which other tasks have written."""
+    try:
+        return np.asarray(array[box.slices], np.int64)
+    except Exception as error:  # whatever the decoder makes of damaged bytes
+        folder = Path(array.store.root, array.path)
+        raise OSError(f"{folder} is damaged ({error}): delete that folder; a rerun computes it again") from error
 
 
 def _hash(text: str) -> str:

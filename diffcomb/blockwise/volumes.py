@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from .grids import (
 )
 from .runner import Job, Runner
 from .sources import Volume
+from .store import chunk_bytes
 
 
 @dataclass
@@ -126,7 +128,7 @@ class VolumeRun:
     def write(self, number: int, pieces: Pieces, found: Solution) -> tuple[Any, Any]:
         """Write classes and clusters of all cells; returns the two arrays."""
         out = self._labelling(number)
-        self._written(f"write{number}", out[1])  # chunks of classes that are all 0 need not be there
+        self._written(f"write{number}", *out)
 
         def arguments(block: Block, first: int, last: int) -> tuple[Any, ...]:
             return block, pieces.cells, (found.node_labels[first:last], found.clusters[first:last]), out
@@ -157,16 +159,18 @@ class VolumeRun:
         return self._array(f"classes{number}", np.int16), self._array(f"clusters{number}", np.int64)
 
     def _written(self, stage: str, *arrays: Any) -> None:
-        """Begin a stage that writes these arrays; if they lack chunks that it has written, it is done again."""
-        written = len(list((self.runner.store.folder / stage).glob("*.npz")))
-        if any(array.nchunks_initialized < min(written, self._count) for array in arrays):
-            self.runner.store.drop(stage)
+        """Begin a stage that writes these arrays: tasks are done again whose chunks are not there as they left them."""
+        for block in self.tiling.blocks():
+            self.runner.store.forget_unless(stage, block.name, chunks=chunk_bytes(arrays, block.core))
 
     def _array(self, name: str, dtype: Any) -> Any:
         """An array of the volume in the store, one chunk a core, so that no two tasks write to one file."""
         path = self.runner.store.array_path(name)
         if path.exists():
-            return zarr.open_array(path, mode="r+")
+            try:
+                return zarr.open_array(path, mode="r+")
+            except (OSError, ValueError, KeyError, TypeError):  # what says how to read it is lost or damaged
+                shutil.rmtree(path)
         fill = 0 if name.startswith("classes") else UNSOLVED
         shape, chunks = self.tiling.shape, tuple(map(min, self.tiling.block_shape, self.tiling.shape))
         return zarr.create_array(path, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill)
@@ -183,14 +187,8 @@ class VolumeRun:
 
     def _gathered(self, stage: str, pieces: Any, number: int) -> Pieces:
         """Sum up the borders, and put together what blocks and borders have left."""
-        store, bases, total = self.runner.store, [], 0
-        for block in self.tiling.blocks():
-            if block.name in self.failed:
-                bases.append(-1)
-                continue
-            bases.append(total)
-            total += int(store.load(stage, block.name, ["count"])[0])
-        self._sum_borders(f"border{number}", pieces, bases)
+        store = self.runner.store
+        border, bases, total = self._bordered(stage, pieces, number)
         edges, costs, bound = [np.empty((0, 2), np.int32)], [np.empty(0)], 0.0
         nodes: list[Array] = []
         centres: list[Array] = []
@@ -199,10 +197,10 @@ class VolumeRun:
         kept = "edges", "edge_costs", "bound", "node_costs", "centres", "node_labels", "clusters"
         for block, base in self._solved(bases):
             own = store.load(stage, block.name, kept)
-            border = store.load(f"border{number}", block.name, ("edges", "edge_costs", "negative"))
-            edges += (own[0] + np.int32(base), border[0].astype(np.int32))
-            costs += (own[1], border[1])
-            bound += float(own[2]) + float(border[2])
+            between = store.load(border, block.name, ("edges", "edge_costs", "negative"))
+            edges += (own[0] + np.int32(base), between[0].astype(np.int32))
+            costs += (own[1], between[1])
+            bound += float(own[2]) + float(between[2])
             for parts, part in zip((nodes, centres, labels, clusters), own[3:], strict=True):
                 parts.append(part)
         count, classes = total, len(self.grid.partitionable)
@@ -214,8 +212,24 @@ class VolumeRun:
         x, z = (np.concatenate([none, *parts]) for parts in (labels, clusters))
         return Pieces(Placed(problem, positions), x, z, bases, bound, pieces)
 
-    def _sum_borders(self, stage: str, pieces: Any, bases: list[int]) -> None:
-        """Sum up the costs between blocks; a block whose border cannot be read has failed, for its neighbours too."""
+    def _bordered(self, stage: str, pieces: Any, number: int) -> tuple[str, list[int], int]:
+        """Sum up the costs between blocks; returns where they are, the first piece of every block, and how many."""
+        border = f"border{number}"
+        while True:
+            bases, total = [], 0
+            for block in self.tiling.blocks():
+                bases.append(-1 if block.name in self.failed else total)
+                if bases[-1] >= 0:
+                    total += int(self.runner.store.load(stage, block.name, ["count"])[0])
+            failed = self._sum_borders(border, pieces, bases)
+            if not failed:
+                return border, bases, total
+            # A block whose border cannot be read has failed, for its neighbours too: pieces have other numbers then.
+            self.failed |= failed
+            border = f"border{number}_without{len(self.failed)}"
+
+    def _sum_borders(self, stage: str, pieces: Any, bases: list[int]) -> set[str]:
+        """Sum up the costs between blocks; returns those in which that failed."""
         reach = self.grid.reach
 
         def arguments(block: Block) -> tuple[Any, ...]:
@@ -224,5 +238,6 @@ class VolumeRun:
             shell = [(box, self.affinities.part(box.slices)) for box in shell_of(block.core, reach)]
             return self.grid, block, shell, pieces, numbered, self.tiling.shape
 
-        jobs = (Job(block.name, sum_borders, partial(arguments, block)) for block, _ in self._solved(bases))
-        self.runner.run(stage, jobs, self._count, may_fail=False)
+        solved = self._solved(bases)
+        jobs = (Job(block.name, sum_borders, partial(arguments, block)) for block, _ in solved)
+        return self.runner.run(stage, jobs, len(solved))

@@ -28,7 +28,6 @@ from cops.recipes import SECOND_STAGE
 from cops.scores.measure import panoptic_quality, predictions
 from cops.stopping import run_command
 from cops.study.experiments import Experiment, logged
-from cops.study.lock import locked
 from cops.study.panels import comparison
 from cops.study.questions import QUESTIONS
 from cops.study.report import curves, save
@@ -37,6 +36,7 @@ from cops.study.tables import TABLES
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
+from diffcomb._lock import locked
 
 HERE = Path(__file__).parent
 CONFIGURED = ("nuclei", "vnc", "neurons")  # data sets in COCO panoptic format with a file in configs/
@@ -167,7 +167,7 @@ def _reproduce(o: Any) -> None:
     everything = [name for name in WHAT if name != "checkpoints"]
     with contextlib.ExitStack() as stack:
         for seed in o.seeds:
-            stack.enter_context(locked(o.runs / name / f"seed{seed}"))
+            stack.enter_context(locked(o.runs / name / f"seed{seed}", "is training in"))
         for what in everything if o.what == "all" else (o.what,):
             WHAT[what](experiment, save(o.results / name, _command(o, what)))
 

@@ -37,7 +37,6 @@ from cops.scores.quality import NOTHING_SCORED
 from cops.stopping import run_command
 from cops.study import overfit
 from cops.study.first_weights import RECORD, first_weights, record_first_weights
-from cops.study.lock import locked
 from cops.study.panels import comparison
 from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, write_environment
 from cops.study.split_record import FILE as SPLITS
@@ -46,6 +45,7 @@ from cops.study.stages import run_stages
 from jsonargparse import ArgumentParser
 
 from diffcomb import get_num_threads
+from diffcomb._lock import locked
 
 TRIAL = 8  # samples a step
 QUICK = Path(__file__).parent / "configs" / "quick.yaml"
@@ -135,7 +135,7 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     check_settings(config, splits.train.categories, parallel.world())  # before anything is written
     out, first = Path(config.out or "runs"), parallel.rank() == 0
     initial = first_weights(config, splits.train.categories, out, overwrite) if first else None
-    with locked(out) if first else contextlib.nullcontext():
+    with locked(out, "is training in") if first else contextlib.nullcontext():
         if first:
             resumed = _prepare(out, config, splits.train.categories, overwrite)
             record_splits(config, splits, out, METRICS)

@@ -6,8 +6,9 @@ import sys
 import pytest
 import reproduce
 import train
-from cops.study.lock import locked
 from test_resume_errors import command, error_of, write_data
+
+from diffcomb._lock import locked
 
 HOLD = (
     "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), 2); print(flush=True); time.sleep(99)"
@@ -35,13 +36,14 @@ def test_second_process_in_a_run_folder_is_refused_until_the_first_one_is_killed
 def test_tables_lock_the_folder_of_every_seed(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(reproduce.WHAT, "table1", lambda *_: None)
     arguments = ["table1", f"--runs={tmp_path}", "--seeds=[0,1]"]
-    with locked(tmp_path / "scenes" / "seed1"):
+    with locked(tmp_path / "scenes" / "seed1", "is training in"):
         assert f"is training in {tmp_path / 'scenes' / 'seed1'}" in error_of(reproduce.main, arguments, capsys)
     reproduce.main(arguments)
 
 
 def test_folder_is_unlocked_after_an_error(tmp_path):
-    with pytest.raises(ZeroDivisionError), locked(tmp_path / "a"):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path / "a", "uses"):
         raise ZeroDivisionError
-    with locked(tmp_path / "a"), pytest.raises(ValueError, match="another process"), locked(tmp_path / "a"):
+    again = pytest.raises(ValueError, match=f"another process uses {tmp_path}")
+    with locked(tmp_path / "a", "uses"), again, locked(tmp_path / "a", "uses"):
         pass

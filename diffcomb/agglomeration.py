@@ -7,6 +7,7 @@ Must-links are edges of cost +inf, which join first, and cannot-links of -inf, w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,6 +82,8 @@ def agglomerate(
     [0, 1, 1]
     """
     asked = _checked(as_graph(graph), edge_costs, (must_link, cannot_link, seeds), bound)
+    if not isinstance(constrained, (bool, np.bool_)):
+        raise TypeError(f"constrained must be True or False, got {constrained!r}")
     known = (*LINKAGES, "absolute_maximum")
     if linkage not in known:
         raise ValueError(f"linkage must be one of {', '.join(map(repr, known))}, got {linkage!r}")
@@ -89,7 +92,7 @@ def agglomerate(
         given = float_array(sizes, "sizes", "(m,)")
         if given.shape != (asked.num_edges,) or (len(given) and given.min() <= 0):
             raise ValueError(f"sizes must be {asked.num_edges} positive numbers, one for each edge, got {sizes!r:.80}")
-        weights[: asked.num_edges] = given
+        weights[: asked.num_edges] = np.ldexp(given, -math.frexp(given.max(initial=1.0))[1])  # sums are finite
     if linkage == "absolute_maximum":
         return _mutex_watershed(asked)
     simple, signed, weights = _without_parallels(asked.graph, asked.costs.astype(np.float64), weights, linkage)

@@ -213,6 +213,9 @@ def test_sizes_weigh_averages():
     edges, costs = [(0, 1), (0, 2), (1, 2)], [5.0, 3.0, -1.0]
     assert agglomerate(edges, costs, "average").num_clusters == 1
     assert agglomerate(edges, costs, "average", sizes=[1, 1, 4]).clusters.tolist() == [0, 0, 1]
+    twice = [(0, 1), (0, 1), (1, 2)]
+    for size in (1e308, 1e-308):
+        assert agglomerate(twice, [3.0, -1.0, -1.0], sizes=[size] * 3).clusters.tolist() == [0, 0, 1]
 
 
 @pytest.mark.nojit
@@ -289,6 +292,7 @@ def test_order_by_size_is_a_stable_sort(dtype):
             ValueError,
             "nodes 2 and 0 must be apart",
         ),
+        (lambda: agglomerate([(0, 1)], [1.0], constrained="no"), TypeError, "constrained must be True or False"),
         (lambda: agglomerate([(0, 1)], [1.0], bound=1), TypeError, "bound must be True or False, got 1"),
         (
             lambda: semantic_mutex_watershed([(0, 1)], [[1.0], [1.0]], [1.0], partitionable=[], cannot_link=[(0, 1)]),

@@ -259,6 +259,7 @@ def test_windows_lie_further_apart_than_any_offset_reaches(shape, block, reach):
         (dict(clip=0.1), "bias and clip are of no use for values='costs', got bias=0.5 and clip=0.1"),
         (dict(offsets=3), "offsets must be a list"),
         (dict(store=5), "store must be the path"),
+        (dict(store=""), "store must be the path"),
         (dict(solver=dict(effort=1.5)), "effort must be a non-negative integer"),
         (dict(polish="no"), "polish must be True or False"),
         (dict(store="somewhere", solver=lambda problem, **rest: None), "solver must be a name or a function"),

@@ -340,6 +340,7 @@ def make_wrong_files(folder, signed):
             "--on-failure is of no use without --block-shape, got cut",
         ),
         (["info", "classes.npz"], "classes.npz: partitionable must hold class indices in 0..1, got [2]"),
+        (["info", ""], "has no suffix of a known format"),
         (["solve", "{signed}", "-o", ""], "-o must name a file such as clusters.csv, got ''"),
         (["solve", "{signed}", "-o", "two.npz"], "-o must name a file such as clusters.csv, got 'two.npz'"),
     ],

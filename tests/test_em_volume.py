@@ -135,6 +135,25 @@ def test_short_run_writes_table_and_picture_and_is_resumed(example, small, tmp_p
     assert str(tmp_path / "out" / "table.md") in said
     example["train"].main(arguments)
     assert (tmp_path / "out" / "table.md").read_text() == table
+    checkpoints = sorted((tmp_path / "out").glob("*.pt"))
+    assert len(checkpoints) == 3
+    checkpoints[-1].write_bytes(b"")
+    capsys.readouterr()
+    example["train"].main(arguments)
+    assert f"{checkpoints[-1]} is damaged (EOFError): this stage is trained again" in capsys.readouterr().out
+    assert (tmp_path / "out" / "table.md").read_text() == table
+    corrected = np.where(small.truth == small.truth.max(), 1, small.truth)  # what others are trained on
+    np.savez(path, raw=(small.raw * 255).astype(np.uint8), groundtruth=corrected)
+    example["train"].main(["--volume", str(path), "--steps", "[0, 0, 0]", "--out", str(tmp_path / "out")])
+    assert len(list((tmp_path / "out").glob("*.pt"))) == 6
+
+
+def bad_volume(raw=None, truth=None):
+    """A volume of the smallest size in which one array is wrong."""
+    grey = np.random.default_rng(0).random((48, 24, 24))
+    return dict(
+        raw=grey if raw is None else raw(grey), groundtruth=np.ones(grey.shape, int) if truth is None else truth
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,6 +165,13 @@ def test_short_run_writes_table_and_picture_and_is_resumed(example, small, tmp_p
         (dict(raw=np.zeros((30, 30, 30)), groundtruth=np.zeros((30, 30, 29), int)), "need one shape"),
         (dict(raw=np.zeros((40, 30, 30)), groundtruth=np.zeros((40, 30, 30), int)), "at least"),
         (dict(raw=np.zeros((48, 30, 30)), groundtruth=np.zeros((48, 30, 30))), "labels integers"),
+        (bad_volume(lambda grey: grey.astype(str)), "raw must hold finite numbers"),
+        (bad_volume(lambda grey: grey * 1j), "raw must hold finite numbers"),
+        (bad_volume(lambda grey: grey * np.inf), "raw must hold finite numbers"),
+        (bad_volume(lambda grey: -grey), "raw must hold finite numbers"),
+        (bad_volume(lambda grey: grey * 0 + 1), "raw must hold finite numbers"),
+        (bad_volume(truth=np.zeros((48, 24, 24), int)), "and groundtruth segments"),
+        (bad_volume(truth=np.full((48, 24, 24), 2**63, np.uint64)), "labels integers below 2^63"),
     ],
 )
 def test_bad_volumes_are_named(example, tmp_path, capsys, content, message):
@@ -161,7 +187,9 @@ def test_bad_volumes_are_named(example, tmp_path, capsys, content, message):
     assert "bad.npz" in error
 
 
-@pytest.mark.parametrize(("option", "value"), [("--seed", "-1"), ("--steps", "[1, 2]"), ("--out", "FILE")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--seed", "-1"), ("--seed", str(2**63)), ("--steps", "[1, 2]"), ("--out", "FILE")]
+)
 def test_bad_options_are_named(example, tmp_path, capsys, option, value):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit, match="2"):

@@ -113,6 +113,9 @@ def test_published_instances_of_shared_data_are_read(data_root):
         ("a.cpp", "1e400 1\n", "got n = inf and 1 numbers"),
         ("a.cpp", "3\n1 2\nnan\n", "must hold numbers, got 'nan' in line 3"),
         ("a.cpp", "2\nx\n", "must hold numbers, got 'x' in line 2"),
+        ("a.cpp", "2\n1_0\n", "must hold numbers, got '1_0' in line 2"),
+        ("a.graph", "2 1 1\n2 1_0\n1 1_0\n", "line 2 must hold numbers: an underscore"),
+        ("a.csv", "u,v,cost\n1,2,1_0\n", "line 2: the column of costs must hold numbers, got '1_0'"),
         ("a.cpp", "3\n1 2\n", r"n \(n - 1\) / 2 gains, got n = 3 and 2 numbers"),
         ("a.cpp", "", "got nothing"),
         ("a.graph", "x y\n", "must begin with the numbers of nodes and edges"),
@@ -212,10 +215,10 @@ def test_arrays_that_do_not_fit_are_refused(arrays, message, suffix, tmp_path):
         ("a.npz", npz_bytes(edges=np.array([{}]), costs=[1.0]), "holds Python objects, which are not loaded"),
         ("a.npz", b"garbage", "this is no such file of numpy"),
         ("a.h5", b"garbage", "file signature not found"),
-        ("a.csv", "u,v,cost\nJosé,b,1\n".encode("latin-1"), "not UTF-8 text .* save it as UTF-8"),
-        ("a.csv", "u,v,cost\n1,2,1\n".encode("utf-16"), "not UTF-8 text"),
-        ("a.txt", npz_bytes(**EDGE), "not UTF-8 text"),
-        ("a.graph", b"\xff", "not UTF-8 text"),
+        ("a.csv", "u,v,cost\nJosé,b,1\n".encode("latin-1"), "text that is not UTF-8 .* save it as UTF-8"),
+        ("a.csv", "u,v,cost\n1,2,1\n".encode("utf-16"), "text that is not UTF-8"),
+        ("a.txt", npz_bytes(**EDGE), "text that is not UTF-8"),
+        ("a.graph", b"\xff", "text that is not UTF-8"),
     ],
 )
 def test_damaged_files_and_other_kinds_are_named(name, content, message, tmp_path):
@@ -266,6 +269,16 @@ def test_ids_that_a_text_cannot_keep_are_refused_before_writing(ids, tmp_path):
     with pytest.raises(ValueError, match=r"must be integers of 64 bits .* csv, npz and hdf5 keep them"):
         write(path, Instance(Graph(2, [(0, 1)]), [1.0], ids))
     assert path.read_text() == "0 1 1\n"
+
+
+@pytest.mark.parametrize("names", [["7", "7.0", "8"], [" 7", "7", "8"]])
+def test_names_that_a_table_would_take_for_one_number_are_refused(names, tmp_path):
+    instance = Instance(Graph(3, [(0, 1), (1, 2)]), [-1.0, -2.0], np.array(names))
+    with pytest.raises(ValueError, match=r"one number, written in two ways, .* npz and hdf5 keep them"):
+        write(tmp_path / "a.csv", instance)
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "a.npz", instance)
+    assert read(tmp_path / "a.npz").ids.tolist() == names
 
 
 def test_writing_goes_through_links_and_keeps_what_lies_beside(tmp_path):

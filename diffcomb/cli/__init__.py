@@ -29,7 +29,7 @@ SUFFIXES = ", ".join(suffix for known in FORMATS.values() for suffix in known.su
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     options = _parser().parse_args(arguments)
-    source = getattr(options, "file", None) or options.affinities
+    source = options.file if hasattr(options, "file") else options.affinities
     try:
         result = options.run(options)
     except KeyboardInterrupt as stop:

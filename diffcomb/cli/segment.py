@@ -76,7 +76,7 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
     except KeyboardInterrupt:
         done = f"interrupted; finished blocks lie in {store}: rerun the same command to resume"
         raise KeyboardInterrupt(done) from None
-    if options.store is None:
+    if not options.store:
         shutil.rmtree(store)
     failed = {"failed_blocks": " ".join(failure.block for failure in found.failed)} if found.failed else {}
     return {**summary_of(found), "blocks": found.levels[0].blocks, "tasks_computed": found.computed, **failed}

@@ -30,8 +30,8 @@ def errors_named(path: Path) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: the file is not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8, or name its "
-            f"format if it is no text"
+            f"{path}: the file holds text that is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8, "
+            f"or name the file's format if it is no text"
         ) from error
     except WRONG_CONTENT as error:
         foreign = any(words in str(error) for words in FOREIGN)

@@ -11,6 +11,7 @@ from .._arrays import Array
 from ..graph import Graph, as_graph
 from .files import read_text
 from .instance import Instance, check_sums
+from .texts import floats
 
 
 class _Ends(NamedTuple):
@@ -85,7 +86,7 @@ def _ends(lines: list[tuple[int, str]], n: int, weighted: bool) -> _Ends:
 def _values(number: int, line: str, weighted: bool) -> Array:
     """The numbers of a line: neighbours, or neighbours and weights in turn."""
     try:
-        row = np.array(line.split(), np.float64)
+        row = floats(line.split())
     except ValueError as error:
         raise ValueError(f"line {number} must hold numbers: {error}") from error
     if weighted and len(row) % 2:

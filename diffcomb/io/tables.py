@@ -17,7 +17,7 @@ from .._arrays import Array
 from .._tables import integer_array
 from ..graph import Graph
 from .instance import Instance, unless_plain
-from .texts import edge_columns
+from .texts import edge_columns, floats
 
 COLUMNS = ("u", "v", "cost")
 ROWS = 2**8  # that are turned into arrays at once: few, so that their cells stay in the cache
@@ -37,6 +37,12 @@ def read_csv(path: Path) -> Instance:
 
 def write_csv(path: Path, instance: Instance) -> None:
     """Isolated nodes, node costs and lifted edges are lost."""
+    ids = instance.node_ids
+    if ids.dtype.kind == "U" and len(np.unique(_ids([np.stack([ids, ids], axis=1)]))) < len(ids):
+        raise ValueError(
+            "the names of some nodes are one number, written in two ways, as '7' and '7.0', and would be one node in a "
+            "csv file: the formats npz and hdf5 keep them"
+        )
     u, v = instance.node_ids[instance.graph.edges].T
     write_table(path, COLUMNS, zip(u.tolist(), v.tolist(), instance.edge_costs.tolist(), strict=True))
 
@@ -143,7 +149,7 @@ def _integers(cells: list[str]) -> Array | None:
 
 def _costs(cells: tuple[str, ...], lines: tuple[int, ...]) -> Array:
     try:
-        costs = np.array(list(map(float, cells)))
+        costs = floats(cells)
     except ValueError:
         costs = np.array([np.nan])
     if np.isnan(costs).any():
@@ -154,7 +160,7 @@ def _costs(cells: tuple[str, ...], lines: tuple[int, ...]) -> Array:
 
 def _is_number(cell: str, or_nan: bool = False) -> bool:
     try:
-        value = float(cell)
+        (value,) = floats([cell])
     except ValueError:
         return False
     return or_nan or not math.isnan(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def read_triangle(path: Path) -> Instance:
     """Clique partitioning: the number of nodes, then the upper triangle of the gains, row by row."""
     text = read_text(path)
     try:
-        numbers = np.array(text.split(), np.float64)
+        numbers = floats(text.split())
     except ValueError as error:
         raise _wrong_line(text, _holds_numbers, "the file must hold numbers", error) from error
     if np.isnan(numbers).any():
@@ -99,6 +99,13 @@ def edge_columns(text: str, **how: Any) -> tuple[Array, Array]:
     return np.stack([rows["u"], rows["v"]], axis=1), rows["cost"].copy()
 
 
+def floats(cells: Sequence[str]) -> Array:
+    """Texts as float64. Python takes 1_0 for 10; in a file it is a slip, and raises a ValueError."""
+    if "_" in "".join(cells):
+        raise ValueError("an underscore stands in a number")
+    return np.array(cells, np.float64)
+
+
 def _wrong_line(text: str, is_right: Callable[[str], bool], wanted: str, error: ValueError | None = None) -> ValueError:
     """An error that names the first wrong line; looked for only when a fast parser has found that there is one."""
     for number, line in enumerate(text.split("\n"), 1):
@@ -118,6 +125,6 @@ def _holds_edge(line: str) -> bool:
 
 def _holds_numbers(line: str) -> bool:
     try:
-        return not any(math.isnan(float(cell)) for cell in line.split())
+        return not np.isnan(floats(line.split())).any()
     except ValueError:
         return False

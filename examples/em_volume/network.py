@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -49,17 +50,14 @@ class Slices(nn.Sequential):
 
 
 def _block(inputs: int, outputs: int, convolution: type[nn.Module] = nn.Conv3d) -> list[nn.Module]:
-    def layers(channels: int) -> tuple[nn.Module, ...]:
-        return convolution(channels, outputs, 3, padding=1), nn.GroupNorm(4, outputs), nn.LeakyReLU(0.1)
-
-    return [*layers(inputs), *layers(outputs)]
+    both = [convolution(channels, outputs, 3, padding=1) for channels in (inputs, outputs)]
+    return [layer for first in both for layer in (first, nn.GroupNorm(4, outputs), nn.LeakyReLU(0.1))]
 
 
 def cross_entropy(logits: Tensor, truth: Array) -> Tensor:
     """Of every edge on its own."""
-    target, known = affinities(truth, OFFSETS, background=0)
-    mask = torch.from_numpy(known)
-    return nn.functional.binary_cross_entropy_with_logits(logits[mask], torch.from_numpy(target)[mask])
+    target, known = map(torch.from_numpy, affinities(truth, OFFSETS, background=0))
+    return nn.functional.binary_cross_entropy_with_logits(logits[known], target[known])
 
 
 def malis(logits: Tensor, truth: Array) -> Tensor:
@@ -86,8 +84,11 @@ LOSSES = {"cross-entropy": cross_entropy, "MALIS": malis, "structured SVM": stru
 def train(network: Network, name: str, steps: int, volume: Volume, path: Path, seed: int) -> None:
     """Train with one of the losses on random crops; a stage that has a checkpoint is not trained again."""
     if path.exists():
-        network.load_state_dict(torch.load(path, weights_only=True))
-        return
+        try:
+            network.load_state_dict(torch.load(path, weights_only=True))
+            return
+        except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            print(f"{path} is damaged ({type(error).__name__}): this stage is trained again")
     rng = np.random.default_rng([seed, list(LOSSES).index(name)])
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3 if name == "cross-entropy" else 1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, optimizer.param_groups[0]["lr"], steps + 1)
@@ -111,10 +112,9 @@ def _crop(rng: np.random.Generator, volume: Volume, crop: tuple[int, ...]) -> tu
     """A random crop, mirrored and transposed at random, brighter or darker."""
     start = [int(rng.integers(n - c + 1)) for n, c in zip(volume.raw.shape, crop, strict=True)]
     where = tuple(slice(s, s + c) for s, c in zip(start, crop, strict=True))
-    raw, truth = volume.raw[where], volume.truth[where]
     axes = tuple(axis for axis in range(3) if rng.random() < 0.5)
     order = (0, 2, 1) if rng.random() < 0.5 else (0, 1, 2)
-    raw, truth = np.flip(raw, axes).transpose(order), np.flip(truth, axes).transpose(order)
+    raw, truth = (np.flip(array[where], axes).transpose(order) for array in (volume.raw, volume.truth))
     contrast, brightness = rng.uniform((0.85, -0.05), (1.15, 0.05)).astype(np.float32)
     return (raw - 0.5) * contrast + 0.5 + brightness, np.ascontiguousarray(truth)
 
@@ -124,8 +124,7 @@ def predict(network: Network, raw: Array) -> Array:
     """Log-odds (C, Z, Y, X) of a whole volume, tile by tile with a margin."""
     network.eval()
     out = np.empty((len(OFFSETS), *raw.shape), np.float32)
-    margins = [(h, h + t) for h, t in zip(HALO, TILE, strict=True)]
-    padded = np.pad(raw, margins, mode="symmetric")  # as far as the last tile reaches
+    padded = np.pad(raw, [(h, h + t) for h, t in zip(HALO, TILE, strict=True)], "symmetric")  # for the last tiles
     for corner in itertools.product(*(range(0, n, t) for n, t in zip(raw.shape, TILE, strict=True))):
         tile = padded[tuple(slice(a, a + t + 2 * h) for a, t, h in zip(corner, TILE, HALO, strict=True))]
         logits = network(torch.from_numpy(tile)[None, None])[0].numpy()

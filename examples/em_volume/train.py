@@ -18,7 +18,8 @@ from jsonargparse import ArgumentParser
 from matplotlib.figure import Figure
 from network import LOSSES, Network, predict, train
 from segmentation import compared, regions_of, supervoxels
-from skimage.segmentation import find_boundaries
+from skimage.color import label2rgb
+from skimage.segmentation import mark_boundaries
 from tabulate import tabulate
 from volumes import Array, Volume, draw, read
 
@@ -44,15 +45,13 @@ def picture(path: Path, volume: Volume, segmentations: dict[str, Array]) -> None
     """A slice of the test part: grey values, truth and what was found."""
     z = volume.raw.shape[0] // 2
     panels = {"truth": volume.truth, **{k: v for k, v in segmentations.items() if v.size}}
+    colours = np.random.default_rng(1).uniform(0.25, 1, (997, 3))
     figure = Figure(figsize=(4 * (len(panels) + 1), 4.3), layout="constrained")
     axes = figure.subplots(1, len(panels) + 1, subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
     axes[0].imshow(volume.raw[z], cmap="gray")
     axes[0].set_title("raw")
     for axis, (name, labels) in zip(axes[1:], panels.items(), strict=True):
-        ids = np.unique(labels[z], return_inverse=True)[1].reshape(labels[z].shape)
-        colours = np.random.default_rng(1).uniform(0.25, 1, (ids.max() + 1, 3))[ids]
-        colours[find_boundaries(labels[z])] = 0
-        axis.imshow(0.45 * volume.raw[z][..., None] + 0.55 * colours)
+        axis.imshow(mark_boundaries(label2rgb(labels[z], volume.raw[z], colours, 0.55, -1), labels[z], (0, 0, 0)))
         axis.set_title(name)
     figure.savefig(path, dpi=80)
 
@@ -65,8 +64,8 @@ def main(arguments: list[str] | None = None) -> Path:
     parser.add_argument("--out", type=Path, default=Path("runs/em_volume"))
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args(arguments)
-    if len(a.steps) != len(LOSSES) or min(*a.steps, a.seed) < 0:
-        parser.error(f"--steps must be {len(LOSSES)} numbers, none of them nor --seed negative: {a.steps}, {a.seed}")
+    if len(a.steps) != len(LOSSES) or min(*a.steps, a.seed) < 0 or a.seed >= 2**63:
+        parser.error(f"--steps must be {len(LOSSES)} numbers from 0 on, --seed in 0..2^63-1: {a.steps}, {a.seed}")
     try:
         a.out.mkdir(parents=True, exist_ok=True)
         volume = draw(seed=a.seed) if a.volume is None else read(a.volume)
@@ -77,7 +76,7 @@ def main(arguments: list[str] | None = None) -> Path:
     torch.manual_seed(a.seed)
     network, rows, began = Network(), [], time.perf_counter()
     for number, (name, steps) in enumerate(zip(LOSSES, a.steps, strict=True)):
-        source = "drawn" if a.volume is None else f"{a.volume.stem}-{zlib.crc32(volume.raw):08x}"
+        source = f"{a.volume.stem if a.volume else 'drawn'}-{zlib.crc32(volume.truth, zlib.crc32(volume.raw)):08x}"
         stages = "-".join(map(str, a.steps[: number + 1]))
         train(network, name, steps, parts["train"], a.out / f"{source}-seed{a.seed}-{stages}.pt", a.seed)
         found, segmentations = evaluate(network, parts["choose"], parts["test"])

@@ -50,11 +50,13 @@ def read(path: Path) -> Volume:
         if not {"raw", "groundtruth"} <= set(found):
             raise ValueError(f"the file must hold arrays raw and groundtruth, it has {file.files}")
         raw, *labels = found.values()
-        differ = any(array.dtype.kind not in "iu" or array.shape != raw.shape for array in labels)
+        differ = any(a.dtype.kind not in "iu" or a.shape != raw.shape or a.max(initial=0) >= 2**63 for a in labels)
         if differ or raw.ndim != 3 or raw.shape[0] < 48 or min(raw.shape) < 24:
             given = {name: f"{array.dtype} {array.shape}" for name, array in found.items()}
-            raise ValueError(f"arrays need one shape, of 48x24x24 at least, and labels integers, got {given}")
-    scale = 255 if raw.dtype == np.uint8 else max(float(raw.max()), 1e-6)
+            raise ValueError(f"arrays need one shape, 48x24x24 at least, and labels integers below 2^63, got {given}")
+        if raw.dtype.kind not in "uif" or not (np.isfinite(raw).all() and raw.max() > raw.min() >= 0 < labels[0].max()):
+            raise ValueError("raw must hold finite numbers from 0 on, not all of them equal, and groundtruth segments")
+    scale = 255 if raw.dtype == np.uint8 else float(raw.max())
     return Volume(raw.astype(np.float32) / scale, *(array.astype(np.int64) for array in labels))
 
 

@@ -220,8 +220,28 @@ def test_pickled_code_is_not_run(tmp_path, capsys):
     assert pickle.loads(pickle.dumps(Trap())) is None  # it works where pickles are trusted
     (tmp_path / "ran").unlink()
     assert run("masks", tmp_path, "--out", tmp_path / "out") == 2
-    assert "which is not read: export the masks as PNG" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'a_seg.npy'}: " in error
+    assert "which is not read: export the masks as PNG" in error
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [("--thing", "background"), ("--thing", ""), ("--thing", "sky", "--background", "sky")]
+)
+def test_class_of_masks_is_one_of_its_own(tmp_path, capsys, options):
+    write_image(tmp_path / "a.png")
+    Image.fromarray(numbers().astype(np.uint8)).save(tmp_path / "a_masks.png")
+    assert run("masks", tmp_path, "--out", tmp_path / "out", *options) == 2
+    assert "--thing must be the name of a class other than --background" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rle", ["", "-2,14"])
+def test_run_lengths_of_cvat_are_numbers_from_zero_on(tmp_path, capsys, rle):
+    path = cvat(tmp_path / "in", [element("mask", "nut", rle=rle, left=4, top=8, width=4, height=3)])
+    assert run("cvat", path, "--out", tmp_path / "out") == 2
+    assert f"run lengths must be numbers from 0 on, got {rle!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("count", "classes", "suffix", "divisor"), [(3, 2, ".png", 1000), (1500, 2, ".png", 2000),

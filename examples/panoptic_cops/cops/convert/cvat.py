@@ -101,7 +101,9 @@ def _mask(entry: Element, where: str) -> Draw:
     left, top, width, height = map(round, (*coordinates(corner, where), *coordinates(size, where)))
     check_pixels(height, width, where)
     counts = [int(v) for v in re.split(r"[,\s]+", entry.attrib["rle"].strip()) if v]
-    if width < 1 or height < 1 or min(counts, default=0) < 0 or sum(counts) > width * height:
+    if min(counts, default=-1) < 0:
+        raise DataError(f"{where}: run lengths must be numbers from 0 on, got {entry.attrib['rle']!r:.80}")
+    if width < 1 or height < 1 or sum(counts) > width * height:
         raise DataError(f"{where}: run lengths add up to {sum(counts)} pixels, but the window has {width}x{height}")
     values = np.zeros(width * height, bool)
     runs = np.repeat(np.arange(len(counts)) % 2 == 1, counts)

@@ -168,8 +168,8 @@ def read_seg(path: Path) -> NDArray[Any]:
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             header(file)
             return np.asarray(_Unpickler(file).load().item()["masks"])
-    except DataError:
-        raise
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except Exception as error:  # damaged pickles raise nearly everything
         raise DataError(
             f"{path} cannot be read as {SEG} of Cellpose: {error!r:.120}: export the masks as PNG"

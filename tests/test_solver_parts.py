@@ -416,6 +416,8 @@ def test_search_operators_never_return_a_worse_labelling(instance, seed):
         assert search.step(operator) == (level.value(search.labels) < before)
         assert level.value(search.labels) <= before
         assert level.improvement(labels, search.labels) == pytest.approx(before - level.value(search.labels), abs=1e-9)
+    before = level.value(search.labels)
+    assert search.restart(2) == (level.value(search.labels) < before)
 
 
 def test_cluster_ids_may_be_any_integers():

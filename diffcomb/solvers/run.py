@@ -29,7 +29,6 @@ from .limits import LIMITS
 from .search import Search, move_clusters
 
 ROUND = ("anneal", "cycle", "melt", "restart")
-CORE_ROUND = ("restart",)  # what annealing and V-cycles find in a core graph, chains find for less
 
 
 def is_searched_whole(graph: Graph) -> bool:
@@ -176,8 +175,9 @@ class Run:
         core = level.contract(group, count)
         before = labels_of_groups(self.labels, group, count, level.num_classes)
         search = Search(core, before.copy(), self.rng)
-        restarts = 2 if size < int(_core_size(level.num_nodes, half_edges)) else 1  # small cores leave time for two
-        budget.run(search, CORE_ROUND, restarts, patience=restarts)
+        if not budget.spent():
+            # What annealing and V-cycles find in a core graph, chains find for less. Small ones leave time for two.
+            search.restart(2 if size < int(_core_size(level.num_nodes, half_edges)) else 1)
         after = move_clusters(core, search.labels)  # here it is cheaper than in the full graph
         self._take(before, after, group)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._threads import thread_map
 from .hierarchy import Hierarchy, Order, random_order
 from .level import Level
 from .levels.labels import Labels, labels_of_groups, project
@@ -92,7 +93,12 @@ class Search:
         """Apply the operator "anneal", "melt", "cycle" or "restart"; returns whether the incumbent got better."""
         if operator == "cycle":
             return self._keep(v_cycle(self.level, self.labels, self.order))
-        return self.offer(self._annealed(operator) if operator in COOLING else self._restarted())
+        return self.offer(self._annealed(operator) if operator in COOLING else self._restarted(self.rng))
+
+    def restart(self, times: int) -> bool:
+        """Restart so many times, by threads; returns whether the incumbent got better."""
+        rngs = [np.random.default_rng(seed) for seed in self.rng.integers(2**63, size=times)]
+        return sum(self.offer(labels) for labels in thread_map(self._restarted, rngs)) > 0
 
     def offer(self, labels: Labels) -> bool:
         """Combine the incumbent with another labelling; returns whether the incumbent got better."""
@@ -110,9 +116,10 @@ class Search:
         self.level.move(labels)
         return labels
 
-    def _restarted(self) -> Labels:
-        together = self.level.num_classes > 1 and self.rng.random() < 0.5
-        return v_cycle(self.level, descend(self.level, self.order, together), self.order)
+    def _restarted(self, rng: np.random.Generator) -> Labels:
+        order = random_order(rng)
+        together = self.level.num_classes > 1 and rng.random() < 0.5
+        return v_cycle(self.level, descend(self.level, order, together), order)
 
     def _keep(self, labels: Labels) -> bool:
         if self.level.improvement(self.labels, labels) > 0:

@@ -1,7 +1,7 @@
 """Lower bounds and exact solutions: how far bounds are from optima, and what they take.
 
     python benchmarks/bounds.py bounds    # grids, AMWC of trained networks, families with known optima
-    python benchmarks/bounds.py exact     # region graphs of growing size, solved to proven optimality
+    python benchmarks/bounds.py exact     # small graphs, region graphs of growing size, solved to proven optimality
 
 Instances come from $DIFFCOMB_DATA where that is set. The gap of families is that between optimum and bound, of all
 others between the default's solution and bound. One thread.
@@ -13,17 +13,21 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from instances import make
 from report import save
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 from tqdm import tqdm
 
-from diffcomb import Graph, Solution, amwc, grid_graph, lifted_multicut, multicut, mwc, set_num_threads
+from diffcomb import Graph, Solution, amwc, grid_graph, lifted_multicut, make_problem, multicut, mwc, set_num_threads
+from diffcomb.solvers.persistency import persistent
 
 HERE = Path(__file__).parent
-TIME_LIMIT, RUNS = 60.0, 5
+TIME_LIMIT, RUNS, DRAWS = 60.0, 5, 5
 
 
 def timed(function: Callable[[], Solution]) -> tuple[float, Solution]:
@@ -76,18 +80,20 @@ def families() -> Iterator[dict]:
 
 def exact() -> Iterator[dict]:
     for path in tqdm(data("small_with_optima"), desc="families"):
-        times, solved = [], 0
-        found_instances = list(instances(path))[:5]
-        for graph, costs, _ in found_instances:
-            took, found = timed(lambda g=graph, c=costs: multicut(g, c, solver="exact", time_limit=TIME_LIMIT / 12))
-            times.append(took)
-            solved += found.gap <= 1e-6 * (1 + abs(found.objective))
-        name, proven = f"{path.stem}, {len(times)} graphs", f"{solved}/{len(times)}"
-        yield {"instance": name, "nodes": graph.num_nodes, "edges": graph.num_edges, "proven": proven,
-               "median, s": float(np.median(times)), "longest, s": max(times)}  # fmt: skip
+        some = [(graph, costs) for graph, costs, _ in instances(path)][:DRAWS]
+        yield _several(path.stem, [partial(multicut, *one) for one in some], *some[-1])
+    for side in tqdm((4, 5, 6), desc="lifted"):
+        some = [_lifted_noise(side, seed) for seed in range(DRAWS)]
+        yield _several(f"lifted noise {side}x{side}", [partial(lifted_multicut, *one) for one in some], *some[-1])
     for path in tqdm(data("region_graphs"), desc="region graphs"):
         d = np.load(path)
         n, edges, costs = int(d["n"]), d["edges"], d["costs"].astype(np.float64)
+        whole = Graph(n, edges)
+        for size in (100, 200, 300):
+            some = [_around(whole, costs, seed, size) for seed in range(DRAWS)]
+            yield _several(f"{path.stem}, around a node", [partial(multicut, *one) for one in some], *some[-1])
+        component = _largest_undecided(whole, costs)
+        yield _several(f"{path.stem}, largest persistent component", [partial(multicut, *component)], *component)
         for share in (64, 16, 4, 1):
             inside = (edges < n // share).all(axis=1)
             graph = Graph(n // share, edges[inside])
@@ -97,6 +103,48 @@ def exact() -> Iterator[dict]:
             yield {"instance": f"{path.stem}, 1/{share}", "nodes": graph.num_nodes, "edges": graph.num_edges,
                    "proven": "yes" if proven else "no", "median, s": took, "longest, s": took,
                    "default, s": default, "default above it": quick.objective - found.objective}  # fmt: skip
+
+
+def _several(name: str, solvers: list[Callable], graph: Graph, costs: np.ndarray, *lifted: object) -> dict:
+    """How long all of them take to be proven; sizes are those of the last one."""
+    found = [timed(lambda s=solve: s(solver="exact", time_limit=TIME_LIMIT / 12)) for solve in solvers]
+    times = [took for took, _ in found]
+    solved = sum(s.gap <= 1e-6 * (1 + abs(s.objective)) for _, s in found)
+    edges = graph.num_edges + (lifted[0].num_edges if lifted else 0)
+    return {"instance": f"{name}, {len(times)} graphs" if len(times) > 1 else name, "nodes": graph.num_nodes,
+            "edges": edges, "proven": f"{solved}/{len(times)}", "median, s": float(np.median(times)),
+            "longest, s": max(times)}  # fmt: skip
+
+
+def _lifted_noise(side: int, seed: int) -> tuple[Graph, np.ndarray, Graph, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    near, far = grid_graph((side, side), [(0, 1), (1, 0)]), grid_graph((side, side), [(0, 3), (3, 0)])
+    return near, rng.normal(size=near.num_edges), far, rng.normal(size=far.num_edges)
+
+
+def _around(graph: Graph, costs: np.ndarray, seed: int, size: int) -> tuple[Graph, np.ndarray]:
+    """The nodes that are nearest to a random one."""
+    start = int(np.random.default_rng(seed).integers(graph.num_nodes))
+    matrix = coo_array((np.ones(graph.num_edges), graph.edges.T), shape=(graph.num_nodes,) * 2).tocsr()
+    nodes = breadth_first_order(matrix, start, directed=False, return_predecessors=False)[:size]
+    return _part(graph, costs, nodes)
+
+
+def _largest_undecided(graph: Graph, costs: np.ndarray) -> tuple[Graph, np.ndarray]:
+    """The largest connected part of what persistency leaves."""
+    smaller, _ = persistent(make_problem(graph, None, costs))
+    edges, n = smaller.graph.edges, smaller.graph.num_nodes
+    part = connected_components(coo_array((np.ones(len(edges)), edges.T), shape=(n, n)), directed=False)[1]
+    largest = np.bincount(part[edges[:, 0]]).argmax()
+    return _part(smaller.graph, smaller.edge_costs, np.flatnonzero(part == largest))
+
+
+def _part(graph: Graph, costs: np.ndarray, nodes: np.ndarray) -> tuple[Graph, np.ndarray]:
+    number = np.full(graph.num_nodes, -1)
+    number[nodes] = np.arange(len(nodes))
+    edges = number[graph.edges]
+    inside = (edges >= 0).all(axis=1)
+    return Graph(len(nodes), edges[inside]), costs[inside]
 
 
 def instances(path: Path) -> Iterator[tuple[Graph, np.ndarray, float]]:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from diffcomb.io import save_array
+
 FOLDER = Path(__file__).parent.parent / "examples" / "em_volume"
 
 
@@ -146,6 +148,17 @@ def test_short_run_writes_table_and_picture_and_is_resumed(example, small, tmp_p
     np.savez(path, raw=(small.raw * 255).astype(np.uint8), groundtruth=corrected)
     example["train"].main(["--volume", str(path), "--steps", "[0, 0, 0]", "--out", str(tmp_path / "out")])
     assert len(list((tmp_path / "out").glob("*.pt"))) == 6
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+def test_volumes_of_other_formats_are_those_of_npz(example, small, tmp_path, suffix):
+    arrays = dict(raw=small.raw, groundtruth=small.truth, supervoxels=small.truth * 2)
+    np.savez(tmp_path / "a.npz", **arrays)
+    for name, array in arrays.items():
+        save_array(f"{tmp_path}/a{suffix}:{name}", array)
+    expected, found = (example["volumes"].read(tmp_path / f"a{kind}") for kind in (".npz", suffix))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def bad_volume(raw=None, truth=None):

@@ -26,6 +26,7 @@ from diffcomb.solvers import programme
 from diffcomb.solvers.budget import Budget
 from diffcomb.solvers.levels.lifted_rows import base_parts, contract_lifted, lifted_rows
 from diffcomb.solvers.lifted import lifted_multilevel
+from diffcomb.solvers.lifted_exact import LiftedProgramme
 from diffcomb.solvers.limits import changed
 
 
@@ -145,6 +146,28 @@ def test_multilevel_is_never_above_greedy_and_improves_with_effort():
         assert objectives == sorted(objectives, reverse=True)
 
 
+@pytest.mark.nojit
+@pytest.mark.parametrize("noise", [0.5, 3.0])
+def test_no_effort_at_all_is_not_above_greedy(noise):
+    """Both where a descent is fused with greedy contraction and where the graph is too large for that."""
+    for pieces in (0, 2048):
+        with changed(max_pieces=pieces):
+            arguments = grid_instance((8, 8), noise=noise, seed=2)
+            greedy = lifted_multicut(*arguments, solver="greedy").objective
+            assert lifted_multicut(*arguments, effort=0).objective <= greedy + 1e-9
+
+
+def test_above_its_limit_a_descent_gives_way_to_another_proposal():
+    arguments = grid_instance((24, 24), noise=1.5, seed=0)
+    with changed(fused_half_edges=0):
+        with_descent = lifted_multicut(*arguments).objective
+        with changed(descended_half_edges=0):
+            without = lifted_multicut(*arguments).objective
+    greedy = lifted_multicut(*arguments, effort=0).objective
+    assert without < greedy
+    assert without == pytest.approx(with_descent, rel=0.02)
+
+
 def test_mean_gap_of_multilevel_to_exact_is_small():
     gaps = []
     for seed in range(6):
@@ -216,6 +239,32 @@ def test_same_seed_gives_the_same_solution_and_a_time_limit_is_kept():
     assert (a.clusters == b.clusters).all()
     limited = lifted_multicut(*instance, time_limit=0.3)
     assert limited.objective <= lifted_multicut(*instance, effort=0).objective
+
+
+def test_seconds_of_branch_and_cut_are_those_that_are_left():
+    """HiGHS's clock goes on between linear programmes, and begins anew in branch and cut."""
+    pytest.importorskip("highspy")
+    backend = programme.Incremental(np.array([1.0, -1.0]), np.zeros(2), np.ones(2))
+    for _ in range(3):
+        backend.relax(5.0)
+        assert backend.model.getOptionValue("time_limit")[1] >= 5.0
+        backend.solve(7.0)
+        assert backend.model.getOptionValue("time_limit")[1] == 7.0
+
+
+def test_cycles_along_lifted_edges_strengthen_the_linear_programme():
+    """A triangle of lifted edges that no base path is short enough to tell of."""
+    base, lifted = [(i, i + 1) for i in range(6)], [(0, 3), (3, 6), (0, 6)]
+    costs = np.full(6, -0.1)
+    found = lifted_multicut(base, costs, lifted, [1.0, 1.0, -1.5], solver="exact", bound=True)
+    assert found.gap == pytest.approx(0, abs=1e-6)
+    graph = Graph(7, [*base, *lifted])
+    p = LiftedProgramme(LiftedProblem(make_problem(graph, None, np.r_[costs, 1.0, 1.0, -1.5]), 6))
+    values = np.r_[np.full(6, 0.5), 0.0, 0.0, 1.0]  # cuts 0-6 although 0-3 and 3-6 are joined
+    assert p.separate(values, 1e-4, lambda: False)
+    rows = p.programme.rows
+    cycles = [set(rows.columns[a:b].tolist()) for a, b in zip(rows.start[:-1], rows.start[1:], strict=True)]
+    assert {6, 7, 8} in cycles
 
 
 def interrupted(interrupt, call):

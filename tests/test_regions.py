@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -220,6 +221,8 @@ def test_bad_input_is_named():
         regions.accumulate(np.zeros((2, 2, 2)), [(0, 1)])
     with pytest.raises(ValueError, match="offsets must have 2 components"):
         regions.accumulate(np.zeros((1, 2, 2)), [(0, 0, 1)])
+    with pytest.raises(ValueError, match=r"statistics of regions have no gradient: give values\.detach\(\)"):
+        regions.accumulate(torch.zeros((2, 2), requires_grad=True))
     with pytest.raises(ValueError, match="boundary_map must be finite"):
         regions.accumulate(np.full((2, 2), np.nan))
     with pytest.raises(ValueError, match=r"quantiles must be levels in \[0, 1\], got \[2\]"):

@@ -5,7 +5,7 @@ import pytest
 from array_files import npy_bytes, npz_bytes
 
 from diffcomb import affinities, region_graph
-from diffcomb.io import open_array, save_array
+from diffcomb.io import array_names, open_array, save_array
 from diffcomb.io.volumes import new_array, split_path
 
 
@@ -100,3 +100,17 @@ def test_folder_that_is_no_zarr_is_named_and_not_replaced(tmp_path):
         with pytest.raises(ValueError, match=r"a\.zarr: this is no zarr array or group"):
             call(tmp_path / "a.zarr")
     assert (tmp_path / "a.zarr" / "thesis.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".zarr"])
+def test_names_of_arrays_are_those_that_can_be_opened(suffix, tmp_path):
+    file = tmp_path / f"two{suffix}"
+    for name in ("one", "two"):
+        save_array(f"{file}:{name}", np.ones(3))
+    assert array_names(file) == {"one", "two"}
+    np.save(tmp_path / "single.npy", np.ones(3))
+    assert array_names(tmp_path / "single.npy") == set()
+    with pytest.raises(ValueError, match="without the name of an array"):
+        array_names(f"{file}:one")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        array_names(tmp_path / f"none{suffix}")

@@ -78,7 +78,7 @@ def _layout(first: list[str], number: int) -> tuple[int, list[int], bool]:
         if len(names) > 3:
             raise ValueError(
                 f"line {number} is no header, since its third cell is the number {names[2]}, but has {len(names)} "
-                f"cells: name the columns, or keep u, v and cost"
+                f"cells: name the columns, or keep u, v and cost; pandas.read_csv and Graph.from_pandas read any table"
             )
         return 3, [0, 1, 2], False
     chosen = [names.index(name) for name in COLUMNS] if set(COLUMNS) <= set(names) else [0, 1, 2]

@@ -48,6 +48,23 @@ def open_array(path: Any) -> Any:
         return _opened(file, name)
 
 
+def array_names(path: Any) -> set[str]:
+    """The names of the arrays of a file: those that :func:`open_array` takes behind it; none of a single array.
+
+    Raises
+    ------
+    FileNotFoundError, ImportError, ValueError
+        As :func:`open_array`.
+    """
+    file, name = split_path(path)
+    if name is not None:
+        raise ValueError(f"a file must be given without the name of an array, got {str(path)!r}")
+    if not file.exists():
+        raise FileNotFoundError(f"there is no file {file}")
+    with errors_named(file):
+        return {key for key, is_group in (_content(file) or {}).items() if not is_group}
+
+
 def _opened(file: Path, name: str | None) -> Any:
     suffix = file.suffix.lower()
     if suffix == ".npy":

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import Array, check_background, float_array, label_array
+from .._arrays import Array, check_background, float_array, is_tensor, label_array
 from .._threads import thread_ranges
 from ..graph import MAX_NODES, Graph
 from ..grid import check_offsets, shift_of, windows_of
@@ -112,9 +112,12 @@ class RegionGraph:
         Raises
         ------
         TypeError, ValueError
-            If shapes do not match, a value is not finite, or a quantile lies outside [0, 1].
+            If shapes do not match, a value is not finite, a quantile lies outside [0, 1], or a tensor requires a
+            gradient, which would be lost.
         """
         shape = self.numbers.shape
+        if is_tensor(values) and values.requires_grad:
+            raise ValueError("statistics of regions have no gradient: give values.detach()")
         if offsets is None:
             array = float_array(values, "boundary_map", f"{shape} of the labels", small=True)
             if array.shape != shape:

@@ -115,7 +115,7 @@ class EdgeProgramme:
     ----------
     problem : Problem
     num_base : int
-        Paths of cycle inequalities take the first `num_base` edges alone.
+        The first `num_base` edges connect clusters.
     """
 
     def __init__(self, problem: Problem, num_base: int) -> None:
@@ -175,7 +175,7 @@ class EdgeProgramme:
             if spent():
                 return True
             last = min(at + EDGES_AT_ONCE, len(y))
-            start, edges = violated_paths(self.csr, self.edges, y, self.num_base, slack, at, last, distance)
+            start, edges = violated_paths(self.csr, self.edges, y, slack, at, last, distance)
             starts.append(start[1:] + total)
             paths.append(edges)
             total += len(edges)

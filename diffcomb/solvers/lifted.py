@@ -1,4 +1,4 @@
-"""Search for the lifted problem: a descent, greedy contraction, and fusion with noisy copies of the latter.
+"""Search for the lifted problem: greedy contraction, a descent, and fusion with noisy copies of the former.
 
 Clusters must be connected along base edges, so moves of single nodes see only some of the ways to a better labelling:
 what splits a cluster, or moves a part of it, comes from proposals. A *proposal* is the greedy contraction of the costs
@@ -31,7 +31,7 @@ def lifted_greedy(
 def lifted_multilevel(
     lifted: LiftedProblem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
 ) -> LiftedSolution:
-    """Solve by a descent and rounds of fusion; see the module's docstring.
+    """Solve by greedy contraction and rounds of fusion; see the module's docstring.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def lifted_multilevel(
     rng : numpy.random.Generator
         Draws the noise of proposals.
     budget : Budget
-        ``effort`` rounds of proposals, fewer in a round the larger the graph; 0 is the descent alone.
+        ``effort`` rounds of proposals, fewer in a round the larger the graph; 0 is the start alone.
 
     Returns
     -------
@@ -49,13 +49,16 @@ def lifted_multilevel(
         A local optimum under moves of single nodes that leave clusters connected, and of whole clusters.
     """
     level = _level(lifted)
-    labels = level.polish(level.descend() if init is None else _begin(level, init))
-    budget.interrupt.labelled = True  # from here on there is something to keep
     half_edges = max(len(level.rows.weights), 1)
     proposals = min(max(LIMITS.fused_half_edges // half_edges, 1), LIMITS.max_proposals)
-    if budget.searches and init is None:
-        labels = level.fuse(labels, level.greedy())
-        for start in level.of_one_class() if level.num_nodes <= LIMITS.max_coarse else ():
+    labels = level.polish(level.greedy() if init is None else _begin(level, init))
+    budget.interrupt.labelled = True  # from here on there is something to keep
+    if init is None:
+        if half_edges > LIMITS.descended_half_edges:
+            proposals += 1
+        elif budget.searches or level.num_nodes <= LIMITS.max_pieces:
+            labels = level.fuse(labels, level.polish(level.descend()))
+        for start in level.of_one_class() if budget.searches and level.num_nodes <= LIMITS.max_coarse else ():
             labels = level.fuse(labels, level.polish(start))
     for _ in budget.rounds():
         for _ in range(proposals):

@@ -1,9 +1,9 @@
-"""The exact solver of lifted problems: cycle and path inequalities along base edges, and cut inequalities.
+"""The exact solver of lifted problems: cycle and path inequalities, and cut inequalities.
 
-A path of base edges between the ends of a lifted edge f forbids to cut f alone: y_f <= sum of y over the path. And a
-set of base edges that separates the ends of f forbids to leave f uncut if all of them are cut:
-1 - y_f <= sum of 1 - y over the set (Hornakova, Lange and Andres 2017), unless both ends are in one class that is not
-partitionable.
+A path between the ends of an edge e forbids to cut e alone: y_e <= sum of y over the path. Paths along lifted edges
+say nothing new of whole labellings, but make the linear programme stronger. And a set of base edges that separates the
+ends of a lifted edge f forbids to leave f uncut if all of them are cut: 1 - y_f <= sum of 1 - y over the set
+(Hornakova, Lange and Andres 2017), unless both ends are in one class that is not partitionable.
 """
 
 from __future__ import annotations

@@ -29,8 +29,7 @@ class Limits:
     undivided: float = 0.9
     """Share of the absolute costs of its short edges that a block must gain by being joined not to count as divided."""
     max_divided: float = 0.25
-    """Share of the blocks: if no more are divided, their cells stay alone. Trained networks divide some 8 %, costs with
-    noise of the size of the signal 40 %."""
+    """Share of the blocks: if no more are divided, their cells stay alone. Trained networks divide 8 %, noise 40 %."""
     min_shrink: float = 0.95
     """A coarser level that keeps more than this share of the nodes is not worth having."""
     max_coarse: int = 512
@@ -114,6 +113,8 @@ class Limits:
     """Parts of a round, after each of which nodes that all lineages keep together are one node from then on,"""
     min_lineages: int = 8
     """if there are so many lineages at least: fewer agree by chance."""
+    descended_half_edges: int = 2**21
+    """Half-edges of a lifted problem above which the time of a descent is better spent on another proposal."""
     fused_noise: float = 0.8
     """Typical edge costs: what noise adds to or takes off an edge of a proposal, at most."""
 
@@ -141,8 +142,7 @@ class Limits:
     path_lengths: tuple[int, ...] = (2, 3, 4, 5, 6, 8, 12)
     """Edges of the paths of cycles that are packed, shortest first."""
     looks_an_edge: int = 80
-    """Half-edges that all searches for cycles may look at, for each edge: with noise they find long cycles for ever,
-    each of which gains a little. Costs that are clear take up to 50."""
+    """Half-edges that all searches for cycles may look at, for each edge; noise takes all, clear costs up to 50."""
     least_violation: float = 1e-7
     """Share of the largest cost: what edges have left counts as 0 up to this."""
     bound_rounds: int = 4

@@ -265,7 +265,9 @@ class Incremental:
 
     def _run(self, seconds: float, kind: Any) -> Any:
         self.model.changeColsIntegrality(len(self.columns), self.columns, np.full(len(self.columns), kind))
-        self.model.setOptionValue("time_limit", float(min(seconds + self.model.getRunTime(), 1e20)))
+        if kind == self.highspy.HighsVarType.kContinuous:  # its clock goes on; that of branch and cut begins anew
+            seconds += self.model.getRunTime()
+        self.model.setOptionValue("time_limit", float(min(seconds, 1e20)))
         self.model.run()
         return self.model.getModelStatus()
 

@@ -1,7 +1,7 @@
 """Violated cycle inequalities of fractional edge labels, found by shortest paths.
 
-A path of base edges between the ends of an edge forbids to cut the edge alone: y_e <= sum of y over the path. The path
-that violates it most is a shortest one for edge lengths y (Chopra and Rao 1993), searched no further than y_e.
+A path between the ends of an edge forbids to cut the edge alone: y_e <= sum of y over the path. The path that violates
+it most is a shortest one for edge lengths y (Chopra and Rao 1993), searched no further than y_e.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ def violated_paths(
     csr: tuple[Array, Array, Array],
     ends: Array,
     y: Array,
-    num_base: int,
     slack: float,
     first: int,
     last: int,
@@ -29,10 +28,9 @@ def violated_paths(
     Parameters
     ----------
     csr : (indptr, neighbours, edge ids)
-        Of all edges; paths take the first `num_base` alone.
+        Of all edges.
     ends : int32 array, shape (m, 2)
     y : float64 array, shape (m,)
-    num_base : int
     slack : float
     first, last : int
     distance : float64 array, shape (n,)
@@ -71,7 +69,7 @@ def violated_paths(
             for h in range(indptr[i], indptr[i + 1]):
                 f = unsigned(edge_ids[h])
                 j = unsigned(neighbours[h])
-                if f >= num_base or f == e:
+                if f == e:
                     continue
                 longer = d + max(y[f], 0.0) + hop
                 if longer < limit and longer < distance[j]:

@@ -1,7 +1,7 @@
 """From a raw EM volume to neurons: train affinities, make supervoxels, cut their graph, compare with a threshold.
 
     python examples/em_volume/train.py                          # a volume that it draws itself: about four minutes
-    python examples/em_volume/train.py --volume FILE.npz        # arrays raw, groundtruth and, if there are, supervoxels
+    python examples/em_volume/train.py --volume FILE.h5         # or .npz, .zarr: raw, groundtruth, maybe supervoxels
 
 Slices of the first half train, some choose thresholds, the rest test. Rerun an interrupted command to resume.
 """
@@ -59,7 +59,7 @@ def picture(path: Path, volume: Volume, segmentations: dict[str, Array]) -> None
 def main(arguments: list[str] | None = None) -> Path:
     """Train the three stages, compare after each, and write table and picture."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--volume", type=Path | None, help="an .npz file; a drawn volume by default")
+    parser.add_argument("--volume", type=Path | None, help="an .npz, .h5 or .zarr file; a drawn volume by default")
     parser.add_argument("--steps", type=list[int], default=[800, 80, 80], help="for each of the three losses")
     parser.add_argument("--out", type=Path, default=Path("runs/em_volume"))
     parser.add_argument("--seed", type=int, default=0)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
-from diffcomb.io.files import errors_named, opened_npz
+from diffcomb.io import array_names, open_array
 
 Array = np.ndarray
 
@@ -44,18 +44,18 @@ def draw(shape: tuple[int, int, int] = (104, 144, 144), seed: int = 0) -> Volume
 
 
 def read(path: Path) -> Volume:
-    """Read an .npz file with `raw`, `groundtruth`, and `supervoxels` if it has them."""
-    with errors_named(path), opened_npz(path) as file:
-        found = {name: file[name] for name in ("raw", "groundtruth", "supervoxels") if name in file.files}
-        if not {"raw", "groundtruth"} <= set(found):
-            raise ValueError(f"the file must hold arrays raw and groundtruth, it has {file.files}")
-        raw, *labels = found.values()
-        differ = any(a.dtype.kind not in "iu" or a.shape != raw.shape or a.max(initial=0) >= 2**63 for a in labels)
-        if differ or raw.ndim != 3 or raw.shape[0] < 48 or min(raw.shape) < 24:
-            given = {name: f"{array.dtype} {array.shape}" for name, array in found.items()}
-            raise ValueError(f"arrays need one shape, 48x24x24 at least, and labels integers below 2^63, got {given}")
-        if raw.dtype.kind not in "uif" or not (np.isfinite(raw).all() and raw.max() > raw.min() >= 0 < labels[0].max()):
-            raise ValueError("raw must hold finite numbers from 0 on, not all of them equal, and groundtruth segments")
+    """Read an .npz, .h5 or .zarr file with `raw`, `groundtruth`, and `supervoxels` if it has them."""
+    wanted = [name for name in ("raw", "groundtruth", "supervoxels") if name in array_names(path)]
+    found = {name: np.asarray(open_array(f"{path}:{name}")[...]) for name in wanted}
+    if wanted[:2] != ["raw", "groundtruth"]:
+        raise ValueError(f"{path}: the file must hold arrays raw and groundtruth, of which it has {wanted}")
+    raw, *labels = found.values()
+    differ = any(a.dtype.kind not in "iu" or a.shape != raw.shape or a.max(initial=0) >= 2**63 for a in labels)
+    if differ or raw.ndim != 3 or raw.shape[0] < 48 or min(raw.shape) < 24:
+        given = {name: f"{array.dtype} {array.shape}" for name, array in found.items()}
+        raise ValueError(f"{path}: arrays need one shape, 48x24x24 at least, labels integers below 2^63, got {given}")
+    if raw.dtype.kind not in "uif" or not (np.isfinite(raw).all() and raw.max() > raw.min() >= 0 < labels[0].max()):
+        raise ValueError(f"{path}: raw must hold finite numbers from 0 on, not all equal, and groundtruth segments")
     scale = 255 if raw.dtype == np.uint8 else float(raw.max())
     return Volume(raw.astype(np.float32) / scale, *(array.astype(np.int64) for array in labels))
 

@@ -172,7 +172,7 @@ def bad_volume(raw=None, truth=None):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file"),
+        (None, "there is no file"),
         (b"PK\x03\x04 and then nothing", "bad.npz: the file is damaged"),
         (dict(raw=np.zeros((30, 30, 30))), "must hold arrays raw and groundtruth"),
         (dict(raw=np.zeros((30, 30, 30)), groundtruth=np.zeros((30, 30, 29), int)), "need one shape"),

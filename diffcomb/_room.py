@@ -8,6 +8,7 @@ a search needs many of the same sizes, come from here.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -51,16 +52,20 @@ class _Lease:
 
 
 def _rounded(size: int) -> int:
-    """The size and up to an eighth more, so that nearly equal sizes share memory; what is not touched is not there."""
+    """The size and up to an eighth more, so that there are few sizes; memory that is not touched is not there."""
     step = 1 << max(size.bit_length() - 4, 0)
     return -(-size // step) * step
 
 
 def _memory(size: int) -> Array:
-    try:
-        return _kept[size].pop()
-    except (KeyError, IndexError):
-        pass
+    """Memory of that size or up to four times as much. What is a little too small goes: this takes its place."""
+    for kept in sorted(_kept):
+        if size <= kept <= 4 * size:
+            with suppress(KeyError, IndexError):  # another thread was quicker
+                return _kept[kept].pop()
+    for kept in list(_kept):
+        if size < 4 * kept < 4 * size:
+            _kept.pop(kept, None)
     try:
         return np.empty(size, np.uint8)
     except MemoryError:

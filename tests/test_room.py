@@ -84,6 +84,23 @@ def test_nearly_equal_sizes_share_memory_and_others_do_not():
     assert address(room(COUNT - COUNT // 100, np.float64)) == at
 
 
+def test_larger_memory_is_taken_and_what_is_too_small_goes():
+    """Sizes that change from call to call must not leave one array of each behind."""
+    small, large = room(COUNT, np.float64), room(3 * COUNT, np.float64)
+    at = address(large)
+    del small, large
+    first = room(2 * COUNT, np.float64)
+    assert address(first) == at
+    second = room(2 * COUNT, np.float64)
+    assert kept_bytes() == 0
+    del first, second
+    for count in range(COUNT, 2 * COUNT, COUNT // 50):
+        array = room(count, np.float64)
+        assert len(array) == count
+        del array
+    assert kept_bytes() < 2 * 9 * 3 * COUNT
+
+
 def test_no_more_is_kept_than_the_limit(monkeypatch):
     monkeypatch.setattr(_room, "MOST_KEPT", 3 * 8 * COUNT)
     arrays = [room(COUNT + COUNT // 4 * k, np.float64) for k in range(4)]

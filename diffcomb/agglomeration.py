@@ -17,7 +17,7 @@ from ._arrays import Array, float_array
 from .constraints import make_constraints
 from .graph import Graph, as_graph
 from .problem import Problem, Solution, checked_problem, make_problem, make_solution
-from .solve_instances import as_kind, check_bound
+from .solve_instances import as_kind, check_flag
 from .solvers import budget_of, with_bound
 from .solvers.levels.contraction import has_parallel_edges
 from .solvers.moves.agglomerating import agglomerated
@@ -82,8 +82,7 @@ def agglomerate(
     [0, 1, 1]
     """
     asked = _checked(as_graph(graph), edge_costs, (must_link, cannot_link, seeds), bound)
-    if not isinstance(constrained, (bool, np.bool_)):
-        raise TypeError(f"constrained must be True or False, got {constrained!r}")
+    check_flag(constrained, "constrained")
     known = (*LINKAGES, "absolute_maximum")
     if linkage not in known:
         raise ValueError(f"linkage must be one of {', '.join(map(repr, known))}, got {linkage!r}")
@@ -248,7 +247,7 @@ def _checked(graph: Graph, edge_costs: Any, constraints: tuple[Any, Any, Any], b
     costs = float_array(edge_costs, "edge_costs", "(m,)")
     if costs.shape != (graph.num_edges,):
         raise ValueError(f"edge_costs must have shape (m,) = ({graph.num_edges},), got {costs.shape}")
-    check_bound(bound)
+    check_flag(bound, "bound")
     constrained, costs = make_constraints(graph.num_nodes, *constraints).added_to(graph, costs)
     return _Asked(constrained, costs, graph.num_edges, bool(bound), edge_costs)
 

@@ -87,16 +87,16 @@ def check_count(value: Any, name: str) -> None:
 def check_search(options: Any) -> None:
     """Check what the verbs of all problems have in common: seed, bound, effort and time limit."""
     check_count(options.seed, "seed")
-    check_bound(options.bound)
+    check_flag(options.bound, "bound")
     if options.effort is not None:
         check_count(options.effort, "effort")
     check_time_limit(options.solver, options.time_limit)
 
 
-def check_bound(value: Any) -> None:
-    """Raise a TypeError unless `value` says whether a lower bound is asked for."""
+def check_flag(value: Any, name: str) -> None:
+    """Raise a TypeError unless `value` is a truth value."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"bound must be True or False, got {value!r}")
+        raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 @contextmanager

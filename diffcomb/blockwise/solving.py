@@ -25,6 +25,7 @@ from .._arrays import Array
 from .._lock import locked
 from ..affinity import BIAS, CLIP, check_bias_and_clip
 from ..problem import Problem, Solution, make_solution
+from ..solve_instances import check_flag
 from .arguments import (
     check_graph_has_no,
     check_options,
@@ -158,8 +159,7 @@ def solve_blockwise(
     if values == "costs" and (bias, clip) != (BIAS, CLIP):
         raise ValueError(f"bias and clip are of no use for values='costs', got bias={bias} and clip={clip}")
     for name, value in (("polish", polish), ("bound", bound)):
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{name} must be True or False, got {value!r}")
+        check_flag(value, name)
     if store is not None:
         options.check_name()
     seed = int(seed)

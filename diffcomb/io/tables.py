@@ -43,7 +43,7 @@ def write_csv(path: Path, instance: Instance) -> None:
             "the names of some nodes are one number, written in two ways, as '7' and '7.0', and would be one node in a "
             "csv file: the formats npz and hdf5 keep them"
         )
-    u, v = instance.node_ids[instance.graph.edges].T
+    u, v = ids[instance.graph.edges].T
     write_table(path, COLUMNS, zip(u.tolist(), v.tolist(), instance.edge_costs.tolist(), strict=True))
 
 

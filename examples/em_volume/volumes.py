@@ -45,10 +45,10 @@ def draw(shape: tuple[int, int, int] = (104, 144, 144), seed: int = 0) -> Volume
 
 def read(path: Path) -> Volume:
     """Read an .npz, .h5 or .zarr file with `raw`, `groundtruth`, and `supervoxels` if it has them."""
-    wanted = [name for name in ("raw", "groundtruth", "supervoxels") if name in array_names(path)]
-    found = {name: np.asarray(open_array(f"{path}:{name}")[...]) for name in wanted}
-    if wanted[:2] != ["raw", "groundtruth"]:
-        raise ValueError(f"{path}: the file must hold arrays raw and groundtruth, of which it has {wanted}")
+    names = array_names(path)
+    found = {n: np.asarray(open_array(f"{path}:{n}")[...]) for n in ("raw", "groundtruth", "supervoxels") if n in names}
+    if not {"raw", "groundtruth"} <= names:
+        raise ValueError(f"{path}: the file must hold arrays raw and groundtruth, it has {sorted(names)}")
     raw, *labels = found.values()
     differ = any(a.dtype.kind not in "iu" or a.shape != raw.shape or a.max(initial=0) >= 2**63 for a in labels)
     if differ or raw.ndim != 3 or raw.shape[0] < 48 or min(raw.shape) < 24:

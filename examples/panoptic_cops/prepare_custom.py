@@ -72,12 +72,13 @@ def read(options: Any) -> Source:
     if path.is_dir() != (options.format in ("labelme", "masks")):
         raise DataError(f"{path} must be a {'file' if path.is_dir() else 'folder'} for the format {options.format}")
     if options.format == "masks":
-        background = "background" if options.background is None else options.background
+        source = read_masks(path, options.images, options.thing)
+        background = source.background if options.background is None else options.background
         if options.thing in ("", background):
             raise DataError(
                 f"--thing must be the name of a class other than --background {background!r}, got {options.thing!r}"
             )
-        return read_masks(path, options.images, options.thing)
+        return source
     reader = {"labelme": read_labelme, "coco": read_coco, "cvat": read_cvat}[options.format]
     return reader(path, options.images)
 

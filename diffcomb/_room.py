@@ -30,6 +30,20 @@ def room(count: int, dtype: Any) -> Array:
     return np.asarray(_Lease(_memory(_rounded(size))))[:size].view(dtype)
 
 
+def copied(values: Array) -> Array:
+    """A copy in such memory."""
+    out = room(len(values), values.dtype)
+    out[:] = values
+    return out
+
+
+def zeros(count: int, dtype: Any) -> Array:
+    """Zeros in such memory."""
+    out = room(count, dtype)
+    out[:] = 0
+    return out
+
+
 def kept_bytes() -> int:
     """How much memory is kept that nobody uses."""
     return sum(size * len(found) for size, found in list(_kept.items()))

@@ -10,6 +10,7 @@ from diffcomb import Graph, amwc, make_problem
 from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.labels import from_labels
 from diffcomb.solvers.levels.slack import new_slack
+from diffcomb.solvers.limits import changed as limits
 from diffcomb.solvers.moves.ejection_chains import Chains, eject
 
 
@@ -21,6 +22,18 @@ def settled(edges, node_costs, edge_costs, P, x, z):
     slack = new_slack(len(x))
     moves = level.move(labels, slack=slack)
     return level, labels, slack, moves
+
+
+def random_problem(seed, grid):
+    """What `settled` takes, with a random labelling."""
+    rng = np.random.default_rng(seed)
+    if grid:
+        graph, *rest = noisy_grid((6, 7), K=3, seed=seed, noise=2.0)
+        edges = graph.edges
+    else:
+        _, edges, *rest = random_instance(rng, n=14, m=40)
+    n = len(rest[0])
+    return edges, *rest, rng.integers(0, len(rest[2]), n), rng.integers(0, n, n)
 
 
 def same_partition(a, b):
@@ -59,14 +72,8 @@ def test_chains_swap_two_nodes_that_must_change_places():
 @pytest.mark.nojit
 @given(seed=st.integers(0, 10_000), grid=st.booleans(), allowance=st.floats(0, 3), apart=st.booleans())
 def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, allowance, apart):
-    rng = np.random.default_rng(seed)
-    if grid:
-        graph, *rest = noisy_grid((6, 7), K=3, seed=seed, noise=2.0)
-        edges = graph.edges
-    else:
-        _, edges, *rest = random_instance(rng, n=14, m=40)
-    n = len(rest[0])
-    level, labels, slack, _ = settled(edges, *rest, rng.integers(0, len(rest[2]), n), rng.integers(0, n, n))
+    level, labels, slack, _ = settled(*random_problem(seed, grid))
+    n = len(labels.z)
     before, value = labels.copy(), level.value(labels)
     changed = np.zeros(n, np.int8)
     chains = Chains(np.arange(n, dtype=np.int32), slack.losses, allowance, apart, changed)
@@ -83,6 +90,24 @@ def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, allowance, apa
     own = labels.z < len(level.partitionable)
     assert (labels.cluster_class[labels.z[own]] == labels.z[own]).all()
     assert level.partitionable[labels.cluster_class[labels.z[~own]]].all()
+
+
+@pytest.mark.nojit
+@given(seed=st.integers(0, 10_000), grid=st.booleans(), apart=st.booleans(), block=st.integers(1, 5))
+def test_of_many_chains_those_begin_that_would_gain_alone(seed, grid, apart, block):
+    level, labels, slack, _ = settled(*random_problem(seed, grid))
+    n = len(labels.z)
+    nodes = np.arange(n, dtype=np.int32)
+
+    def tried(starts):
+        after, changed = labels.copy(), np.zeros(n, np.int8)
+        found = eject(level.costs, after, Chains(starts, slack.losses, 2.0, apart, changed))
+        return found, after.z.tolist(), changed.tolist()
+
+    alone = [tried(nodes[i : i + 1])[0] for i in range(n)]
+    expected = tried(np.flatnonzero(alone).astype(np.int32))
+    with limits(min_chains=3, chains_a_block=block):
+        assert tried(nodes) == expected
 
 
 @pytest.mark.nojit

@@ -57,7 +57,15 @@ def assert_local_optimum(graph, node_costs, edge_costs, P, s, clusters=True):
 def test_solution_does_not_depend_on_the_number_of_threads(limits, threads):
     """If all that threads do is done by them, the result is a local optimum, the same for any number of threads."""
     limits(
-        min_parallel=8, min_part=4, max_part=4, half_edges_a_thread=16, nodes_a_thread=4, edges_a_sum=16, nodes_a_sum=8
+        min_parallel=8,
+        min_part=4,
+        max_part=4,
+        half_edges_a_thread=16,
+        nodes_a_thread=4,
+        edges_a_sum=16,
+        nodes_a_sum=8,
+        min_chains=4,
+        chains_a_block=2,
     )
     limits(min_stencil_nodes=0)
     expected = []

@@ -8,7 +8,7 @@ from strategies import noisy_grid
 
 from diffcomb import _room, amwc
 from diffcomb._numba import njit
-from diffcomb._room import LEAST, kept_bytes, room
+from diffcomb._room import LEAST, copied, kept_bytes, room, zeros
 
 COUNT = LEAST // 4  # numbers of eight bytes
 
@@ -76,12 +76,12 @@ def test_two_arrays_never_share_memory_whoever_asks():
 
 
 def test_nearly_equal_sizes_share_memory_and_others_do_not():
-    first = room(COUNT, np.float64)
-    at = address(first)
-    del first
-    much_more = room(2 * COUNT, np.float64)
-    assert address(much_more) != at
-    assert address(room(COUNT - COUNT // 100, np.float64)) == at
+    large = room(16 * COUNT, np.float64)
+    at = address(large)
+    del large
+    much_less = room(COUNT, np.float64)
+    assert address(much_less) != at
+    assert address(room(16 * COUNT - COUNT // 100, np.float64)) == at
 
 
 def test_larger_memory_is_taken_and_what_is_too_small_goes():
@@ -113,6 +113,18 @@ def test_no_more_is_kept_than_the_limit(monkeypatch):
     _room._kept.clear()
     del too_large
     assert kept_bytes() == 0
+
+
+def test_copies_and_zeros_are_complete_and_their_own():
+    values = np.arange(COUNT, dtype=np.int32)
+    copy = copied(values)
+    values[:] = 7
+    assert copy.tolist() == list(range(COUNT))
+    at = address(copy)
+    del copy
+    clean = zeros(COUNT, np.int32)
+    assert address(clean) == at
+    assert not clean.any()
 
 
 def test_small_and_empty_arrays_are_ordinary_ones():

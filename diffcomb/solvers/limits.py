@@ -53,8 +53,7 @@ class Limits:
     core_half_edges: int = 3 * 2**16
     """Half-edges: it keeps at least as many nodes as have so many, of which a search takes some milliseconds."""
     undecided: float = 0.02
-    """Share of the nodes that would lose no more than a typical edge cost by moving: more are many. Clean grids have
-    0.2 to 0.7 %, costs of trained networks 3 to 17 %."""
+    """Share of the nodes that would lose at most a typical edge cost: clean grids have 0.5 %, networks 3 to 17 %."""
     large_core_share: float = 0.5
     """`core_share` where many nodes are undecided."""
     core_costs: float = 5.0
@@ -71,8 +70,7 @@ class Limits:
     """Share of the absolute edge costs by which a labelling costs more than if it could follow each cost alone: from
     here on a graph is annealed, at once if a short trial gains,"""
     little: float = 0.2
-    """and half of the nodes lose no larger share of the absolute costs of their edges by moving (region graphs have 0.5
-    to 0.9, grids 0.3 to 0.5),"""
+    """and half of the nodes lose no larger share of their edges' absolute costs (regions: 0.5 to 0.9, grids 0.3),"""
     plateau: float = 0.1
     """or if that share of the nodes loses nothing, which few different costs make."""
     tried_sweeps: int = 30
@@ -173,6 +171,10 @@ class Limits:
     """Share of the nodes, the least decided ones, from which chains begin if there is no search."""
     chain_slack: float = 1.0
     """Typical edge costs: how much more than the move before it helps it a node of a chain may lose."""
+    min_chains: int = 2**10
+    """Of more chains, all threads look first for those that gain,"""
+    chains_a_block: int = 2**8
+    """so many at once."""
     max_passes: int = 64
     """Passes of ejection chains; a few are usual."""
     max_splits: int = 64
@@ -235,8 +237,7 @@ class KernelLimits(NamedTuple):
     nodes_at_once: int = 512
     """Nodes whose slots stay in a cache while they are filled."""
     max_visits: int = 64
-    """Visits of a node by local moving, on average; a few are usual. Huge costs that cancel may leave sums of which
-    nothing is true, and then nothing else would end the loop."""
+    """Visits of a node by local moving, on average; a few are usual, but huge costs that cancel may never end it."""
     never: float = 16.0
     """A loss of this many temperatures is accepted once in 9 million visits: annealing does not draw for it."""
     max_chain: int = 24
@@ -266,8 +267,7 @@ class KernelLimits(NamedTuple):
     max_path_search: int = 256
     """Nodes after which a search for an attractive path between the ends of a repulsive edge gives up."""
     walked_an_edge: int = 16
-    """Steps along lists of edges for each edge of a graph after which contraction finds parallel ones by a table of all
-    pairs: grids and region graphs take 2 to 4."""
+    """Steps along lists for each edge after which contraction takes a table of pairs; region graphs take 2 to 4."""
     half_edges_a_join: int = 800
     """Half-edges that a round of reciprocal joins may look at for each of its joins: a join by itself takes as long."""
     plain_nodes: int = 2048

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import njit, overload
+from ..._room import room
 from ..._threads import thread_ranges
 from ...graph import Graph
 from ...grid import GridGraph, shift_of
@@ -157,7 +158,7 @@ def _stencil_of(graph: GridGraph, edge_costs: Array) -> Stencil:
     )
     forward = np.array([shift_of(graph.shape, graph.offsets[t]) for t in used])
     shifts = np.stack([forward, -forward], axis=1).ravel()
-    weights = np.zeros(graph.num_nodes * len(shifts), edge_costs.dtype)
+    weights = room(graph.num_nodes * len(shifts), edge_costs.dtype)
     shape = np.array(graph.shape)
     runs = graph.num_nodes // graph.shape[-1] * -(-graph.shape[-1] // KERNELS.nodes_at_once)
 
@@ -183,6 +184,7 @@ def _fill_slots(shape: Array, windows: _Windows, costs: Array, first: int, last:
             left //= shape[axis]
         low = run % runs_a_row * KERNELS.nodes_at_once
         high = min(low + KERNELS.nodes_at_once, width)
+        weights[(row * width + low) * slots : (row * width + high) * slots] = 0
         for t in range(slots):
             begin, length = windows.begins[t], windows.lengths[t]
             edge = 0

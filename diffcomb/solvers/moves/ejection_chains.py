@@ -14,9 +14,11 @@ import numpy as np
 
 from ..._arrays import Array
 from ..._numba import inlined, njit
+from ..._room import copied, zeros
+from ..._threads import thread_ranges
 from ..levels.costs import Costs, cost, degree, end, half_edges
 from ..levels.labels import Labels
-from ..limits import KERNELS
+from ..limits import KERNELS, LIMITS
 from .visit import count_members, look, max_degree, move, rounding
 
 
@@ -43,6 +45,20 @@ class Chains(NamedTuple):
     changed: Array
 
 
+class State(NamedTuple):
+    """What chains know of the clusters (`count_members`), and arrays that are clean between two chains.
+
+    ``seen`` (n,) holds one more than the number of the last chain in which a node moved or waited.
+    """
+
+    size: Array
+    free: Array
+    height: Array
+    sums: Array
+    touched: Array
+    seen: Array
+
+
 class Waiting(NamedTuple):
     """The nodes that may follow; the best move of each, and whether it is known."""
 
@@ -67,30 +83,76 @@ def eject(costs: Costs, labels: Labels, chains: Chains) -> int:
     The labelling is a local optimum under moves of single nodes. A chain looks at a handful of nodes, each in
     O(degree). No chain begins once they have taken O(n + m).
     """
-    # Made here and not in a kernel: numba 0.68 may free arrays of a named tuple that is built and used in one function.
-    room = KERNELS.max_waiting
-    waiting = Waiting(*(np.empty(room, dtype) for dtype in (np.int32, np.float64, np.int32, np.int32, np.bool_)))
-    trail = Trail(*(np.empty(KERNELS.max_chain, np.int32) for _ in range(3)))
-    return int(_eject(costs, labels, chains, waiting, trail))
+    members = count_members(labels.z, len(costs.partitionable))
+    if len(chains.starts) > LIMITS.min_chains:
+        chains = chains._replace(starts=chains.starts[_gaining(costs, labels, chains, members)])
+        if len(chains.starts) == 0:
+            return 0
+    hand = _Hand(costs, labels, members)
+    return hand.eject(chains, 0, len(chains.starts), _most_work(costs), np.empty(0, np.bool_))
+
+
+def _gaining(costs: Costs, labels: Labels, chains: Chains, members: tuple[Array, ...]) -> Array:
+    """Which starts have a chain that gains if it is the only one: of many few do, and threads find them.
+
+    A chain looks at its surroundings alone, so that hardly another one gains after these have changed theirs. It is
+    done with one thread as well, so that the number of threads does not change a solution; so is the work divided.
+    """
+    count, block = len(chains.starts), LIMITS.chains_a_block
+    gains = np.zeros(count, np.bool_)
+    work = _most_work(costs) * block // count
+
+    def look(first: int, last: int) -> None:
+        own = Labels(*map(copied, labels))
+        hand = _Hand(costs, own, tuple(map(copied, members)))
+        for low in range(first * block, min(last * block, count), block):
+            hand.eject(chains, low, min(low + block, count), work, gains)
+
+    thread_ranges(look, -(-count // block), 1)
+    return gains
+
+
+def _most_work(costs: Costs) -> int:
+    """How many half-edges and nodes all chains may look at."""
+    return KERNELS.max_work * (len(costs.adjacency.weights) + len(costs.best))
+
+
+class _Hand:
+    """One thread's labelling, and the memory in which it makes its chains; `members` is that of `count_members`."""
+
+    def __init__(self, costs: Costs, labels: Labels, members: tuple[Array, ...]) -> None:
+        # Made here and not in a kernel: numba 0.68 may free arrays of a named tuple built and used in one function.
+        n, waiting = len(labels.z), KERNELS.max_waiting
+        size, free, height = members
+        sums, touched = zeros(labels.num_ids, np.float64), np.empty(max_degree(costs.adjacency, n) + 1, np.int32)
+        state = State(size, free, height, sums, touched, zeros(n, np.int32))
+        kinds = np.int32, np.float64, np.int32, np.int32, np.bool_
+        self._arguments = (
+            costs, labels, state, Waiting(*(np.empty(waiting, kind) for kind in kinds)),
+            Trail(*(np.empty(KERNELS.max_chain, np.int32) for _ in range(3))),
+        )  # fmt: skip
+
+    def eject(self, chains: Chains, first: int, last: int, work: int, gains: Array) -> int:
+        """Try chains; with `gains` (starts,), which takes whether each gains, all are taken back."""
+        return int(_eject(*self._arguments, chains, first, last, work, gains))
 
 
 @njit
-def _eject(costs: Costs, labels: Labels, chains: Chains, waiting: Waiting, trail: Trail) -> int:
+def _eject(
+    costs: Costs, labels: Labels, state: State, waiting: Waiting, trail: Trail, chains: Chains, first: int, last: int,
+    work: int, gaining: Array,
+) -> int:  # fmt: skip
     adjacency, node_costs, best, partitionable = costs
     z, cluster_class = labels
     starts, losses, allowance, apart, changed = chains
+    size, free, height, sums, touched, seen = state
     nodes, gains, targets, classes, known = waiting
-    n, num_classes = len(z), len(partitionable)
-    size, free, height = count_members(z, num_classes)
-    sums = np.zeros(n + num_classes, np.float64)
-    touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
-    seen = np.full(n, -1, np.int32)  # the last chain in which a node moved or waited
+    num_classes = len(partitionable)
     standing = 0
-    work = KERNELS.max_work * (len(adjacency.weights) + n)
-    for number in range(len(starts)):
+    for number in range(first, last):
         if work < 0:
             break
-        seen[starts[number]] = number
+        seen[starts[number]] = number + 1
         nodes[0] = starts[number]
         known[0] = False
         count = 1
@@ -143,8 +205,11 @@ def _eject(costs: Costs, labels: Labels, chains: Chains, waiting: Waiting, trail
             if there == a:  # the class of a single node changed, which is news to whoever might join it
                 known[:count] = False
                 continue
-            count = _follow(adjacency, z, i, a, losses, allowance, nodes, known, count, seen, number)
+            count = _follow(adjacency, z, i, a, losses, allowance, nodes, known, count, seen, number + 1)
         standing += prefix > 0
+        if len(gaining) > 0:
+            gaining[number] = prefix > 0
+            prefix = 0
         for t in range(prefix):
             i = trail.nodes[t]
             changed[i] = max(changed[i], 2 if z[i] == trail.origins[t] else 1)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from instances import make
+from instances import make, read_network_costs
 from report import save
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
@@ -60,10 +60,8 @@ def large() -> Iterator[dict]:
         arguments = graph, costs[base], pairs, costs[~base]
         yield compared(f"lifted multicut {size}", lambda a=arguments, **k: lifted_multicut(*a, **k))
     for path in data("amwc_instances"):
-        d = np.load(path)
-        graph = grid_graph(tuple(d["shape"]), d["offsets"].tolist())
-        nodes, edges = d["node_costs"].astype(np.float32), d["edge_costs"].astype(np.float32)
-        yield compared(path.stem, lambda g=graph, n=nodes, e=edges, p=d["partitionable"], **k: amwc(g, n, e, p, **k))
+        problem = read_network_costs(path)[:4]
+        yield compared(path.stem, lambda p=problem, **k: amwc(*p, **k))
 
 
 def families() -> Iterator[dict]:

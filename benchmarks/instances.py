@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,6 +69,24 @@ def make(
     name = f"{height}x{width}, K={num_classes}, sharpness {sharpness:g}, noise {noise:g}, scale {scale:g}"
     truth = classes + num_classes * np.where(partitionable[classes], region + 1, 0)
     return Instance(name, graph, node_costs, panoptic_costs, multicut_costs, partitionable, truth)
+
+
+class NetworkCosts(NamedTuple):
+    """An asymmetric multiway cut whose costs a trained network made: what `amwc` takes, and the best known value."""
+
+    graph: GridGraph
+    node_costs: np.ndarray
+    edge_costs: np.ndarray
+    partitionable: np.ndarray
+    best_known: float
+
+
+def read_network_costs(path: Path) -> NetworkCosts:
+    """Read a file of ``amwc_instances``, its costs in float32."""
+    with np.load(path) as data:
+        graph = grid_graph(tuple(data["shape"]), data["offsets"].tolist())
+        nodes, edges = (data[name].astype(np.float32) for name in ("node_costs", "edge_costs"))
+        return NetworkCosts(graph, nodes, edges, data["partitionable"], float(data["best_known"]))
 
 
 def _voronoi(rng: np.random.Generator, height: int, width: int, regions: int) -> np.ndarray:

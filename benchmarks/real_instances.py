@@ -17,11 +17,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from instances import read_network_costs
 from peers import Case, bioimage, cut_value, kahip, kahip_memetic
 from report import save, seconds, spanning_tree_seconds
 from tqdm import tqdm
 
-from diffcomb import Graph, amwc, grid_graph, multicut, set_num_threads
+from diffcomb import Graph, amwc, multicut, set_num_threads
 
 HERE = Path(__file__).parent
 SEEDS = range(5)
@@ -114,15 +115,12 @@ def complete_graphs(folder: Path, limit: float) -> Iterator[dict]:
 def cuts_with_classes(folder: Path, _: float) -> Iterator[dict]:
     """AMWC of a trained network: how far above the best known, in millionths, and the time."""
     for path in tqdm(files(folder, "amwc_instances"), desc="AMWC of images"):
-        with np.load(path) as data:
-            graph = grid_graph(tuple(data["shape"]), [tuple(offset) for offset in data["offsets"]])
-            nodes, edges = (data[k].astype(np.float32) for k in ("node_costs", "edge_costs"))
-            partitionable, known = data["partitionable"], float(data["best_known"])
-        unit = spanning_tree_seconds(graph, edges)
+        *problem, known = read_network_costs(path)
+        unit = spanning_tree_seconds(problem[0], problem[2])
         for name, options in (
             ("effort 0", {"effort": 0}), ("default", {}), ("effort 4", {"effort": 4}), ("greedy", {"solver": "greedy"})
         ):  # fmt: skip
-            runs = [partial(amwc, graph, nodes, edges, partitionable, seed=seed, **options) for seed in SEEDS]
+            runs = [partial(amwc, *problem, seed=seed, **options) for seed in SEEDS]
             above = [1e6 * (run().objective - known) / abs(known) for run in runs]
             yield {
                 "instance": path.stem, "solver": name, "median ppm above": float(np.median(above)),

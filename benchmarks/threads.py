@@ -1,8 +1,9 @@
 """How much threads help within one instance, how much of its time none of them can help, and what that leaves.
 
-    python benchmarks/threads.py [--sizes 256x512 512x1024] [--threads 1 2]
+    DIFFCOMB_DATA=FOLDER python benchmarks/threads.py [--sizes 256x512 512x1024] [--threads 1 2]
 
-Asymmetric multiway cuts of synthetic grids, 19 classes, float32. Calls with different numbers of threads alternate, so
+Asymmetric multiway cuts in float32: of synthetic grids with 19 classes, and, if the folder of the data is given, of
+costs that a trained network made of images (``amwc_instances``). Calls with different numbers of threads alternate, so
 that a slow minute of the machine slows all of them; times are medians. The serial share is the time that a call with
 two threads or more spends outside of their tasks, as a part of the time of one thread. From it follows by Amdahl's law
 what more cores could give at best: each as fast as one is alone, and none waiting for memory.
@@ -15,6 +16,7 @@ Beside seconds stand ratios to scipy's minimum spanning tree of the same graph, 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from instances import Instance, make
+from instances import make, read_network_costs
 from report import save, spanning_tree_seconds
 from tqdm import tqdm
 
@@ -56,48 +58,47 @@ def tasks_timed() -> Iterator[list[float]]:
         diffcomb._threads.thread_map = original
 
 
-def rows(sizes: list[str], threads: list[int], calls: int) -> Iterator[dict]:
+def rows(instances: list[str], threads: list[int], calls: int) -> Iterator[dict]:
     processes = max(threads)
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        for size in tqdm(sizes, desc="sizes"):
+        for name in tqdm(instances, desc="instances"):
             for effort in (0, 1):
-                gain = {f"gain of {processes} processes": _gain_of_processes(pool, size, effort, processes, calls)}
-                unit = _spanning_tree_seconds(size)
-                yield {"grid": size, "effort": effort, **_compare(_solve(size, effort), threads, calls, unit), **gain}
+                gain = {f"gain of {processes} processes": _gain_of_processes(pool, name, effort, processes, calls)}
+                graph, _, edge_costs, _ = _problem(name)
+                unit = spanning_tree_seconds(graph, edge_costs)
+                row = {"instance": Path(name).stem, "effort": effort}
+                yield row | _compare(_solve(name, effort), threads, calls, unit) | gain
 
 
 @cache
-def _instance(size: str) -> Instance:
-    height, width = (int(length) for length in size.split("x"))
-    return make(height, width, 19)
+def _problem(name: str) -> tuple:
+    """What `amwc` takes, of a grid of that size or from that file."""
+    if name.endswith(".npz"):
+        return read_network_costs(Path(name))[:4]
+    height, width = (int(length) for length in name.split("x"))
+    i = make(height, width, 19)
+    return i.graph, i.node_costs.astype(np.float32), i.edge_costs.astype(np.float32), i.partitionable
 
 
-def _spanning_tree_seconds(size: str) -> float:
-    instance = _instance(size)
-    return spanning_tree_seconds(instance.graph, instance.edge_costs)
+def _solve(name: str, effort: int) -> Callable[[], Solution]:
+    """A function that solves the instance."""
+    return partial(amwc, *_problem(name), effort=effort)
 
 
-@cache
-def _solve(size: str, effort: int) -> Callable[[], Solution]:
-    """A function that solves the instance of that size."""
-    instance = _instance(size)
-    nodes, edges = instance.node_costs.astype(np.float32), instance.edge_costs.astype(np.float32)
-    return partial(amwc, instance.graph, nodes, edges, instance.partitionable, effort=effort)
-
-
-def _seconds_alone(size: str, effort: int) -> float:
+def _seconds_alone(name: str, effort: int) -> float:
     """The time of a call with one thread, in a process of the pool."""
     set_num_threads(1)
+    solve = _solve(name, effort)
     began = time.perf_counter()
-    _solve(size, effort)()
+    solve()
     return time.perf_counter() - began
 
 
-def _gain_of_processes(pool: ProcessPoolExecutor, size: str, effort: int, processes: int, calls: int) -> float:
+def _gain_of_processes(pool: ProcessPoolExecutor, name: str, effort: int, processes: int, calls: int) -> float:
     """How many times as much that many processes solve in the same time as one, each on its own."""
 
     def slowest(number: int) -> float:
-        return max(task.result() for task in [pool.submit(_seconds_alone, size, effort) for _ in range(number)])
+        return max(task.result() for task in [pool.submit(_seconds_alone, name, effort) for _ in range(number)])
 
     alone, beside = [], []
     for call in range(calls + 2):
@@ -143,7 +144,8 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=9)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args()
-    found = list(rows(args.sizes, sorted(args.threads), args.calls))
+    images = sorted(map(str, Path(os.environ.get("DIFFCOMB_DATA", "/nonexistent")).glob("amwc_instances/*.npz")))
+    found = list(rows(args.sizes + images, sorted(args.threads), args.calls))
     save("threads", "## Threads within one instance", found, args.out, "The objective is the same for every number.")
 
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from instances import read_network_costs
 
 import diffcomb as dc
 
@@ -116,12 +117,9 @@ def real() -> Iterator[Case]:
         graph = dc.Graph(int(d["n"]), d["edges"])
         yield f"region {path.stem}", lambda: dc.multicut(graph, d["costs"]), 2
     for path in sorted(root.glob("amwc_instances/*.npz")):
-        d = np.load(path)
-        graph = dc.grid_graph(d["shape"], d["offsets"])
-        nodes, edges = d["node_costs"].astype(np.float32), d["edge_costs"].astype(np.float32)
+        problem = read_network_costs(path)[:4]
         for effort in (0, 1):
-            solve = partial(dc.amwc, graph, nodes, edges, d["partitionable"], effort=effort)
-            yield f"network {path.stem} effort {effort}", solve, 2
+            yield f"network {path.stem} effort {effort}", partial(dc.amwc, *problem, effort=effort), 2
 
 
 def estimators() -> Iterator[tuple[str, Any]]:

@@ -205,24 +205,52 @@ def loss_of(costs, clustering, i, gain):
     return loss
 
 
-def local_moving(costs, clustering, nodes, losses):
-    """Visit nodes, first in, first out: each moves where it gains most, and its neighbours queue up. Returns the moves.
+def stays(losses, reached, i, reach):
+    """Whether node i has more to lose than all that changed around it since its last visit, by `reach` more now."""
+    if reached[i] + reach >= losses[i]:
+        return False
+    reached[i] += reach
+    return True
 
-    `losses` takes `loss_of` of every visited node as it was before it moved.
+
+def reach_of_move(clustering, old, i, j, c):
+    """How much a move of node i from cluster `old` may help a move of node j, to which it has an edge of that cost."""
+    here, there = clustering.z[j], clustering.z[i]
+    if c == 0:
+        return 0
+    if old == there:  # another class
+        return math.inf
+    helped = here != there if c > 0 else here != old
+    return helped * (2 * abs(c) if here in (old, there) else abs(c))
+
+
+def local_moving(costs, clustering, nodes, losses, reached):
+    """Visit nodes, first in, first out: each moves where it gains most, and neighbours that may gain by that queue up.
+
+    `losses` takes `loss_of` of every visited node as it was before it moved. At the end those are visited whose losses
+    are out of date. Returns the moves.
     """
-    queue = deque(nodes)
+    queue, stale = deque(nodes), []
     moves = []
-    while queue:
+    while queue or stale:
+        if not queue:
+            queue.extend(dict.fromkeys(j for j in stale if reached[j] > 0))
+            stale.clear()
+            continue
         i = queue.popleft()
         place, gain = look(costs, clustering, i)
-        losses[i] = loss_of(costs, clustering, i, gain)
+        losses[i], reached[i] = loss_of(costs, clustering, i, gain), 0.0
         if place is None or not gain > max(rounding(costs, clustering, i, place), 0):
             continue
+        old = clustering.z[i]
         clustering.move(costs, i, place)
         moves.append((i, clustering.z[i]))
         for j, c in costs.neighbours[i]:
-            if j not in queue and (clustering.z[j] != clustering.z[i] or c < 0):
+            reach = 0 if j in queue else reach_of_move(clustering, old, i, j, c)
+            if reach and not stays(losses, reached, j, reach):
                 queue.append(j)
+            elif reach == reached[j] > 0:
+                stale.append(j)
     return moves
 
 
@@ -323,14 +351,7 @@ def frontier(costs, changed, losses, reached):
     for i, how in changed.items():
         for j, c in costs.neighbours[i]:
             reach[j] = reach.get(j, 0) + (2 * abs(c) if how == 1 else math.inf)
-    found = []
-    for i in sorted(i for i in reach if reach[i] > 0):
-        if reach[i] + reached[i] >= losses[i]:
-            reached[i] = 0.0
-            found.append(i)
-        else:
-            reached[i] += reach[i]
-    return found
+    return [i for i in sorted(reach) if reach[i] > 0 and not stays(losses, reached, i, reach[i])]
 
 
 def chains(costs, clustering, losses, reached):
@@ -347,5 +368,5 @@ def chains(costs, clustering, losses, reached):
                 break
             total += standing
             near = frontier(costs, changed, losses, reached)
-            local_moving(costs, clustering, near, losses)
+            local_moving(costs, clustering, near, losses, reached)
     return total

@@ -53,17 +53,14 @@ def test_communities_behind_noise_cost_no_more_than_the_true_ones(seed):
 
 def test_neither_annealing_nor_its_divisions_can_be_left_out():
     totals = {"as it is": 0.0, "frustrated": 0.0, "divisions": 0.0}
-    for seed in range(3):
+    for seed in range(6):
         edges, costs, truth = communities(n=2000, degree=60, count=10, wrong=0.35, seed=seed)
         for name, without in zip(totals, ({}, {"frustrated": 2.0}, {"divisions": 0}), strict=True):
             with changed(**without):
                 found = multicut(Graph(2000, edges), costs, seed=1).objective
             totals[name] += found
             assert found <= value(edges, costs, truth) or without
-            if name == "as it is":
-                whole = found
-            assert seed != 1 or name != "frustrated" or whole < 1.03 * found
-    assert totals["as it is"] < 1.02 * totals["frustrated"]
+    assert totals["as it is"] < 1.01 * totals["frustrated"]
     assert totals["as it is"] < 1.004 * totals["divisions"]
 
 
@@ -158,9 +155,10 @@ def test_noisy_grids_are_annealed_from_the_second_round_on_unless_they_are_large
     first, annealed = found(1), found(2)
     with changed(frustrated=2.0):
         assert found(1) == first
-        assert annealed < 1.001 * found(2)
+        plain = found(2)
+    assert annealed < (1.001 * plain if classes > 1 else plain)
     with changed(annealed_grid=grid.num_edges):
-        assert found(2) > 0.999 * annealed
+        assert found(2) == plain
 
 
 def test_after_a_short_annealing_that_gains_nothing_only_cool_ones_follow_and_in_small_graphs_none():

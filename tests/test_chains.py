@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import noisy_grid, random_instance
 
-from diffcomb import Graph, amwc, make_problem
+from diffcomb import Graph, amwc, make_problem, set_num_threads
 from diffcomb.solvers.level import finest_level
 from diffcomb.solvers.levels.labels import from_labels
 from diffcomb.solvers.levels.slack import new_slack
@@ -93,8 +93,8 @@ def test_chains_lower_the_objective_or_leave_no_trace(seed, grid, allowance, apa
 
 
 @pytest.mark.nojit
-@given(seed=st.integers(0, 10_000), grid=st.booleans(), apart=st.booleans(), block=st.integers(1, 5))
-def test_of_many_chains_those_begin_that_would_gain_alone(seed, grid, apart, block):
+@given(st.integers(0, 10_000), st.booleans(), st.booleans(), st.integers(3, 12), st.sampled_from([1, 2]))
+def test_of_many_chains_those_begin_that_would_gain_alone(seed, grid, apart, least, threads):
     level, labels, slack, _ = settled(*random_problem(seed, grid))
     n = len(labels.z)
     nodes = np.arange(n, dtype=np.int32)
@@ -106,8 +106,10 @@ def test_of_many_chains_those_begin_that_would_gain_alone(seed, grid, apart, blo
 
     alone = [tried(nodes[i : i + 1])[0] for i in range(n)]
     expected = tried(np.flatnonzero(alone).astype(np.int32))
-    with limits(min_chains=3, chains_a_block=block):
+    set_num_threads(threads)
+    with limits(min_chains=least, few_chains=1.0):
         assert tried(nodes) == expected
+    set_num_threads(None)
 
 
 @pytest.mark.nojit

@@ -65,7 +65,7 @@ def test_solution_does_not_depend_on_the_number_of_threads(limits, threads):
         edges_a_sum=16,
         nodes_a_sum=8,
         min_chains=4,
-        chains_a_block=2,
+        few_chains=0.5,
     )
     limits(min_stencil_nodes=0)
     expected = []

@@ -68,21 +68,24 @@ def assert_equal(labels, clustering):
     assert len(pairs) == len(set(labels.z.tolist())) == len(set(clustering.z))
 
 
-def as_float32(losses, n):
-    return np.array([losses[i] for i in range(n)], np.float32).tolist()
+def assert_same_slack(slack, losses, reached):
+    for kept, expected in zip(slack, (losses, reached), strict=True):
+        assert kept.tolist() == np.array([expected[i] for i in range(len(kept))], np.float32).tolist()
 
 
 def move_both(level, costs, clustering, nodes=None):
-    """Local moving by either; returns the labelling and the losses of the compiled one."""
+    """Local moving by either; returns the labelling, the slack of the compiled one, and both parts of it of the twin."""
     n = level.num_nodes
-    labels, kept, losses = compiled(clustering), np.zeros(n, np.float32), dict.fromkeys(range(n), 0.0)
-    moves = level.move(labels, nodes, Slack(kept, np.zeros(n, np.float32)))
-    expected = naive.local_moving(costs, clustering, range(n) if nodes is None else nodes.tolist(), losses)
+    labels, slack = compiled(clustering), Slack(np.zeros(n, np.float32), np.zeros(n, np.float32))
+    losses, reached = {}, dict.fromkeys(range(n), 0.0)
+    losses.update(reached)
+    moves = level.move(labels, nodes, slack)
+    expected = naive.local_moving(costs, clustering, range(n) if nodes is None else nodes.tolist(), losses, reached)
     assert moves == len(expected)
     assert_equal(labels, clustering)
-    assert kept.tolist() == as_float32(losses, n)
+    assert_same_slack(slack, losses, reached)
     assert level.value(labels) == naive.value(costs, clustering)
-    return labels, kept, losses
+    return labels, slack, losses, reached
 
 
 @given(seeds, kinds, st.booleans())
@@ -147,14 +150,11 @@ def test_contraction_adds_the_costs_that_the_twin_adds(seed, kind, ties):
 
 
 def chains_of_both(level, costs, clustering):
-    n = level.num_nodes
-    labels, kept, losses = move_both(level, costs, clustering)
-    far, reached = np.zeros(n, np.float32), [0.0] * n
-    found = level.chains(labels, Slack(kept, far))
+    labels, slack, losses, reached = move_both(level, costs, clustering)
+    found = level.chains(labels, slack)
     assert found == naive.chains(costs, clustering, losses, reached)
     assert_equal(labels, clustering)
-    assert kept.tolist() == as_float32(losses, n)
-    assert far.tolist() == reached
+    assert_same_slack(slack, losses, reached)
     assert level.value(labels) == naive.value(costs, clustering)
     return found
 

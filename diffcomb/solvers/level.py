@@ -19,7 +19,7 @@ from .levels.contraction import contract, contract_cut, has_parallel_edges
 from .levels.costs import Costs, Rows, Stencil, adjacency_of, rows_of
 from .levels.labels import Labels
 from .levels.objective import cheapest_classes_of, improvement, labelling_value, singletons
-from .levels.slack import NO_SLACK, Slack, frontier
+from .levels.slack import NO_SLACK, Slack, frontier, new_slack
 from .limits import KERNELS, LIMITS
 from .moves.ejection_chains import Chains, eject
 from .moves.joining import joined
@@ -127,12 +127,13 @@ class Level:
         queue = np.arange(self.num_nodes, dtype=np.int32) if nodes is None else np.empty(self.num_nodes, np.int32)
         nodes = queue if nodes is None else nodes
         if len(nodes) > LIMITS.min_parallel:
+            slack = slack if len(slack.losses) else new_slack(self.num_nodes)
             nodes = self.movers(labels, nodes, slack)
         if nodes is not queue:
             queue[: len(nodes)] = nodes
         return self._visit(labels, queue, len(nodes), slack)
 
-    def movers(self, labels: Labels, nodes: Array, slack: Slack = NO_SLACK) -> Array:
+    def movers(self, labels: Labels, nodes: Array, slack: Slack) -> Array:
         """Those of the nodes that gain by moving: of many nodes few do, and threads find them without moving any.
 
         It is done with one thread as well, so that the number of threads does not change a solution.
@@ -141,7 +142,7 @@ class Level:
         survey = Survey(nodes, size, LIMITS.enough * self.typical_cost, np.empty(len(nodes), np.bool_))
 
         def look(first: int, last: int) -> None:
-            find_movers(self.costs, labels, slack.losses, survey, first, last)
+            find_movers(self.costs, labels, slack, survey, first, last)
 
         thread_ranges(look, len(nodes), LIMITS.min_parallel // 4)
         return nodes[survey.moves]
@@ -155,7 +156,7 @@ class Level:
         self, labels: Labels, queue: Array, waiting: int, slack: Slack, temperatures: Array = NO_TEMPERATURES,
         seed: int = 0,
     ) -> int:  # fmt: skip
-        return local_moving(self._bundle, tuple(labels), queue, waiting, slack.losses, temperatures, seed)
+        return local_moving(self._bundle, tuple(labels), queue, waiting, tuple(slack), temperatures, seed)
 
     def chains(self, labels: Labels, slack: Slack, spent: Callable[[], bool] = lambda: False) -> int:
         """Ejection chains of either kind until none gains; returns how many did.

@@ -1,8 +1,7 @@
 """Every threshold of the solvers: its value, its unit, and the reason for it.
 
 ``LIMITS`` is one frozen object. Tests shrink it for a while with :func:`changed`, documents quote it
-(``docs/hooks.py``). What kernels read is a constant of their compiled code, stands in a class of its own, and cannot
-be changed.
+(``docs/hooks.py``). What kernels read is a constant of their compiled code, and cannot be changed.
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ class Limits:
 
     # Annealing of whole graphs
     frustrated: float = 0.1
-    """Share of the absolute edge costs by which a labelling costs more than if it could follow each cost alone: from
-    here on a graph is annealed, at once if a short trial gains,"""
+    """Share of the absolute edge costs that a labelling violates: from here on graphs are annealed if a trial gains,"""
     little: float = 0.2
     """and half of the nodes lose no larger share of their edges' absolute costs (regions: 0.5 to 0.9, grids 0.3),"""
     plateau: float = 0.1
@@ -172,9 +170,11 @@ class Limits:
     chain_slack: float = 1.0
     """Typical edge costs: how much more than the move before it helps it a node of a chain may lose."""
     min_chains: int = 2**10
-    """Of more chains, all threads look first for those that gain,"""
-    chains_a_block: int = 2**8
-    """so many at once."""
+    """Of more chains, all threads look first for those that gain, a quarter as many at a time,"""
+    few_chains: float = 0.02
+    """if no more than that share of a sample does; else it is looked for twice."""
+    chains_a_sample: int = 16
+    """Chains of which one is in the sample."""
     max_passes: int = 64
     """Passes of ejection chains; a few are usual."""
     max_splits: int = 64

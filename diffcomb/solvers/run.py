@@ -76,7 +76,6 @@ class Run:
         """Take another labelling, and visit all nodes."""
         self.labels = labels
         self.level.move(self.labels, slack=self.slack)
-        self.slack.forget_changes()
 
     # 1. Descent
 

@@ -49,17 +49,40 @@ class Slack(NamedTuple):
         """The share of all nodes that would lose no more than that."""
         return float(_number_within(self.losses, np.float32(limit)) / len(self.losses))
 
-    def forget_changes(self) -> None:
-        """All nodes have just been visited."""
-        self.reached[:] = 0
-
 
 NO_SLACK = Slack(np.empty(0, np.float32), np.empty(0, np.float32))
 
 
 def new_slack(num_nodes: int) -> Slack:
-    """Slack that local moving over all nodes is to fill."""
-    return Slack(np.empty(num_nodes, np.float32), np.zeros(num_nodes, np.float32))
+    """Slack of nodes of which nothing is known."""
+    return Slack(np.full(num_nodes, -1, np.float32), np.zeros(num_nodes, np.float32))
+
+
+@inlined
+def reach_of_move(weight: float, cluster: int, left: int, joined: int) -> float:
+    """By how much a move may change what a neighbour in `cluster` loses by its own, across an edge of that cost; or 0.
+
+    The node that moved left one cluster and joined another; if they are the same one, its class changed.
+    """
+    if weight == 0:
+        return 0.0
+    if left == joined:
+        return np.inf
+    if cluster == joined:
+        return -2 * weight if weight < 0 else 0.0
+    if cluster == left:
+        return 2 * weight if weight > 0 else 0.0
+    return abs(weight)
+
+
+@inlined
+def stays(losses: Array, reached: Array, i: int, reach: float) -> bool:
+    """Whether node i cannot gain by a move since its surroundings changed by `reach` more, which is remembered then."""
+    total = reached[i] + reach
+    if total >= losses[i] * _ROUNDING:
+        return False
+    reached[i] = total
+    return True
 
 
 @njit
@@ -132,14 +155,7 @@ def frontier(adjacency: Any, group: Array, changed: Array, slack: Slack) -> Arra
     found = np.empty(n, np.int32)
     count = 0
     for i in range(n):
-        if reach[i] > 0:
-            if len(losses) == 0:
-                found[count] = i
-                count += 1
-            elif reach[i] + reached[i] >= losses[i] * _ROUNDING:
-                reached[i] = 0.0
-                found[count] = i
-                count += 1
-            else:
-                reached[i] += reach[i]
+        if reach[i] > 0 and (len(losses) == 0 or not stays(losses, reached, i, reach[i])):
+            found[count] = i
+            count += 1
     return found[:count].copy()

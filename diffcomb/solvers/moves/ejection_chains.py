@@ -48,7 +48,7 @@ class Chains(NamedTuple):
 class State(NamedTuple):
     """What chains know of the clusters (`count_members`), and arrays that are clean between two chains.
 
-    ``seen`` (n,) holds one more than the number of the last chain in which a node moved or waited.
+    ``seen`` (n,) holds the number of the last chain in which a node moved or waited, counted from 1.
     """
 
     size: Array
@@ -83,64 +83,66 @@ def eject(costs: Costs, labels: Labels, chains: Chains) -> int:
     The labelling is a local optimum under moves of single nodes. A chain looks at a handful of nodes, each in
     O(degree). No chain begins once they have taken O(n + m).
     """
-    members = count_members(labels.z, len(costs.partitionable))
+    hand = _Hand(costs, labels, count_members(labels.z, len(costs.partitionable)))
     if len(chains.starts) > LIMITS.min_chains:
-        chains = chains._replace(starts=chains.starts[_gaining(costs, labels, chains, members)])
-        if len(chains.starts) == 0:
-            return 0
-    hand = _Hand(costs, labels, members)
-    return hand.eject(chains, 0, len(chains.starts), _most_work(costs), np.empty(0, np.bool_))
+        sample = chains._replace(starts=chains.starts[:: LIMITS.chains_a_sample])
+        if _gaining(hand, sample).mean() <= LIMITS.few_chains:
+            chains = chains._replace(starts=chains.starts[_gaining(hand, chains)])
+    return hand.eject(chains, 0, len(chains.starts), hand.most_work, np.empty(0, np.bool_))
 
 
-def _gaining(costs: Costs, labels: Labels, chains: Chains, members: tuple[Array, ...]) -> Array:
+def _gaining(hand: _Hand, chains: Chains) -> Array:
     """Which starts have a chain that gains if it is the only one: of many few do, and threads find them.
 
-    A chain looks at its surroundings alone, so that hardly another one gains after these have changed theirs. It is
-    done with one thread as well, so that the number of threads does not change a solution; so is the work divided.
+    A chain looks at its surroundings alone: where few gain, hardly another one does after these have changed theirs. It
+    is done with one thread as well, so that the number of threads does not change a solution; so is the work divided.
     """
-    count, block = len(chains.starts), LIMITS.chains_a_block
+    count, block = len(chains.starts), max(LIMITS.min_chains // 4, 1)
+    blocks = -(-count // block)
     gains = np.zeros(count, np.bool_)
-    work = _most_work(costs) * block // count
+    work = hand.most_work * block // count
 
     def look(first: int, last: int) -> None:
-        own = Labels(*map(copied, labels))
-        hand = _Hand(costs, own, tuple(map(copied, members)))
+        own = hand if last - first == blocks else hand.copy()
         for low in range(first * block, min(last * block, count), block):
-            hand.eject(chains, low, min(low + block, count), work, gains)
+            own.eject(chains, low, min(low + block, count), work, gains)
 
-    thread_ranges(look, -(-count // block), 1)
+    thread_ranges(look, blocks, 1)
     return gains
-
-
-def _most_work(costs: Costs) -> int:
-    """How many half-edges and nodes all chains may look at."""
-    return KERNELS.max_work * (len(costs.adjacency.weights) + len(costs.best))
 
 
 class _Hand:
     """One thread's labelling, and the memory in which it makes its chains; `members` is that of `count_members`."""
 
     def __init__(self, costs: Costs, labels: Labels, members: tuple[Array, ...]) -> None:
+        self.costs, self.labels, self.members = costs, labels, members
+        self.tried = 0
+        self.most_work = KERNELS.max_work * (len(costs.adjacency.weights) + len(costs.best))
         # Made here and not in a kernel: numba 0.68 may free arrays of a named tuple built and used in one function.
         n, waiting = len(labels.z), KERNELS.max_waiting
         size, free, height = members
         sums, touched = zeros(labels.num_ids, np.float64), np.empty(max_degree(costs.adjacency, n) + 1, np.int32)
         state = State(size, free, height, sums, touched, zeros(n, np.int32))
         kinds = np.int32, np.float64, np.int32, np.int32, np.bool_
-        self._arguments = (
-            costs, labels, state, Waiting(*(np.empty(waiting, kind) for kind in kinds)),
+        self._room = (
+            state, Waiting(*(np.empty(waiting, kind) for kind in kinds)),
             Trail(*(np.empty(KERNELS.max_chain, np.int32) for _ in range(3))),
         )  # fmt: skip
 
+    def copy(self) -> _Hand:
+        """One for another thread, which may change it on its own."""
+        return _Hand(self.costs, Labels(*map(copied, self.labels)), tuple(map(copied, self.members)))
+
     def eject(self, chains: Chains, first: int, last: int, work: int, gains: Array) -> int:
         """Try chains; with `gains` (starts,), which takes whether each gains, all are taken back."""
-        return int(_eject(*self._arguments, chains, first, last, work, gains))
+        tried, self.tried = self.tried, self.tried + last - first
+        return int(_eject(self.costs, self.labels, *self._room, chains, first, last, tried, work, gains))
 
 
 @njit
 def _eject(
     costs: Costs, labels: Labels, state: State, waiting: Waiting, trail: Trail, chains: Chains, first: int, last: int,
-    work: int, gaining: Array,
+    tried: int, work: int, gaining: Array,
 ) -> int:  # fmt: skip
     adjacency, node_costs, best, partitionable = costs
     z, cluster_class = labels
@@ -152,7 +154,8 @@ def _eject(
     for number in range(first, last):
         if work < 0:
             break
-        seen[starts[number]] = number + 1
+        tried += 1
+        seen[starts[number]] = tried
         nodes[0] = starts[number]
         known[0] = False
         count = 1
@@ -205,7 +208,7 @@ def _eject(
             if there == a:  # the class of a single node changed, which is news to whoever might join it
                 known[:count] = False
                 continue
-            count = _follow(adjacency, z, i, a, losses, allowance, nodes, known, count, seen, number + 1)
+            count = _follow(adjacency, z, i, a, losses, allowance, nodes, known, count, seen, tried)
         standing += prefix > 0
         if len(gaining) > 0:
             gaining[number] = prefix > 0
@@ -221,13 +224,13 @@ def _eject(
 @inlined
 def _follow(
     adjacency: Any, z: Array, i: int, a: int, losses: Array, allowance: float, nodes: Array, known: Array, count: int,
-    seen: Array, number: int,
+    seen: Array, tried: int,
 ) -> int:  # fmt: skip
     """Let the neighbours wait that may follow node i, which left cluster a; returns how many wait now."""
     there = z[i]
     for h in half_edges(adjacency, i):
         j = end(adjacency, i, h)
-        if seen[j] == number:
+        if seen[j] == tried:
             for t in range(count):
                 if nodes[t] == j:
                     known[t] = False
@@ -237,7 +240,7 @@ def _follow(
         helped = c != there if w > 0 else c != a  # who attracts is followed, who repels is fled from
         reach = abs(w) if c not in (a, there) else 2 * abs(w)
         if helped and reach + allowance > losses[j] and count < KERNELS.max_waiting:
-            seen[j] = number
+            seen[j] = tried
             nodes[count] = j
             known[count] = False
             count += 1

@@ -18,7 +18,7 @@ from ..._arrays import Array
 from ..._numba import inlined, njit, unsigned
 from ..levels.costs import Costs, cost, end, half_edges, lowest
 from ..levels.labels import Labels
-from ..levels.slack import loss_of_second_choice
+from ..levels.slack import Slack, loss_of_second_choice, reach_of_move, stays
 from ..limits import KERNELS
 from .visit import count_members, look, max_degree, move, rounding
 
@@ -31,7 +31,7 @@ def local_moving(
     labels: tuple[Array, ...],
     queue: Array,
     waiting: int,
-    losses: Array,
+    slack: tuple[Array, ...],
     temperatures: Array,
     seed: int,
 ) -> int:
@@ -44,13 +44,13 @@ def local_moving(
     queue : int32 array, shape (n,)
         The nodes to visit, in order: the first `waiting` of it, each at most once. It is used up.
     waiting : int
-    losses : float32 array, shape (n,) or (0,)
-        Those of the :class:`Slack`. If not empty, it takes, for every visited node, a lower bound on the loss of its
-        best move.
+    slack : tuple
+        The fields of the :class:`Slack`, empty if nobody asks for it. It tells which neighbours of a node that moved
+        need no visit.
     temperatures : float64 array
-        If not empty, there are as many passes over these nodes and no others, fewer than 64 (no losses are kept), and
-        the best move of a node is also made with probability exp(-loss / temperature) if it loses. Otherwise the
-        neighbours of a node that moved queue up, first in, first out.
+        If not empty, there are as many passes over these nodes and no others, fewer than 64, and the best move of a
+        node is also made with probability exp(-loss / temperature) if it loses. Otherwise the neighbours of a node that
+        moved queue up, first in, first out.
     seed : int
         Of what decides that.
     """
@@ -61,6 +61,11 @@ def local_moving(
     sums = np.zeros(n + num_classes, np.float64)
     touched = np.empty(max_degree(adjacency, n) + 1, np.int32)
     queued = np.zeros(n, np.bool_)
+    losses, reached = slack
+    stale = np.empty(len(losses), np.int32)  # nodes that need no visit, but whose losses somebody asks for
+    num_stale = 0
+    if len(losses) == 0 and len(temperatures) == 0:
+        losses, reached = np.full(n, -1, np.float32), np.zeros(n, np.float32)
     for t in range(waiting):
         queued[queue[t]] = True
     in_a_pass = waiting
@@ -71,6 +76,14 @@ def local_moving(
     moves = 0
     visits = KERNELS.max_visits * n + 1024
     while visits > 0:
+        if waiting == 0 and num_stale > 0:
+            for t in range(num_stale):
+                if reached[stale[t]] > 0 and not queued[stale[t]]:
+                    queued[stale[t]] = True
+                    queue[waiting] = stale[t]
+                    waiting += 1
+            head = num_stale = 0
+            continue
         if waiting == 0:
             sweep += 1
             if sweep >= len(temperatures):
@@ -92,6 +105,7 @@ def local_moving(
         gain = score - (own - cost(node_costs, i, cluster_class[a]))
         if len(losses) > 0:
             losses[i] = loss_of_second_choice(best, partitionable, cluster_class, i, a, alone, gain, own)
+            reached[i] = 0.0
         gains = 0 < gain < np.inf and gain > rounding(adjacency, node_costs, z, cluster_class, i, target, k)
         if not gains:
             if temperature == 0 or not gain > -KERNELS.never * temperature:
@@ -106,7 +120,16 @@ def local_moving(
             continue
         for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
-            if not queued[j] and (z[j] != target or adjacency.weights[h] < 0):
+            if queued[j]:
+                continue
+            reach = reach_of_move(np.float64(adjacency.weights[h]), z[j], a, target)
+            if reach == 0:
+                continue
+            if stays(losses, reached, j, reach):
+                if num_stale < len(stale) and reached[j] == np.float32(reach):
+                    stale[num_stale] = j
+                    num_stale += 1
+            else:
                 queued[j] = True
                 tail = head + waiting
                 queue[tail if tail < n else tail - n] = j
@@ -142,7 +165,7 @@ class Survey(NamedTuple):
 
 
 @njit
-def find_movers(costs: Costs, labels: Labels, losses: Array, survey: Survey, first: int, last: int) -> None:
+def find_movers(costs: Costs, labels: Labels, slack: Slack, survey: Survey, first: int, last: int) -> None:
     """Say which of ``nodes[first:last]`` would gain by moving, and keep the losses as `local_moving` does.
 
     Nothing moves, so that threads may look at different nodes at the same time and find what one thread finds.
@@ -151,6 +174,7 @@ def find_movers(costs: Costs, labels: Labels, losses: Array, survey: Survey, fir
     """
     adjacency, node_costs, best, partitionable = costs
     z, cluster_class = labels
+    losses, reached = slack
     nodes, size, enough, moves = survey
     num_classes = len(partitionable)
     sums = np.zeros(len(cluster_class), np.float64)
@@ -162,16 +186,15 @@ def find_movers(costs: Costs, labels: Labels, losses: Array, survey: Survey, fir
         at_least, total = _add_edges(adjacency, z, i, at_least)
         if enough + KERNELS.relative_tolerance * total < at_least < np.inf:
             moves[t] = False
-            if len(losses) > 0:
-                losses[i] = min(at_least, KERNELS.most)
+            losses[i], reached[i] = min(at_least, KERNELS.most), 0.0
             continue
         alone = size[a] == 1 and a >= num_classes
         score, target, k, own = look(
             adjacency, node_costs, best, partitionable, z, cluster_class, i, alone, sums, touched
         )
         gain = score - (own - cost(node_costs, i, cluster_class[a]))
-        if len(losses) > 0:
-            losses[i] = loss_of_second_choice(best, partitionable, cluster_class, i, a, alone, gain, own)
+        losses[i] = loss_of_second_choice(best, partitionable, cluster_class, i, a, alone, gain, own)
+        reached[i] = 0.0
         moves[t] = 0 < gain < np.inf and gain > rounding(adjacency, node_costs, z, cluster_class, i, target, k)
 
 

@@ -45,8 +45,8 @@ def local_moving(
         The nodes to visit, in order: the first `waiting` of it, each at most once. It is used up.
     waiting : int
     slack : tuple
-        The fields of the :class:`Slack`, empty if nobody asks for it. It tells which neighbours of a node that moved
-        need no visit.
+        The fields of the :class:`Slack`, empty if nobody asks for it; then more neighbours of a node that moved are
+        visited than may gain by it. In small graphs that costs less than to remember losses.
     temperatures : float64 array
         If not empty, there are as many passes over these nodes and no others, fewer than 64, and the best move of a
         node is also made with probability exp(-loss / temperature) if it loses. Otherwise the neighbours of a node that
@@ -64,8 +64,6 @@ def local_moving(
     losses, reached = slack
     stale = np.empty(len(losses), np.int32)  # nodes that need no visit, but whose losses somebody asks for
     num_stale = 0
-    if len(losses) == 0 and len(temperatures) == 0:
-        losses, reached = np.full(n, -1, np.float32), np.zeros(n, np.float32)
     for t in range(waiting):
         queued[queue[t]] = True
     in_a_pass = waiting
@@ -120,20 +118,21 @@ def local_moving(
             continue
         for h in half_edges(adjacency, i):
             j = end(adjacency, i, h)
-            if queued[j]:
+            if queued[j] or (z[j] == target and adjacency.weights[h] >= 0):
                 continue
-            reach = reach_of_move(np.float64(adjacency.weights[h]), z[j], a, target)
-            if reach == 0:
-                continue
-            if stays(losses, reached, j, reach):
-                if num_stale < len(stale) and reached[j] == np.float32(reach):
-                    stale[num_stale] = j
-                    num_stale += 1
-            else:
-                queued[j] = True
-                tail = head + waiting
-                queue[tail if tail < n else tail - n] = j
-                waiting += 1
+            if len(losses) > 0:
+                reach = reach_of_move(np.float64(adjacency.weights[h]), z[j], a, target)
+                if reach == 0:
+                    continue
+                if stays(losses, reached, j, reach):
+                    if num_stale < len(stale) and reached[j] == np.float32(reach):
+                        stale[num_stale] = j
+                        num_stale += 1
+                    continue
+            queued[j] = True
+            tail = head + waiting
+            queue[tail if tail < n else tail - n] = j
+            waiting += 1
     return moves
 
 

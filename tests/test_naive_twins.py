@@ -77,8 +77,7 @@ def move_both(level, costs, clustering, nodes=None):
     """Local moving by either; returns the labelling, the slack of the compiled one, and both parts of it of the twin."""
     n = level.num_nodes
     labels, slack = compiled(clustering), Slack(np.zeros(n, np.float32), np.zeros(n, np.float32))
-    losses, reached = {}, dict.fromkeys(range(n), 0.0)
-    losses.update(reached)
+    losses, reached = (dict.fromkeys(range(n), 0.0) for _ in range(2))
     moves = level.move(labels, nodes, slack)
     expected = naive.local_moving(costs, clustering, range(n) if nodes is None else nodes.tolist(), losses, reached)
     assert moves == len(expected)

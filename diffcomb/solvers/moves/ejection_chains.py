@@ -100,7 +100,7 @@ def _gaining(hand: _Hand, chains: Chains) -> Array:
     count, block = len(chains.starts), max(LIMITS.min_chains // 4, 1)
     blocks = -(-count // block)
     gains = np.zeros(count, np.bool_)
-    work = hand.most_work * block // count
+    work = hand.most_work // blocks
 
     def look(first: int, last: int) -> None:
         own = hand if last - first == blocks else hand.copy()

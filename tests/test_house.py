@@ -53,6 +53,7 @@ FLOORS = (  # from the top down; what stands together may import each other
         "solvers.programme",
         "solvers.separation",
     ),
+    ("solvers.highs",),
     ("solvers.hierarchy",),
     ("solvers.level", "solvers.lifted_level"),
     ("solvers.moves",),

@@ -22,7 +22,7 @@ from diffcomb import (
 from diffcomb._interrupt import Interrupt
 from diffcomb.lifted_problem import LiftedProblem, LiftedSolution, joined_graph
 from diffcomb.problem import make_problem
-from diffcomb.solvers import programme
+from diffcomb.solvers import highs, programme
 from diffcomb.solvers.budget import Budget
 from diffcomb.solvers.levels.lifted_rows import base_parts, contract_lifted, lifted_rows
 from diffcomb.solvers.lifted import lifted_multilevel
@@ -132,7 +132,7 @@ def test_bounds_of_planted_grids_are_close_and_come_with_batches_and_tensors():
 @given(instance=lifted_instances(max_nodes=4, max_edges=5, max_lifted=4, max_classes=2))
 def test_exact_finds_the_same_optimum_with_scipy_alone(instance):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programme, "make_backend", programme.Anew)
+        patch.setattr(programme, "make_backend", highs.Anew)
         found = amwc_of(instance, solver="exact")
     assert found.objective == pytest.approx(optimum(instance), abs=1e-4)
 
@@ -244,7 +244,7 @@ def test_same_seed_gives_the_same_solution_and_a_time_limit_is_kept():
 def test_seconds_of_branch_and_cut_are_those_that_are_left():
     """HiGHS's clock goes on between linear programmes, and begins anew in branch and cut."""
     pytest.importorskip("highspy")
-    backend = programme.Incremental(np.array([1.0, -1.0]), np.zeros(2), np.ones(2))
+    backend = highs.Incremental(np.array([1.0, -1.0]), np.zeros(2), np.ones(2))
     for _ in range(3):
         backend.relax(5.0)
         assert backend.model.getOptionValue("time_limit")[1] >= 5.0

@@ -25,9 +25,10 @@ from .._arrays import Array
 from ..graph import Graph
 from ..problem import Problem, Solution, make_solution
 from .budget import Budget
+from .highs import ABSOLUTE_GAP, Constraints, rows_of
 from .multilevel import multilevel
 from .persistency import persistent
-from .programme import ABSOLUTE_GAP, Constraints, Programme, rows_of
+from .programme import Programme
 from .separation import violated_paths
 
 SECONDS_A_ROW = 4e-6  # to set up the programme of classes, for an edge and a class

@@ -18,8 +18,8 @@ from .._arrays import Array
 from ..lifted_problem import LiftedProblem, LiftedSolution
 from .budget import Budget
 from .exact import EdgeProgramme, improve
+from .highs import Constraints
 from .lifted import lifted_multilevel
-from .programme import Constraints
 
 PRECISION = 10**6  # units of flow for an edge that is not cut at all
 CUT_VIOLATION = 1e-3  # of a cut inequality, from which it is added

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from scipy.ndimage import gaussian_filter
 
-from .cityscapes import CATEGORIES
-from .street_things import Camera, Canvas, draw_things
+from .street_canvas import DIVISOR, ID, Camera, Canvas
+from .street_things import draw_things
 
 EGO_VEHICLE = 1  # an id of Cityscapes that the evaluation ignores
-ID = {c.name: c.id for c in CATEGORIES}
-DIVISOR = 1000  # a thing is this times its class, plus its number; a smaller value is a class without instances
 SMALLEST = 24  # pixels of an image of 1024 rows; what is left of a thing joins the group of its class below that
 SHORTEST = 32  # edge of an image in pixels
 TILE = 512  # edge of the noise that textures are made of

@@ -4,6 +4,7 @@ import itertools
 from functools import partial
 from types import SimpleNamespace
 
+import networkx as nx
 import numpy as np
 import pytest
 import reproduce
@@ -25,7 +26,7 @@ from cops.scores.measure import (
     with_true_classes,
 )
 from cops.scores.quality import BoundaryPanopticQuality, MeanIoU, PanopticQuality, boundary
-from cops.scores.rules import RULES, by_mutex_watershed
+from cops.scores.rules import RULES, by_mutex_watershed, by_threshold
 from cops.study.experiments import interval
 from cops.study.search import _directions, search
 from hypothesis import given
@@ -124,12 +125,28 @@ def test_mutex_watershed_equals_naive_reference(seed):
             assert (clusters[i] == clusters[j]) == together
 
 
+@given(st.integers(0, 2**31), st.sampled_from([-1.0, 0.0, 0.5]))
+def test_threshold_gives_the_connected_components_of_each_class(seed, threshold):
+    rng = np.random.default_rng(seed)
+    graph = grid_graph((4, 5), [(0, 1), (1, 0), (0, 3), (3, 0)])
+    nodes, edges = rng.normal(size=(20, 3)), rng.normal(size=graph.num_edges)
+    labels, clusters = by_threshold(threshold)(graph, nodes, edges, [1, 2])
+    assert np.array_equal(labels, nodes.argmin(1))
+    expected = nx.Graph()
+    expected.add_nodes_from(range(20))
+    kept = (edges > threshold) & (labels[graph.edges[:, 0]] == labels[graph.edges[:, 1]])
+    expected.add_edges_from(graph.edges[kept].tolist())
+    expected.add_edges_from(itertools.pairwise(np.flatnonzero(labels == 0).tolist()))
+    found = {frozenset(np.flatnonzero(clusters == c).tolist()) for c in clusters}
+    assert found == {frozenset(c) for c in nx.connected_components(expected)}
+
+
 @given(st.integers(0, 2**31))
 def test_every_rule_gives_clusters_of_one_class_and_one_segment_of_stuff(seed):
     rng = np.random.default_rng(seed)
     graph = grid_graph((4, 4), [(0, 1), (1, 0), (0, 2), (2, 0)])
     nodes, edges = rng.normal(size=(16, 3)).astype(np.float32), rng.normal(size=graph.num_edges).astype(np.float32)
-    for rule in RULES.values():
+    for rule in (*RULES.values(), by_threshold(0.3)):
         labels, clusters = rule(graph, nodes, edges, [1, 2])
         for c in range(clusters.max() + 1):
             assert len(set(labels[clusters == c])) == 1

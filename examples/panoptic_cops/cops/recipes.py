@@ -235,6 +235,7 @@ COMPARED = {
     "single_seeds": ("single_mean", "single_svm", "single_mean_svm"),
     "losses": ("single_mean", "single_malis", "single_svm", "single_fenchel_young"),
     "losses_after": (BASELINE, CALIBRATED, "malis", "full_svm", "fenchel_young"),
+    "threshold": (BASELINE, CALIBRATED, "malis", "full_svm"),
     "longer": ("mean_long", "svm_long", "full_long"),
     "sizes": (BASELINE, CALIBRATED, "full_svm"),
     "alignment": (BASELINE, CALIBRATED),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from diffcomb import GridGraph, amwc, mwc
+from diffcomb import GridGraph, Solution, amwc, mwc, semantic_mutex_watershed
 
 Partition = tuple[NDArray[np.int64], NDArray[np.int64]]  # class and cluster of every node
 Rule = Callable[[GridGraph, NDArray[np.float32], NDArray[np.float32], Sequence[int]], Partition]
@@ -19,13 +18,23 @@ Rule = Callable[[GridGraph, NDArray[np.float32], NDArray[np.float32], Sequence[i
 def by_argmax(graph: GridGraph, node_costs: NDArray, edge_costs: NDArray, things: Sequence[int]) -> Partition:
     """Cheapest class at every node; things are the connected components of a class, joined by short edges only."""
     labels = node_costs.argmin(1)
-    return labels, _components(graph, labels, np.ones(graph.num_edges, bool), things)
+    return labels, _components(graph, labels, _short(graph), things)
 
 
 def by_attraction(graph: GridGraph, node_costs: NDArray, edge_costs: NDArray, things: Sequence[int]) -> Partition:
     """As `by_argmax`, but only attractive edges join."""
     labels = node_costs.argmin(1)
-    return labels, _components(graph, labels, edge_costs > 0, things)
+    return labels, _components(graph, labels, _short(graph) & (edge_costs > 0), things)
+
+
+def by_threshold(threshold: float) -> Rule:
+    """Make a rule that joins along edges of all lengths whose costs are above a threshold, for which MALIS is made."""
+
+    def rule(graph: GridGraph, node_costs: NDArray, edge_costs: NDArray, things: Sequence[int]) -> Partition:
+        labels = node_costs.argmin(1)
+        return labels, _components(graph, labels, edge_costs > threshold, things)
+
+    return rule
 
 
 def by_mutex_watershed(graph: GridGraph, node_costs: NDArray, edge_costs: NDArray, things: Sequence[int]) -> Partition:
@@ -35,32 +44,21 @@ def by_mutex_watershed(graph: GridGraph, node_costs: NDArray, edge_costs: NDArra
     classes forbid it, a repulsive edge excludes, and a node-to-class edge, as strong as the class is cheaper than
     the next one, gives its class to a cluster that has none. Clusters of one stuff class are one segment.
     """
-    ordered = np.sort(node_costs, axis=1)
-    margin = ordered[:, 1] - ordered[:, 0] if node_costs.shape[1] > 1 else np.ones(len(node_costs), node_costs.dtype)
-    strength = np.concatenate([np.abs(edge_costs), margin])
-    order = np.argsort(-strength, kind="stable")
-    best = node_costs.argmin(1)
-    root, label = _mutex_watershed(graph.edges, edge_costs, best, order)
-    labels = np.where(label >= 0, label, best)[root]
-    clusters = root.copy()
-    for k in set(range(node_costs.shape[1])) - set(things):
-        members = labels == k
-        clusters[members] = root[members].min(initial=len(root))
-    return labels, np.unique(clusters, return_inverse=True)[1]
+    second = np.partition(node_costs, 1, axis=1)[:, 1:2] if node_costs.shape[1] > 1 else node_costs + 1
+    return _partition(semantic_mutex_watershed(graph, second - node_costs, edge_costs, partitionable=list(things)))
 
 
 def by_mwc(graph: GridGraph, node_costs: NDArray, edge_costs: NDArray, things: Sequence[int]) -> Partition:
     """Multiway cut for the classes; things are the connected components of a class."""
     labels = mwc(graph, node_costs, edge_costs, effort=1).node_labels.astype(np.int64)
-    return labels, _components(graph, labels, np.ones(graph.num_edges, bool), things)
+    return labels, _components(graph, labels, _short(graph), things)
 
 
 def by_amwc(**options: object) -> Rule:
     """Make a rule that solves the asymmetric multiway cut with these options of the solver."""
 
     def rule(graph: GridGraph, node_costs: NDArray, edge_costs: NDArray, things: Sequence[int]) -> Partition:
-        s = amwc(graph, node_costs, edge_costs, partitionable=list(things), **options)
-        return s.node_labels.astype(np.int64), s.clusters.astype(np.int64)
+        return _partition(amwc(graph, node_costs, edge_costs, partitionable=list(things), **options))
 
     return rule
 
@@ -76,14 +74,23 @@ RULES: dict[str, Rule] = {
 }
 
 
-def _components(graph: GridGraph, labels: NDArray, joins: NDArray, things: Sequence[int]) -> NDArray[np.int64]:
-    """Components of equal labels over the edges of the shortest offsets that join; a stuff class is one segment."""
+def _partition(solution: Solution) -> Partition:
+    return solution.node_labels.astype(np.int64), solution.clusters.astype(np.int64)
+
+
+def _short(graph: GridGraph) -> NDArray[np.bool_]:
+    """Which edges are of the shortest offsets."""
     lengths = np.array([max(map(abs, offset)) for offset in graph.offsets])
     short = np.zeros(graph.num_edges, bool)
     for part, length in zip(graph.edge_slices, lengths, strict=True):
         short[part] = length == lengths.min()
+    return short
+
+
+def _components(graph: GridGraph, labels: NDArray, joins: NDArray, things: Sequence[int]) -> NDArray[np.int64]:
+    """Components of equal labels over the edges that join; a stuff class is one segment."""
     u, v = graph.edges.T
-    joined = short & joins & (labels[u] == labels[v])
+    joined = joins & (labels[u] == labels[v])
     n = graph.num_nodes
     adjacency = coo_array((joined[joined], (u[joined], v[joined])), shape=(n, n))
     clusters = connected_components(adjacency, directed=False)[1].astype(np.int64)
@@ -91,66 +98,3 @@ def _components(graph: GridGraph, labels: NDArray, joins: NDArray, things: Seque
         members = labels == k
         clusters[members] = clusters[members].min()
     return np.unique(clusters, return_inverse=True)[1]
-
-
-@nb.njit
-def _find(parent, i):
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@nb.njit
-def _mutex_watershed(edges, costs, best, order):
-    """Root of every node and class of every root (-1: none).
-
-    The exclusions of a cluster are a linked list of (other node, next); lists are spliced in O(1), and to test two
-    clusters the shorter list is walked.
-    """
-    n, m = len(best), len(edges)
-    parent, label = np.arange(n), np.full(n, -1, np.int64)
-    head, tail, count = np.full(n, -1, np.int64), np.full(n, -1, np.int64), np.zeros(n, np.int64)
-    other, following = np.empty(2 * m, np.int64), np.full(2 * m, -1, np.int64)
-    used = 0
-    for e in order:
-        if e >= m:  # a node takes its cheapest class
-            root = _find(parent, e - m)
-            if label[root] < 0:
-                label[root] = best[e - m]
-            continue
-        a, b = _find(parent, edges[e, 0]), _find(parent, edges[e, 1])
-        if a == b:
-            continue
-        if count[a] > count[b]:
-            a, b = b, a
-        if costs[e] <= 0:
-            for root, node in ((a, b), (b, a)):
-                other[used], following[used] = node, head[root]
-                if head[root] < 0:
-                    tail[root] = used
-                head[root] = used
-                count[root] += 1
-                used += 1
-            continue
-        if label[a] >= 0 and label[b] >= 0 and label[a] != label[b]:
-            continue
-        excluded, entry = False, head[a]
-        while entry >= 0 and not excluded:
-            excluded = _find(parent, other[entry]) == b
-            entry = following[entry]
-        if excluded:
-            continue
-        parent[a] = b
-        if label[b] < 0:
-            label[b] = label[a]
-        if head[a] >= 0:
-            following[tail[a]] = head[b]
-            if head[b] < 0:
-                tail[b] = tail[a]
-            head[b] = head[a]
-            count[b] += count[a]
-    root = np.empty(n, np.int64)
-    for i in range(n):
-        root[i] = _find(parent, i)
-    return root, label

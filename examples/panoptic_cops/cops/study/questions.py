@@ -11,6 +11,7 @@ import numpy as np
 from ..recipes import BASELINE, DEEPLAB, FAST, LONGER, RECIPES
 from ..scores.measure import best_overlaps, found_by_area, with_noisy_truth, with_rules
 from ..scores.neurites import READING
+from ..scores.rules import RULES, by_threshold
 from ..surrogate import slope_of_threshold
 from .alignment import align
 from .experiments import Experiment
@@ -18,6 +19,7 @@ from .rows import ALL_SCORES, PANOPTIC, difference, rows_of, seed_by_seed, to_th
 
 AREAS = (25, 50, 100, 200, 400)  # pixels
 WRONG = (0.0, 0.1, 0.2)  # shares of false classes and edges
+THRESHOLDS = (-4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0)  # of edge costs
 OVERLAPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -200,6 +202,27 @@ def losses_after(e: Experiment, report: Callable[..., None]) -> None:
     _losses(e, report, "losses_after", "Losses beside the structured SVM, after the baseline")
 
 
+def threshold(e: Experiment, report: Callable[..., None]) -> None:
+    """The same networks cut by the AMWC, and by a threshold, for which MALIS is made."""
+    cuts = {"threshold of 0": by_threshold(0.0), "AMWC": RULES["AMWC, multilevel, effort 0"]}
+    chosen = {f"{value:g}": by_threshold(value) for value in THRESHOLDS}
+    rows = []
+    for name in e.compared("threshold"):
+        found: dict[str, list[dict[str, Any]]] = {}
+        for seed in e.seeds:
+            run, model = e.model(seed, name)
+            best = max(with_rules(model, run.splits.validation, run.device, chosen), key=lambda row: row["PQ"])["rule"]
+            rules = {**cuts, "chosen threshold": chosen[best]}
+            for row in with_rules(model, run.splits.test, run.device, rules):
+                found.setdefault(row["rule"], []).append(row)
+        for rule, scored in found.items():
+            scores = {key: with_spread(np.array([row[key] for row in scored])) for key in PANOPTIC}
+            rows.append({"network": name, "cut by": rule, **scores})
+    levels = ", ".join(chosen)
+    note = f"Edges of all lengths connect whose cost is above the threshold: 0, or the best on validation of {levels}."
+    report("threshold", "A threshold instead of a cut", rows, note)
+
+
 def _losses(e: Experiment, report: Callable[..., None], table: str, title: str) -> None:
     names = e.compared(table)
     rows = rows_of(e, names, (*PANOPTIC, "AP", "PQ_b", "VI_split", "VI_merge", "ARE"))
@@ -237,7 +260,7 @@ def overview(e: Experiment, report: Callable[..., None]) -> None:
 
 QUESTIONS = (
     claim, neurites, sizes, comparators, rates, reach, ceiling, alignment, calibrated, single, single_seeds, losses,
-    losses_after, longer, overview,
+    losses_after, threshold, longer, overview,
 )  # fmt: skip
 
 

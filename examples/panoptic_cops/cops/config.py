@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -251,13 +252,17 @@ def config_from_dict(values: dict[str, Any]) -> Config:
     return Config(**{k: parts[k](**v) if k in parts else v for k, v in values.items() if k in known})
 
 
-def differences(a: Config, b: Config) -> list[str]:
-    """Which settings that shape the result differ, as "name: old -> new"."""
+def differences(a: Config, b: Config, untrained: Collection[str] = ()) -> list[str]:
+    """Which settings that shape the result differ, as "name: old -> new"; those of untrained models shape none."""
     free = {"out", "device", "threads", "save_every", "pictures", "finetune.models"}
     if a.data != "scenes":
         free |= {"dataset.train", "dataset.test"}  # numbers of scenes
     old, new = flat(a), flat(b)
-    return [f"{name}: {value} -> {new[name]}" for name, value in old.items() if name not in free and value != new[name]]
+    return [
+        f"{name}: {value} -> {new[name]}"
+        for name, value in old.items()
+        if name not in free and name.split(".")[0] not in untrained and value != new[name]
+    ]
 
 
 def flat(config: Config) -> dict[str, Any]:

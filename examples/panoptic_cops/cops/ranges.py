@@ -22,7 +22,7 @@ NOT_NEGATIVE = Range("at least 0, and finite", lambda v: v >= 0)
 POSITIVE = Range("above 0, and finite", lambda v: v > 0)
 PART = Range("between 0 and 1", lambda v: 0 <= v <= 1)
 SHARE = Range("above 0 and at most 1", lambda v: 0 < v <= 1)  # of the hardest cells: there must be one
-DROPPED = Range("at least 0 and below 1", lambda v: 0 <= v < 1)  # of the costs: one must be left
+DROPPED = Range("at least 0 and below 1", lambda v: 0 <= v < 1)  # what is left must be above 0
 SEED = Range("between 0 and 2**63 - 1", lambda v: 0 <= v < 2**63)
 
 OF_A_RUN = {
@@ -44,7 +44,7 @@ OF_AN_OBJECTIVE = {
     COUNT: ("num_lambdas",),
     NOT_NEGATIVE: ("head_lr", "body_lr", "scale_lr", "svm_weight"),
     POSITIVE: ("lambda_low", "lambda_high", "weight", "margin", "sigma"),
-    DROPPED: ("dropout",),
+    DROPPED: ("dropout", "average"),
     PART: ("means_until",),
 }
 

@@ -22,7 +22,7 @@ from ..model.segmenter import Segmenter
 from ..recipes import BASELINE, COMPARED, RECIPES, SECOND_STAGE, counterpart
 from ..scores.measure import all_scores
 from ..surrogate import PanopticQualitySurrogate
-from .run import Run, RunLog, write_environment
+from .run import Run, RunLog, untrained, write_environment
 from .split_record import record_splits
 from .stages import run_stages, train_model
 from .times import Stopwatch, through_solver
@@ -81,9 +81,12 @@ class Experiment:
             earlier = replace(config_from_dict(json.loads(path.read_text())), root=config.root)
             wanted = config.finetune  # which models are asked for, and what runs beside what, changes none of them
             same = replace(earlier.finetune, models=wanted.models, overlap=wanted.overlap)
-            changed = differences(replace(earlier, finetune=same), config)
+            earlier = replace(earlier, finetune=same)
+            changed = differences(earlier, config, untrained(out))
             if changed:
                 raise ValueError(f"{path} holds other settings ({'; '.join(changed)}): give another --runs")
+            if differences(earlier, config):  # of models that are not trained yet
+                write_json(config.to_dict(), path)
         splits = load_splits(config)
         record_splits(config, splits, out, SCORES)
         return Run(config, splits, out, find_device(config.device), RunLog(out))

@@ -28,6 +28,7 @@ from ..model.initial import take_weights
 from ..model.network import strides_of
 from ..model.segmenter import Segmenter, cut_layer
 from ..model.weights import load_backbone_weights
+from ..recipes import RECIPES
 
 OTHER_OUT = "give another --out, or --overwrite"
 PACKAGES = ("diffcomb", "numba", "numpy", "scipy", "torch")
@@ -108,6 +109,12 @@ class RunLog:
                 self._writer.add_scalar(f"{stage}/{name}", value, step)
         with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps({"stage": stage, "step": step, **without_nan(values)}) + "\n")
+
+
+def untrained(out: Path) -> list[str]:
+    """Models that a folder holds no checkpoint of, finished or not: their settings may still change."""
+    begun = {path.name.split(".")[0] for path in (out / "checkpoints").glob("*.pt")}
+    return [name for name in RECIPES if name not in begun]
 
 
 def write_environment(path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from .. import parallel
@@ -61,6 +62,8 @@ class Stage:
         Stages of one stream see the same samples in the same order.
     fresh : bool
         Whether the stage begins with random weights; `step` is told 1 as the part that is done otherwise.
+    average : float
+        Decay of the running mean of the weights, which is scored and is the result; 0 takes the weights themselves.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Stage:
     pipelined: bool = False
     stream: int = FINETUNING
     fresh: bool = False
+    average: float = 0.0
 
 
 def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
@@ -101,18 +105,25 @@ def train(run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optim
 
 
 class _Training:
-    """A stage in training: the model, its optimiser and learning rates, and the best weights so far."""
+    """A stage in training: the model, its optimiser and learning rates, running mean, and best weights so far."""
 
     def __init__(self, run: Run, stage: Stage, model: Segmenter, optimizer: torch.optim.Optimizer) -> None:
         self.run, self.stage, self.model, self.optimizer = run, stage, model, optimizer
         self.last = run.checkpoint(f"{stage.name}.last")
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: poly(t, stage.steps, stage.warmup))
+        self.mean = running_mean(model, stage.average) if stage.average > 0 else None
         self.state: dict[str, Any] = {"step": 0, "best": None, "best_pq": -1.0, "curve": [], "seconds": 0.0}
 
     @property
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint of an unfinished stage holds, beside the state."""
-        return {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        parts = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        return parts if self.mean is None else {**parts, "mean": self.mean}
+
+    @property
+    def result(self) -> Segmenter:
+        """The model that is scored: the running mean of its weights, if there is one."""
+        return self.model if self.mean is None else self.mean.module
 
     def resume(self) -> None:
         """Restore the last checkpoint of the stage, if there is one, and remove what was logged after it."""
@@ -132,7 +143,7 @@ class _Training:
 
     def finish(self) -> None:
         """Write the selected weights, or else the last ones, as the result of the stage."""
-        best = self.state["best"] if self.state["best"] is not None else self.model.state_dict()
+        best = self.state["best"] if self.state["best"] is not None else self.result.state_dict()
         self.run.finish(self.stage.name, best, curve=self.state["curve"], seconds=self.state["seconds"])
         if parallel.rank() == 0:
             self.last.unlink(missing_ok=True)
@@ -152,6 +163,8 @@ class _Training:
         parallel.average_gradients(self.model.parameters())
         self.optimizer.step()
         self.scheduler.step()
+        if self.mean is not None:
+            self.mean.update_parameters(self.model)
         self.state["step"] = number + 1
         return totals
 
@@ -179,12 +192,12 @@ class _Training:
     def select(self) -> None:
         """Score the validation split and keep the best weights so far; none where nothing can be scored (nan)."""
         state = self.state
-        pq = panoptic_quality(self.model, self.run.splits.validation, self.run.device).result()["PQ"]
+        pq = panoptic_quality(self.result, self.run.splits.validation, self.run.device).result()["PQ"]
         self.run.log.add(self.stage.name, state["step"], {"validation_pq": pq})
         state["curve"].append([state["step"], pq])
         if pq > state["best_pq"]:
             state["best_pq"] = pq
-            state["best"] = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+            state["best"] = {name: value.detach().cpu().clone() for name, value in self.result.state_dict().items()}
 
 
 def parts_of_step(run: Run, stage: Stage, stride: int, number: int) -> list[Part]:
@@ -216,6 +229,16 @@ def on_device(part: Part, device: torch.device) -> Part:
 def _seed(seed: int, stream: int, step: int, rank: int = 0) -> int:
     words = [seed, stream, step]
     return int(np.random.SeedSequence([*words, rank] if rank else words).generate_state(1)[0])
+
+
+def running_mean(model: Segmenter, decay: float) -> AveragedModel:
+    """The exponential running mean of weights and statistics; the decay rises to its value, to forget the first."""
+
+    def towards(mean: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        return kept * mean + (1 - kept) * value
+
+    return AveragedModel(model, avg_fn=towards, use_buffers=True)
 
 
 def poly(step: int, steps: int, warmup: int) -> float:

@@ -124,7 +124,8 @@ def main(arguments: list[str] | None = None) -> None:
         "--data", type=Literal[("scenes", *CONFIGURED, "coco", "cityscapes", "folder")], default="scenes"
     )
     parser.add_argument("--root", type=str | None, help="data folder")
-    parser.add_argument("--resolution", type=Literal["pixels", "grid"], default="pixels", help="where cuts are made")
+    resolution = "cuts are made on pixels, on the network's grid, or on pixels with a network whose grid has them too"
+    parser.add_argument("--resolution", type=Literal["pixels", "grid", "fine"], default="pixels", help=resolution)
     parser.add_argument("--seeds", type=list[int], default=[0])
     parser.add_argument(
         "--models", type=list[Literal[SECOND_STAGE]] | None, help="of tables 1, 5, 6, 7; all by default"
@@ -158,6 +159,8 @@ def _reproduce(o: Any) -> None:
     name = o.data
     if o.resolution == "grid":
         config, name = config.on_grid(), f"{name}-grid"
+    elif o.resolution == "fine":
+        config, name = config.fine(), f"{name}-fine"
     if o.max_steps is not None:  # beside the real runs and results, which it must not replace
         config, name = shortened(config, o.max_steps), f"{name}-trial"
     for seed in o.seeds:
@@ -176,7 +179,7 @@ def _command(o: Any, what: str) -> str:
     """The command that makes one table or figure; where the data and the results are makes no difference."""
     command = f"python examples/panoptic_cops/reproduce.py {what} --data {o.data}"
     command += " --root FOLDER" if o.root else ""
-    command += " --resolution grid" if o.resolution == "grid" else ""
+    command += f" --resolution {o.resolution}" if o.resolution != "pixels" else ""
     command += f' --models "[{",".join(o.models)}]"' if o.models else ""
     command += f' --seeds "[{",".join(map(str, o.seeds))}]"' if o.seeds != [0] else ""
     command += f" --threads {o.threads}" if o.threads is not None else ""

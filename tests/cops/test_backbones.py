@@ -22,7 +22,7 @@ def test_network_of_the_paper_has_34_million_parameters():
     assert parameter_counts(CopsNetwork("efficientnet_lite0", 19, DISTANCES))["all"] < 6e6
 
 
-@pytest.mark.parametrize("name", ["small", "efficientnet_lite0", "resnet50", "resnet50_torchvision"])
+@pytest.mark.parametrize("name", ["small", "small_fine", "efficientnet_lite0", "resnet50", "resnet50_torchvision"])
 def test_grids_have_the_stride_of_the_network(name):
     network = CopsNetwork(name, 3, [1, 4]).eval()
     with torch.no_grad():

@@ -7,7 +7,7 @@ from cops.config import Config, config_from_dict, differences
 from cops.data.samples import Category, Prediction, Sample, Segment, augmented, random_crop
 from cops.data.scene_ground import noise
 from cops.data.scenes import CATEGORIES, VISIBLE, Scenes
-from cops.data.targets import make_targets, offsets, to_input
+from cops.data.targets import make_targets, offsets, on_pixels, to_input
 from cops.losses import affinity_loss, top_k_mean
 from cops.model.backbones import ResNet50, SmallBackbone
 from cops.model.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
@@ -110,7 +110,7 @@ def test_affinity_loss_is_zero_weighted_at_void():
     assert float(affinity_loss(torch.randn(1, 2, 4, 4), targets, 0.25)) == 0.0
 
 
-@pytest.mark.parametrize(("name", "stride"), [("small", 2), ("resnet50", 4)])
+@pytest.mark.parametrize(("name", "stride"), [("small", 2), ("small_fine", 1), ("resnet50", 4)])
 def test_network_shapes_and_strides(name, stride):
     network = CopsNetwork(name, 3, [1, 4, 64]).eval()
     with torch.no_grad():
@@ -145,7 +145,7 @@ def test_resnet_loads_torchvision_names(tmp_path):
         load_backbone_weights(SmallBackbone(), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="do not exist"):
         load_backbone_weights(ResNet50(), tmp_path / "nothing.pt")
-    with pytest.raises(ValueError, match="backbone must be one of 'small', 'efficientnet_lite0'"):
+    with pytest.raises(ValueError, match="backbone must be one of 'small', 'small_fine'"):
         CopsNetwork("vgg", 3, [1])
     assert (
         Decoder({2: 4, 4: 8}, {"aspp": 8, "rates": (1,), "reduced": (4,), "decoder": 8, "separable": True}, [2]).top
@@ -324,6 +324,13 @@ def test_noise_is_smooth_and_has_unit_variance():
 def test_input_is_normalised():
     assert to_input([np.full((2, 3, 3), 127.5)]).abs().max() == 0
     assert to_input([np.zeros((2, 3, 3), np.uint8)]).shape == (1, 3, 2, 3)
+
+
+def test_fine_configuration_reaches_as_far_as_before():
+    fine = Config().resolved().fine()
+    assert (fine.model.backbone, fine.model.distances) == ("small_fine", [1, 2, 4, 8, 16, 32])
+    assert set(on_pixels(Config().model.distances, 2)) < set(fine.model.distances)
+    assert fine.fine() == fine
 
 
 def test_config_round_trip_and_differences():

@@ -27,9 +27,9 @@ def test_trial_results_do_not_replace_real_ones(results):
     trial = results("--threads=1", "--max_steps=2") / "scenes-trial" / "table1.md"
     assert "table1 --data scenes --threads 1 --max_steps 2`" in trial.read_text()
     assert real.read_text() == before
-    assert "table1 --data scenes --resolution grid --max_steps 1`" in (
-        (results("--max_steps=1", "--resolution=grid") / "scenes-grid-trial" / "table1.md").read_text()
-    )
+    for resolution in ("grid", "fine"):
+        folder = results("--max_steps=1", f"--resolution={resolution}") / f"scenes-{resolution}-trial"
+        assert f"table1 --data scenes --resolution {resolution} --max_steps 1`" in (folder / "table1.md").read_text()
 
 
 @pytest.mark.parametrize(("argument", "name"), [("--threads=-1", "threads"), ("--seeds=[0,-1]", "seed")])

@@ -33,18 +33,25 @@ class SmallBackbone(nn.Module):
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        w = width
+        w, first = width, self.strides[0]
         self.mean, self.std = PLAIN
-        self.channels = dict(zip(self.strides, (w, 2 * w, 4 * w), strict=True))
-        self.stem = nn.Sequential(nn.Conv2d(3, w, 3, 2, 1, bias=False), nn.BatchNorm2d(w), nn.ReLU(inplace=True))
-        self.stage2 = _Residual(w, w)
+        self.channels = {stride: w * max(1, stride // 2) for stride in self.strides}
+        self.stem = nn.Sequential(nn.Conv2d(3, w, 3, first, 1, bias=False), nn.BatchNorm2d(w), nn.ReLU(inplace=True))
+        self.stage2 = _Residual(w, w, stride=2 // first)
         self.stage4 = nn.Sequential(_Residual(w, 2 * w, stride=2), _Residual(2 * w, 2 * w))
         self.stage8 = nn.Sequential(_Residual(2 * w, 4 * w, stride=2), _Residual(4 * w, 4 * w, dilation=2))
 
     def forward(self, image: Tensor) -> dict[int, Tensor]:
-        two = self.stage2(self.stem(image))
+        first = self.stem(image)
+        two = self.stage2(first)
         four = self.stage4(two)
-        return {2: two, 4: four, 8: self.stage8(four)}
+        return {self.strides[0]: first, 2: two, 4: four, 8: self.stage8(four)}
+
+
+class SmallFineBackbone(SmallBackbone):
+    """The same with a map of the image's own pixels beside, for boundaries of one or two pixels."""
+
+    strides = (1, 2, 4, 8)
 
 
 class _Residual(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .backbones import PLAIN, EfficientNetLite0, ResNet50, SmallBackbone
+from .backbones import PLAIN, EfficientNetLite0, ResNet50, SmallBackbone, SmallFineBackbone
 
 _PAPER = {
     "aspp": 256,
@@ -22,17 +22,19 @@ _PAPER = {
     "separable": True,
     "deep": True,
 }
+_SMALL = {
+    "aspp": 48,
+    "decoder": 32,
+    "reduced": (16, 12),
+    "rates": (1, 2, 4),
+    "head": 32,
+    "affinity": 24,
+    "separable": False,
+    "deep": False,
+}
 SIZES = {
-    "small": {
-        "aspp": 48,
-        "decoder": 32,
-        "reduced": (16, 12),
-        "rates": (1, 2, 4),
-        "head": 32,
-        "affinity": 24,
-        "separable": False,
-        "deep": False,
-    },
+    "small": _SMALL,
+    "small_fine": {**_SMALL, "reduced": (16, 12, 12)},
     "efficientnet_lite0": {
         "aspp": 96,
         "decoder": 64,
@@ -48,6 +50,7 @@ SIZES = {
 }
 BACKBONES = {
     "small": (SmallBackbone, {}),
+    "small_fine": (SmallFineBackbone, {}),
     "efficientnet_lite0": (EfficientNetLite0, {}),
     "resnet50": (ResNet50, {"stem": "deeplab"}),
     "resnet50_torchvision": (ResNet50, {"stem": "torchvision"}),
@@ -190,7 +193,7 @@ class CopsNetwork(nn.Module):
 
     Parameters
     ----------
-    backbone : {"small", "efficientnet_lite0", "resnet50", "resnet50_torchvision"}
+    backbone : {"small", "small_fine", "efficientnet_lite0", "resnet50", "resnet50_torchvision"}
     num_classes : int
     distances : sequence of int
         Edge distances on the grid.

@@ -24,7 +24,7 @@ from cops.data.samples import Subset
 from cops.files import save_atomically
 from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
 from cops.ranges import check_ranges
-from cops.recipes import SECOND_STAGE
+from cops.recipes import RECIPES, SECOND_STAGE
 from cops.scores.measure import panoptic_quality, predictions
 from cops.stopping import run_command
 from cops.study.experiments import Experiment, logged
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--resolution", type=Literal["pixels", "grid", "fine"], default="pixels", help=resolution)
     parser.add_argument("--seeds", type=list[int], default=[0])
     parser.add_argument(
-        "--models", type=list[Literal[SECOND_STAGE]] | None, help="of tables 1, 5, 6, 7; all by default"
+        "--models", type=list[Literal[tuple(RECIPES)]] | None, help="of a table that compares several; all by default"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--results", type=Path, default=HERE.parents[1] / "docs" / "results")
@@ -155,7 +155,8 @@ def _reproduce(o: Any) -> None:
 
     threads = min(4, get_num_threads()) if o.threads is None else o.threads
     config = replace(_settings(o.data), root=o.root, threads=threads).resolved()
-    config = replace(config, finetune=replace(config.finetune, models=o.models or list(SECOND_STAGE)))
+    second = [name for name in SECOND_STAGE if o.models is None or name in o.models]
+    config = replace(config, finetune=replace(config.finetune, models=second))
     name = o.data
     if o.resolution == "grid":
         config, name = config.on_grid(), f"{name}-grid"
@@ -166,7 +167,7 @@ def _reproduce(o: Any) -> None:
     for seed in o.seeds:
         check_ranges(replace(config, seed=seed))
     torch.set_num_threads(threads)
-    experiment = Experiment(replace(config, out=None), o.runs / name, o.seeds)
+    experiment = Experiment(replace(config, out=None), o.runs / name, o.seeds, o.models)
     everything = [name for name in WHAT if name != "checkpoints"]
     with contextlib.ExitStack() as stack:
         for seed in o.seeds:

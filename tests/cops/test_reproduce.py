@@ -1,10 +1,12 @@
 """The command of every table: where a trial writes, what is recorded, and how the program ends."""
 
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 import reproduce
+from cops.config import Config
 from cops.stopping import run_command
 
 
@@ -30,6 +32,17 @@ def test_trial_results_do_not_replace_real_ones(results):
     for resolution in ("grid", "fine"):
         folder = results("--max_steps=1", f"--resolution={resolution}") / f"scenes-{resolution}-trial"
         assert f"table1 --data scenes --resolution {resolution} --max_steps 1`" in (folder / "table1.md").read_text()
+
+
+def test_tables_show_the_models_that_are_asked_for():
+    named = partial(reproduce.Experiment, Config().resolved(), Path("none"), [0])
+    assert named().compared("single_seeds") == ("single_mean", "single_svm", "single_mean_svm")
+    assert named(["single_svm", "full"]).compared("single_seeds") == ("single_svm",)
+    assert named(["control_pixels"]).compared("losses_after") == ("baseline", "control_pixels")
+    with pytest.raises(ValueError, match="claim needs a model that is trained through the solver"):
+        reproduce.WHAT["claim"](named(["control"]), None)
+    with pytest.raises(ValueError, match=r"models must name some of losses: single_mean, .*; got full"):
+        named(["full"]).compared("losses")
 
 
 @pytest.mark.parametrize(("argument", "name"), [("--threads=-1", "threads"), ("--seeds=[0,-1]", "seed")])

@@ -42,11 +42,14 @@ class Experiment:
     folder : path
         Runs lie in folder/seed0, folder/seed1, ...
     seeds : sequence of int
+    only : sequence of str, optional
+        Tables that compare several models show these, beside the baseline where they have it.
     """
 
     config: Config
     folder: Path
     seeds: Sequence[int]
+    only: Sequence[str] | None = None
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -59,8 +62,19 @@ class Experiment:
         return tuple(name for name in self._wanted() if RECIPES[name].through_solver)
 
     def compared(self, table: str) -> tuple[str, ...]:
-        """The models that a table sets side by side, where this run cuts its predictions."""
-        return tuple(self._here(name) for name in COMPARED[table])
+        """The models that a table sets side by side, where this run cuts its predictions.
+
+        Raises
+        ------
+        ValueError
+            If none of them is asked for.
+        """
+        names = COMPARED[table]
+        if self.only is not None:
+            if not set(names) & set(self.only):
+                raise ValueError(f"models must name some of {table}: {', '.join(names)}; got {', '.join(self.only)}")
+            names = tuple(name for name in names if name == BASELINE or name in self.only)
+        return tuple(self._here(name) for name in names)
 
     def _wanted(self) -> tuple[str, ...]:
         wanted = {BASELINE, *self.config.finetune.models}

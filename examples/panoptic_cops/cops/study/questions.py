@@ -29,10 +29,12 @@ def claim(e: Experiment, report: Any) -> None:
     All scores of every seed go to claim.json.
     """
     names = tuple(dict.fromkeys(e.compared("claim")))  # on the grid two are the same
+    through = [name for name in names if RECIPES[name].through_solver]
     without = [name for name in names if not RECIPES[name].through_solver]
+    if not through:
+        raise ValueError(f"claim needs a model that is trained through the solver, got {', '.join(names)}")
     one_start = [name for name in without if RECIPES[name].start is not None or name == BASELINE]
     best, best_of_all = (e.table(group, "PQ").max(0) for group in (one_start, without))
-    through = [name for name in names if RECIPES[name].through_solver]
     solved = {name: e.table([name], "PQ")[0] for name in through}
     solved["the best model through the solver"] = np.max(list(solved.values()), 0)
     lines = []

@@ -38,7 +38,7 @@ from cops.stopping import run_command
 from cops.study import overfit
 from cops.study.first_weights import RECORD, first_weights, record_first_weights
 from cops.study.panels import comparison
-from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, untrained, write_environment
+from cops.study.run import OTHER_OUT, Run, RunLog, check_settings, record_settings, untrained, write_environment
 from cops.study.split_record import FILE as SPLITS
 from cops.study.split_record import record_splits
 from cops.study.stages import run_stages
@@ -223,8 +223,7 @@ def _prepare(out: Path, config: Config, categories: Sequence[Category], overwrit
         _check_categories(out / CATEGORIES, categories)
         if not (out / CATEGORIES).exists():
             _write_categories(out / CATEGORIES, categories)
-        if differences(earlier, config):  # of models that are not trained yet
-            write_json(config.to_dict(), path)
+        record_settings(earlier, config, path)
         return True
     ours = [out / name for name in WRITTEN]
     found = [p for p in ours if p.exists()]

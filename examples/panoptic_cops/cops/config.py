@@ -58,8 +58,8 @@ class Model:
     Attributes
     ----------
     backbone : "small" for a CPU; "small_fine" with a grid of the image's own pixels, for thin boundaries, which takes
-        four times as long; "efficientnet_lite0" for a CPU and photographs, "resnet50" as in the paper (with the stem of
-        three convolutions), "resnet50_torchvision" with the usual stem.
+        two to four times as long; "efficientnet_lite0" for a CPU and photographs, "resnet50" as in the paper (with the
+        stem of three convolutions), "resnet50_torchvision" with the usual stem.
     backbone_weights : Weight file: torchvision's or detectron2's for a ResNet; "imagenet" for "efficientnet_lite0".
     distances : Edge distances on the grid, which has half of the image's resolution with "small".
     solver : Solver of the asymmetric multiway cut.

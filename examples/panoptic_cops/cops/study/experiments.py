@@ -22,7 +22,7 @@ from ..model.segmenter import Segmenter
 from ..recipes import BASELINE, COMPARED, RECIPES, SECOND_STAGE, counterpart
 from ..scores.measure import all_scores
 from ..surrogate import PanopticQualitySurrogate
-from .run import Run, RunLog, untrained, write_environment
+from .run import Run, RunLog, record_settings, untrained, write_environment
 from .split_record import record_splits
 from .stages import run_stages, train_model
 from .times import Stopwatch, through_solver
@@ -99,8 +99,7 @@ class Experiment:
             changed = differences(earlier, config, untrained(out))
             if changed:
                 raise ValueError(f"{path} holds other settings ({'; '.join(changed)}): give another --runs")
-            if differences(earlier, config):  # of models that are not trained yet
-                write_json(config.to_dict(), path)
+            record_settings(earlier, config, path)
         splits = load_splits(config)
         record_splits(config, splits, out, SCORES)
         return Run(config, splits, out, find_device(config.device), RunLog(out))

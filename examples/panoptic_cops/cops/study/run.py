@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from .. import parallel
-from ..config import Config, crop_size
+from ..config import Config, crop_size, differences
 from ..data.samples import Category, category_differences
 from ..data.splits import Splits
 from ..files import FULL, save_atomically, without_nan, write_json, write_text, writing
@@ -115,6 +115,12 @@ def untrained(out: Path) -> list[str]:
     """Models that a folder holds no checkpoint of, finished or not: their settings may still change."""
     begun = {path.name.split(".")[0] for path in (out / "checkpoints").glob("*.pt")}
     return [name for name in RECIPES if name not in begun]
+
+
+def record_settings(earlier: Config, config: Config, path: Path) -> None:
+    """Write the settings of a run anew where those of models that are not trained yet have changed."""
+    if differences(earlier, config):
+        write_json(config.to_dict(), path)
 
 
 def write_environment(path: Path) -> None:

@@ -22,6 +22,7 @@ from cops.data.splits import load_split
 from cops.data.writer import PanopticWriter
 from cops.files import check_writable, write_json
 from cops.model.checkpoints import CheckpointError, find_device, load_model
+from cops.model.views import VIEWS_HELP, VIEWS_OF_IMAGE
 from cops.ranges import SHARE
 from cops.scores.measure import Scores, predictions
 from cops.scores.neurites import READING
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         "--full_resolution", type=bool | None, help="cut on pixels or on the grid, if other than in training"
     )
+    parser.add_argument("--views", type=VIEWS_OF_IMAGE, default=1, help=VIEWS_HELP)
     parser.add_argument("--boundary", type=float, default=0.02, help="boundary width; Cityscapes takes 0.005")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
@@ -109,6 +111,8 @@ def _check(options: Any) -> None:
         raise ValueError(f"--boundary must be {SHARE.words}, got {options.boundary}")
     if (options.checkpoint is None) == (options.predictions is None):
         raise ValueError("give either a checkpoint, whose predictions are made and scored, or --predictions FOLDER")
+    if options.checkpoint is None and options.views != 1:
+        raise ValueError(f"--views {options.views} cannot be given together with --predictions")
     for name in ("solver", "dump", "full_resolution") if options.checkpoint is None else ("data", "settings"):
         if getattr(options, name) is not None:
             other = "--predictions" if options.checkpoint is None else "a checkpoint"
@@ -136,6 +140,7 @@ def _of_model(options: Any) -> tuple[Dataset, Pairs, Scores]:
     device = find_device(options.device)
     if options.full_resolution is not None:
         model.full_resolution = options.full_resolution
+    model.views = options.views
     found = predictions(model.to(device), dataset, device, f"{options.split} split")
     return dataset, found, Scores(dataset.categories, options.boundary)
 

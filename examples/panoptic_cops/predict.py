@@ -30,6 +30,7 @@ from cops.data.writer import PanopticWriter
 from cops.model.checkpoints import CheckpointError, find_device, load_model
 from cops.model.segmenter import Segmenter
 from cops.model.tiles import TILE, WHOLE, predict_large
+from cops.model.views import VIEWS_HELP, VIEWS_OF_IMAGE
 from cops.stopping import Stopped, StopSignals
 from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--full_resolution", type=bool | None, help="cut on pixels or on the grid, if other than in training"
     )
+    parser.add_argument("--views", type=VIEWS_OF_IMAGE, default=1, help=VIEWS_HELP)
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder; what it holds is kept")
     parser.add_argument(
         "--view",
@@ -75,6 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(DRAWN.format(path=options.checkpoint, classes=classes, nuclei=NUCLEI), file=sys.stderr)
             if options.full_resolution is not None:
                 model.full_resolution = options.full_resolution
+            model.views = options.views
             how = Large(model, find_device(options.device), options.tile, options.max_size)
             predict(options.images, how, done, stop)
     except (DataError, CheckpointError, ValueError, OSError) as error:

@@ -23,6 +23,7 @@ from cops.data.coco import DataError
 from cops.data.samples import Subset
 from cops.files import save_atomically
 from cops.model.checkpoints import CheckpointError, load_checkpoint, load_model
+from cops.model.views import VIEWS_HELP, VIEWS_OF_IMAGE
 from cops.ranges import check_ranges
 from cops.recipes import RECIPES, SECOND_STAGE
 from cops.scores.measure import panoptic_quality, predictions
@@ -126,6 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=str | None, help="data folder")
     resolution = "cuts are made on pixels, on the network's grid, or on pixels with a network whose grid has them too"
     parser.add_argument("--resolution", type=Literal["pixels", "grid", "fine"], default="pixels", help=resolution)
+    parser.add_argument("--views", type=VIEWS_OF_IMAGE, default=1, help=f"for every score: {VIEWS_HELP}")
     parser.add_argument("--seeds", type=list[int], default=[0])
     parser.add_argument(
         "--models", type=list[Literal[tuple(RECIPES)]] | None, help="of a table that compares several; all by default"
@@ -167,7 +169,8 @@ def _reproduce(o: Any) -> None:
     for seed in o.seeds:
         check_ranges(replace(config, seed=seed))
     torch.set_num_threads(threads)
-    experiment = Experiment(replace(config, out=None), o.runs / name, o.seeds, o.models)
+    experiment = Experiment(replace(config, out=None), o.runs / name, o.seeds, o.models, o.views)
+    name += f"-views{o.views}" if o.views != 1 else ""  # of the results: the runs are the same
     everything = [name for name in WHAT if name != "checkpoints"]
     with contextlib.ExitStack() as stack:
         for seed in o.seeds:
@@ -181,6 +184,7 @@ def _command(o: Any, what: str) -> str:
     command = f"python examples/panoptic_cops/reproduce.py {what} --data {o.data}"
     command += " --root FOLDER" if o.root else ""
     command += f" --resolution {o.resolution}" if o.resolution != "pixels" else ""
+    command += f" --views {o.views}" if o.views != 1 else ""
     command += f' --models "[{",".join(o.models)}]"' if o.models else ""
     command += f' --seeds "[{",".join(map(str, o.seeds))}]"' if o.seeds != [0] else ""
     command += f" --threads {o.threads}" if o.threads is not None else ""

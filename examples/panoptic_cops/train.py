@@ -138,7 +138,7 @@ def train(config: Config, overwrite: bool = False) -> dict[str, Any]:
     with locked(out, "is training in") if first else contextlib.nullcontext():
         if first:
             resumed = _prepare(out, config, splits.train.categories, overwrite)
-            record_splits(config, splits, out, METRICS)
+            record_splits(config, splits, out, [METRICS])
             if initial is not None:
                 record_first_weights(initial, out)
             write_environment(out / "environment.json")

@@ -10,8 +10,9 @@ from cops.data.scenes import CATEGORIES, VISIBLE, Scenes
 from cops.data.targets import make_targets, offsets, on_pixels, to_input
 from cops.losses import affinity_loss, top_k_mean
 from cops.model.backbones import ResNet50, SmallBackbone
+from cops.model.confidence import Confidence
 from cops.model.network import CopsNetwork, CostScaling, Decoder, Logits, difference_features
-from cops.model.segmenter import Confidence, Segmenter, interpolate
+from cops.model.segmenter import Segmenter, interpolate
 from cops.model.weights import load_backbone_weights
 from cops.scores.average_precision import AveragePrecision
 from scipy.ndimage import label

@@ -17,7 +17,9 @@ from diffcomb import AsymmetricMultiwayCutLayer, Blackbox, CutOutput
 from ..config import Config
 from ..data.samples import VOID, Category, Prediction, Segment
 from ..data.targets import offsets, on_pixels, to_input
+from .confidence import Confidence
 from .network import CopsNetwork, CostScaling, Logits
+from .views import mean_costs
 
 
 class Segmenter(nn.Module):
@@ -31,6 +33,9 @@ class Segmenter(nn.Module):
         their length in pixels. Takes stride² times as long.
     normalize : str
         One of `NORMALIZE`: how the images that it gets have to be read.
+    views : int
+        One of `VIEWS`: predictions are cut from the mean of the costs of so many mirrored and transposed copies of an
+        image, for which the network takes as many times as long.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.categories = tuple(categories)
         self.full_resolution = config.model.full_resolution
+        self.views = 1
         self.normalize = config.dataset.normalize
         self.network = CopsNetwork(config.model.backbone, len(categories), config.model.distances)
         self.scaling = CostScaling(len(categories), len(config.model.distances))
@@ -70,13 +76,17 @@ class Segmenter(nn.Module):
 
     def costs(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> tuple[Tensor, Tensor]:
         """Class costs (B, K, h, w) and edge costs (B, O, h, w), on the CPU, of images of one size."""
-        rows, columns = (-(-n // self.stride) for n in images[0].shape[:2])
-        batch = network_input(images, self.network.divisor).to(device)
         self.eval()
         with torch.no_grad():
-            logits = Logits(*(t[..., :rows, :columns].float() for t in self.network(batch)))
-            class_costs, edge_costs = self.scaling(logits)
+            of_view = functools.partial(self._costs_of_view, device=device)
+            class_costs, edge_costs = mean_costs(of_view, images, self.stride, self.layer.offsets, self.views)
         return class_costs.cpu(), edge_costs.cpu()
+
+    def _costs_of_view(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> tuple[Tensor, Tensor]:
+        rows, columns = (-(-n // self.stride) for n in images[0].shape[:2])
+        batch = network_input(images, self.network.divisor).to(device)
+        class_costs, edge_costs = self.scaling(Logits(*(t[..., :rows, :columns].float() for t in self.network(batch))))
+        return class_costs, edge_costs
 
     def predict(self, images: Sequence[NDArray[np.uint8]], device: torch.device) -> list[Prediction]:
         """Segment images (H, W, 3) uint8 of one size."""
@@ -233,68 +243,3 @@ def network_input(images: Sequence[NDArray[np.uint8]], divisor: int) -> Tensor:
     """Images of one size as a batch whose height and width the divisor divides; the border is repeated."""
     height, width = images[0].shape[:2]
     return F.pad(to_input(images), (0, -width % divisor, 0, -height % divisor), mode="replicate")
-
-
-class Confidence:
-    """Confidence of every cluster of an image: minus eq. 12, so that higher is surer.
-
-    Eq. 12 is the mean class cost inside, plus the mean cost of the cut edges at the border, minus that of the
-    inner edges; a mean over no edge is 0. Sums are collected strip by strip, in memory in proportion to a strip.
-
-    Parameters
-    ----------
-    offsets : of the edges, not negative
-    classes : (M,) class of every cluster
-    """
-
-    def __init__(self, offsets: Sequence[Sequence[int]], classes: NDArray[np.int64]) -> None:
-        self.offsets = offsets
-        self.classes = classes
-        self._sums = np.zeros((3, len(classes)))  # of class costs, of border costs, of inner costs
-        self._counts = np.zeros((3, len(classes)))
-
-    def add(
-        self,
-        clusters: NDArray[np.int64],
-        class_costs: NDArray[np.float32],
-        edge_costs: NDArray[np.float32],
-        first: int = 0,
-    ) -> None:
-        """Add costs (K, h, W) and (O, h, W) of the rows from `first` on of an image with clusters (H, W)."""
-        rows = class_costs.shape[1]
-        z = clusters[first : first + rows]
-        costs = np.take_along_axis(class_costs, self.classes[z][None], axis=0)[0]
-        self._collect(0, z, costs)
-        for offset, costs in zip(self.offsets, edge_costs, strict=True):
-            u, v, costs = edge_ends(clusters, costs, offset, first)
-            inner = u == v
-            self._collect(2, u[inner], costs[inner])
-            for end in (u[~inner], v[~inner]):
-                self._collect(1, end, costs[~inner])
-
-    def _collect(self, which: int, index: NDArray[np.int64], values: NDArray[np.float32]) -> None:
-        count = len(self.classes)
-        self._sums[which] += np.bincount(index.ravel(), values.ravel(), count)
-        self._counts[which] += np.bincount(index.ravel(), minlength=count)
-
-    def scores(self) -> NDArray[np.float64]:
-        """The confidence of every cluster."""
-        unary, border, inner = self._sums / np.maximum(self._counts, 1)
-        return -(unary + border - inner)
-
-
-def edge_ends(
-    values: NDArray, costs: NDArray[np.float32], offset: Sequence[int], first: int = 0
-) -> tuple[NDArray, NDArray, NDArray[np.float32]]:
-    """Values of an image (H, W) at both ends of the edges whose costs stand in a strip (h, W) of rows from `first` on.
-
-    Costs of the edge p -- p + d stand at p + ceil(d / 2); those without an edge are left out.
-    """
-    height, width = values.shape
-    (down, right), rows = offset, costs.shape[0]
-    low = max(first, -(-down // 2))
-    high = max(low, min(first + rows, height - down // 2))
-    left, end = -(-right // 2), max(-(-right // 2), width - right // 2)
-    u = values[low - -(-down // 2) : high - -(-down // 2), : end - left]
-    v = values[low + down // 2 : high + down // 2, right : right + end - left]
-    return u, v, costs[low - first : high - first, left:end]

@@ -23,7 +23,8 @@ from torch import Tensor
 from diffcomb import Graph, amwc
 
 from ..data.samples import Prediction
-from .segmenter import Confidence, Segmenter, classes_of_clusters, edge_ends, to_segments
+from .confidence import Confidence, edge_ends
+from .segmenter import Segmenter, classes_of_clusters, to_segments
 
 WHOLE = 2**21  # pixels of an image that is cut whole, where nothing else is asked for
 TILE = 1024

@@ -19,6 +19,7 @@ from ..files import read_scores, write_json
 from ..model.checkpoints import OTHER_VERSION, find_device, load_checkpoint, using
 from ..model.deeplab import DeepLabSegmenter, deeplab_losses
 from ..model.segmenter import Segmenter
+from ..model.views import VIEWS
 from ..recipes import BASELINE, COMPARED, RECIPES, SECOND_STAGE, counterpart
 from ..scores.measure import all_scores
 from ..surrogate import PanopticQualitySurrogate
@@ -28,7 +29,7 @@ from .stages import run_stages, train_model
 from .times import Stopwatch, through_solver
 from .training import Stage, on_device, parts_of_step, train
 
-SCORES = "scores.json"
+SCORES = {views: f"scores-views{views}.json" if views != 1 else "scores.json" for views in VIEWS}
 
 
 @dataclass
@@ -44,12 +45,15 @@ class Experiment:
     seeds : sequence of int
     only : sequence of str, optional
         Tables that compare several models show these, beside the baseline where they have it.
+    views : int
+        Of an image, for every score and picture: see `Segmenter.views`. Training takes one.
     """
 
     config: Config
     folder: Path
     seeds: Sequence[int]
     only: Sequence[str] | None = None
+    views: int = 1
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -101,7 +105,7 @@ class Experiment:
                 raise ValueError(f"{path} holds other settings ({'; '.join(changed)}): give another --runs")
             record_settings(earlier, config, path)
         splits = load_splits(config)
-        record_splits(config, splits, out, SCORES)
+        record_splits(config, splits, out, SCORES.values())
         return Run(config, splits, out, find_device(config.device), RunLog(out))
 
     def model(self, seed: int, name: str) -> tuple[Run, Segmenter | DeepLabSegmenter]:
@@ -110,6 +114,8 @@ class Experiment:
         recipe = RECIPES[name]
         with run.log:
             if recipe.method == "deeplab":
+                if self.views != 1:
+                    raise ValueError(f"{name} predicts from one view alone: leave out --views {self.views}")
                 return run, panoptic_deeplab(run, name)
             if not run.finished(name):
                 if recipe.choice or name == BASELINE:
@@ -120,14 +126,16 @@ class Experiment:
                     if start is not None:
                         self.model(seed, start)
                     train_model(run, name, start)
-        return run, run.model(name)
+        model = run.model(name)
+        model.views = self.views
+        return run, model
 
     def scores(self, seed: int, name: str, wanted: Sequence[str] = ()) -> dict[str, float]:
-        """Every score of a model on the test split, cached in scores.json of its run.
+        """Every score of a model on the test split, cached in scores.json of its run (or scores-views8.json).
 
         If the cache lacks one of those wanted, which an earlier version did not compute, all are computed anew.
         """
-        path = self.folder / f"seed{seed}" / SCORES
+        path = self.folder / f"seed{seed}" / SCORES[self.views]
         known: dict[str, dict[str, float]] = read_scores(path)
         if name not in known or not known[name].keys() >= set(wanted):
             run, model = self.model(seed, name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..config import Config
@@ -23,10 +23,10 @@ LABELS = "test_labels"  # what the record calls the fingerprint of the test spli
 SHOWN = 5  # images in an error
 
 
-def record_splits(config: Config, splits: Splits, out: Path, scores: str) -> None:
+def record_splits(config: Config, splits: Splits, out: Path, scores: Iterable[str]) -> None:
     """Write splits.json, or compare with what an earlier call of this run wrote.
 
-    If images or labels of the test split have changed, the file `scores` of the run is removed: models are scored anew.
+    If images or labels of the test split have changed, the files `scores` of the run go: models are scored anew.
 
     Raises
     ------
@@ -44,9 +44,9 @@ def record_splits(config: Config, splits: Splits, out: Path, scores: str) -> Non
         raise ValueError(_other_splits(root, out, changed, OTHER_OUT))
     if earlier == today:
         return
-    if earlier and (out / scores).exists():
-        print(f"images or labels of the test split have changed since {out / scores} was written: scoring again")
-        (out / scores).unlink()
+    for path in (out / name for name in scores if earlier and (out / name).exists()):
+        print(f"images or labels of the test split have changed since {path} was written: scoring again")
+        path.unlink()
     write_json(today, out / FILE)
 
 

@@ -11,9 +11,10 @@ import pytest
 import reproduce
 import torch
 from cops.config import Config, Dataset, Model
+from cops.data.samples import Sample, Segment
 from cops.data.scenes import CATEGORIES
 from cops.data.splits import files_of
-from cops.data.targets import offsets
+from cops.data.targets import make_targets, offsets
 from cops.model.segmenter import Segmenter
 from cops.model.views import VIEWS, View, mean_costs
 from cops.recipes import DEEPLAB
@@ -107,6 +108,37 @@ def test_a_model_predicts_from_as_many_views_as_it_is_told(pixels):
     assert len(passes) == 8
     (found,) = model.predict([image], CPU)
     assert found.ids.shape == (20, 28)
+
+
+def test_the_mean_over_all_views_does_not_depend_on_how_an_image_lies():
+    """A network whose grid has the image's pixels: views of a view are views of the image."""
+    torch.manual_seed(0)
+    model = Segmenter(Config(model=Model(backbone="small_fine", distances=[1, 2, 3])).resolved(), CATEGORIES)
+    model.views = 8
+    image = np.random.default_rng(0).integers(0, 255, (32, 48, 3)).astype(np.uint8)
+    edges = make_targets(
+        [Sample("", image, np.ones((32, 48), np.int64), (Segment(1, 0),))], CATEGORIES, [1, 2, 3], 1, 0
+    )
+    real = edges.edge_weight > 0
+    classes, costs = model.costs([image], CPU)
+    for view in VIEWS[8][1:]:
+        found = view.back(model.costs([view.of(image, 1)], CPU), (32, 48), model.layer.offsets)
+        assert torch.allclose(found[0], classes, atol=1e-4)
+        assert torch.allclose(found[1][real], costs[real], atol=1e-4)
+    model.views = 4
+    (view,) = (v for v in VIEWS[8] if v == View(transposed=True))
+    assert not torch.allclose(
+        view.back(model.costs([view.of(image, 1)], CPU), (32, 48), model.layer.offsets)[0], classes
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 2)])
+def test_images_of_a_few_pixels_have_views_too(size):
+    torch.manual_seed(0)
+    model = Segmenter(Config().resolved(), CATEGORIES)
+    model.views = 8
+    (found,) = model.predict([np.zeros((*size, 3), np.uint8)], CPU)
+    assert found.ids.shape == size
 
 
 @pytest.fixture(scope="module")

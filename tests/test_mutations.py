@@ -34,7 +34,10 @@ ANNEALING, ANNEALING_TEST = "diffcomb/solvers/annealing.py", "tests/test_anneali
 PERSISTENCY, TABU = "diffcomb/solvers/persistency.py", "diffcomb/solvers/moves/tabu.py"
 SEARCH_TEST = "tests/test_multicut_search.py"
 CHAINS, PAIRS = "diffcomb/solvers/moves/ejection_chains.py", "diffcomb/solvers/moves/pair_moves.py"
-SEGMENTER, PARTS_TEST = "examples/panoptic_cops/cops/model/segmenter.py", "tests/cops/test_parts.py"
+SEGMENTER, CONFIDENCE, VIEWS = (
+    f"examples/panoptic_cops/cops/model/{name}.py" for name in ("segmenter", "confidence", "views")
+)
+PARTS_TEST = "tests/cops/test_parts.py"
 NEURITES, MISTAKES = (f"examples/panoptic_cops/cops/scores/{name}.py" for name in ("neurites", "mistakes"))
 IMAGES = "examples/panoptic_cops/cops/data/images.py"
 NORMALIZE, CHECKS = "examples/panoptic_cops/cops/data/normalize.py", "examples/panoptic_cops/cops/data/checks.py"
@@ -179,7 +182,8 @@ MUTATIONS = [
     (OBJECTIVE, "gain += w if was else -w", "gain -= w if was else -w", EXTREME_TEST, "improvement"),
     ("diffcomb/_implicit.py", "RowTable(-self.table", "RowTable(self.table", "tests/test_cut_output.py", "described"),
     ("diffcomb/_implicit.py", "self.table[self.index]", "self.table[self.index[::-1]]", "tests/test_cut_output.py", "described"),
-    (SEGMENTER, "return -(unary", "return (unary", PARTS_TEST, "confidence"),
+    (CONFIDENCE, "return -(unary", "return (unary", PARTS_TEST, "confidence"),
+    (VIEWS, "length - 1 + d % 2 - place", "length - 1 - place", "tests/cops/test_views.py", "own_cell"),
     (STEP, "if loss.through_solver:", "if True:", "tests/cops/test_recipes.py", "drop_costs and mean"),
     (CONFIG, "RECIPES[name].on_grid or name", "name", "tests/cops/test_recipes.py", "counterparts"),
     (TILES, "/ (2 * abs(edge", "/ (abs(edge", "tests/cops/test_tiles.py", "add_up_to_one"),

@@ -39,10 +39,11 @@ class View(NamedTuple):
         if self.transposed:
             size = size[::-1]
         class_costs = self._unmirrored(costs[0], size, (0, 0))
-        maps = {d: self._unmirrored(m, size, d) for d, m in zip(offsets, costs[1].unbind(1), strict=True)}
+        maps = [self._unmirrored(m, size, d) for d, m in zip(offsets, costs[1].unbind(1), strict=True)]
+        edge_costs = torch.stack(maps, 1)
         if not self.transposed:
-            return class_costs, torch.stack([*maps.values()], 1)
-        return class_costs.mT, torch.stack([maps[d[::-1]].mT for d in offsets], 1)
+            return class_costs, edge_costs
+        return class_costs.mT, edge_costs.unflatten(1, (-1, 2)).flip(2).flatten(1, 2).mT
 
     def _unmirrored(self, costs: Tensor, size: tuple[int, int], offset: tuple[int, int]) -> Tensor:
         """A map (..., h, w) of the costs of edges p -- p + offset, which stand at p + ceil(offset / 2) in both."""
@@ -79,7 +80,7 @@ def mean_costs(
     stride : int
         Pixels of a cell of the grid, along each axis; a cell stands at its middle pixel.
     offsets : sequence of (int, int)
-        Of the edges on the grid; with each (a, b) also (b, a).
+        Of the edges on the grid, in pairs: (a, b), (b, a).
     count : int
         One of `VIEWS`: the image; also mirrored left to right; also top to bottom; also transposed.
     """

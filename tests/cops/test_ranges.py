@@ -48,6 +48,7 @@ def test_number_out_of_range_is_refused_before_anything_is_written(name, tmp_pat
     ("argument", "message"),
     [
         ("--model.distances=[]", "model.distances must hold at least one distance, got []"),
+        ("--model.distances=[1,4,1]", "model.distances must differ from each other, got [1, 4, 1]"),
         (
             "--full_svm.means_until=0.5",
             "full_svm.means_until is for models that are trained from scratch, got 0.5: set it to 0",

@@ -65,6 +65,8 @@ def check_ranges(config: Config) -> None:
                 raise ValueError(f"{name} must be {allowed.words}, got {value}")
     if not config.model.distances:
         raise ValueError("model.distances must hold at least one distance, got []")
+    if len(set(config.model.distances)) < len(config.model.distances):
+        raise ValueError(f"model.distances must differ from each other, got {config.model.distances}")
     for section in SECTIONS:
         low, high = (values[f"{section}.lambda_{end}"] for end in ("low", "high"))
         if low > high:

@@ -48,10 +48,10 @@ class View(NamedTuple):
     def _unmirrored(self, costs: Tensor, size: tuple[int, int], offset: tuple[int, int]) -> Tensor:
         """A map (..., h, w) of the costs of edges p -- p + offset, which stand at p + ceil(offset / 2) in both."""
         for dim, mirrored, length, d in zip((-2, -1), self.mirrored, size, offset, strict=True):
-            place = torch.arange(length, device=costs.device)
             if mirrored:
+                place = torch.arange(length, device=costs.device)
                 place = (length - 1 + d % 2 - place).clamp(max=length - 1)  # no edge stands where it is clamped
-            costs = costs.index_select(dim, place)
+                costs = costs.index_select(dim, place)
         return costs
 
 
@@ -61,7 +61,7 @@ VIEWS = {  # each begins with the image itself
     4: tuple(View(mirrored=(down, right)) for down in (False, True) for right in (False, True)),
 }
 VIEWS[8] = VIEWS[4] + tuple(view._replace(transposed=True) for view in VIEWS[4])
-VIEWS_OF_IMAGE = Literal[1, 2, 4, 8]
+VIEWS_OF_IMAGE = Literal[tuple(VIEWS)]  # type: ignore[valid-type]
 VIEWS_HELP = (
     "cut the mean of the costs of the image (1), also mirrored left to right (2), also top to bottom (4), also "
     "transposed (8); the network takes as many times as long"

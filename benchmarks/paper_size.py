@@ -336,6 +336,7 @@ def _report(rows: list[dict[str, Any]], o: argparse.Namespace) -> None:
         for row in rows
     ]
     c = configured(o)
+    title = f"The size of the paper, {o.steps} step{'s' * (o.steps > 1)} of each case"
     note = (
         f"{o.threads} threads, {rows[0]['settings']['device']}, {'bfloat16' if c.amp else 'float32'}. Seconds of a "
         f"step on {c.finetune.batch} crops ({c.pretrain.batch} in pre-training) of {c.dataset.size} pixels, {o.part} "
@@ -344,7 +345,7 @@ def _report(rows: list[dict[str, Any]], o: argparse.Namespace) -> None:
         f"surrogate includes its own backward pass; of full_svm, AMWC is the one solve of its loss. Memory is the "
         f"largest resident set of a process of its own. Two processes have half of the threads each. {TIMES}"
     )
-    save(o.out, f"python benchmarks/paper_size.py {given}")("paper_size", "The size of the paper", shown, note)
+    save(o.out, f"python benchmarks/paper_size.py {given}")("paper_size", title, shown, note)
 
 
 if __name__ == "__main__":

@@ -92,10 +92,10 @@ def announce_compilation(kernel: Any) -> None:
         return
     if not stats.cache_path:
         _log.warning(
-            "compiling solvers for this process: 15 to 45 seconds, in every process, since no folder for a cache is "
+            "compiling solvers for this process: 30 to 50 seconds, in every process, since no folder for a cache is "
             "writable; set NUMBA_CACHE_DIR to one that is"
         )
         return
     name = f"*.{kernel.py_func.__qualname__}-*.nbi"
     if not any(Path(stats.cache_path).glob(name)):
-        _log.warning("compiling solvers for this machine: 15 to 45 seconds, once; cached in %s", stats.cache_path)
+        _log.warning("compiling solvers for this machine: 30 to 50 seconds, once; cached in %s", stats.cache_path)

@@ -21,6 +21,7 @@ from .solvers.levels.labels import from_labels
 from .warm_differences import WarmDifferences
 
 DATA = ("graph", "init", "solver", "seed", "effort", "time_limit", *constraints.KEYWORDS)  # keyword data of all verbs
+PAIRS = ("node_weights", "resolution")  # of a multicut alone: a cost of all pairs of nodes
 
 
 def searches(data: dict[str, Any]) -> bool:
@@ -119,6 +120,15 @@ class Multicut(Cut):
     """`multicut` as c_E -> (y, clusters); `init` may be such a pair."""
 
     cost_ndims = (1,)
+    data_names = (*DATA, *PAIRS)
+
+    def warm_differences(
+        self, costs: Arrays, outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
+    ) -> Differences | None:
+        """None where all pairs of nodes cost something, too: moves of single nodes know of edges alone."""
+        if any(data.get(name) is not None for name in PAIRS):
+            return None
+        return super().warm_differences(costs, outputs, lift, data)
 
     def prepare(self, costs: Arrays, data: dict[str, Any]) -> dict[str, Any]:
         """Make a Graph of an edge list."""

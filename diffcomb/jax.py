@@ -48,17 +48,18 @@ def perturbed_grad(
 ) -> Callable[..., Any]:
     """Wrap a solver ``W(c) = argmin <c, w>`` so that JAX can differentiate with respect to its costs.
 
-    Parameters are those of :func:`diffcomb.perturbed_grad`. Shapes must be known in advance, hence a lift needs a map:
-    ``LiftedMWC(label_classes)``.
+    Parameters are those of :func:`diffcomb.perturbed_grad`, without `generator` and `arrays`; `solver` must be given.
+    Shapes must be known in advance, hence a lift needs a map: ``LiftedMWC(label_classes)``.
 
     Returns
     -------
     callable
         ``f(*costs, key=None, seed=None, **data)`` returns the solutions, one array or a tuple; auxiliary outputs are
         left out. `key`, a key of ``jax.random``, or `seed`, an integer or a traced scalar, is that of the estimator's
-        noise and scales: an estimator that draws needs one, and another one in every step. It works under ``jax.jit``,
-        ``jax.grad`` and, with `cost_ndims`, under ``jax.vmap`` (mapped instances become a batch). Keyword data are
-        constants. A backward pass solves the forward problem once more, since a pure function keeps nothing.
+        noise and scales, not of the solver: an estimator that draws needs one, and another one in every step. It works
+        under ``jax.jit``, ``jax.grad`` and, with `cost_ndims`, under ``jax.vmap`` (mapped instances become a batch).
+        Keyword data are constants. A backward pass solves the forward problem once more, since a pure function keeps
+        nothing.
 
     Raises
     ------

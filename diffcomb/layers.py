@@ -128,12 +128,12 @@ class AsymmetricMultiwayCutLayer(GridLayer):
 
     Parameters
     ----------
-    offsets : iterable of (int, int)
-        One (vertical, horizontal) offset for each affinity map.
+    offsets : iterable of tuples of int
+        One (vertical, horizontal) offset for each affinity map; (z, y, x) for volumes, whose maps are (B, K, Z, Y, X).
     partitionable : list of int or mask
         The classes P that may be split into several clusters.
     estimator : Estimator, optional
-        ``Blackbox()`` by default: COPS eq. 4 with scales relative to the costs, from warm starts.
+        ``Blackbox()`` by default: COPS eq. 4 with scales relative to the costs, from warm starts at effort 0.
     solver : str or callable
         As in :func:`diffcomb.amwc`.
     anchor : {"start", "center"}

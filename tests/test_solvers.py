@@ -1,5 +1,6 @@
 """Every solver is checked against the definitions: feasibility, objective, optimality, Algorithm 2."""
 
+import sys
 import time
 
 import naive
@@ -294,6 +295,20 @@ def test_kernighan_lin_chains_moves_through_a_loss():
     s = multicut(edges, costs, init=start, solver="kernighan_lin", effort=0)
     assert s.objective == -4
     assert s.clusters.tolist() == [0, 0, 1, 1, 0, 0]
+
+
+def test_kernighan_lin_keeps_half_of_a_time_limit_for_its_own_moves(monkeypatch):
+    def spend(problem, *, init, rng, budget):
+        given.append(budget.time_limit)
+        while not budget.spent():
+            time.sleep(0.01)
+        return make_solution(problem, np.zeros(6, np.int64), np.arange(6))
+
+    given = []
+    monkeypatch.setattr(sys.modules["diffcomb.solvers.kernighan_lin"], "multilevel", spend)
+    graph = Graph(6, [(i, i + 1) for i in range(5)])
+    assert multicut(graph, np.ones(5), solver="kernighan_lin", time_limit=2.0).objective == 0
+    assert 0.9 < given[0] <= 1.0
 
 
 @given(instance=instances(max_nodes=10, max_edges=30, max_classes=3))

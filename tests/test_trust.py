@@ -93,6 +93,9 @@ class TestGradcheck:
                 gradcheck(perturbed_grad(argmin_one_hot, estimator=Blackbox(1.0), **option), c)
         with pytest.raises(TypeError, match="fixed scales"):
             gradcheck(argmin_one_hot, c, estimator=Blackbox())
+        with pytest.raises(TypeError, match=r"fixed scales, got Relative.*pass estimator=Blackbox\(\[0.1, 1, 10\]\)"):
+            gradcheck(perturbed_grad(argmin_one_hot), c)
+        assert gradcheck(perturbed_grad(argmin_one_hot), c, estimator=Blackbox([0.1, 1, 10]))
 
 
 @pytest.mark.nojit
@@ -162,3 +165,6 @@ class TestDiagnose:
             diagnose(argmin_one_hot, c, grads=lambda w: torch.tensor(1.0))
         with pytest.raises(ValueError, match="one tensor for each of the 1 costs"):
             diagnose(argmin_one_hot, c, grads=[g, g])
+        for start in ("auto", "best"):
+            with pytest.raises(ValueError, match=f"start must be 'cold' or 'warm', got '{start}'"):
+                diagnose(argmin_one_hot, c, grads=g, start=start)

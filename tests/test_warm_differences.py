@@ -118,6 +118,31 @@ def test_warm_gradient_equals_the_gradient_through_arrays(monkeypatch, lift):
     assert torch.allclose(own, gradient())
 
 
+@pytest.mark.parametrize("start", ["auto", "warm"])
+def test_cost_of_all_pairs_counts_in_the_perturbed_problems_too(start):
+    """The gradient is that of solves that are called one by one: warm moves know of edges alone."""
+    rng = np.random.default_rng(2)
+    n, edges, _, costs, _ = random_instance(rng, n=12, m=30)
+    graph, gamma, weights = Graph(n, edges), 0.7, rng.uniform(0.5, 2.0, n)
+    upstream = rng.normal(size=len(costs))
+
+    def solve(c, **data):
+        return multicut(graph, c, node_weights=weights, resolution=gamma, **data)
+
+    forward = solve(costs)
+    init, effort = (None, None) if start == "auto" else (forward, 0)
+    expected = np.zeros(len(costs))
+    for scale in SCALES:
+        after = solve(costs + scale * upstream, init=init, effort=effort)
+        expected += (after.edge_labels.astype(float) - forward.edge_labels) / scale / len(SCALES)
+    leaf = torch.tensor(costs, requires_grad=True)
+    f = perturbed_grad(multicut, estimator=Blackbox(SCALES, start=start))
+    y, _ = f(leaf, graph=graph, node_weights=weights, resolution=gamma)
+    y.backward(torch.from_numpy(upstream))
+    assert np.abs(expected).sum() > 0
+    np.testing.assert_allclose(leaf.grad.numpy(), expected, atol=1e-12)
+
+
 @pytest.mark.nojit
 def test_perturbed_costs_that_overflow_are_refused():
     f = perturbed_grad(amwc, estimator=Blackbox(1e300, start="warm"))

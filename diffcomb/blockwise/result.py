@@ -38,7 +38,7 @@ class BlockwiseSolution:
     levels : list of Stage
         The problems on the way.
     lower_bound : float or None
-        If asked for: the sum of the bounds of all blocks, and of the edges between them.
+        If asked for, and if no block failed: the sum of the bounds of all blocks, and of the edges between them.
     computed : int
         Tasks that were computed by this call, rather than found in the store.
     """

@@ -136,8 +136,8 @@ def diagnose(
         If a scale is not positive, or the upstream gradient is zero everywhere.
     """
     alphas = np.geomspace(1e-3, 1e3, 13) if scales is None else np.sort(_positive(scales))
-    if check_start(start) == "best":
-        raise ValueError("start must be 'cold' or 'warm', got 'best'")
+    if check_start(start) not in ("cold", "warm"):
+        raise ValueError(f"start must be 'cold' or 'warm', got {start!r}")
     f = solver if isinstance(solver, Differentiable) else perturbed_grad(solver)
     f = Differentiable(solver, f.options, Blackbox(1.0))
     leaves = [(c.detach() if is_tensor(c) else torch.from_numpy(np.asarray(c))).clone().requires_grad_() for c in costs]

@@ -48,7 +48,8 @@ def gradcheck(
     *costs : tensors or arrays
         One instance or a batch.
     estimator : Blackbox, CentralDifference or LPGD, optional
-        With fixed scales. By default that of `solver`, or else ``Blackbox([0.1, 1, 10])``.
+        With fixed scales. By default ``Blackbox([0.1, 1, 10])``, or that of a wrapped `solver`, whose own default has
+        relative scales and is refused.
     grads : tensors, optional
         The upstream gradient g, one for each cost; normal noise by default.
     directions : int
@@ -70,7 +71,8 @@ def gradcheck(
     GradcheckError
         If the check fails; the message says how.
     TypeError, ValueError
-        If an upstream gradient is not finite, or `directions`, `eps`, `atol` or `rtol` compare nothing.
+        If the scales of the estimator are not fixed, an upstream gradient is not finite, or `directions`, `eps`, `atol`
+        or `rtol` compare nothing.
     """
     _check_tolerances(directions, eps, atol, rtol)
     rng = generator if generator is not None else torch.Generator().manual_seed(_SEED)

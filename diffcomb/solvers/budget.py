@@ -60,6 +60,11 @@ class Budget:
         limit = None if self.time_limit is None else self.left()
         return Budget(1, limit, self.interrupt, at_most=1)
 
+    def half(self) -> Budget:
+        """The same effort, or half of the time that is left: what follows is to have the other half."""
+        limit = None if self.time_limit is None else self.left() / 2
+        return Budget(self.effort, limit, self.interrupt)
+
     def left(self) -> float:
         """Seconds until the time is over; infinite without a limit."""
         if self.time_limit is None:

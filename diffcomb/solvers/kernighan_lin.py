@@ -33,7 +33,8 @@ def kernighan_lin(
     ----------
     problem : Problem
     init : (node labels, clusters), optional
-        The labelling to improve; by default the one that `multilevel` finds with the same budget.
+        The labelling to improve; by default the one that `multilevel` finds with the same effort, or in half of the
+        time limit.
     rng : numpy.random.Generator
         Passed on to `multilevel`.
     budget : Budget
@@ -48,7 +49,7 @@ def kernighan_lin(
     """
     n = problem.graph.num_nodes
     if init is None or n == 0:
-        start = multilevel(problem, init=init, rng=rng, budget=budget)
+        start = multilevel(problem, init=init, rng=rng, budget=budget.half())
         init = (start.node_labels, start.clusters)
         if n == 0:
             return start

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
 from diffcomb import amwc, grid_graph
@@ -34,6 +33,8 @@ def using(what: str) -> Iterator[None]:
         refuse(f"{what} cannot be used: {type(error).__name__}: {error}")
 
 
+with using('onnxruntime (pip install "diffcomb[onnx]")'):
+    import onnxruntime
 if len(sys.argv) != 4:
     refuse("give three files: predict_onnx.py MODEL.onnx IMAGE SEGMENTS.png")
 

@@ -1,7 +1,7 @@
 """Convert the public 2018 Data Science Bowl download to COCO panoptic format.
 
     python examples/panoptic_cops/prepare_nuclei.py stage1_train --out nuclei
-    python examples/panoptic_cops/train.py --data coco --root nuclei
+    python examples/panoptic_cops/train.py --config examples/panoptic_cops/configs/nuclei.yaml --root nuclei
 
 SOURCE holds one folder an image: ID/images/ID.png, and ID/masks/*.png with one nucleus each; an image without nuclei
 has an empty masks folder. Other suffixes are read as well (.PNG, .tif, ...). The larger one of a mask's two values is

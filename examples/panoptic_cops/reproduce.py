@@ -169,14 +169,14 @@ def _reproduce(o: Any) -> None:
     for seed in o.seeds:
         check_ranges(replace(config, seed=seed))
     torch.set_num_threads(threads)
-    experiment = Experiment(replace(config, out=None), o.runs / name, o.seeds, o.models, o.views)
-    name += f"-views{o.views}" if o.views != 1 else ""  # of the results: the runs are the same
+    runs, results = o.runs / name, o.results / (f"{name}-views{o.views}" if o.views != 1 else name)
+    experiment = Experiment(replace(config, out=None), runs, o.seeds, o.models, o.views)
     everything = [name for name in WHAT if name != "checkpoints"]
     with contextlib.ExitStack() as stack:
         for seed in o.seeds:
-            stack.enter_context(locked(o.runs / name / f"seed{seed}", "is training in"))
+            stack.enter_context(locked(runs / f"seed{seed}", "is training in"))
         for what in everything if o.what == "all" else (o.what,):
-            WHAT[what](experiment, save(o.results / name, _command(o, what)))
+            WHAT[what](experiment, save(results, _command(o, what)))
 
 
 def _command(o: Any, what: str) -> str:

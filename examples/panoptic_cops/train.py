@@ -5,9 +5,10 @@
     python examples/panoptic_cops/train.py --data coco --root FOLDER         # COCO panoptic format
     torchrun --nproc-per-node 2 examples/panoptic_cops/train.py ...          # data-parallel
 
-The run folder holds config.json, environment.json, splits.json, metrics.json, log.jsonl, checkpoints, TensorBoard
-scalars and pictures. A run that was interrupted resumes when the same command is given again. The exit status is 0 when
-all is done, 1 if the first test of --overfit failed, 2 after an error, 130 after Ctrl-C and 143 after SIGTERM.
+The run folder holds config.json, environment.json, categories.json, metrics.json, log.jsonl, checkpoints, TensorBoard
+scalars and pictures; splits.json for images from files, and init.json after --init. A run that was interrupted resumes
+when the same command is given again, without --overwrite. The exit status is 0 when all is done, 1 if the first test of
+--overfit failed, 2 after an error, 130 after Ctrl-C and 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     )
     parser.add_argument("--config", action="config", help="YAML file with settings")
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
-    parser.add_argument("--max_steps", type=int | None, help="cut every stage to so many steps: a trial run")
+    parser.add_argument(
+        "--max_steps", type=int | None, help="cut every stage to so many steps: a trial run, in the folder OUT-trial"
+    )
     parser.add_argument("--overfit", type=int | None, help="train and test on the first so many images: a first test")
     parser.add_argument("--overfit_steps", type=int, default=overfit.STEPS, help="steps of that test")
     parser.add_argument("--quick", action="store_true", help="a first trained result: settings of configs/quick.yaml")
@@ -105,7 +108,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 
 def shortened(config: Config, steps: int) -> Config:
-    """Shorten a run to a trial: at most so many steps a stage, validation and test images, and small batches."""
+    """Shorten a run to a trial: at most so many steps a stage, drawn scenes to score, and small batches."""
     d, p, f = config.dataset, config.pretrain, config.finetune
     if steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {steps}")

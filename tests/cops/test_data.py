@@ -227,6 +227,14 @@ def test_configuration_files_match_table_2_of_the_paper(name, tmp_path, capsys):
         assert c.full.dropout == 0.1
 
 
+def test_every_configuration_file_trains_in_a_folder_of_its_own():
+    parser = ArgumentParser()
+    parser.add_class_arguments(Config)
+    paths = list((Path(train.__file__).parent / "configs").glob("*.yaml"))
+    folders = [config_from_dict(parser.parse_path(path).as_dict()).resolved().out for path in paths]
+    assert sorted(folders) == sorted(f"runs/{'scenes-quick' if p.stem == 'quick' else p.stem}" for p in paths)
+
+
 def test_abbreviation_of_quick_is_refused_since_its_settings_would_be_missing(capsys):
     with pytest.raises(SystemExit) as stopped:
         train.main(["--qui"])

@@ -37,8 +37,11 @@ def test_tables_lock_the_folder_of_every_seed(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(reproduce.WHAT, "table1", lambda *_: None)
     arguments = ["table1", f"--runs={tmp_path}", "--seeds=[0,1]"]
     with locked(tmp_path / "scenes" / "seed1", "is training in"):
-        assert f"is training in {tmp_path / 'scenes' / 'seed1'}" in error_of(reproduce.main, arguments, capsys)
-    reproduce.main(arguments)
+        for more in ([], ["--views=8"]):  # which score the same runs
+            error = error_of(reproduce.main, [*arguments, *more], capsys)
+            assert f"is training in {tmp_path / 'scenes' / 'seed1'}" in error
+    reproduce.main([*arguments, "--views=8"])
+    assert [path.name for path in tmp_path.iterdir()] == ["scenes"]
 
 
 def test_folder_is_unlocked_after_an_error(tmp_path):

@@ -106,6 +106,14 @@ def test_errors_of_the_example_are_one_line(tmp_path):
         assert done.stderr.count("\n") == 1
 
 
+def test_example_says_what_to_install(tmp_path):
+    code = f"import runpy, sys; sys.modules['onnxruntime'] = None; runpy.run_path({str(EXAMPLE)!r})"
+    done = subprocess.run([sys.executable, "-c", code, "m.onnx", "a.png", "out.png"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith('predict_onnx.py: error: onnxruntime (pip install "diffcomb[onnx]") cannot be used: ')
+    assert done.stderr.count("\n") == 1
+
+
 def test_example_is_short():
     code = EXAMPLE.read_text().partition("\nnetwork, path")[2]
     assert len(code.splitlines()) <= 30

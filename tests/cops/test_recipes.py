@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from cops.config import Config, Model
+from cops.config import Config, Model, differences
 from cops.data.scenes import Scenes
 from cops.data.targets import make_targets, to_input
 from cops.model.network import CopsNetwork
@@ -95,6 +95,24 @@ def test_settings_are_checked_without_a_network(monkeypatch):
         settings = replace(config, model=Model(backbone=backbone), dataset=replace(config.dataset, size=size))
         with pytest.raises(ValueError, match=f"dataset.size must be divisible by {divisor}"):
             check_settings(settings, Scenes.categories)
+
+
+def test_batch_that_processes_cannot_share_equally_is_refused():
+    config = Config().resolved()
+    assert (config.pretrain.batch, config.finetune.batch) == (4, 12)
+    check_settings(config, Scenes.categories, 4)
+    for world, message in ((3, "pretrain.batch=4 cannot be shared equally by 3 processes: pass a multiple of 3"),
+                           (5, "pretrain.batch must hold a sample for each")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            check_settings(config, Scenes.categories, world)
+
+
+def test_another_spelling_of_the_data_folder_is_no_other_setting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Config(data="coco", root="images")
+    for root in ("./images", str(tmp_path / "images"), "images/"):
+        assert differences(config, replace(config, root=root)) == []
+    assert differences(config, replace(config, root="others")) == ["root: images -> others"]
 
 
 @pytest.fixture(scope="module")

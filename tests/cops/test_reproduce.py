@@ -1,6 +1,7 @@
 """The command of every table: where a trial writes, what is recorded, and how the program ends."""
 
 import signal
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -61,3 +62,17 @@ def test_signal_ends_the_program_with_one_line(number, name, capsys):
     assert stopped.value.code == 128 + number
     assert capsys.readouterr().err == f"\nreproduce.py: stopped by {name}: rerun the same command to resume\n"
     assert 'run_command(main, "reproduce.py")' in Path(reproduce.__file__).read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("--overwrite", "rerun the same command without --overwrite, which would delete what is done, to resume"),
+        ("--overfit=1", "a first test does not resume, rerun the same command to start anew"),
+    ],
+)
+def test_stop_message_does_not_advise_a_command_that_deletes_what_is_done(given, advice, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--seed=1", given])
+    with pytest.raises(SystemExit):
+        run_command(lambda: signal.raise_signal(signal.SIGINT), "train.py")
+    assert capsys.readouterr().err == f"\ntrain.py: stopped by Ctrl-C: {advice}\n"

@@ -29,7 +29,8 @@ class Blackbox(MultiScale):
         solution, which the solver takes as ``init=``; with a solver that never returns anything worse than
         `init`, no perturbed solution is worse for the perturbed costs than the forward one. "best": both,
         keeping the better for the perturbed costs, at twice the price. "auto": warm with this package's default
-        solver and without a repair, else cold.
+        solver at effort 0 (or none given), without a time limit, constraints, a cost of all pairs and a repair, else
+        cold.
     repair : bool
         Use all solutions found in one backward pass, the forward one among them, as a pool: W(c) is the best
         of the pool for c, and W(c + λ g) the best of it for c + λ g. An exact solver is not affected. With a

@@ -41,7 +41,9 @@ class MultiScale(Estimator):
     def exact_points(self) -> list[Point]:
         """The points at fixed scales."""
         if not isinstance(self.lambdas, Fixed):
-            raise TypeError(f"gradcheck needs fixed scales, got {self.lambdas!r}")
+            raise TypeError(
+                f"gradcheck needs fixed scales, got {self.lambdas!r}: pass estimator=Blackbox([0.1, 1, 10]), say"
+            )
         return self.points(np.array(self.lambdas.values))
 
     def gradients(self, oracle: Oracle, grads: list[Arrays], generator: torch.Generator | None) -> list[Arrays]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from .model.network import BACKBONES, strides_of
@@ -163,7 +164,7 @@ class Config(_Sections):  # type: ignore[misc, valid-type]
     out : Folder of the run; "runs/<data>" by default.
     init : Checkpoint whose weights the models that are trained from scratch begin with. Its classes and distances may
         be others: what both have by name is kept, the rest is fresh. The backbone must be the same.
-    seed : Everything random follows from it.
+    seed : First weights, crops, noise and scales follow from it; the splits do not, and are the same for every seed.
     device : Where the network runs; "auto" takes CUDA if there is one.
     amp : The network computes in bfloat16 where that is safe; the solver always gets float32.
     threads : torch threads; all CPUs, but not more than 4, by default: the default network is too small for more.
@@ -265,6 +266,8 @@ def differences(a: Config, b: Config, untrained: Collection[str] = ()) -> list[s
     if a.data != "scenes":
         free |= {"dataset.train", "dataset.test"}  # numbers of scenes
     old, new = flat(a), flat(b)
+    if a.root and b.root and Path(a.root).resolve() == Path(b.root).resolve():
+        free.add("root")
     return [
         f"{name}: {value} -> {new[name]}"
         for name, value in old.items()

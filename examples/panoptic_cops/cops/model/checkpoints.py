@@ -93,7 +93,9 @@ def load_model(path: Path, solver: str | None = None) -> tuple[Segmenter, Config
     """
     content = load_checkpoint(path)
     if "optimizer" in content:
-        raise CheckpointError(f"{path} belongs to an unfinished stage; take baseline.pt, control.pt or full.pt")
+        raise CheckpointError(
+            f"{path} belongs to an unfinished stage; take a finished model, whose file has no .last in its name"
+        )
     with using(path, OTHER_VERSION):
         config = config_from_dict(content["config"])
         if solver is not None:

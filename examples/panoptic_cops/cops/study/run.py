@@ -231,3 +231,7 @@ def check_settings(config: Config, categories: Sequence[Category], world: int = 
                 f"{name}.batch must hold a sample for each of {name}.accumulate={part.accumulate} parts in each of "
                 f"{world} processes, got {part.batch}"
             )
+        if part.batch is not None and part.batch % world:
+            raise ValueError(
+                f"{name}.batch={part.batch} cannot be shared equally by {world} processes: pass a multiple of {world}"
+            )

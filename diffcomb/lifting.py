@@ -132,18 +132,37 @@ class LiftedMWC(Lift):
             )
         K = x.shape[1]
         mask = class_mask(data.get("partitionable", ()), K)
-        count = int(clusters.max(initial=-1)) + 1
-        cluster_class = np.zeros(count, np.int64)
-        cluster_class[clusters] = labels_of(x)
+        cluster_class = _classes_of_clusters(x, clusters)
         if self.label_classes is None:
             stuff = np.flatnonzero(~mask)
-            things = cluster_class[mask[cluster_class]]
+            things = cluster_class[(cluster_class >= 0) & mask[cluster_class]]
             classes = np.concatenate([stuff, things, np.repeat(np.flatnonzero(mask), self.spare)])
         else:
             classes = self.label_classes
             if (classes < 0).any():
                 raise ValueError(f"label_classes of a lift must not hold padding (-1), got {classes.tolist()}")
         return BoundLiftedMWC(LiftedMWC(classes, K), _assign(cluster_class, classes)[clusters])
+
+
+def _classes_of_clusters(x: Array | OneHot, clusters: Array) -> Array:
+    """The class of every cluster id; -1 where no node has it, or only nodes whose rows are zeros: void."""
+    if clusters.min(initial=0) < 0:
+        raise ValueError(
+            f"cluster ids must not be negative, got {clusters.min()}: give nodes of no cluster an id as well"
+        )
+    found = np.full(int(clusters.max(initial=-1)) + 1, -1, np.int64)
+    labels = labels_of(x)
+    known = slice(None) if isinstance(x, OneHot) else x.any(axis=1)
+    clusters, labels = clusters[known], labels[known]
+    found[clusters] = labels
+    wrong = np.flatnonzero(found[clusters] != labels)
+    if len(wrong):
+        a, b = sorted((int(labels[wrong[0]]), int(found[clusters[wrong[0]]])))
+        raise ValueError(
+            f"the nodes of a cluster must have one class, but some of cluster {clusters[wrong[0]]} have class {a} and "
+            f"others {b}: give them other ids, or rows of zeros if they are void"
+        )
+    return found
 
 
 def labels_of(one_hot: Array | OneHot) -> Array:
@@ -156,8 +175,8 @@ def labels_of(one_hot: Array | OneHot) -> Array:
 
 def _assign(cluster_class: Array, label_classes: Array) -> Array:
     """Give the clusters of every class the labels of that class, in order."""
-    label = np.empty(len(cluster_class), np.int64)
-    for k in np.unique(cluster_class):
+    label = np.zeros(len(cluster_class), np.int64)  # any label for void
+    for k in np.unique(cluster_class[cluster_class >= 0]):
         clusters = np.flatnonzero(cluster_class == k)
         labels = np.flatnonzero(label_classes == k)
         if len(clusters) > len(labels):

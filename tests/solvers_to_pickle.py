@@ -6,7 +6,7 @@ import time
 import numpy as np
 import torch
 
-from diffcomb import Blackbox, StructuredSVM, perturbed_grad, solver_loss
+from diffcomb import Blackbox, PerturbedOptimizer, StructuredSVM, perturbed_grad, solver_loss
 from diffcomb.solvers import SOLVERS
 
 
@@ -24,6 +24,22 @@ class Group:
     @perturbed_grad(cost_ndims=1)
     def nested(costs):
         return plain(costs)[0]
+
+
+class Model:
+    """A solver with a state, which only one thread may use at a time."""
+
+    def __init__(self, shift):
+        self.shift = shift
+
+    @perturbed_grad(estimator=PerturbedOptimizer(1.0, 10), cost_ndims=1)
+    def solve(self, costs):
+        return plain(costs, shift=self.shift)[0]
+
+    @perturbed_grad(cost_ndims=1)
+    def solve_in_torch(self, costs: torch.Tensor):
+        assert isinstance(costs, torch.Tensor)
+        return written_in_torch(costs)
 
 
 def plain(costs, *, shift=0.0):

@@ -184,7 +184,8 @@ def bad_volume(raw=None, truth=None):
         (bad_volume(lambda grey: -grey), "raw must hold finite numbers"),
         (bad_volume(lambda grey: grey * 0 + 1), "raw must hold finite numbers"),
         (bad_volume(truth=np.zeros((48, 24, 24), int)), "and groundtruth segments"),
-        (bad_volume(truth=np.full((48, 24, 24), 2**63, np.uint64)), "labels integers below 2^63"),
+        (bad_volume(truth=np.full((48, 24, 24), 2**63, np.uint64)), "labels integers from 0 on and below 2^63"),
+        (bad_volume(truth=np.full((48, 24, 24), -1)), "labels integers from 0 on and below 2^63"),
     ],
 )
 def test_bad_volumes_are_named(example, tmp_path, capsys, content, message):
@@ -208,3 +209,15 @@ def test_bad_options_are_named(example, tmp_path, capsys, option, value):
     with pytest.raises(SystemExit, match="2"):
         example["train"].main([option, value.replace("FILE", str(tmp_path / "file"))])
     assert (option if option != "--out" else str(tmp_path)) in capsys.readouterr().err
+
+
+def test_sparse_ids_are_numbered_and_arrays_may_lie_the_other_way_round(example, tmp_path):
+    rng = np.random.default_rng(0)
+    raw, truth = rng.random((48, 24, 24)), rng.integers(0, 4, (48, 24, 24))
+    sparse = np.array([0, 7, 5_813_027_016, 2**62])[truth]
+    np.savez(tmp_path / "v.npz", raw=raw.T.copy().T, groundtruth=sparse.T.copy().T)
+    found = example["volumes"].read(tmp_path / "v.npz")
+    np.testing.assert_array_equal(found.truth, truth)
+    assert all(array.flags.c_contiguous for array in (found.raw, found.truth))
+    np.savez(tmp_path / "v.npz", raw=raw, groundtruth=sparse + 1)  # no background
+    np.testing.assert_array_equal(example["volumes"].read(tmp_path / "v.npz").truth, truth + 1)

@@ -19,6 +19,7 @@ from diffcomb import (
     SPOPlus,
     StructuredSVM,
     amwc,
+    multicut,
     solver_loss,
 )
 from diffcomb.losses import LOSSES
@@ -245,6 +246,14 @@ class TestInterface:
         mixed(c[0], true_costs=true[0])
         with pytest.raises(ValueError, match="of several sizes a key="):
             mixed(c[0, :3], true_costs=true[0, :3])
+
+    def test_pool_of_two_graphs_is_refused(self):
+        triangle, path = [(0, 1), (1, 2), (0, 2)], [(0, 1), (1, 2), (2, 3)]
+        costs, target = torch.ones(2, 3), torch.zeros(2, 3)
+        loss = solver_loss(multicut, Contrastive(), per_instance=["graph"])
+        assert torch.isfinite(loss(costs, target=target, graph=[triangle, list(triangle)]))
+        with pytest.raises(ValueError, match="graph"):
+            loss(costs, target=target, graph=[triangle, path])
 
     @pytest.mark.parametrize("make", [Contrastive, Ranking])
     def test_instances_with_different_data_need_a_key(self, make):

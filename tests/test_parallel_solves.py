@@ -251,6 +251,14 @@ class TestPickles:
         self.check(solvers_to_pickle.decorated)
         self.check(solvers_to_pickle.Group.nested)
 
+    def test_method_calls_the_solver_of_its_object_behind_a_pickle(self):
+        model = solvers_to_pickle.Model(np.array([9.0, 0.0, 0.0]))
+        call = model.solve.options.solver.call
+        again = pickle.loads(pickle.dumps(call))
+        costs = np.array([0.0, 0.1, 0.2])
+        for solver in (call, again):  # the solver itself, and not its wrapper, which would give a mean of noisy solves
+            assert solver((costs.copy(),), {}).tolist() == [0.0, 1.0, 0.0]
+
     def test_loss_with_the_name_of_its_solver_can_be_pickled(self):
         self.check(solvers_to_pickle.margin_solver)
 
@@ -341,3 +349,33 @@ class TestGradientsThatAreNotFinite:
         assert scales[0] == 2**15
         assert layer.weight.isfinite().all()
         assert not torch.equal(layer.weight, before)
+
+
+class TestMethods:
+    def test_all_accesses_share_the_lock_and_the_executor_of_the_wrapper(self):
+        model, wrapper = solvers_to_pickle.Model(0.0), solvers_to_pickle.Model.solve
+        assert model.solve.options.solver.lock is model.solve.options.solver.lock is wrapper.options.solver.lock
+        with ThreadPoolExecutor(1) as pool:
+
+            class Other:
+                @pg(parallel=pool)
+                def solve(self, costs):
+                    return argmin_one_hot(costs)
+
+            assert Other().solve.options.solver.parallel is pool
+
+    def test_method_that_takes_tensors_gets_them(self):
+        assert solvers_to_pickle.Model(0.0).solve_in_torch(torch.tensor([1.0, 0.0])).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("start", ["warm", "best"])
+def test_solver_may_improve_its_warm_start_in_place(start):
+    def local_search(costs, *, init=None):
+        w = np.eye(len(costs))[0] if init is None else init[0]
+        w[:] = 0
+        w[costs.argmin()] = 1
+        return w
+
+    c, g = torch.tensor([0.0, 1.0, 5.0], dtype=torch.float64), torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    (found,) = cost_gradient(pg(local_search, estimator=Blackbox(4.0, start=start)), [c], [g])
+    assert found.tolist() == [-0.25, 0.25, 0.0]

@@ -231,3 +231,36 @@ def test_bad_masks_are_refused():
             evaluate(loss, costs, half, (torch.tensor([[True], [False], [False], [False]]), None))
     none = torch.zeros(4, 1, dtype=bool)
     assert np.isfinite(float(evaluate(StructuredSVM(), costs, half, (none, None))))  # where it is not labelled, it may
+
+
+@pytest.mark.parametrize("void", [[0.0, 0.0], [1.0, 0.0]])
+@pytest.mark.parametrize("cluster", [1, 2])
+def test_void_node_does_not_decide_the_class_of_its_cluster(void, cluster):
+    """The gradient at a labelled node points from the target's class to the one that is found, whatever void says."""
+    x, y = torch.tensor([[1.0, 0], [1, 0], [0, 1], void]), torch.tensor([0.0, 1.0, 0.0])
+    clusters = np.array([0, 0, 1, cluster])
+    n = 0.2 * torch.tensor([[0.0, 1], [0, 1], [1, 0], [0.6, 0.3]]).requires_grad_()
+    e = torch.full((3,), 0.1, requires_grad=True)
+    loss = solver_loss(amwc, StructuredSVM(), lift=LiftedMWC())
+    labelled = torch.tensor([[True], [True], [True], [False]]), torch.tensor([True, True, False])
+
+    def value():
+        chain = [(0, 1), (1, 2), (2, 3)]
+        return loss(n, e, target=(x, y, clusters), labelled=labelled, graph=chain, partitionable=[0])
+
+    if cluster == 1 and any(void):
+        with pytest.raises(
+            ValueError, match=r"nodes of a cluster must have one class, .* cluster 1 have class 0 and others 1"
+        ):
+            value()
+        return
+    (found,) = torch.autograd.grad(value(), n)
+    assert found[2, 1] > 0 > found[2, 0]
+    assert found[3].tolist() == [0.0, 0.0]
+
+
+def test_negative_cluster_ids_of_a_target_are_refused():
+    x, y, clusters = torch.eye(2), torch.ones(1), np.array([0, -1])
+    loss = solver_loss(amwc, StructuredSVM(), lift=LiftedMWC())
+    with pytest.raises(ValueError, match="cluster ids must not be negative, got -1"):
+        loss(torch.rand(2, 2), torch.rand(1), target=(x, y, clusters), graph=[(0, 1)], partitionable=[0])

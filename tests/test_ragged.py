@@ -15,6 +15,7 @@ from diffcomb import (
     SPOPlus,
     StructuredSVM,
     amwc,
+    multicut,
     solver_loss,
 )
 from diffcomb import perturbed_grad as pg
@@ -216,3 +217,12 @@ def test_loss_of_several_costs_and_a_lift_accepts_lists():
                 expected[i], edges[i], true_costs=(true[0][i], true[1][i]), graph=graphs[i], partitionable=[1]
             ).backward()
             assert torch.allclose(found[i].grad, expected[i].grad)
+
+
+def test_concatenated_arrays_get_arrays_of_every_output():
+    y, z = pg(multicut, per_instance=["graph"])(
+        np.array([1.0, -1.0, 2.0]), ptr=[0, 2, 3], graph=[[(0, 1), (1, 2)], [(0, 1)]]
+    )
+    assert isinstance(y, np.ndarray)
+    assert [type(part) for part in z] == [np.ndarray, np.ndarray]
+    assert [part.tolist() for part in z] == [[0, 0, 1], [0, 0]]

@@ -147,6 +147,14 @@ class TestDiagnose:
         worse = diagnose(perturbed_grad(lazy, cost_ndims=1), c, grads=uphill, scales=[alpha], verbose=False)
         assert worse.uphill.tolist() == [1]
 
+    def test_forbidden_entries_count_neither_in_norms_nor_in_perturbed_costs(self):
+        allowed = [True, True, True, False]
+        c, g = torch.tensor([0.0, 1.0, 2.0, 1e6]), torch.tensor([1.0, 0.0, 0.0, -100.0])
+        masked = diagnose(perturbed_grad(argmin_one_hot, mask=allowed), c, grads=g, verbose=False)
+        small = diagnose(argmin_one_hot, c[:3], grads=g[:3], verbose=False)
+        np.testing.assert_array_equal(masked.unchanged, small.unchanged)
+        assert 0 < masked.unchanged.sum() < len(masked.unchanged)
+
     def test_plot_is_drawn_and_bad_input_is_refused(self):
         pytest.importorskip("matplotlib")
         c, g = costs_and_gradient(0, (6,), (6,))

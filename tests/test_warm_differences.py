@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from strategies import instances, noisy_grid, random_instance
 
 from diffcomb import (
+    IMLE,
     Blackbox,
     Graph,
     LiftedMWC,
@@ -141,6 +142,21 @@ def test_cost_of_all_pairs_counts_in_the_perturbed_problems_too(start):
     y.backward(torch.from_numpy(upstream))
     assert np.abs(expected).sum() > 0
     np.testing.assert_allclose(leaf.grad.numpy(), expected, atol=1e-12)
+    for option in (dict(normalize=True), dict(radial=False)):
+        with pytest.raises(ValueError, match=r"normalize=True and radial=False are for .*multicut adds \(node_weights"):
+            perturbed_grad(multicut, **option)(leaf, graph=graph, node_weights=weights)
+
+
+@pytest.mark.parametrize("start", ["auto", "warm", "best"])
+def test_imle_finds_no_difference_where_the_scale_vanishes(start):
+    """Both ends have the same noise, and are solved from the same start."""
+    graph, _, costs, _ = noisy_grid((12, 12))
+    leaf = torch.tensor(costs, dtype=torch.float64, requires_grad=True)
+    f = perturbed_grad(multicut, estimator=IMLE(1e-6, sigma=0.3, start=start))
+    rng = torch.Generator().manual_seed(0)
+    y, _ = f.seeded(rng)(leaf, graph=graph)
+    y.backward(torch.randn(y.shape, generator=rng, dtype=torch.float64))
+    assert leaf.grad.abs().max() == 0
 
 
 @pytest.mark.nojit

@@ -47,8 +47,9 @@ class SolverCall:
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         module, name = getattr(self.function, "__module__", None) or "", getattr(self.function, "__qualname__", "")
-        if _wrapped(_found(module, name)) is self.function:  # the wrapper that decorates this function
-            state["function"] = _Decorated(module, name)
+        function, owner = getattr(self.function, "__func__", self.function), getattr(self.function, "__self__", None)
+        if _wrapped(_found(module, name)) is function:  # the wrapper that decorates this function or method
+            state["function"] = _Decorated(module, name, owner)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -58,16 +59,17 @@ class SolverCall:
             found = _wrapped(_found(function.module, function.name))
             if found is None:
                 raise pickle.UnpicklingError(f"{function.module}.{function.name} is no longer a decorated solver")
-            state = {**state, "function": found}
+            state = {**state, "function": found if function.owner is None else found.__get__(function.owner)}
         self.__dict__.update(state)
 
 
 class _Decorated:
-    """The name under which a wrapper stands in place of the function that it wraps."""
+    """The name under which a wrapper stands in place of the function that it wraps; of a method, also its object."""
 
-    def __init__(self, module: str, name: str) -> None:
+    def __init__(self, module: str, name: str, owner: Any = None) -> None:
         self.module = module
         self.name = name
+        self.owner = owner
 
 
 def _found(module: str, name: str) -> Any:
@@ -136,6 +138,9 @@ class WrappedSolver:
         new.call = copy.copy(self.call)
         new.call.function = self.call.function.__get__(instance)
         new.adapter = PlainSolver(new.call.function)
+        new.lock, new.parallel = self.lock, self.parallel  # which a copy, as a pickle, has not
+        if self.warns:  # the first parameter of the function itself was `self`
+            new.call.arrays = "torch" if _takes_tensors(new.call.function) else "numpy"
         return new
 
     def __getstate__(self) -> dict[str, Any]:

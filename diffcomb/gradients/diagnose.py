@@ -15,7 +15,7 @@ from .._implicit import explicit
 from .._sums import inner, norm
 from .differences import Arrays, Point, check_start, costs_at
 from .estimators import Blackbox
-from .oracle import Instance, Job
+from .oracle import Instance, Job, keep
 from .schedules import Fixed
 from .wrapping import Differentiable, perturbed_grad
 
@@ -145,6 +145,7 @@ def diagnose(
     for instance in call.instances:
         instance.solutions = explicit(instance.solutions)
     upstream = call.batch.upstream(_upstream(outputs, grads, len(leaves)), call.instances)
+    upstream = [keep(g, i.allowed_lifted) for g, i in zip(upstream, call.instances, strict=True)]
     if not all(all_finite(part) for g in upstream for part in g):
         raise ValueError("grads must be finite, got NaN or infinity")
     together = enumerate(zip(call.instances, upstream, strict=True))

@@ -8,7 +8,7 @@ found are pooled, is common to all estimators of this kind.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -108,7 +108,10 @@ def weighted_differences(
         As in :class:`Blackbox`.
     """
     if start == "auto":
-        start = "warm" if not repair and all(i.warm_differences for i in oracle.instances) else "cold"
+        sampled = any(point.solution is not None for row in points for point in row)  # by a cold solve
+        start = "warm" if not repair and not sampled and all(i.warm_differences for i in oracle.instances) else "cold"
+    if start != "cold":  # both ends of a difference from the same start: two heuristics differ even where λ is 0
+        points = [[replace(point, solution=None) for point in row] for row in points]
     if start == "warm" and not repair:
         found = _warm_differences(oracle, grads, points)
         if found is not None:

@@ -85,7 +85,11 @@ def gradcheck(
         raise TypeError("gradcheck compares whole gradients: it takes no normalize=True and no radial=False")
     points = as_estimator(estimator or f.estimator).exact_points()
     leaves = [
-        (c.detach() if is_tensor(c) else copied(np.asanyarray(c), f"costs[{i}]")).double().clone().requires_grad_()
+        (c.detach() if is_tensor(c) else copied(np.asanyarray(c), f"costs[{i}]"))
+        .cpu()
+        .double()
+        .clone()
+        .requires_grad_()
         for i, c in enumerate(costs)
     ]
     outputs, call = Differentiable(solver, f.options, estimator or f.estimator).solved(*leaves, **data)
@@ -93,7 +97,7 @@ def gradcheck(
     if grads is None:
         grads = [torch.randn(w.shape, generator=rng, dtype=w.dtype) for w in solutions]
     given = grads if isinstance(grads, (tuple, list)) else [grads]
-    upstream = [(g if is_tensor(g) else copied(np.asanyarray(g), "grads")).to(torch.float64) for g in given]
+    upstream = [(g if is_tensor(g) else copied(np.asanyarray(g), "grads")).cpu().to(torch.float64) for g in given]
     if not all(bool(g.isfinite().all()) for g in upstream):
         raise ValueError("grads must be finite, got NaN or infinity")
     found = torch.autograd.grad(solutions, leaves, upstream, allow_unused=True)

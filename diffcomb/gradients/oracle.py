@@ -183,7 +183,10 @@ class Oracle:
         instance = self.instances[job.instance]
         data = self.solver.adapter.perturbed_data(instance.data)
         if job.warm:
-            data = {**data, "init": (*instance.solutions, *instance.auxiliary)}
+            init = (*instance.solutions, *instance.auxiliary)
+            if not self.solver.adapter.trusted:  # it may improve in place what it is given
+                init = tuple(w.copy() if isinstance(w, np.ndarray) else w for w in init)
+            data = {**data, "init": init}
         return Task(job.costs, [w.shape for w in instance.solutions], data, job.instance, len(self.instances), True)
 
     def _solve_stacked(self, jobs: list[Job]) -> Iterator[tuple[Array, ...]]:

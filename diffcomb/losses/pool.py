@@ -12,6 +12,7 @@ import torch
 from .._arrays import is_tensor, to_numpy
 from ..gradients.differences import Arrays
 from ..gradients.oracle import Instance, Oracle
+from ..graph import Graph
 
 
 class SolutionPool:
@@ -80,6 +81,8 @@ def _differ(a: Any, b: Any) -> bool:
         return False
     if any(isinstance(x, np.ndarray) or is_tensor(x) for x in (a, b)):
         return not np.array_equal(to_numpy(a), to_numpy(b))
+    if isinstance(a, Graph) and isinstance(b, Graph):
+        return a.num_nodes != b.num_nodes or not np.array_equal(a.edges, b.edges)
     if any(getattr(type(x), "__eq__", None) is object.__eq__ for x in (a, b)):
         return type(a) is not type(b)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):

@@ -50,14 +50,25 @@ def read(path: Path) -> Volume:
     if not {"raw", "groundtruth"} <= names:
         raise ValueError(f"{path}: the file must hold arrays raw and groundtruth, it has {sorted(names)}")
     raw, *labels = found.values()
-    differ = any(a.dtype.kind not in "iu" or a.shape != raw.shape or a.max(initial=0) >= 2**63 for a in labels)
+    differ = any(
+        a.dtype.kind not in "iu" or a.shape != raw.shape or a.max(initial=0) >= 2**63 or a.min(initial=0) < 0
+        for a in labels
+    )
     if differ or raw.ndim != 3 or raw.shape[0] < 48 or min(raw.shape) < 24:
         given = {name: f"{array.dtype} {array.shape}" for name, array in found.items()}
-        raise ValueError(f"{path}: arrays need one shape, 48x24x24 at least, labels integers below 2^63, got {given}")
+        raise ValueError(
+            f"{path}: arrays need one shape, 48x24x24 at least, labels integers from 0 on and below 2^63, got {given}"
+        )
     if raw.dtype.kind not in "uif" or not (np.isfinite(raw).all() and raw.max() > raw.min() >= 0 < labels[0].max()):
         raise ValueError(f"{path}: raw must hold finite numbers from 0 on, not all equal, and groundtruth segments")
     scale = 255 if raw.dtype == np.uint8 else float(raw.max())
-    return Volume(raw.astype(np.float32) / scale, *(array.astype(np.int64) for array in labels))
+    return Volume(np.ascontiguousarray(raw, np.float32) / scale, *map(_numbered, labels))
+
+
+def _numbered(labels: Array) -> Array:
+    """The same segments with ids 1, 2, ...; scores make tables as long as the largest id, and 0 stays background."""
+    ids, numbers = np.unique(labels, return_inverse=True)
+    return np.ascontiguousarray(numbers.reshape(labels.shape) + (ids[0] != 0), np.int64)
 
 
 def _smooth(rng: np.random.Generator, shape: tuple[int, ...], width: float) -> Array:

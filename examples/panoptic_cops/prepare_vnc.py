@@ -181,7 +181,12 @@ def _crops(number: int, raw_path: Path, label_path: Path, size: int, scale: floa
 
         return read
 
-    return [Item(f"{number:02d}_{r}{c}", source, reader(r, c)) for r in range(rows) for c in range(columns)]
+    digits = len(str(max(rows, columns) - 1))  # without them, crop (1, 10) would have the name of (11, 0)
+    return [
+        Item(f"{number:02d}_{r:0{digits}d}{c:0{digits}d}", source, reader(r, c))
+        for r in range(rows)
+        for c in range(columns)
+    ]
 
 
 def _section(raw_path: Path, label_path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

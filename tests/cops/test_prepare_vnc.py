@@ -181,3 +181,8 @@ def test_command_writes_a_folder_that_its_configuration_trains_on(source, tmp_pa
     assert (len(splits.train) + len(splits.validation), len(splits.test)) == (3, 2)
     categories = json.loads((tmp_path / "out" / "annotations" / "panoptic_val.json").read_text())["categories"]
     assert [c["name"] for c in categories] == ["membrane", "glia", "neurite", "mitochondrion", "synapse"]
+
+
+def test_names_of_many_small_crops_differ(source):
+    items = prepare_vnc._crops(0, source / "raw" / "00.tif", source / "labels" / "labels00000000.png", 2, 1.0)
+    assert len({item.name for item in items}) == len(items) == 16 * 16

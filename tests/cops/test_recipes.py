@@ -97,16 +97,6 @@ def test_settings_are_checked_without_a_network(monkeypatch):
             check_settings(settings, Scenes.categories)
 
 
-def test_batch_that_processes_cannot_share_equally_is_refused():
-    config = Config().resolved()
-    assert (config.pretrain.batch, config.finetune.batch) == (4, 12)
-    check_settings(config, Scenes.categories, 4)
-    for world, message in ((3, "pretrain.batch=4 cannot be shared equally by 3 processes: pass a multiple of 3"),
-                           (5, "pretrain.batch must hold a sample for each")):  # fmt: skip
-        with pytest.raises(ValueError, match=message):
-            check_settings(config, Scenes.categories, world)
-
-
 def test_another_spelling_of_the_data_folder_is_no_other_setting(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = Config(data="coco", root="images")

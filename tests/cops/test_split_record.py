@@ -66,20 +66,42 @@ def test_corrupt_record_is_named(copy, capsys):
     assert "splits.json is corrupt" in error_of(train.main, command(copy / "data", copy / "run"), capsys)
 
 
-def test_models_are_scored_again_when_labels_of_the_test_split_change(copy, capsys):
+@pytest.mark.parametrize("what", ["label", "image"])
+def test_models_are_scored_again_when_files_of_the_test_split_change(copy, capsys, what):
     arguments, line = command(copy / "data", copy / "run"), "images or labels of the test split have changed since"
     before = train.main(arguments)
     assert line not in capsys.readouterr().out
     settings = Config(data="folder", root=str(copy / "data"), dataset=Dataset(size=16, validation=1)).resolved()
     splits = load_splits(settings)
     (label,) = files_of(splits.test)[0].labels
-    label.write_bytes((copy / "data" / "labels" / "0.png").read_bytes())
-    os.utime(label, (1, 1))
+    changed = label if what == "label" else files_of(splits.test)[0].image
+    changed.write_bytes(changed.read_bytes())
+    os.utime(changed, (1, 1))
     (copy / "run" / "metrics.json").write_text(json.dumps({"baseline": {**before["baseline"], "PQ": -1.0}}))
-    assert train.main(arguments) == before  # the new label is a copy of an equal one
+    assert train.main(arguments) == before  # the new file is a copy of an equal one
     assert capsys.readouterr().out.count(line) == 1
     train.main(arguments)
     assert line not in capsys.readouterr().out
+
+
+def test_scores_of_a_record_without_images_are_kept(copy, capsys):
+    path = copy / "run" / "splits.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({"test_labels": "0", **{k: v for k, v in record.items() if k != "test_files"}}))
+    train.main(command(copy / "data", copy / "run"))
+    assert "scoring again" not in capsys.readouterr().out
+    assert json.loads(path.read_text()) == record
+
+
+def test_model_that_is_trained_anew_is_scored_anew(copy):
+    arguments = command(copy / "data", copy / "run")
+    before = train.main(arguments)
+    path = copy / "run" / "metrics.json"
+    path.write_text(json.dumps({"baseline": {**before["baseline"], "PQ": -1.0}, "other": {"PQ": 1.0}}))
+    (copy / "run" / "scores-views8.json").write_text(path.read_text())
+    (copy / "run" / "checkpoints" / "baseline.pt").unlink()
+    assert train.main(arguments)["baseline"]["PQ"] == before["baseline"]["PQ"]
+    assert json.loads((copy / "run" / "scores-views8.json").read_text()) == {"other": {"PQ": 1.0}}
 
 
 def test_tables_notice_changed_splits_too(copy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import subprocess
@@ -22,7 +23,7 @@ from .. import parallel
 from ..config import Config, crop_size, differences
 from ..data.samples import Category, category_differences
 from ..data.splits import Splits
-from ..files import FULL, save_atomically, without_nan, write_json, write_text, writing
+from ..files import FULL, read_scores, save_atomically, without_nan, write_json, write_text, writing
 from ..model.checkpoints import OTHER_VERSION, CheckpointError, categories_of, load_checkpoint, make_segmenter, using
 from ..model.initial import take_weights
 from ..model.network import strides_of
@@ -197,10 +198,19 @@ class Run:
         """Categories of the data, as plain data."""
         return [asdict(c) for c in self.splits.train.categories]
 
+    def _forget_scores(self, name: str) -> None:
+        """A model that is trained anew has no scores yet, whatever files of the run say of an earlier one."""
+        for path in (self.out / "metrics.json", *self.out.glob("scores*.json")):
+            with contextlib.suppress(ValueError):  # a corrupt file, which whoever reads it reports
+                known = read_scores(path)
+                if known.pop(name, None) is not None:
+                    write_json(known, path)
+
     def finish(self, name: str, weights: dict[str, Tensor], **more: Any) -> None:
         """Write the result of a stage."""
         content = {"model": weights, "config": self.config.to_dict(), "categories": self.categories(), **more}
         if parallel.rank() == 0:
+            self._forget_scores(name)
             save_atomically(content, self.checkpoint(name))
         parallel.wait()
 
@@ -230,8 +240,4 @@ def check_settings(config: Config, categories: Sequence[Category], world: int = 
             raise ValueError(
                 f"{name}.batch must hold a sample for each of {name}.accumulate={part.accumulate} parts in each of "
                 f"{world} processes, got {part.batch}"
-            )
-        if part.batch is not None and part.batch % world:
-            raise ValueError(
-                f"{name}.batch={part.batch} cannot be shared equally by {world} processes: pass a multiple of {world}"
             )

@@ -19,7 +19,7 @@ from ..files import write_json
 from .run import OTHER_OUT
 
 FILE = "splits.json"
-LABELS = "test_labels"  # what the record calls the fingerprint of the test split's labels
+FILES = "test_files"  # what the record calls the fingerprint of the test split's images and labels
 SHOWN = 5  # images in an error
 
 
@@ -37,14 +37,15 @@ def record_splits(config: Config, splits: Splits, out: Path, scores: Iterable[st
         return
     root = str(config.root)
     names = {split: _names(data, root) for split, data in splits._asdict().items()}
-    today = {**names, LABELS: _fingerprint(files_of(splits.test), root)}
+    today = {**names, FILES: _fingerprint(files_of(splits.test), root)}
     earlier = _read(out / FILE)
     changed = _changes(earlier, names, ("train", "validation")) if earlier else []
     if changed:
         raise ValueError(_other_splits(root, out, changed, OTHER_OUT))
     if earlier == today:
         return
-    for path in (out / name for name in scores if earlier and (out / name).exists()):
+    known = earlier.get(FILES)  # not of a record that an earlier version wrote
+    for path in (out / name for name in scores if known and (out / name).exists()):
         print(f"images or labels of the test split have changed since {path} was written: scoring again")
         path.unlink()
     write_json(today, out / FILE)
@@ -73,8 +74,8 @@ def _names(data: Dataset, root: str) -> list[str]:
 
 
 def _fingerprint(samples: Sequence[SampleFiles], root: str) -> str:
-    """Changes with every label file that is added, removed or written."""
-    found = [(os.path.relpath(p, root), p.stat()) for p in sorted({p for s in samples for p in s.labels})]
+    """Changes with every image or label file that is added, removed or written."""
+    found = [(os.path.relpath(p, root), p.stat()) for p in sorted({p for s in samples for p in (s.image, *s.labels)})]
     text = json.dumps([(name, status.st_size, status.st_mtime_ns) for name, status in found])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -83,7 +84,7 @@ def _read(path: Path) -> dict[str, list[str] | str]:
     """The record; empty where there is none, as in runs of earlier versions."""
     try:
         content = json.loads(path.read_text()) if path.exists() else {}
-        return {split: content[split] for split in (*Splits._fields, LABELS)} if content else {}
+        return {FILES: content.get(FILES, ""), **{s: content[s] for s in Splits._fields}} if content else {}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is corrupt ({error}): {OTHER_OUT}") from error
 

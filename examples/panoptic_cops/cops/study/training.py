@@ -165,6 +165,7 @@ class _Training:
         self.scheduler.step()
         if self.mean is not None:
             self.mean.update_parameters(self.model)
+            self.mean.module.thresholds.copy_(self.model.thresholds)  # the mean of a constant is only nearly it
         self.state["step"] = number + 1
         return totals
 

@@ -126,7 +126,7 @@ def solve_concatenated(options: Options, estimator: Estimator, costs: tuple[Any,
     joined: list[Any] = [torch.cat(w) if w else t.clone() for w, t in zip(lists, tensors, strict=False)]
     if not is_tensor(costs[0]):
         joined = [_as_given(w, c) for w, c in zip(joined, costs, strict=True)]
-        lists = [[to_numpy(p) if is_tensor(p) else p for p in parts] for parts in lists]
+        lists = tuple([to_numpy(p) if is_tensor(p) else p for p in parts] for parts in lists)
     joined += lists[len(tensors) :]
     return joined[0] if len(joined) == 1 else tuple(joined)
 

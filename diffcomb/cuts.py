@@ -62,7 +62,8 @@ def amwc(
         With the same seed a multicut or multiway cut gets no worse with more effort, an asymmetric one hardly ever.
     time_limit : float, optional
         Seconds for each instance, instead of `effort`: `multilevel` begins new rounds until they are over, `exact`
-        stops with its best solution and bound, `greedy` takes none. The same seed then need not give the same solution.
+        stops with its best solution and bound, `kernighan_lin` gives `multilevel` half, `greedy` takes none. The same
+        seed then need not give the same solution.
         Ctrl-C ends the search and keeps the best solution of every instance, with a RuntimeWarning; without a limit, or
         before there is any labelling, or pressed twice, it raises KeyboardInterrupt.
     must_link, cannot_link : array_like of int, shape (c, 2), optional

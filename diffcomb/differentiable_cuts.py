@@ -122,17 +122,15 @@ class Multicut(Cut):
     cost_ndims = (1,)
     data_names = (*DATA, *PAIRS)
 
-    def scale_free(self, data: dict[str, Any]) -> bool:
-        """Not with a cost of all pairs of nodes, which stays as it is."""
-        return all(data.get(name) is None for name in PAIRS)
+    def added(self, data: dict[str, Any]) -> list[str]:
+        """What makes up a cost of all pairs of nodes."""
+        return [name for name in PAIRS if data.get(name) is not None]
 
     def warm_differences(
         self, costs: Arrays, outputs: tuple[Any, ...], lift: Any, data: dict[str, Any]
     ) -> Differences | None:
         """None where all pairs of nodes cost something, too: moves of single nodes know of edges alone."""
-        if not self.scale_free(data):
-            return None
-        return super().warm_differences(costs, outputs, lift, data)
+        return None if self.added(data) else super().warm_differences(costs, outputs, lift, data)
 
     def prepare(self, costs: Arrays, data: dict[str, Any]) -> dict[str, Any]:
         """Make a Graph of an edge list."""

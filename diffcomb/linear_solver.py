@@ -57,9 +57,9 @@ class LinearSolver:
         """Convert the keyword data of an instance once, for all solves of it; not asked of a vectorized solver."""
         return data
 
-    def scale_free(self, data: dict[str, Any]) -> bool:
-        """Whether a multiple of the costs has the same solutions: the objective has no part beside <c, w>."""
-        return True
+    def added(self, data: dict[str, Any]) -> list[str]:
+        """Names of the keyword data that add a part to <c, w>, so that solutions depend on the scale of the costs."""
+        return []
 
     def perturbed_data(self, data: dict[str, Any]) -> dict[str, Any]:
         """Keyword data of a solve at perturbed costs."""

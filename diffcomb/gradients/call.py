@@ -107,14 +107,6 @@ def solve(batch: Batch, estimator: Estimator, arrays: list[Array], described: bo
         for instance in instances:
             instance.solutions = explicit(instance.solutions)
     batch.given.attach(instances, batch.batched)
-    options = batch.options
-    if (options.normalize or not options.radial) and not all(
-        options.solver.adapter.scale_free(i.data) for i in instances
-    ):
-        raise ValueError(
-            "normalize=True and radial=False are for objectives <c, w>, whose solutions do not depend on the costs' "
-            f"scale: leave them out, or what {options.solver.name} adds (node_weights, resolution)"
-        )
     if batch.options.normalize:
         instances = [i.scaled(norm(i.ordinary) or 1.0) for i in instances]
     oracle = Oracle(batch.options.solver, instances)

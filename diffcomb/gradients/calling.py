@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import inspect
 import pickle
@@ -112,7 +111,7 @@ class WrappedSolver:
         maximize: bool = False,
         has_batch_axis: bool = True,
     ) -> None:
-        kind = arrays or ("torch" if not adapter.trusted and _takes_tensors(adapter.solve) else "numpy")
+        kind = arrays or ("numpy" if adapter.trusted else _preferred(adapter.solve))
         self.adapter = adapter
         self.call = SolverCall(adapter.solve, kind, maximize)
         self.name = name
@@ -134,13 +133,12 @@ class WrappedSolver:
 
     def bound_to(self, instance: Any) -> WrappedSolver:
         """The solver as a method of an instance."""
-        new = copy.copy(self)
-        new.call = copy.copy(self.call)
-        new.call.function = self.call.function.__get__(instance)
-        new.adapter = PlainSolver(new.call.function)
-        new.lock, new.parallel = self.lock, self.parallel  # which a copy, as a pickle, has not
-        if self.warns:  # the first parameter of the function itself was `self`
-            new.call.arrays = "torch" if _takes_tensors(new.call.function) else "numpy"
+        method = self.function.__get__(instance)
+        new = object.__new__(WrappedSolver)
+        new.__dict__.update(self.__dict__)  # with the lock and the executor, which a pickle has not
+        kind = _preferred(method) if self.warns else self.call.arrays  # the first parameter of the function is `self`
+        new.call = SolverCall(method, kind, self.maximize)
+        new.adapter = PlainSolver(method)
         return new
 
     def __getstate__(self) -> dict[str, Any]:
@@ -240,6 +238,11 @@ class WrappedSolver:
 
 def _kind(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _preferred(function: Callable[..., Any]) -> str:
+    """The kind of arrays that a function takes if nobody says so."""
+    return "torch" if _takes_tensors(function) else "numpy"
 
 
 def _takes_tensors(function: Callable[..., Any]) -> bool:

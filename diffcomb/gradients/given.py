@@ -26,6 +26,12 @@ class Given:
     def __init__(self, options: Options, data: dict[str, Any]) -> None:
         self.options = options
         self.data = dict(data)
+        added = options.solver.adapter.added(self.data)
+        if added and (options.normalize or not options.radial):
+            raise ValueError(
+                "normalize=True and radial=False are for objectives <c, w>, whose solutions do not depend on the "
+                f"costs' scale: leave them out, or what {options.solver.name} adds ({', '.join(added)})"
+            )
         mask = options.mask
         if mask is None and "mask" in data and not options.solver.adapter.takes("mask"):
             mask = "mask"

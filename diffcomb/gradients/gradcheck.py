@@ -84,20 +84,13 @@ def gradcheck(
     if f.options.normalize or not f.options.radial:
         raise TypeError("gradcheck compares whole gradients: it takes no normalize=True and no radial=False")
     points = as_estimator(estimator or f.estimator).exact_points()
-    leaves = [
-        (c.detach() if is_tensor(c) else copied(np.asanyarray(c), f"costs[{i}]"))
-        .cpu()
-        .double()
-        .clone()
-        .requires_grad_()
-        for i, c in enumerate(costs)
-    ]
+    leaves = [_on_host(c, f"costs[{i}]").clone().requires_grad_() for i, c in enumerate(costs)]
     outputs, call = Differentiable(solver, f.options, estimator or f.estimator).solved(*leaves, **data)
     solutions = outputs[: len(leaves)]
     if grads is None:
         grads = [torch.randn(w.shape, generator=rng, dtype=w.dtype) for w in solutions]
     given = grads if isinstance(grads, (tuple, list)) else [grads]
-    upstream = [(g if is_tensor(g) else copied(np.asanyarray(g), "grads")).cpu().to(torch.float64) for g in given]
+    upstream = [_on_host(g, "grads") for g in given]
     if not all(bool(g.isfinite().all()) for g in upstream):
         raise ValueError("grads must be finite, got NaN or infinity")
     found = torch.autograd.grad(solutions, leaves, upstream, allow_unused=True)
@@ -107,6 +100,12 @@ def gradcheck(
     if problem and raise_exception:
         raise GradcheckError(problem)
     return not problem
+
+
+def _on_host(given: Any, name: str) -> torch.Tensor:
+    """A tensor or an array as float64 on the CPU, where the differences are taken."""
+    tensor = given.detach() if is_tensor(given) else copied(np.asanyarray(given), name)
+    return tensor.cpu().double()
 
 
 def _check_tolerances(directions: Any, eps: Any, atol: Any, rtol: Any) -> None:

@@ -29,7 +29,7 @@ from cops import parallel
 from cops.config import Config, config_from_dict, differences
 from cops.data.samples import Category, DataError, Subset, category_differences
 from cops.data.splits import check_labelled, load_splits
-from cops.files import read_scores, write_json, writing
+from cops.files import METRICS, read_scores, write_json, writing
 from cops.model.checkpoints import CheckpointError, categories_of, find_device
 from cops.ranges import check_ranges
 from cops.recipes import RECIPES
@@ -51,7 +51,7 @@ from diffcomb._lock import locked
 TRIAL = 8  # samples a step
 QUICK = Path(__file__).parent / "configs" / "quick.yaml"
 KEYS = ("PQ", "PQ_th", "PQ_st", "SQ", "RQ")
-CATEGORIES, METRICS = "categories.json", "metrics.json"
+CATEGORIES = "categories.json"
 WRITTEN = (
     "checkpoints",
     "tensorboard",
@@ -105,6 +105,15 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         raise AssertionError from error  # not reached
     finally:
         parallel.stop()
+
+
+def how_to_go_on(arguments: Sequence[str]) -> str:
+    """What to do after a stop; the same command does not resume if it begins by deleting what is there."""
+    given = {argument.split("=")[0] for argument in arguments}
+    if "--overfit" in given:
+        return "a first test does not resume, rerun the same command to start anew"
+    without = " without --overwrite, which would delete what is done," if "--overwrite" in given else ""
+    return f"rerun the same command{without} to resume"
 
 
 def shortened(config: Config, steps: int) -> Config:
@@ -257,4 +266,4 @@ def _check_categories(path: Path, categories: Sequence[Category]) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, "train.py")
+    run_command(main, "train.py", how_to_go_on(sys.argv[1:]))

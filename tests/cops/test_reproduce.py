@@ -1,12 +1,12 @@
 """The command of every table: where a trial writes, what is recorded, and how the program ends."""
 
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import reproduce
+import train
 from cops.config import Config
 from cops.stopping import run_command
 
@@ -71,8 +71,7 @@ def test_signal_ends_the_program_with_one_line(number, name, capsys):
         ("--overfit=1", "a first test does not resume, rerun the same command to start anew"),
     ],
 )
-def test_stop_message_does_not_advise_a_command_that_deletes_what_is_done(given, advice, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["train.py", "--seed=1", given])
+def test_stop_message_does_not_advise_a_command_that_deletes_what_is_done(given, advice, capsys):
     with pytest.raises(SystemExit):
-        run_command(lambda: signal.raise_signal(signal.SIGINT), "train.py")
+        run_command(lambda: signal.raise_signal(signal.SIGINT), "train.py", train.how_to_go_on(["--seed=1", given]))
     assert capsys.readouterr().err == f"\ntrain.py: stopped by Ctrl-C: {advice}\n"

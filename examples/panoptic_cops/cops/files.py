@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # the disk, the quota, or the largest size of a file is reached
+METRICS = "metrics.json"  # the scores that train.py writes; those of tables are in scores*.json
 
 
 class DiskFullError(OSError):

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -72,20 +72,11 @@ class StopSignals:
             raise Stopped(self._received)
 
 
-def run_command(main: Callable[[], object], program: str) -> None:
-    """Run a program that can resume; Ctrl-C, or SIGTERM of a batch system, ends it with a message and 128 + number."""
+def run_command(main: Callable[[], object], program: str, advice: str = "rerun the same command to resume") -> None:
+    """Run a program; Ctrl-C, or SIGTERM of a batch system, ends it with a message and 128 + number."""
     try:
         with StopSignals():
             main()
     except Stopped as stop:
-        print(f"\n{program}: {stop}: {_how_to_go_on(sys.argv[1:])}", file=sys.stderr)
+        print(f"\n{program}: {stop}: {advice}", file=sys.stderr)
         sys.exit(128 + stop.number)
-
-
-def _how_to_go_on(arguments: Sequence[str]) -> str:
-    """What to do after a stop; the same command does not resume if it begins by deleting what is there."""
-    given = {argument.split("=")[0] for argument in arguments}
-    if "--overfit" in given:
-        return "a first test does not resume, rerun the same command to start anew"
-    without = " without --overwrite, which would delete what is done," if "--overwrite" in given else ""
-    return f"rerun the same command{without} to resume"

@@ -23,7 +23,7 @@ from .. import parallel
 from ..config import Config, crop_size, differences
 from ..data.samples import Category, category_differences
 from ..data.splits import Splits
-from ..files import FULL, read_scores, save_atomically, without_nan, write_json, write_text, writing
+from ..files import FULL, METRICS, read_scores, save_atomically, without_nan, write_json, write_text, writing
 from ..model.checkpoints import OTHER_VERSION, CheckpointError, categories_of, load_checkpoint, make_segmenter, using
 from ..model.initial import take_weights
 from ..model.network import strides_of
@@ -200,7 +200,7 @@ class Run:
 
     def _forget_scores(self, name: str) -> None:
         """A model that is trained anew has no scores yet, whatever files of the run say of an earlier one."""
-        for path in (self.out / "metrics.json", *self.out.glob("scores*.json")):
+        for path in (self.out / METRICS, *self.out.glob("scores*.json")):
             with contextlib.suppress(ValueError):  # a corrupt file, which whoever reads it reports
                 known = read_scores(path)
                 if known.pop(name, None) is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from ._arrays import Array, float_array
 from .constraints import make_constraints
 from .graph import Graph, as_graph
-from .problem import Problem, Solution, checked_problem, make_problem, make_solution
+from .problem import Problem, Solution, checked_problem, make_problem, solution_of_labels
 from .solve_instances import as_kind, check_flag
 from .solvers import budget_of, with_bound
 from .solvers.levels.contraction import has_parallel_edges
@@ -229,7 +229,7 @@ class _Asked:
 
     def solution(self, problem: Problem, classes: Array, root: Array) -> Solution:
         """Solution of classes and a root of every node's cluster, with a bound if one was asked for."""
-        found = make_solution(problem, classes, root)
+        found = solution_of_labels(problem, classes, root)
         u, v = self.graph.edges[self.num_edges :].T
         wrong = np.flatnonzero(np.isneginf(self.costs[self.num_edges :]) & (found.edge_labels[self.num_edges :] == 0))
         if len(wrong):

@@ -12,13 +12,13 @@ import numpy as np
 from . import constraints
 from ._arrays import Array, to_numpy
 from ._implicit import OneHot
+from ._labels import class_mask
 from .cuts import amwc, multicut, mwc
 from .graph import as_graph
 from .lifting import BoundLiftedMWC, labels_of
 from .linear_solver import Arrays, Differences, LinearSolver, register
-from .problem import Problem, class_mask
-from .solvers.levels.labels import from_labels
-from .warm_differences import WarmDifferences
+from .problem import Problem
+from .warm_differences import Start, WarmDifferences
 
 DATA = ("graph", "init", "solver", "seed", "effort", "time_limit", *constraints.KEYWORDS)  # keyword data of all verbs
 PAIRS = ("node_weights", "resolution")  # of a multicut alone: a cost of all pairs of nodes
@@ -58,13 +58,13 @@ class Cut(LinearSolver):
             return None
         if not (lift is None or isinstance(lift, BoundLiftedMWC)):
             return None
-        nodes, classes, labels, clusters, partitionable = self.labelling(costs, outputs, lift, data)
-        problem = Problem(as_graph(data["graph"], len(clusters)), nodes, costs[-1], partitionable)
+        nodes, *labelling = self.labelling(costs, outputs, lift, data)
+        graph = as_graph(data["graph"], len(nodes))
+        problem = Problem(graph, nodes, costs[-1], np.zeros(nodes.shape[1], bool))  # the start says what may be split
 
         def differences(grads: Arrays, scales: Array, weights: Array) -> Arrays:
             node_grad = grads[0] if len(grads) == 2 else nodes
-            start = from_labels(labels, clusters, partitionable)
-            warm = WarmDifferences(problem, start, classes, node_grad, grads[-1])
+            warm = WarmDifferences(problem, Start.of(*labelling), node_grad, grads[-1])
             return warm.differences(scales, weights)[-len(costs) :]
 
         return differences
@@ -72,13 +72,13 @@ class Cut(LinearSolver):
     def labelling(
         self, costs: Arrays, outputs: tuple[Any, ...], lift: BoundLiftedMWC | None, data: dict[str, Any]
     ) -> tuple[Array, Array, Array, Array, Array]:
-        """Node costs (n, K), class of every label (J,), label and cluster of every node, and a mask of the labels."""
+        """Node costs (n, K), label and cluster of every node, class of every label (J,), and a mask of the labels."""
         if lift is not None:
             nothing = np.zeros(len(lift.classes), bool)
-            return costs[0], lift.classes, lift.labels, lift.labels, nothing
+            return costs[0], lift.labels, lift.labels, lift.classes, nothing
         K = costs[0].shape[1]
         partitionable = class_mask(data.get("partitionable", ()), K)
-        return costs[0], np.arange(K), labels_of(outputs[0]), outputs[-1], partitionable
+        return costs[0], labels_of(outputs[0]), outputs[-1], np.arange(K), partitionable
 
 
 class AsymmetricMultiwayCut(Cut):
@@ -149,7 +149,7 @@ class Multicut(Cut):
         """One class, partitionable, without costs."""
         n = len(outputs[-1])
         no_costs, only_class = np.zeros((n, 1), costs[0].dtype), np.zeros(1, np.int64)
-        return no_costs, only_class, np.zeros(n, np.int64), outputs[-1], np.ones(1, bool)
+        return no_costs, np.zeros(n, np.int64), outputs[-1], only_class, np.ones(1, bool)
 
 
 def _graph_of(data: dict[str, Any]) -> Any:

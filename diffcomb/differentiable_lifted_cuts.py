@@ -24,8 +24,7 @@ from .lifted_instance import graphs_of, join
 from .lifting import BoundLiftedMWC, labels_of
 from .linear_solver import Arrays, Differences, LinearSolver, register
 from .problem import Problem
-from .solvers.levels.labels import from_labels
-from .warm_differences import WarmDifferences, perturbed
+from .warm_differences import Start, WarmDifferences, perturbed
 
 
 class LiftedMulticut(LinearSolver):
@@ -129,12 +128,13 @@ class LiftedAsymmetricMultiwayCut(LiftedMulticut):
         nodes, edge_costs, lifted_costs = costs
         joined = join(data["graph"], data["lifted_edges"])
         nothing = np.zeros(len(lift.classes), bool)
-        problem = Problem(joined, nodes, np.concatenate([edge_costs, lifted_costs]), nothing)
+        whole = np.zeros(nodes.shape[1], bool)
+        problem = Problem(joined, nodes, np.concatenate([edge_costs, lifted_costs]), whole)
 
         def differences(grads: Arrays, scales: Array, weights: Array) -> Arrays:
             edge_grad = np.concatenate(grads[1:])
-            start = from_labels(lift.labels, lift.labels, nothing)
-            warm = WarmDifferences(problem, start, lift.classes, grads[0], edge_grad, settle=True)
+            start = Start.of(lift.labels, lift.labels, lift.classes, nothing)
+            warm = WarmDifferences(problem, start, grads[0], edge_grad, settle=True)
             at_nodes, at_edges = warm.differences(scales, weights)
             return at_nodes, *np.split(at_edges, [len(edge_costs)])
 

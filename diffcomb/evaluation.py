@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, label_array
+from ._arrays import Array
+from ._labels import checked_clusters, checked_labels
 from .lifted_problem import LiftedProblem
-from .problem import Problem, Solution, checked_labels, make_solution
+from .problem import Problem, Solution, solution_of_labels
 
 
 def evaluate(problem: Problem | LiftedProblem, clusters: Any, node_labels: Any = None) -> Solution:
@@ -58,14 +59,12 @@ def evaluate(problem: Problem | LiftedProblem, clusters: Any, node_labels: Any =
         node_labels = np.zeros(problem.graph.num_nodes, np.int64)
     n = problem.graph.num_nodes
     x = checked_labels(node_labels, "node_labels", (n,), problem.num_classes)
-    z = label_array(clusters, "clusters")
-    if z.shape != (n,):
-        raise ValueError(f"clusters must have shape (n,) = ({n},), got {z.shape}")
+    z = checked_clusters(clusters, n)
     if lifted:
         separate = lifted.solution(x, z)
         _check_links(problem, np.concatenate([separate.edge_labels, separate.lifted_labels]), lifted.num_base)
         return separate
-    found = make_solution(problem, x, z)
+    found = solution_of_labels(problem, x, z)
     _check_links(problem, found.edge_labels, len(found.edge_labels))
     return found
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from ._arrays import Array, float_array, is_tensor, like, to_numpy
 from ._implicit import Columns, LabelDifferences, OneHot, explicit
+from ._labels import class_mask
 from ._sums import add_columns, norm
 from .linear_solver import BoundLift, Lift
-from .problem import class_mask
 
 
 class LiftedMWC(Lift):

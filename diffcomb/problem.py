@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._arrays import Array, float_array, to_numpy
+from ._labels import checked_clusters, checked_labels, class_mask
 from .graph import Graph, as_graph
 from .labelling import cut_edges, number_clusters, sum_of_costs, uncut_components
 
@@ -59,8 +60,10 @@ class Problem:
             raise ValueError("node_costs must have at least one class, got shape " + str(nodes.shape))
         if edges.shape != (graph.num_edges,):
             raise ValueError(f"edge_costs must have shape (m,) = ({graph.num_edges},), got {edges.shape}")
-        if self.partitionable.ndim != 1 or self.partitionable.dtype != np.bool_:
-            raise ValueError(f"partitionable must be a boolean mask (K,), got {self.partitionable!r:.80}")
+        if self.partitionable.shape != nodes.shape[1:] or self.partitionable.dtype != np.bool_:
+            raise ValueError(
+                f"partitionable must be a boolean mask (K,) = ({nodes.shape[1]},), got {self.partitionable!r:.80}"
+            )
 
     @property
     def num_classes(self) -> int:
@@ -179,46 +182,6 @@ def checked_problem(graph: Graph, nodes: Array, edges: Array, partitionable: Any
     return Problem(graph, nodes, edges, class_mask(partitionable, nodes.shape[1]))
 
 
-def class_mask(partitionable: Any, num_classes: int) -> Array:
-    """Return the partitionable classes as a mask (K,), given as a boolean mask or as a list of class indices."""
-    try:
-        array = to_numpy(partitionable)
-    except ValueError as error:
-        raise ValueError(f"partitionable must be a mask (K,) or class indices, got {partitionable!r:.80}") from error
-    if array.size == 0 and array.ndim <= 1:
-        return np.zeros(num_classes, bool)
-    if array.ndim != 1:
-        raise ValueError(f"partitionable must be a mask (K,) or a list of class indices, got shape {array.shape}")
-    if array.dtype == bool:
-        if array.shape != (num_classes,):
-            raise ValueError(f"partitionable as a mask must have shape (K,) = ({num_classes},), got {array.shape}")
-        return array.copy()
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"partitionable must hold booleans or class indices, got dtype {array.dtype}")
-    if array.min() < 0 or array.max() >= num_classes:
-        raise ValueError(f"partitionable must hold class indices in 0..{num_classes - 1}, got {array.tolist()}")
-    mask = np.zeros(num_classes, bool)
-    mask[array] = True
-    if mask.sum() < len(array):
-        raise ValueError(
-            f"partitionable must name each class once, got {array.tolist()}: a mask of all classes must be boolean, "
-            "as by numpy.array(mask, bool)"
-        )
-    return mask
-
-
-def checked_labels(values: Any, name: str, shape: tuple[int], count: int) -> Array:
-    """Labels 0..count-1 as an array that kernels may index with, or say what is wrong with them."""
-    array = to_numpy(values)
-    if array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    if array.dtype.kind not in "iub":
-        raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
-    if len(array) and (array.min() < 0 or array.max() >= count):
-        raise ValueError(f"{name} must lie in 0..{count - 1}, got {array.min()}..{array.max()}")
-    return np.ascontiguousarray(array, np.int64)
-
-
 def labelling_objective(problem: Problem, node_labels: Array, clusters: Array) -> float:
     """The objective of a (class, cluster id) labelling, in one pass and without making a Solution."""
     edges, x = problem.graph.edges, np.ascontiguousarray(node_labels)
@@ -268,11 +231,33 @@ class Solution:
         return (z.max(1) if isinstance(z, np.ndarray) else z.amax(1)) + 1
 
 
-def make_solution(problem: Problem, node_labels: Array, clusters: Array, lower_bound: float | None = None) -> Solution:
+def make_solution(problem: Problem, node_labels: Any, clusters: Any, lower_bound: float | None = None) -> Solution:
     """Turn any (class, cluster id) labelling into a feasible Solution, in O(n + m).
 
     Nodes of a partitionable class are together iff class and cluster id agree and a path joins them.
+
+    Parameters
+    ----------
+    problem : Problem
+    node_labels, clusters : array_like of int, shape (n,)
+        Classes in 0..K-1, and any ids.
+    lower_bound : float, optional
+        A proven bound, to be kept in the solution.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If labels are no integers, of another shape, or a class is out of range.
     """
+    n = problem.graph.num_nodes
+    x = checked_labels(node_labels, "node_labels", (n,), problem.num_classes)
+    return solution_of_labels(problem, x, checked_clusters(clusters, n), lower_bound)
+
+
+def solution_of_labels(
+    problem: Problem, node_labels: Array, clusters: Array, lower_bound: float | None = None
+) -> Solution:
+    """The same for labels that are known to be valid, as those of solvers."""
     x = np.ascontiguousarray(node_labels, dtype=np.int64)
     y = cut_edges(problem.graph.edges, x, np.ascontiguousarray(clusters), problem.partitionable)
     # Of classes that are not partitionable no components are needed: each is one cluster.

@@ -24,9 +24,32 @@ from ._threads import thread_map, thread_ranges
 from .problem import Problem
 from .solvers.level import Level, finest_level
 from .solvers.levels.costs import Costs, LiftedCosts, PerturbedCosts, adjacency_of
-from .solvers.levels.labels import Labels
+from .solvers.levels.labels import Labels, from_labels
 from .solvers.limits import LIMITS
 from .solvers.moves.visit import best_neighbour, clear, gather, max_degree
+
+
+class Start(NamedTuple):
+    """A labelling to move from, preferably a local optimum for c.
+
+    Attributes
+    ----------
+    labels : Labels
+        With labels 0..J-1.
+    classes : int array, shape (J,)
+        The class of every label: the map m of the lift, or 0..K-1 if there is none.
+    partitionable : bool array, shape (J,)
+        The labels that may be split.
+    """
+
+    labels: Labels
+    classes: Array
+    partitionable: Array
+
+    @classmethod
+    def of(cls, node_labels: Array, clusters: Array, classes: Array, partitionable: Array) -> Start:
+        """That of the label and the cluster of every node."""
+        return cls(from_labels(node_labels, clusters, partitionable), np.asarray(classes, np.int32), partitionable)
 
 
 class WarmDifferences:
@@ -35,11 +58,8 @@ class WarmDifferences:
     Parameters
     ----------
     problem : Problem
-        Costs of K classes; its `partitionable` is a mask of the J labels.
-    start : Labels
-        A labelling with labels 0..J-1, preferably a local optimum for c.
-    classes : int array, shape (J,)
-        The class of every label: the map m of the lift, or 0..K-1 if there is none.
+        Costs of K classes.
+    start : Start
     node_grad : float array, shape (n, J), or RowTable
     edge_grad : float array, shape (m,)
         g.
@@ -53,13 +73,11 @@ class WarmDifferences:
     """
 
     def __init__(
-        self, problem: Problem, start: Labels, classes: Array, node_grad: Array | RowTable, edge_grad: Array,
-        settle: bool = False,
-    ) -> None:  # fmt: skip
+        self, problem: Problem, start: Start, node_grad: Array | RowTable, edge_grad: Array, settle: bool = False
+    ) -> None:
         self.problem = problem
-        self.start = start
-        self.level = finest_level(problem)
-        self.classes = np.ascontiguousarray(classes, np.int32)
+        self.start, self.classes, self.partitionable = start
+        self.level = finest_level(problem).with_partitionable(start.partitionable)
         self.edge_grad = edge_grad if edge_grad.any() else None
         n = self.level.num_nodes
         if not isinstance(node_grad, RowTable):
@@ -107,7 +125,7 @@ class WarmDifferences:
             adjacency = adjacency_of(replace(self.problem, edge_costs=costs))
         lifted = PerturbedCosts(base, g.base_low, self.classes, g.table, g.rows, g.low, scale)
         unknown = np.full(self.level.num_nodes, -1, np.int32)
-        return Costs(adjacency, lifted, unknown, self.problem.partitionable)
+        return Costs(adjacency, lifted, unknown, self.partitionable)
 
     def differences(self, scales: Array, weights: Array) -> tuple[Array, Array]:
         """Sum over scales of weight * [W(c + scale * g) - W(c)], in class space; the scales in threads.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcomb import Graph, make_problem, mwc
+from diffcomb import Graph, make_problem, mwc, solvers
 from diffcomb.problem import make_solution
 from diffcomb.solvers.colouring import coloured
 
@@ -85,3 +85,34 @@ def test_small_graphs_with_cannot_links_end_no_higher_than_greedy_and_mostly_at_
         assert value["exact"] - 1e-9 <= value["multilevel"] <= value["greedy"] + 1e-9
         optimal += value["multilevel"] <= value["exact"] + 1e-9
     assert optimal >= 36
+
+
+def test_more_effort_is_never_worse_with_cannot_links():
+    for seed in range(200, 260):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(15, 60))
+        graph = Graph(n, rng.integers(n, size=(3 * n, 2)))
+        nodes, edges = rng.normal(size=(n, 3)), rng.normal(size=3 * n)
+        apart = rng.integers(n, size=(n // 3, 2))
+        apart = apart[apart[:, 0] != apart[:, 1]]
+        low, high = (mwc(graph, nodes, edges, cannot_link=apart, effort=effort).objective for effort in (0, 1))
+        assert high <= low + 1e-9, seed
+
+
+def test_cannot_links_that_cannot_be_met_keep_to_the_time_limit(monkeypatch):
+    efforts = []
+
+    def searching(problem, *, init, rng, budget):
+        efforts.append((budget.effort, budget.time_limit))
+        return lazy(problem, init=init, rng=rng, budget=budget)
+
+    monkeypatch.setattr(solvers, "multilevel", searching)
+    triangle = make_problem(Graph(3, [(0, 1), (1, 2), (0, 2)]), np.zeros((3, 2)), np.full(3, -np.inf))
+    with pytest.raises(ValueError, match="more effort or time may find one"):
+        solvers.solve(triangle, lazy, time_limit=1e-9)
+    assert efforts == [(0, None), (0, None)]  # moves alone
+    efforts.clear()
+    with pytest.raises(ValueError, match="no labelling was found that separates"):
+        solvers.solve(triangle, lazy, time_limit=1000)
+    assert [effort for effort, _ in efforts] == [0, 0, 4, 16]
+    assert all(0 < limit <= 1000 for _, limit in efforts[2:])

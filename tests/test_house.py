@@ -53,7 +53,7 @@ FLOORS = (  # from the top down; what stands together may import each other
         "solvers.programme",
         "solvers.separation",
     ),
-    ("solvers.highs",),
+    ("solvers.highs", "solvers.own_solver"),
     ("solvers.hierarchy",),
     ("solvers.level", "solvers.lifted_level"),
     ("solvers.moves",),
@@ -68,7 +68,7 @@ FLOORS = (  # from the top down; what stands together may import each other
     ("conversions",),
     ("labelling",),
     ("_tables",),
-    ("_sums", "_matrices", "_union_find", "_ids", "_room"),
+    ("_sums", "_matrices", "_union_find", "_ids", "_room", "_labels"),
     ("_arrays", "_implicit", "_numba", "_threads", "_interrupt", "_lock", "_version", "many"),
 )
 

@@ -312,6 +312,36 @@ def test_solver_of_the_user_is_called_and_checked():
     with pytest.raises(TypeError, match="must return a LiftedSolution, got int"):
         lifted_multicut(graph, costs, lifted, lifted_costs, solver=lambda *_, **__: 1)
 
+    def answers(labels, clusters):
+        made = LiftedSolution(labels, np.zeros(0), clusters, 0.0)
+        return lambda problem, *, init, rng, budget: made
+
+    for labels, clusters, message in (
+        (np.zeros(3, int), np.zeros(16, int), r"must return node_labels as an integer array of shape \(16,\)"),
+        (np.zeros(16, int), np.zeros(16), r"must return clusters as an integer array of shape \(16,\)"),
+        (np.full(16, 7), np.zeros(16, int), r"must return node_labels in 0\.\.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lifted_multicut(graph, costs, lifted, lifted_costs, solver=answers(labels, clusters))
+
+
+@pytest.mark.nojit
+def test_lifted_solver_of_the_user_that_changes_its_start_changes_nobody_else_s():
+    graph, costs, lifted, lifted_costs = grid_instance((4, 4))
+    best = lifted_multicut(graph, costs, lifted, lifted_costs)
+    seen = []
+
+    def worst(lifted_problem, *, init, rng, budget):
+        seen.append(init[1].tolist())
+        init[1][:] = np.arange(16)
+        return lifted_problem.solution(*init)
+
+    start = best.clusters.copy()
+    found = lifted_multicut(graph, np.tile(costs, (2, 1)), lifted, lifted_costs, solver=worst, init=start)
+    assert seen == [best.clusters.tolist()] * 2
+    assert start.tolist() == best.clusters.tolist()
+    assert (found.objective == best.objective).all()
+
 
 @pytest.mark.nojit
 @pytest.mark.parametrize(

@@ -21,24 +21,22 @@ from diffcomb import (
     set_num_threads,
 )
 from diffcomb.solvers.level import finest_level
-from diffcomb.solvers.levels.labels import from_labels
-from diffcomb.warm_differences import WarmDifferences
+from diffcomb.warm_differences import Start, WarmDifferences
 
 SCALES = (0.01, 0.3, 2.0, 100.0)
 
 
 def start_of(graph, node_costs, edge_costs, P, lifted):
-    """A forward solution as a `WarmDifferences` takes it: the problem, labels, classes of labels, partitionable labels."""
+    """A forward solution as a `WarmDifferences` takes it: the problem and the start."""
     s = amwc(graph, node_costs, edge_costs, P, effort=0)
     K = node_costs.shape[1]
     if not lifted:
         problem = make_problem(graph, node_costs, edge_costs, P)
-        return problem, from_labels(s.node_labels, s.clusters, problem.partitionable), np.arange(K)
+        return problem, Start.of(s.node_labels, s.clusters, np.arange(K), problem.partitionable)
     lift = LiftedMWC().bind((np.eye(K)[s.node_labels], s.edge_labels, s.clusters), {"partitionable": P})
     nothing = np.zeros(len(lift.classes), bool)
     problem = make_problem(graph, node_costs, edge_costs, [])
-    problem = type(problem)(graph, problem.node_costs, problem.edge_costs, nothing)
-    return problem, from_labels(lift.labels, lift.labels, nothing), lift.classes
+    return problem, Start.of(lift.labels, lift.labels, lift.classes, nothing)
 
 
 def examples():
@@ -57,17 +55,18 @@ def test_no_node_left_out_of_a_warm_start_gains_by_moving(limits, lifted, on_edg
     rng = np.random.default_rng(0)
     left_out = 0
     for graph, *costs in examples():
-        problem, start, classes = start_of(graph, *costs, lifted)
+        problem, start = start_of(graph, *costs, lifted)
+        classes = start.classes
         gx = rng.normal(size=(graph.num_nodes, len(classes)))
         gy = on_edges * rng.normal(size=graph.num_edges)
-        again = WarmDifferences(problem, start, classes, gx, gy)
+        again = WarmDifferences(problem, start, gx, gy)
         for scale in SCALES:
             labels = again.at(scale)
             moved = problem.node_costs[:, classes] + scale * gx
-            full = make_problem(graph, moved, problem.edge_costs + scale * gy, problem.partitionable)
+            full = make_problem(graph, moved, problem.edge_costs + scale * gy, start.partitionable)
             level = finest_level(full)
             assert level.move(labels.copy()) == 0
-            assert level.value(labels) <= level.value(start) + 1e-9
+            assert level.value(labels) <= level.value(start.labels) + 1e-9
             left_out += int((again.least > scale).sum())
     assert left_out > 100
 
@@ -173,9 +172,9 @@ def test_threads_do_not_change_the_gradient():
     found = []
     for threads in (1, 3):
         set_num_threads(threads)
-        problem, start, classes = start_of(graph, *costs, P, True)
-        gx = np.random.default_rng(0).normal(size=(graph.num_nodes, len(classes)))
-        again = WarmDifferences(problem, start, classes, gx, np.zeros(graph.num_edges))
+        problem, start = start_of(graph, *costs, P, True)
+        gx = np.random.default_rng(0).normal(size=(graph.num_nodes, len(start.classes)))
+        again = WarmDifferences(problem, start, gx, np.zeros(graph.num_edges))
         found.append(again.differences(np.array(SCALES), np.ones(4)))
     set_num_threads(None)
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))

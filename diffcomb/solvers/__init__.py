@@ -25,7 +25,7 @@ from .._arrays import Array
 from .._interrupt import Interrupt
 from .._numba import announce_compilation
 from ..graph import Graph
-from ..problem import Problem, Solution, labelling_objective, make_solution
+from ..problem import Problem, Solution, labelling_objective, solution_of_labels
 from .budget import Budget
 from .colouring import coloured
 from .greedy import greedy
@@ -36,7 +36,8 @@ from .lower_bound import Guide, lower_bound
 from .moves.local_moving import local_moving
 from .multilevel import multilevel
 from .mutex_watershed import mutex_watershed
-from .reduction import Reduction, reduce
+from .own_solver import Task, solve_with
+from .reduction import Reduction, reduce, separated
 from .run import is_searched_whole
 
 
@@ -121,21 +122,30 @@ def solve(
     budget = budget_of(init, effort, time_limit, interrupt)
     reduction = reduce(problem)
     start = reduction.init(init)
-    if callable(solver) and start is not None:
-        start = start[0].copy(), start[1].copy()  # it may work in place on what it is given
     rng = np.random.default_rng(seed)
-    found = get_solver(solver)(reduction.problem, init=start, rng=rng, budget=budget)
-    if callable(solver):
-        found = _checked(reduction.problem, found, solver)
+    found = _run(solver, reduction.problem, start, rng, budget)
     if reduction.offset and solver != "exact":
-        found = reduction.or_start(found, start, partial(make_solution, reduction.problem))
+        found = reduction.or_start(found, start, partial(solution_of_labels, reduction.problem))
         if start is None and solver == "multilevel" and _is_small_with_whole_classes(reduction.problem):
             found = _from_other_starts(reduction, found, rng, budget)
         found = _separated(reduction, found, rng, budget)
-    result = reduction.expand(found, partial(make_solution, problem))
+    result = reduction.expand(found, partial(solution_of_labels, problem))
     if init is not None and labelling_objective(problem, *init) < result.objective:
-        result = replace(make_solution(problem, *init), lower_bound=result.lower_bound)
+        result = replace(solution_of_labels(problem, *init), lower_bound=result.lower_bound)
     return with_bound(problem, result, budget) if bound and result.lower_bound is None else result
+
+
+def _run(
+    solver: str | Solver, problem: Problem, start: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
+) -> Solution:
+    """What a solver finds; of a solver of the user's, what is feasible of it."""
+    chosen = get_solver(solver)
+    if not callable(solver):
+        return chosen(problem, init=start, rng=rng, budget=budget)
+    make = partial(solution_of_labels, problem)
+    task = Task(problem, problem.graph.num_nodes, problem.num_classes, make, Solution, "make_solution")
+    found: Solution = solve_with(chosen, task, start, rng, budget)
+    return found
 
 
 def _is_small_with_whole_classes(problem: Problem) -> bool:
@@ -143,55 +153,29 @@ def _is_small_with_whole_classes(problem: Problem) -> bool:
 
 
 def _from_other_starts(reduction: Reduction, best: Solution, rng: np.random.Generator, budget: Budget) -> Solution:
-    """Of small graphs: search from other starts as well, since nodes that must be apart do not move one by one."""
+    """Of small graphs: search from other starts as well, since nodes that must be apart do not move one by one.
+
+    Each start has random numbers of its own: where it ends must not depend on how many an earlier search has drawn.
+    """
     problem = reduction.problem
     contracted = greedy(problem, init=None, rng=rng, budget=budget)
-    for start in ((contracted.node_labels, contracted.clusters), coloured(problem, reduction.apart)):
+    starts = (contracted.node_labels, contracted.clusters), coloured(problem, reduction.apart)
+    for start, own in zip(starts, rng.spawn(len(starts)), strict=True):
         if budget.spent():
             break
-        found = multilevel(problem, init=start, rng=rng, budget=budget)
+        found = multilevel(problem, init=start, rng=own, budget=budget)
         best = found if found.objective < best.objective else best
     return best
 
 
 def _separated(reduction: Reduction, found: Solution, rng: np.random.Generator, budget: Budget) -> Solution:
-    """Search on while cannot-links are not cut: by moves alone, then from a colouring, then by more search."""
-
-    def search(start: tuple[Array, Array] | None, effort: int) -> Solution:
-        more = Budget(effort, interrupt=budget.interrupt)
-        return multilevel(reduction.problem, init=start, rng=rng, budget=more)
-
-    least, *efforts = LIMITS.second_tries
-    if reduction.leaves_uncut(found):
-        found = search((found.node_labels, found.clusters), least)
-    if reduction.leaves_uncut(found):
-        found = search(coloured(reduction.problem, reduction.apart), least)
-    for effort in efforts:
-        if reduction.leaves_uncut(found):
-            found = search(None, effort)
-    return found
+    """Search on while cannot-links are not cut: from what was found, and from a colouring of them."""
+    search = partial(multilevel, reduction.problem, rng=rng)
+    starts = (lambda s: (s.node_labels, s.clusters)), (lambda _: coloured(reduction.problem, reduction.apart))
+    return separated(reduction, found, search, starts, budget)
 
 
 def with_bound(problem: Problem, solution: Solution, budget: Budget) -> Solution:
     """The solution with a proven lower bound of its problem."""
     guide = Guide(solution.node_labels, solution.clusters)
     return replace(solution, lower_bound=min(lower_bound(problem, guide, budget.interrupt), solution.objective))
-
-
-def _checked(problem: Problem, found: Any, solver: Solver) -> Solution:
-    """What a solver of the user's returned, made feasible, with its own objective."""
-    name = getattr(solver, "__name__", type(solver).__name__)
-    if not isinstance(found, Solution):
-        raise TypeError(f"solver {name} must return a Solution, got {type(found).__name__}; make_solution makes one")
-    shape, classes = (problem.graph.num_nodes,), problem.num_classes
-    for field in ("node_labels", "clusters"):
-        array = getattr(found, field)
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype.kind not in "iu":
-            raise ValueError(
-                f"solver {name} must return {field} as an integer array of shape {shape}, got {array!r:.80}"
-            )
-    if len(found.node_labels) and not 0 <= found.node_labels.min() <= found.node_labels.max() < classes:
-        raise ValueError(f"solver {name} must return node_labels in 0..{classes - 1}, got {found.node_labels!r:.80}")
-    solution = make_solution(problem, found.node_labels, found.clusters)
-    bound = found.lower_bound
-    return solution if bound is None else replace(solution, lower_bound=min(bound, solution.objective))

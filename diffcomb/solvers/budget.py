@@ -55,10 +55,10 @@ class Budget:
         """Whether the time is over, or the user has had enough; raises KeyboardInterrupt where nothing can be kept."""
         return self.interrupt.check() or self.left() == 0
 
-    def for_a_start(self) -> Budget:
-        """That of the search for a solution to beat: one round, if the time suffices for it."""
+    def more(self, rounds: int) -> Budget:
+        """That of another search: so many rounds, as far as the time that is left suffices for them."""
         limit = None if self.time_limit is None else self.left()
-        return Budget(1, limit, self.interrupt, at_most=1)
+        return Budget(rounds, limit, self.interrupt, at_most=rounds)
 
     def half(self) -> Budget:
         """The same effort, or half of the time that is left: what follows is to have the other half."""

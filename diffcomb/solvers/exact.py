@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 
 from .._arrays import Array
 from ..graph import Graph
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution, solution_of_labels
 from .budget import Budget
 from .highs import ABSOLUTE_GAP, Constraints, rows_of
 from .multilevel import multilevel
@@ -63,12 +63,14 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
         If HiGHS gives up.
     """
     if problem.graph.num_nodes == 0:
-        return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
-    best = multilevel(problem, init=init, rng=rng, budget=budget.for_a_start())
+        return solution_of_labels(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
+    best = multilevel(problem, init=init, rng=rng, budget=budget.more(1))
     if not problem.is_multicut:
         if budget.left() < SECONDS_A_ROW * problem.graph.num_edges * problem.num_classes:
             return replace(best, lower_bound=min(simple_bound(problem), best.objective))
-        return improve(EdgeProgramme(problem, problem.graph.num_edges), best, partial(make_solution, problem), budget)
+        return improve(
+            EdgeProgramme(problem, problem.graph.num_edges), best, partial(solution_of_labels, problem), budget
+        )
     return _solve_parts(problem, best, budget)
 
 
@@ -86,11 +88,11 @@ def _solve_parts(problem: Problem, best: Solution, budget: Budget) -> Solution:
         if len(nodes) > 1:
             graph = Graph(len(nodes), np.searchsorted(nodes, edges[inside]))
             one = Problem(graph, np.zeros((len(nodes), 1)), smaller.edge_costs[inside], smaller.partitionable)
-            known = make_solution(one, np.zeros(len(nodes), np.int64), known_clusters[nodes])
-            solved = improve(EdgeProgramme(one, graph.num_edges), known, partial(make_solution, one), budget)
+            known = solution_of_labels(one, np.zeros(len(nodes), np.int64), known_clusters[nodes])
+            solved = improve(EdgeProgramme(one, graph.num_edges), known, partial(solution_of_labels, one), budget)
             clusters[nodes] = nodes[solved.clusters]  # fewer than nodes: some node stands for each
             gap += solved.gap
-    found = make_solution(problem, np.zeros(len(group), np.int64), clusters[group])
+    found = solution_of_labels(problem, np.zeros(len(group), np.int64), clusters[group])
     bound = found.objective - gap
     if best.objective < found.objective:
         found = best

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._arrays import Array
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution, solution_of_labels
 from .budget import Budget
 from .level import finest_level
 from .levels.labels import from_labels
@@ -37,7 +37,7 @@ def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random
     """
     n = problem.graph.num_nodes
     if n == 0:
-        return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
+        return solution_of_labels(problem, np.empty(0, np.int64), np.empty(0, np.int64))
     level = finest_level(problem)
     group = np.arange(n, dtype=np.int32)
     if init is not None:
@@ -50,4 +50,4 @@ def greedy(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random
     node_costs = None if problem.is_multicut else level.node_costs.copy()
     parent, classes = contract_greedily(indptr, neighbours, weights, node_costs, None)
     root = parent[group]
-    return make_solution(problem, classes[root], root)
+    return solution_of_labels(problem, classes[root], root)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._arrays import Array
 from .._numba import njit
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution, solution_of_labels
 from .budget import Budget
 from .level import finest_level
 from .levels.costs import Costs, end, half_edges
@@ -68,7 +68,7 @@ def kernighan_lin(
         if budget.spent() or not active.any():
             break
     level.move(labels)
-    return make_solution(problem, labels.node_labels(), labels.z)
+    return solution_of_labels(problem, labels.node_labels(), labels.z)
 
 
 @njit

@@ -29,7 +29,7 @@ def lifted_exact(
     lifted: LiftedProblem, *, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget
 ) -> LiftedSolution:
     """Solve to optimality, as :func:`~diffcomb.solvers.exact.exact` does."""
-    best = lifted_multilevel(lifted, init=init, rng=rng, budget=budget.for_a_start())
+    best = lifted_multilevel(lifted, init=init, rng=rng, budget=budget.more(1))
     return improve(LiftedProgramme(lifted), best, lifted.solution, budget)
 
 

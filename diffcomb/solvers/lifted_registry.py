@@ -6,6 +6,7 @@ A solver is a function ``(lifted_problem, *, init, rng, budget) -> LiftedSolutio
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,9 +16,9 @@ from ..lifted_problem import LiftedProblem, LiftedSolution
 from .budget import Budget
 from .lifted import lifted_greedy, lifted_multilevel
 from .lifted_bound import lifted_bound
-from .limits import LIMITS
 from .lower_bound import Guide
-from .reduction import reduce
+from .own_solver import Task, solve_with
+from .reduction import reduce, separated
 
 
 class LiftedSolver(Protocol):
@@ -69,17 +70,11 @@ def solve_lifted(
     reduction = reduce(lifted.problem)
     smaller = lifted.contracted(reduction.problem, reduction.group)
     start = reduction.init(init)
-    solved = get_lifted_solver(solver)(smaller, init=start, rng=rng, budget=budget)
-    if callable(solver):
-        if not isinstance(solved, LiftedSolution):
-            name = getattr(solver, "__name__", type(solver).__name__)
-            raise TypeError(f"solver {name} must return a LiftedSolution, got {type(solved).__name__}")
-        solved = smaller.solution(solved.node_labels, solved.clusters, solved.lower_bound)
+    solved = _run(solver, smaller, start, rng, budget)
     solved = reduction.or_start(solved, start, smaller.solution)
-    for effort in LIMITS.second_tries if solver != "exact" and reduction.leaves_uncut(solved) else ():
-        solved = lifted_multilevel(smaller, init=None, rng=rng, budget=Budget(effort, interrupt=budget.interrupt))
-        if not reduction.leaves_uncut(solved):
-            break
+    if solver != "exact":
+        search = partial(lifted_multilevel, smaller, rng=rng)
+        solved = separated(reduction, solved, search, [lambda _: None], budget)
     found = reduction.expand(solved, lifted.solution)
     if init is not None:
         given = lifted.solution(*init, found.lower_bound)
@@ -88,4 +83,18 @@ def solve_lifted(
     if bound and found.lower_bound is None:
         proven = lifted_bound(lifted, Guide(found.node_labels, found.clusters), budget.interrupt)
         found = replace(found, lower_bound=min(proven, found.objective))
+    return found
+
+
+def _run(
+    solver: str | LiftedSolver, lifted: LiftedProblem, start: tuple[Array, Array] | None, rng: np.random.Generator,
+    budget: Budget,
+) -> LiftedSolution:  # fmt: skip
+    """What a solver finds; of a solver of the user's, what is feasible of it."""
+    chosen = get_lifted_solver(solver)
+    if not callable(solver):
+        return chosen(lifted, init=start, rng=rng, budget=budget)
+    nodes, classes = lifted.problem.node_costs.shape
+    task = Task(lifted, nodes, classes, lifted.solution, LiftedSolution, "the method solution of the problem")
+    found: LiftedSolution = solve_with(chosen, task, start, rng, budget)
     return found

@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 
 from .._arrays import Array
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution, solution_of_labels
 from .budget import Budget
 from .enumeration import enumerated
 from .fusion import is_fused
@@ -57,13 +57,13 @@ def multilevel(
         changes of class of a whole connected cluster. Each pass takes O(n K + m), and there are few.
     """
     if problem.graph.num_nodes == 0:
-        return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
+        return solution_of_labels(problem, np.empty(0, np.int64), np.empty(0, np.int64))
     if init is not None:
         return _solve(problem, init, rng, budget)
     if budget.searches and is_fused(problem) and problem.graph.num_nodes > LIMITS.max_enumerated:
         smaller, group = persistent(problem)
         found = _solve_connected(smaller, rng, budget)
-        return make_solution(problem, np.zeros(len(group), np.int64), found.clusters[group])
+        return solution_of_labels(problem, np.zeros(len(group), np.int64), found.clusters[group])
     return _solve_connected(problem, rng, budget)
 
 
@@ -78,7 +78,7 @@ def _solve_connected(problem: Problem, rng: np.random.Generator, budget: Budget)
     if len(kept):
         found = _solve(connected, None, rng, budget)
         classes[kept], clusters[kept] = found.node_labels, len(classes) + found.clusters
-    return make_solution(problem, classes, clusters)
+    return solution_of_labels(problem, classes, clusters)
 
 
 def _solve(problem: Problem, init: tuple[Array, Array] | None, rng: np.random.Generator, budget: Budget) -> Solution:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._arrays import Array
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution, solution_of_labels
 from .budget import Budget
 from .moves.mutex import watershed
 from .structures.radix import order_by_size
@@ -31,14 +31,14 @@ def mutex_watershed(
     """
     n, K = problem.node_costs.shape
     if n == 0:
-        return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
+        return solution_of_labels(problem, np.empty(0, np.int64), np.empty(0, np.int64))
     if K == 1:
         root, _ = mutex_clusters(problem.graph.edges, problem.edge_costs, n)
-        return make_solution(problem, np.zeros(n, np.int64), root)
+        return solution_of_labels(problem, np.zeros(n, np.int64), root)
     lowest = np.partition(problem.node_costs, 1, axis=1)[:, :2]
     best = problem.node_costs.argmin(axis=1).astype(np.int32)
     root, classes = mutex_clusters(problem.graph.edges, problem.edge_costs, n, best, lowest[:, 1] - lowest[:, 0])
-    return make_solution(problem, classes, root)
+    return solution_of_labels(problem, classes, root)
 
 
 def mutex_clusters(

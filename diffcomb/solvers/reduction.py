@@ -8,7 +8,7 @@ costs far from 1 are multiplied by a power of two, which is exact, because kerne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from .._arrays import Array, largest_size
 from ..graph import Graph
 from ..labelling import uncut_components
 from ..problem import Problem, Solution
+from .budget import Budget
 from .limits import LIMITS
 
 Labelling = tuple[Array, Array]  # node labels and clusters
@@ -95,7 +96,7 @@ class Reduction:
         uncut = np.flatnonzero(np.isneginf(self.original.edge_costs) & ~_cut(self.original, expanded))
         if len(uncut):
             looked = solution.lower_bound is not None  # by integer programming
-            advice = "" if looked else "; for small instances solver='exact' says whether there is one"
+            advice = "" if looked else "; more effort or time may find one; solver='exact' tells for small instances"
             raise ValueError(
                 f"no labelling was found that separates {_named(self.original.graph, uncut[0])}, as a cost of -inf or "
                 "a cannot-link demands: both are of one class that is not partitionable; allow more classes, or make "
@@ -129,6 +130,24 @@ def reduce(problem: Problem) -> Reduction:
         reduced, cannot_link = _without_cannot_links(reduced)
     offset = cannot_link * np.count_nonzero(reduced.edge_costs == cannot_link) if cannot_link < 0 else 0.0
     return Reduction(problem, reduced, group, exponent, cannot_link, offset)
+
+
+def separated(
+    reduction: Reduction, found: S, search: Callable[..., S], starts: Iterable[Callable[[S], Labelling | None]],
+    budget: Budget,
+) -> S:  # fmt: skip
+    """Search on while cannot-links are not cut: by moves alone from some starts, then by more and more search.
+
+    Moves alone are quick, and are tried even if the time is over.
+    """
+    least, *efforts = LIMITS.second_tries
+    for start in starts:
+        if reduction.leaves_uncut(found):
+            found = search(init=start(found), budget=Budget(least, interrupt=budget.interrupt))
+    for effort in efforts:
+        if reduction.leaves_uncut(found) and not budget.spent():
+            found = search(init=None, budget=budget.more(effort))
+    return found
 
 
 def _times_power(values: Any, exponent: int) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from .._arrays import Array
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution, solution_of_labels
 from .budget import Budget
 from .hierarchy import Order, natural
 from .levels.contraction import contracted
@@ -55,7 +55,7 @@ def multicut_at_resolution(
     """
     n = problem.graph.num_nodes
     if n == 0:
-        return make_solution(problem, np.empty(0, np.int64), np.empty(0, np.int64))
+        return solution_of_labels(problem, np.empty(0, np.int64), np.empty(0, np.int64))
     rows = rows_of(replace(problem, edge_costs=problem.edge_costs.astype(np.float64)))
     network = Network(contracted(rows, natural(n), n), weights, resolution)  # without parallel edges
     z = _improved(network, natural(n) if init is None else _numbered(init[1]), natural)
@@ -82,7 +82,7 @@ def multicut_at_resolution(
                 noisy = network._replace(rows=with_noise(network.rows, noise, int(rng.integers(2**31))))
                 z, value = _fused(network, (z, value), _improved(noisy, natural(n), any_order), any_order)
                 pieces_gain = value > before
-    solution = make_solution(problem, np.zeros(n, np.int64), z)
+    solution = solution_of_labels(problem, np.zeros(n, np.int64), z)
     return replace(solution, objective=solution.objective + _pairs_cut(weights, resolution, solution.clusters))
 
 

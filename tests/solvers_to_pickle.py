@@ -1,12 +1,14 @@
 """Solvers at the top level of a module, where other processes can import them."""
 
 import os
+import threading
 import time
 
 import numpy as np
 import torch
 
 from diffcomb import Blackbox, PerturbedOptimizer, StructuredSVM, perturbed_grad, solver_loss
+from diffcomb.problem import make_solution
 from diffcomb.solvers import SOLVERS
 
 
@@ -94,6 +96,20 @@ def sleeps_on_odd_blocks(problem, *, init, rng, budget):
 def dies_on_odd_blocks(problem, *, init, rng, budget):
     if problem.graph.num_nodes == 128:
         os._exit(9)
+    return _default(problem, init=init, rng=rng, budget=budget)
+
+
+def raises_on_starts(problem, *, init, rng, budget):
+    """In workers alone: what is solved in one piece has a start as well."""
+    if init is not None and threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("start")
+    return _default(problem, init=init, rng=rng, budget=budget)
+
+
+def cuts_more_when_asked_to(problem, *, init, rng, budget):
+    if "DIFFCOMB_TEST_CUTS" in os.environ:
+        n = problem.graph.num_nodes
+        return make_solution(problem, np.zeros(n, np.int64), np.arange(n))
     return _default(problem, init=init, rng=rng, budget=budget)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcomb import amwc, evaluate, grid_graph, make_problem, multicut, probabilities_to_costs, region_graph
-from diffcomb.blockwise import BlockwiseError, solve_blockwise
+from diffcomb.blockwise import BlockwiseError, grids, solve_blockwise
 from diffcomb.blockwise.blocks import Box, Tiling
 from diffcomb.blockwise.grids import shell_of
 
@@ -83,7 +83,7 @@ def test_halo_brings_blocks_to_the_solution_in_one_piece(seed, polish):
         gaps[halo] = (found.objective - best) / abs(best)
     assert gaps[16] <= 1e-4
     assert gaps[0] <= 0.02
-    assert gaps[16] <= gaps[0] + 1e-9
+    assert gaps[16] <= max(gaps[0], 0.0) + 1e-9  # below 0, both beat the solve in one piece by chance
 
 
 def test_polish_never_makes_it_worse_and_splits_what_blocks_joined():
@@ -331,3 +331,32 @@ def test_no_cells_and_no_nodes():
     assert found.num_clusters == 0
     one = solve_blockwise((np.empty((0, 2), int), np.empty(0), np.zeros((1, 2))), block_shape=(4, 4), **QUIET)
     assert one.clusters.tolist() == [0]
+
+
+def test_graph_with_one_class_and_node_costs_has_labels_as_a_volume_has():
+    costs, _ = cells((8, 8), 0)
+    graph, edges = whole(costs)
+    positions = np.stack(np.unravel_index(np.arange(64), (8, 8)), axis=1)
+    run = dict(node_costs=np.ones((64, 1)), partitionable=[0], block_shape=(4, 4), halo=(2, 2), **QUIET)
+    assert solve_blockwise((graph, edges, positions), **run).node_labels.tolist() == [0] * 64
+    assert solve_blockwise((graph, edges, positions), block_shape=(4, 4), **QUIET).node_labels is None
+
+
+def test_cells_far_from_all_faces_do_not_move(monkeypatch):
+    """A window's part of a face that lies outside of it is empty, and not counted from the other end of an array."""
+    seen = []
+
+    def looked_at(fixed, options, seed):
+        seen.append(fixed.free.sum())
+        return None
+
+    monkeypatch.setattr(grids, "moved", looked_at)
+    offsets = [(0, 1), (1, 0), (0, 6), (6, 0)]
+    shape, block, halo = (64, 64), (16, 16), (2, 2)
+    costs, _ = cells(shape, 0, offsets=offsets)
+    solve_blockwise(costs, offsets=offsets, values="costs", block_shape=block, halo=halo, **QUIET)
+    near = np.zeros(64, bool)
+    near[[16 * k + d for k in (1, 2, 3) for d in range(-4, 4)]] = True  # a quarter of a block
+    free = near[:, None] | near
+    tiling = Tiling(shape, block, halo)
+    assert sorted(seen) == sorted(free[w.core.slices].sum() for w in tiling.windows((6, 6)))

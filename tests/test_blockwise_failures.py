@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 import zarr
 from solvers_to_pickle import (
+    cuts_more_when_asked_to,
     dies_on_odd_blocks,
     raises_on_odd_blocks,
     raises_on_odd_blocks_while_asked_to,
+    raises_on_starts,
     sleeps_on_odd_blocks,
 )
 
@@ -284,6 +286,28 @@ def test_blocks_that_failed_are_solved_when_the_run_is_resumed(tmp_path, monkeyp
     assert fresh.objective == cut.objective
     assert again.computed == 0
     same(again, solve_blockwise(costs(), **{**run, "store": None, "solver": "multilevel"}))
+
+
+@pytest.mark.parametrize("lost", ["solve0", "whole0", "move1"])
+def test_later_stages_are_done_again_if_a_lost_one_finds_something_else(tmp_path, monkeypatch, lost):
+    run = dict(solver=cuts_more_when_asked_to, store=tmp_path / "run", **RUN)
+    solve_blockwise(costs(), **run)
+    for path in (tmp_path / "run" / lost).glob("*.npz"):
+        path.unlink()
+    monkeypatch.setenv("DIFFCOMB_TEST_CUTS", "1")
+    again = solve_blockwise(costs(), **run)
+    z = again.clusters[...].ravel()
+    graph = grid_graph(SHAPE, OFFSETS)
+    u, v = graph.edges.T
+    assert again.num_clusters == len(np.unique(z))
+    assert again.objective == pytest.approx(graph.edge_values(costs())[z[u] != z[v]].sum(dtype=np.float64), rel=1e-6)
+
+
+def test_polish_that_fails_everywhere_leaves_the_solution_of_blocks():
+    found = solve_blockwise(costs(), solver=raises_on_starts, retries=0, on_failure="cut", **RUN)
+    assert {f.stage for f in found.failed} == {"move1"}
+    assert (found.clusters >= 0).all()
+    assert found.objective <= solve_blockwise(costs(), polish=False, **RUN).objective + 1e-6
 
 
 def test_block_that_hangs_is_named():

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Array, to_numpy
+from .._labels import class_mask
 from ..graph import as_graph
 from ..grid import check_offsets
-from ..problem import class_mask, make_problem
+from ..problem import make_problem
 from ..solve_instances import check_count
 from .graphs import Placed
 from .sources import Volume, digest_of

@@ -33,7 +33,7 @@ class Box(NamedTuple):
         return self.within(Box((0,) * len(self.start), self.stop))
 
     def within(self, other: Box) -> tuple[slice, ...]:
-        """To index an array that holds the cells of `other`."""
+        """To index an array that holds the cells of `other`, all of the box among them."""
         return tuple(slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, other.start, strict=True))
 
     def grown(self, by: Sequence[int], shape: Sequence[int]) -> Box:

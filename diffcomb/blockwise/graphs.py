@@ -185,7 +185,7 @@ def move_nodes(
 
         return Job(names[i], move_part, arguments)
 
-    failed = runner.run(stage, map(job, range(len(names))), len(names))
+    failed = runner.run(stage, map(job, range(len(names))), len(names), all_may_fail=True)
     new = int(z.max(initial=-1)) + 1
     for i, name in enumerate(names):
         if name in failed:

@@ -242,7 +242,9 @@ def move_in_window(
     core = window.core.within(window.outer)
     free = np.zeros(window.outer.shape, bool)
     for face in faces:
-        free[face.meet(window.core).within(window.outer)] = True
+        here = face.meet(window.core)
+        if here.size:
+            free[here.within(window.outer)] = True
     found = None
     if (clusters != UNSOLVED).all():
         fixed = Fixed(cells.read(grid).problem(grid), free.ravel(), labels.ravel(), clusters.ravel())

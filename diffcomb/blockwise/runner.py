@@ -122,13 +122,22 @@ class Runner:
     computed: int = 0
     hanging: list[Future[None]] = field(default_factory=list)
 
-    def run(self, stage: str, jobs: Iterable[Job], count: int, may_fail: bool = True) -> set[str]:
+    def run(
+        self, stage: str, jobs: Iterable[Job], count: int, *, may_fail: bool = True, all_may_fail: bool = False
+    ) -> set[str]:
         """Finish all tasks of a stage; returns the blocks that failed, if that is allowed."""
         failed: set[str] = set()
+        blocks: list[str] = []
         self.store.enter(stage)
-        todo = (job for job in jobs if not self.store.has(stage, job.block))
+
+        def unfinished() -> Iterator[Job]:
+            for job in jobs:
+                blocks.append(job.block)
+                if not self.store.has(stage, job.block):
+                    yield job
+
         with self._bar(stage, count) as advance:
-            for block, error, tries in self._finished(stage, todo, advance):
+            for block, error, tries in self._finished(stage, unfinished(), advance):
                 failure = Failure(stage, block, f"{type(error).__name__}: {error}", tries)
                 if self.on_failure == "raise" or not may_fail:
                     advice = ", or leave it unsolved (on_failure='cut', --on-failure cut)" if may_fail else ""
@@ -139,10 +148,9 @@ class Runner:
                 _log.warning("block %s (%s) failed after %d tries: %s", block, stage, tries, failure.error)
                 self.failed.append(failure)
                 failed.add(block)
-        if failed and len(failed) == count:
+        if len(failed) == count > 0 and not all_may_fail:
             raise BlockwiseError(f"all {count} blocks failed ({stage}), the last with {self.failed[-1].error}")
-        if failed:
-            self.store.branch(f"{stage}/{block}" for block in failed)
+        self.store.leave(stage, blocks)
         return failed
 
     def _finished(

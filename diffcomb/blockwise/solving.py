@@ -1,7 +1,6 @@
 """`solve_blockwise`: the story of a block-wise solve, for volumes and for graphs whose nodes have positions.
 
-1. *Blocks.* Every block is solved with a halo around it, and decides about the nodes of its core: connected parts of
-   its clusters become *pieces*.
+1. *Blocks.* Every block is solved with a halo around it; connected parts of its clusters in its core become *pieces*.
 2. *Levels.* Pieces are the nodes of a smaller problem, whose edges are the summed costs of what was contracted. It is
    solved in blocks again, twice as large, as often as `levels` says; the last problem is solved in one piece.
 3. *Polish.* Single nodes near the faces between blocks move between clusters; what changed is contracted and solved
@@ -24,7 +23,7 @@ import numpy as np
 from .._arrays import Array
 from .._lock import locked
 from ..affinity import BIAS, CLIP, check_bias_and_clip
-from ..problem import Problem, Solution, make_solution
+from ..problem import Problem, Solution, solution_of_labels
 from ..solve_instances import check_flag
 from .arguments import (
     check_graph_has_no,
@@ -142,7 +141,7 @@ def solve_blockwise(
 
     Notes
     -----
-    Memory of a worker grows with the cells of a block and its halo, times offsets. This process holds the problem of
+    Memory of a worker grows with the cells of a block and its halo, times offsets; this process holds the problem of
     all pieces. A volume is read twice, and twice more to polish.
 
     Examples
@@ -162,8 +161,7 @@ def solve_blockwise(
         check_flag(value, name)
     if store is not None:
         options.check_name()
-    seed = int(seed)
-    run = {"levels": levels, "polish": polish, "bound": bound, "seed": seed, **options.named()}
+    run = {"levels": levels, "polish": polish, "bound": bound, "seed": int(seed), **options.named()}
 
     @contextmanager
     def runner(**inputs: Any) -> Iterator[Runner]:
@@ -177,7 +175,7 @@ def solve_blockwise(
         size, margin = sizes_of(block_shape, halo, placed.positions.shape[1], None)
         graph = {} if store is None else {"graph": digest_of_graph(placed)}
         with runner(**graph, block_shape=size, halo=margin) as running:
-            return _solve_graph(placed, size, margin, levels, options, polish, running)
+            return _solve_graph(placed, size, margin, levels, options, polish, running, node_costs is not None)
     affinities = Volume(problem, "affinities")
     check_values(affinities, values)
     vectors = offsets_of(affinities, offsets)
@@ -190,7 +188,7 @@ def solve_blockwise(
     known = {} if store is None else {name: volume.identity(key) for name, volume in inputs.items()}
     costs = {"values": values, "bias": grid.bias, "clip": grid.clip, "partitionable": classes.tolist()}
     with runner(**known, **costs, offsets=vectors, block_shape=size, halo=margin) as running:
-        volume = VolumeRun(affinities, nodes, grid, Tiling(shape, size, margin), max(*margin, 2) // 2, running)
+        volume = VolumeRun(affinities, nodes, grid, Tiling(shape, size, margin), max(*margin, max(size) // 4), running)
         return _solve_volume(volume, levels, options, polish, in_memory=store is None)
 
 
@@ -228,8 +226,9 @@ def _solve_volume(volume: Any, levels: int, options: SolverOptions, polish: bool
 
 
 def _solve_graph(
-    placed: Placed, size: Any, halo: Any, levels: int, options: SolverOptions, polish: bool, runner: Runner
-) -> BlockwiseSolution:
+    placed: Placed, size: Any, halo: Any, levels: int, options: SolverOptions, polish: bool, runner: Runner,
+    has_classes: bool,
+) -> BlockwiseSolution:  # fmt: skip
     """The same for a graph."""
     clock = Clock()
     box, margin = np.array(size, float), np.array(halo, float)
@@ -244,8 +243,8 @@ def _solve_graph(
         start = x[again.node], z[again.node]
         found = _solve_whole(again.problem, options, runner, "whole1", clock, start)
         x, z = found.node_labels[again.group], found.clusters[again.group]
-    whole = make_solution(placed.problem, x, z)
-    return _result(whole.clusters, None if placed.problem.is_multicut else x, whole, bound, runner, clock)
+    whole = solution_of_labels(placed.problem, x, z)
+    return _result(whole.clusters, x if has_classes else None, whole, bound, runner, clock)
 
 
 def _solve_pieces(
@@ -265,7 +264,7 @@ def _solve_pieces(
     x, z = found.node_labels, found.clusters
     for group in reversed(groups):
         x, z = x[group], z[group]
-    return make_solution(first.problem, x, z)
+    return solution_of_labels(first.problem, x, z)
 
 
 def _solve_whole(
@@ -277,11 +276,12 @@ def _solve_whole(
     store.enter(stage)
     if store.has(stage, "all"):
         labels, clusters = store.load(stage, "all", ("node_labels", "clusters"))
-        found = make_solution(problem, labels, clusters)
+        found = solution_of_labels(problem, labels, clusters)
     else:
         found = options(problem, store.seed(options.seed, stage, "all"), init)
         store.save(stage, "all", node_labels=found.node_labels, clusters=found.clusters)
         runner.computed += 1
+    store.leave(stage, ["all"])
     clock.stage(stage, 1, *_measure(problem))
     return found
 

@@ -81,9 +81,20 @@ class Store:
         """Begin a stage; returns a hash of all that its results depend on."""
         return self.begun.setdefault(stage, self.digest)
 
-    def branch(self, failed: Iterable[str]) -> None:
-        """Keep the results of all later stages apart from those of a run in which other blocks failed."""
-        self.digest = _hash(f"{self.digest}/{sorted(failed)}")
+    def leave(self, stage: str, names: Iterable[str]) -> None:
+        """End a stage: what later ones find is kept apart from what they find where these tasks left something else.
+
+        That is so where other tasks failed, and where a task had to run again, its file being lost, with a solver that
+        does not always find the same, as one with a time limit.
+        """
+        left = [(name, self._checksums(stage, name)) for name in sorted(names)]
+        self.digest = _hash(f"{self.digest}/{stage}/{left}")
+
+    def _checksums(self, stage: str, name: str) -> list[int] | None:
+        """Of the arrays that a task left; None where it failed."""
+        with contextlib.suppress(FileNotFoundError), zipfile.ZipFile(self.path(stage, name)) as file:
+            return [array.CRC for array in file.infolist()]
+        return None
 
     def path(self, stage: str, name: str) -> Path:
         """The file of a task."""

@@ -122,7 +122,7 @@ class VolumeRun:
             return self.grid, window, self._cells(window.outer), faces, labelling
 
         jobs = (Job(w.name, move_in_window, partial(arguments, w)) for w in windows)
-        failed = self.runner.run(f"move{number}", jobs, len(windows))
+        failed = self.runner.run(f"move{number}", jobs, len(windows), all_may_fail=True)
         return [window for window in windows if window.name not in failed]
 
     def write(self, number: int, pieces: Pieces, found: Solution) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from ._arrays import Array, to_numpy
 from ._numba import njit
 from .conversions import Conversions
 
-MAX_NODES = 2**31 - 1  # node and edge indices are int32 in the kernels
+MAX_NODES = MAX_EDGES = 2**31 - 1  # node and edge indices are int32 in the kernels
 MAX_GAPS = 64  # nodes of a plain edge list for each edge, above MANY nodes: the ids must be those of something else
 MANY = 2**20
 RENUMBER = "ids, edges = numpy.unique(edges, return_inverse=True); edges.reshape(-1, 2) numbers nodes without gaps"
@@ -68,7 +68,7 @@ class Graph(Conversions):
     TypeError
         If `num_nodes` is not an integer or `edges` holds anything but integers.
     ValueError
-        If `edges` does not have shape (m, 2) or an end point lies outside 0..n-1.
+        If `edges` does not have shape (m, 2), are more than 2^31 - 1, or an end point lies outside 0..n-1.
 
     Examples
     --------
@@ -93,6 +93,8 @@ class Graph(Conversions):
 
     def _set_edges(self, num_nodes: int, edges: Array) -> None:
         """Take an int32 array of valid edges that nobody else changes."""
+        if len(edges) > MAX_EDGES:
+            raise ValueError(f"edges must be at most {MAX_EDGES}, got {len(edges)}: solve_blockwise takes more")
         self.num_nodes = num_nodes
         self.edges = edges
         self.edges.flags.writeable = False

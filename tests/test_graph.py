@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from diffcomb import Graph, Problem, amwc, grid_graph, make_problem, multicut
+from diffcomb import graph as graph_module
 from diffcomb.graph import as_graph
 
 INF = np.inf
@@ -49,6 +50,14 @@ def test_csr_is_cached_and_edges_are_read_only():
 def test_bad_graphs_are_refused(num_nodes, edges, error, message):
     with pytest.raises(error, match=message):
         Graph(num_nodes, edges)
+
+
+def test_more_edges_than_their_indices_can_count_are_refused(monkeypatch):
+    monkeypatch.setattr(graph_module, "MAX_EDGES", 3)
+    assert Graph(4, [(0, 1), (1, 2), (2, 3)]).num_edges == 3
+    for make in (lambda: Graph(2, [(0, 1)] * 4), lambda: grid_graph((2, 2), [(0, 1), (1, 0), (1, 1)])):
+        with pytest.raises(ValueError, match=r"edges must be at most 3, got [45]: solve_blockwise takes more"):
+            make()
 
 
 def test_grid_edges_match_a_plain_loop():

@@ -148,6 +148,12 @@ def test_published_instances_of_shared_data_are_read(data_root):
         ("a.csv", "u,v,cost\n1,2,1\n,3,1\n", "line 3: the ids of both ends must be given, got \\['', '3'\\]"),
         ("a.csv", "1,2,0.5,2001\n", "line 1 is no header, since its third cell is the number 0.5, but has 4 cells"),
         ("a.csv", "u,v,cost,cost\n1,2,3,4\n", "line 1: the columns of u, v and cost must have names of their own"),
+        (
+            "a.csv",
+            "weight,source,target,sign\n3,1,2,-1\n",
+            "without the names u, v and cost the first three columns are",
+        ),
+        ("a.csv", "source,target,sign,weight\n1,2,-1,3\n", "which these do not seem to be: .*name them, or put them"),
         ("a.csv", '1,2,0.5\n"2"x,3,1\n', "line 2: ',' expected after '\"'"),
         ("a.csv", "", "the table must have columns u, v and cost, got"),
         ("a.csv", "u,v\n1,2\n", "the table must have columns u, v and cost, got"),
@@ -308,6 +314,13 @@ def test_missing_files_packages_and_arrays_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(ImportError, match=r"the format hdf5 needs h5py: pip install 'diffcomb\[io\]'"):
         read(tmp_path / "a.h5")
+
+
+def test_costs_beside_an_instance_are_refused(tmp_path):
+    instance = Instance(Graph(2, [(0, 1)]), [1.0])
+    with pytest.raises(ValueError, match="edge_costs must be left out with an Instance, which has its own"):
+        write(tmp_path / "a.npz", instance, [2.0])
+    assert not (tmp_path / "a.npz").exists()
 
 
 def test_failed_writing_leaves_the_old_file(tmp_path):

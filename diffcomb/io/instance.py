@@ -9,8 +9,8 @@ import numpy as np
 
 from .._arrays import Array, float_array, to_numpy
 from .._ids import id_array
+from .._labels import class_mask
 from ..graph import Graph
-from ..problem import class_mask
 
 
 def check_sums(costs: Array) -> None:
@@ -96,6 +96,11 @@ def unless_plain(ids: Array) -> Array | None:
 def as_instance(instance: Any, edge_costs: Any = None) -> Instance:
     """An Instance as it is, or one of a graph and its costs."""
     if isinstance(instance, Instance):
+        if edge_costs is not None:
+            raise ValueError(
+                "edge_costs must be left out with an Instance, which has its own; dataclasses.replace(instance, "
+                "edge_costs=...) changes them"
+            )
         return instance
     if not isinstance(instance, Graph):
         raise TypeError(f"instance must be an Instance or a Graph with edge_costs, got {type(instance).__name__}")

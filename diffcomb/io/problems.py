@@ -95,8 +95,8 @@ def write(path: Any, instance: Any, edge_costs: Any = None, format: str | None =
     ImportError
         If the format needs a package that is not installed.
     ValueError
-        If the format is unknown, shapes do not fit, the file cannot be written, or the ids of nodes are not integers of
-        64 bits, which the format ``edges`` needs.
+        If the format is unknown, shapes do not fit, costs are given beside an Instance, the file cannot be written, or
+        the ids of nodes are not integers of 64 bits, which the format ``edges`` needs.
     """
     path = Path(path)
     chosen = _format_of(path, format)

@@ -20,6 +20,7 @@ from .instance import Instance, unless_plain
 from .texts import edge_columns, floats
 
 COLUMNS = ("u", "v", "cost")
+ENDS, COSTS = {"u", "v", "source", "target", "from", "to"}, {"cost", "weight"}  # which stand elsewhere by mistake
 ROWS = 2**8  # that are turned into arrays at once: few, so that their cells stay in the cache
 NO_FRACTION = re.compile(r"\.0*$")
 PLAIN_ID, PLAIN_COST = r"(?:0|-?[1-9][0-9]{0,17})", r"[-+]?(?:inf|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)"
@@ -82,6 +83,11 @@ def _layout(first: list[str], number: int) -> tuple[int, list[int], bool]:
             )
         return 3, [0, 1, 2], False
     chosen = [names.index(name) for name in COLUMNS] if set(COLUMNS) <= set(names) else [0, 1, 2]
+    if not set(COLUMNS) <= set(names) and (ENDS & set(names[2:]) or COSTS & {*names[:2], *names[3:]}):
+        raise ValueError(
+            f"line {number}: without the names u, v and cost the first three columns are read, which these do not seem "
+            f"to be: {names}; name them, or put them first"
+        )
     if any(names.count(names[at]) > 1 or not names[at] for at in chosen):
         raise ValueError(f"line {number}: the columns of u, v and cost must have names of their own, got {names}")
     return len(names), chosen, True

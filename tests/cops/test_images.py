@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -287,3 +288,20 @@ def test_formats_that_no_reader_knows_say_what_to_convert(tmp_path):
         list(frames_of(tmp_path / "gone.heic"))
     with pytest.raises(DataError, match="cannot be read as an image"):
         read_image(tmp_path)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_labels_of_fewer_than_eight_bits_keep_their_values(tmp_path, bits):
+    values = np.arange(16).reshape(2, 8) % 2**bits
+    rows = b"".join(
+        b"\0" + np.packbits(np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :].ravel()).tobytes()
+        for row in values
+    )
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 8, 2, bits, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), values)

@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -302,10 +301,10 @@ def test_log_is_whole_after_a_resume_on_a_full_disk(tmp_path, monkeypatch):
         assert log.path.read_text().count("\n") == 1
 
 
-def start(arguments, **more):
+def start(arguments, *before):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    line = [sys.executable, "-W", "ignore", train.__file__, *arguments]
-    return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **more)
+    line = [sys.executable, "-W", "ignore", *before, train.__file__, *arguments]
+    return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize(
@@ -330,11 +329,12 @@ def test_signals_end_training_with_a_message_and_it_resumes(trained, tmp_path, n
 
 def test_size_limit_of_files_ends_training_without_a_traceback(trained, tmp_path):
     """The system itself refuses to write on, as a full disk does."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.RLIM_INFINITY))
-
-    process = start(command(trained / "data", tmp_path / "run"), preexec_fn=limit)
+    limited = (  # from within: a fork that sets it fails where JAX has started threads
+        "import resource, runpy, sys; sys.argv = sys.argv[1:]; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.RLIM_INFINITY)); "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    process = start(command(trained / "data", tmp_path / "run"), "-c", limited)
     _, error = process.communicate(timeout=240)
     assert process.returncode == 2
     assert "baseline.last.pt could not be written (File too large)" in error

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from .coco import check_exact, list_field, read_json, same_size
 from .frames import images_in
@@ -31,6 +32,7 @@ from .samples import (
 )
 
 EXACT = 2**24  # floats of 32 bits hold every whole number up to it
+STRETCHED = {"L;2": 255 // 3, "L;4": 255 // 15}  # grey levels of two and four bits, which Pillow stretches to eight
 
 
 def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
@@ -58,11 +60,17 @@ def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
             raise DataError(
                 f"the label {path} has 8 bits (mode {file.mode}), which cannot hold its values: save it with {bits}"
             )
+        steps = _steps_of(file)
         values = values_of(upright(file))
         if file.mode == "F" and not ((np.abs(values) <= EXACT) & (values == np.rint(values))).all():
             raise DataError(f"the label {path} holds float numbers that are not all whole numbers up to {EXACT}: save "
                             f"integers of 8, 16 or 32 bits")  # fmt: skip
-        return values.astype(np.int64)
+        return values.astype(np.int64) // steps
+
+
+def _steps_of(file: Image.Image) -> int:
+    """How far apart two values of a file are that follow each other, before its pixels are read."""
+    return STRETCHED.get(file.tile[0][3], 1) if file.tile and isinstance(file.tile[0][3], str) else 1
 
 
 def decode(

@@ -88,15 +88,15 @@ def test_small_graphs_with_cannot_links_end_no_higher_than_greedy_and_mostly_at_
 
 
 def test_more_effort_is_never_worse_with_cannot_links():
-    for seed in range(200, 260):
+    for seed in range(20, 40):
         rng = np.random.default_rng(seed)
         n = int(rng.integers(15, 60))
         graph = Graph(n, rng.integers(n, size=(3 * n, 2)))
         nodes, edges = rng.normal(size=(n, 3)), rng.normal(size=3 * n)
         apart = rng.integers(n, size=(n // 3, 2))
         apart = apart[apart[:, 0] != apart[:, 1]]
-        low, high = (mwc(graph, nodes, edges, cannot_link=apart, effort=effort).objective for effort in (0, 1))
-        assert high <= low + 1e-9, seed
+        values = [mwc(graph, nodes, edges, cannot_link=apart, effort=effort).objective for effort in (0, 1, 2, 4)]
+        assert (np.diff(values) <= 1e-9).all(), seed
 
 
 def test_cannot_links_that_cannot_be_met_keep_to_the_time_limit(monkeypatch):

@@ -75,15 +75,16 @@ def _layout(first: list[str], number: int) -> tuple[int, list[int], bool]:
     names = [cell.strip() for cell in first]
     if len(names) < 3:
         raise ValueError(f"the table must have columns u, v and cost, got {names}")
-    if not set(COLUMNS) <= set(names) and _is_number(names[2], or_nan=True):
+    is_named = set(COLUMNS) <= set(names)
+    if not is_named and _is_number(names[2], or_nan=True):
         if len(names) > 3:
             raise ValueError(
                 f"line {number} is no header, since its third cell is the number {names[2]}, but has {len(names)} "
                 f"cells: name the columns, or keep u, v and cost; pandas.read_csv and Graph.from_pandas read any table"
             )
         return 3, [0, 1, 2], False
-    chosen = [names.index(name) for name in COLUMNS] if set(COLUMNS) <= set(names) else [0, 1, 2]
-    if not set(COLUMNS) <= set(names) and (ENDS & set(names[2:]) or COSTS & {*names[:2], *names[3:]}):
+    chosen = [names.index(name) for name in COLUMNS] if is_named else [0, 1, 2]
+    if not is_named and (ENDS & set(names[2:]) or COSTS & {*names[:2], *names[3:]}):
         raise ValueError(
             f"line {number}: without the names u, v and cost the first three columns are read, which these do not seem "
             f"to be: {names}; name them, or put them first"

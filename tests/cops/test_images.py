@@ -293,10 +293,11 @@ def test_formats_that_no_reader_knows_say_what_to_convert(tmp_path):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_grey_labels_of_fewer_than_eight_bits_keep_their_values(tmp_path, bits):
     values = np.arange(16).reshape(2, 8) % 2**bits
-    rows = b"".join(
-        b"\0" + np.packbits(np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :].ravel()).tobytes()
+    packed = [
+        np.packbits(np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :].ravel()).tobytes()
         for row in values
-    )
+    ]
+    rows, plain = b"".join(b"\0" + row for row in packed), b"".join(packed)
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -305,3 +306,8 @@ def test_grey_labels_of_fewer_than_eight_bits_keep_their_values(tmp_path, bits):
     parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), values)
+    tags = (256, 8), (257, 2), (258, bits), (259, 1), (262, 1), (273, 8), (278, 2), (279, len(plain))
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    directory = struct.pack("<H", len(tags)) + fields + struct.pack("<I", 0)
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(plain)) + plain + directory)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.tif"), values)

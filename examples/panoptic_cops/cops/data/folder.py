@@ -70,7 +70,9 @@ def read_labels(path: Path, bits: int = 8) -> NDArray[np.int64]:
 
 def _steps_of(file: Image.Image) -> int:
     """How far apart two values of a file are that follow each other, before its pixels are read."""
-    return STRETCHED.get(file.tile[0][3], 1) if file.tile and isinstance(file.tile[0][3], str) else 1
+    arguments = file.tile[0][3] if file.tile else None  # of the decoder: the kind of pixels, alone or before others
+    kind = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return STRETCHED.get(kind, 1) if isinstance(kind, str) else 1
 
 
 def decode(

@@ -94,17 +94,17 @@ def perturbed_grad(
     def call(*costs: Any, key: Any = None, seed: Any = None, **data: Any) -> Any:
         seed = _seed(inner.estimator, key, seed)
         arrays = tuple(jnp.asarray(c) for c in costs)
-        batched = _check_call(inner.options, arrays, data)
+        size = _check_call(inner.options, arrays, data)
         data = {name: copy.copy(value) if _is_list(value) else value for name, value in data.items()}
-        solutions = functions.of(_Host(inner, data, batched))(jnp.asarray(seed), *arrays)
+        solutions = functions.of(_Host(inner, data, size))(jnp.asarray(seed), *arrays)
         return solutions[0] if len(solutions) == 1 else solutions
 
     functions = _Functions(lift)
     return call
 
 
-def _check_call(options: Options, arrays: tuple[Any, ...], data: dict[str, Any]) -> bool:
-    """Whether the costs of a call have a batch axis, or an error that says what is wrong with it."""
+def _check_call(options: Options, arrays: tuple[Any, ...], data: dict[str, Any]) -> int | None:
+    """The size of a call's batch, None if it has no such axis, or an error that says what is wrong with it."""
     if not arrays:
         raise TypeError(f"{options.solver.name} needs at least one positional argument, its costs")
     batched = is_batched(options, arrays)
@@ -114,7 +114,7 @@ def _check_call(options: Options, arrays: tuple[Any, ...], data: dict[str, Any])
     for name, value in data.items():
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
             raise TypeError(f"{name} is traced by a transformation of JAX, but keyword data must be constants")
-    return batched
+    return len(arrays[0]) if batched else None
 
 
 class _Functions:
@@ -126,7 +126,7 @@ class _Functions:
 
     def of(self, host: _Host) -> Any:
         """The function of a host, or of an earlier one whose data are the same objects, or equal numbers or lists."""
-        key = (host.batched, *((name, _identity(value)) for name, value in sorted(host.data.items())))
+        key = (host.size, *((name, _identity(value)) for name, value in sorted(host.data.items())))
         found = self.known.pop(key, None) or _differentiable(host, self.lift)  # which keeps alive what the key names
         self.known[key] = found
         if len(self.known) > _MAX_FUNCTIONS:
@@ -217,7 +217,7 @@ class _Host:
 
     f: Differentiable
     data: dict[str, Any]
-    batched: bool
+    size: int | None
 
     def forward(self, seed: Array, *costs: Array) -> tuple[Array, ...]:
         """Solutions."""
@@ -233,15 +233,10 @@ class _Host:
         return self._mapped(seed, arrays, gradients)
 
     def _solve(self, seed: int, costs: list[torch.Tensor]) -> list[torch.Tensor]:
-        data = dict(self.data)
-        ndims = self.f.options.cost_ndims
+        f, ndims = self.f.seeded(torch.Generator().manual_seed(seed)), self.f.options.cost_ndims
         if ndims is not None and costs[0].ndim > ndims[0]:
-            for name in self.f.options.per_instance:  # mapped instances are a batch, in which each has its item
-                if data.get(name) is not None:
-                    items = list(data[name]) if self.batched else [data[name]]
-                    data[name] = items * (len(costs[0]) // max(len(items), 1))
-        outputs = self.f.seeded(torch.Generator().manual_seed(seed))(*costs, **data)
-        return list(outputs[: len(costs)]) if isinstance(outputs, tuple) else [outputs]
+            return list(f.mapped(self.size, *costs, **self.data)[: len(costs)])
+        return list(f.solved(*costs, **self.data)[0][: len(costs)])
 
     def _mapped(self, seed: Array, arrays: Sequence[Array], run: Any) -> tuple[Array, ...]:
         """Fold all axes in front of an instance's into one batch axis; seeds that are mapped are used one by one."""

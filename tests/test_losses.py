@@ -256,6 +256,23 @@ class TestInterface:
             loss(costs, target=target, graph=[triangle, path])
 
     @pytest.mark.parametrize("make", [Contrastive, Ranking])
+    def test_a_key_need_not_be_data_of_the_solver(self, make):
+        """Solvers of this package have no keyword for it; those of equal sizes share a pool only if their keys say so."""
+        triangle, path = [(0, 1), (1, 2), (0, 2)], [(0, 1), (1, 2), (2, 3)]
+        costs = torch.tensor([[1.0, -1.0, 1.0], [1.0, -1.0, 1.0], [-1.0, 1.0, 1.0]])
+        loss = solver_loss(multicut, make(key="name"), per_instance=["graph", "name"])
+        data = dict(graph=[triangle, path, path], name=["triangle", "path", "path"])
+        value = loss(costs, true_costs=-costs, **data)
+        assert torch.isfinite(value)
+        pools = {name: {tuple(w[0]) for w in loss.loss.pool.solutions(name)} for name in ("triangle", "path")}
+        assert (0, 1, 0) in pools["path"]  # which no triangle allows
+        assert all(sum(y) != 1 for y in pools["triangle"])
+        one = solver_loss(multicut, make(key="name"))(costs[0], true_costs=-costs[0], graph=triangle, name="one")
+        assert torch.isfinite(one)
+        with pytest.raises(ValueError, match="name must have one item for each of 3"):
+            loss(costs, true_costs=-costs, graph=data["graph"], name=["triangle"])
+
+    @pytest.mark.parametrize("make", [Contrastive, Ranking])
     def test_instances_with_different_data_need_a_key(self, make):
         def among(costs, *, allowed):
             return np.eye(5)[np.where(allowed, costs, 1e9).argmin()]

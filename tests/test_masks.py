@@ -68,6 +68,19 @@ def test_masked_gradient_ignores_the_constant_and_is_zero_at_forbidden_entries(e
     assert torch.allclose(found[0], found[2], atol=1e-9)
 
 
+def test_nested_lists_of_the_shape_of_one_instance_are_a_mask_for_all():
+    """A batch has as many instances as the mask has rows, which once gave each instance one row."""
+    costs, allowed, g = assignment_problem()
+    costs, allowed, g = costs[:6], allowed[0], g[:6]
+    f = pg(assign, cost_ndims=2)
+    masks = allowed, allowed.tolist(), [allowed] * 6, [allowed.tolist()] * 6
+    found = [cost_gradient(f, [torch.where(allowed, costs, 50.0)], [g], mask=mask)[0] for mask in masks]
+    for grad in found:
+        assert torch.equal(grad, found[0])
+    with pytest.raises(ValueError, match="mask must have the shape"):
+        f(costs, mask=[[True, False]] * 6)
+
+
 def test_masked_problem_equals_the_smaller_problem():
     """The arg-min over five items with two of them masked equals the arg-min over the other three."""
     c, g = costs_and_gradient(0, (4, 5), (4, 5))

@@ -142,6 +142,45 @@ def test_error_names_its_instance():
         pg(argmin_one_hot)([torch.ones(2), torch.ones(3), torch.full((1,), np.nan)])
 
 
+@pytest.mark.parametrize("kind", [torch.from_numpy, np.asarray])
+def test_masks_and_known_costs_may_be_concatenated_as_the_costs_are(kind):
+    costs, g = problems()
+    g = [-part for part in g]  # which moves the minimum of two instances
+    allowed = [np.arange(n) != 0 if n > 1 else np.ones(1, bool) for n in SIZES]
+    costs = [c + 50.0 * torch.from_numpy(~a) for c, a in zip(costs, allowed, strict=True)]
+    known = [np.linspace(0, 1, n) for n in SIZES]
+    solve = lambda c, *, allowed: argmin_one_hot(c + (1e-3 * allowed))  # noqa: E731
+    for f, name, parts, as_it_is in (
+        (pg(argmin_one_hot, estimator=Blackbox(30.0)), "mask", allowed, allowed),
+        (pg(argmin_one_hot, estimator=Blackbox(30.0), mask="free"), "free", allowed, allowed),
+        (pg(argmin_one_hot, estimator=Blackbox(30.0, repair=True), known_costs="d"), "d", known, known),
+        (pg(solve, estimator=Blackbox(30.0), mask="allowed", per_instance=["allowed"]), "allowed", allowed, None),
+    ):
+        lists, whole = leaves_of(costs), torch.cat(costs).requires_grad_()
+        torch.autograd.backward(f(lists, **{name: parts}), g)
+        value = as_it_is and kind(np.concatenate(as_it_is)) if as_it_is else parts
+        f(whole, ptr=PTR, **{name: value}).backward(torch.cat(g))
+        assert torch.equal(whole.grad, torch.cat([c.grad for c in lists]))
+        assert whole.grad.any()
+
+
+def test_several_costs_take_a_tuple_of_concatenated_masks():
+    (nodes, _), (edges, _) = (costs_and_gradient(seed, (7,), (7,)) for seed in (0, 1))
+    both = lambda a, b: (argmin_one_hot(a), argmin_one_hot(b))  # noqa: E731
+    free = torch.tensor([1, 1, 0, 1, 1, 0, 1]).bool()
+    a, b = nodes + 50.0 * ~free, edges.clone()
+    grads = []
+    for mask, costs in (((free, None), (a, b)), (([free[:3], free[3:]], None), (a, b))):
+        leaves = [c.clone().requires_grad_() for c in costs]
+        x, y = pg(both, estimator=Blackbox(30.0))(*leaves, ptr=[0, 3, 7], mask=mask)
+        (x @ edges + y @ nodes).backward()
+        grads.append([c.grad for c in leaves])
+    assert all(map(torch.equal, *grads))
+    assert not grads[0][0][~free].any()
+    with pytest.raises(ValueError, match="mask must have the shape"):
+        pg(both)(a, b, ptr=[0, 3, 7], mask=(free[:5], None))
+
+
 def test_solver_with_a_ptr_argument_receives_it():
     seen = []
     pg(lambda c, *, ptr: seen.append(ptr) or argmin_one_hot(c))(torch.rand(3), ptr=[0, 3])

@@ -66,11 +66,13 @@ class Batch:
 
     def instance_data(self, b: int) -> dict[str, Any]:
         """Keyword data of instance b."""
-        data = dict(self.data)
-        for name in self.options.per_instance:
-            if self.batched and self.size and data.get(name) is not None:
-                data[name] = items_of(data[name], self.size, name)[b]
-        return data
+        return {name: self.item(value, name, b) for name, value in self.data.items()}
+
+    def item(self, value: Any, name: str, b: int) -> Any:
+        """What keyword data are for instance b: all of it, or the item of its own."""
+        if name in self.options.per_instance and self.batched and self.size and value is not None:
+            return items_of(value, self.size, name)[b]
+        return value
 
     def upstream(self, grads: Grads, instances: list[Instance]) -> list[Arrays]:
         """Split upstream gradients, None where there is none, into those of the instances, without the padding."""

@@ -61,7 +61,7 @@ class Given:
         """Tell the instances; those of a vectorized or single call have the shapes of their costs."""
         if self.mask is None and self.known is None and self.options.value is None:
             return
-        count = len(instances) // max(self.repeats, 1)
+        count = max(len(instances) // max(self.repeats, 1), 1)
         shapes = [[c.shape for c in i.own_costs] for i in instances[:count]]
         masks = None if self.mask is None else split_given(self.mask, shapes, batched, "mask")
         known = None if self.known is None else split_given(self.known, shapes, batched, "known_costs")
@@ -98,10 +98,12 @@ def split_given(value: Any, shapes: list[list[tuple[int, ...]]], batched: bool, 
 def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, name: str) -> Array:
     """That of instance b: of a list with an item for each, of an array with a batch axis, or shared by all.
 
-    A list of numbers is an array that is shared by all, however many there are.
+    A list of numbers, or nested lists that have the shape of one instance, are an array that is shared by all, however
+    many there are.
     """
     is_list = isinstance(part, (list, tuple)) and batched and len(part) == count
-    if is_list and (not shape or any(np.ndim(item) for item in part)):
+    axes = [np.ndim(item) for item in part] if is_list else []
+    if is_list and (not shape or (any(axes) and (max(axes) == len(shape) or _lengths(part) != shape))):
         array = to_numpy(part[b])
     else:
         array = to_numpy(part)
@@ -113,6 +115,14 @@ def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, 
         raise ValueError(
             f"{name} must have the shape of the costs, {shape} for one instance, got {to_numpy(part).shape}"
         ) from error
+
+
+def _lengths(nested: Any) -> tuple[int, ...] | None:
+    """The shape of nested lists, or None if they have none."""
+    try:
+        return np.shape(nested)
+    except ValueError:
+        return None
 
 
 def as_mask(array: Array, name: str, meaning: str) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -43,6 +43,8 @@ class Instance:
         f(w), where the solver minimises <c, w> + f(w) and f is no sum of known costs.
     labelled : tuple of bool arrays or None, optional
         Which entries of a loss' target are known; None where all are.
+    apart : dict
+        Keyword data of a loss that the solver does not take.
     """
 
     own_costs: tuple[Array, ...]
@@ -56,6 +58,7 @@ class Instance:
     known: tuple[Array, ...] | None = None
     constant_part: Callable[[tuple[Array, ...]], float] | None = None
     labelled: tuple[Array | None, ...] | None = None
+    apart: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def costs(self) -> tuple[Array, ...]:

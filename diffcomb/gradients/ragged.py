@@ -115,12 +115,14 @@ def solve_concatenated(options: Options, estimator: Estimator, costs: tuple[Any,
         raise ValueError("ptr= cannot be given with a lift, whose solutions differ in width; give lists of costs")
     tensors = as_tensors(options, costs)
     several = isinstance(offsets, tuple)
+    all_offsets = offsets if several else (offsets,) * len(tensors)
     if several and len(offsets) != len(tensors):
         raise ValueError(f"ptr must be an array, or a tuple of {len(tensors)}, one for each cost, got {len(offsets)}")
-    parts = [
-        list(torch.split(t, _sizes(p, t, i)))
-        for i, (t, p) in enumerate(zip(tensors, offsets if several else (offsets,) * len(tensors), strict=True))
-    ]
+    sizes = [_sizes(p, t, i) for i, (t, p) in enumerate(zip(tensors, all_offsets, strict=True))]
+    parts = [list(torch.split(t, s)) for t, s in zip(tensors, sizes, strict=True)]
+    for name in ("mask", options.mask, options.known_costs):
+        if isinstance(name, str) and name in data and not options.solver.adapter.takes(name):
+            data[name] = _split_with(data[name], tensors, sizes)
     found = solve_lists(options, estimator, tuple(parts), data)
     lists = found if isinstance(found, tuple) else (found,)
     joined: list[Any] = [torch.cat(w) if w else t.clone() for w, t in zip(lists, tensors, strict=False)]
@@ -129,6 +131,16 @@ def solve_concatenated(options: Options, estimator: Estimator, costs: tuple[Any,
         lists = tuple([to_numpy(p) if is_tensor(p) else p for p in parts] for parts in lists)
     joined += lists[len(tensors) :]
     return joined[0] if len(joined) == 1 else tuple(joined)
+
+
+def _split_with(value: Any, tensors: list[torch.Tensor], sizes: list[list[int]]) -> Any:
+    """A mask, or known costs, in lists for the instances wherever it lies one behind the other as the costs do."""
+    if isinstance(value, tuple) and len(value) == len(tensors):
+        pairs = zip(value, tensors, sizes, strict=True)
+        return tuple(_split_with(v, [t], [s]) for v, t, s in pairs)
+    if len(tensors) > 1 or not _is_array(value) or tuple(value.shape) != tuple(tensors[0].shape):
+        return value
+    return np.split(to_numpy(value), np.cumsum(sizes[0])[:-1])
 
 
 def _as_given(solution: torch.Tensor, costs: Any) -> Array:

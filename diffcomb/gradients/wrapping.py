@@ -13,7 +13,7 @@ import torch
 from .._arrays import is_tensor, to_numpy
 from ..linear_solver import register
 from .autograd import Node, Solve
-from .batch import as_tensors, batch_of
+from .batch import Batch, as_tensors, batch_of
 from .call import Call
 from .compiling import uncompiled
 from .estimators import Blackbox
@@ -200,6 +200,15 @@ class Differentiable:
         node, outputs = _apply(self, as_tensors(self.options, costs), data)
         return outputs, node.call
 
+    def mapped(self, size: int | None, *costs: torch.Tensor, **data: Any) -> tuple[Any, ...]:
+        """Solve what a transformation has mapped: many calls one behind the other, which share their keyword data.
+
+        Each has a batch axis of `size`, or if that is None no such axis.
+        """
+        one = [c[0] if size is None else c[:size] for c in costs]
+        count = len(costs[0]) // (1 if size is None else max(size, 1))
+        return _outputs(self, batch_of(self.options, as_tensors(self.options, tuple(one)), data).folded(count), costs)[1]
+
     def __repr__(self) -> str:
         return f"perturbed_grad({self.__name__}, estimator={self.estimator})"
 
@@ -219,6 +228,10 @@ def _solve(f: Differentiable, costs: tuple[Any, ...], data: dict[str, Any]) -> A
 
 
 def _apply(f: Differentiable, tensors: list[torch.Tensor], data: dict[str, Any]) -> tuple[Node, tuple[Any, ...]]:
-    node = Node(batch_of(f.options, tensors, data), as_estimator(f.estimator))
+    return _outputs(f, batch_of(f.options, tensors, data), tensors)
+
+
+def _outputs(f: Differentiable, batch: Batch, tensors: Sequence[torch.Tensor]) -> tuple[Node, tuple[Any, ...]]:
+    node = Node(batch, as_estimator(f.estimator))
     outputs = Solve.apply(node, *tensors)  # type: ignore[no-untyped-call]
     return node, (*outputs, *node.rest)

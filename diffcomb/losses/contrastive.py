@@ -27,8 +27,8 @@ class Contrastive:
     pool : SolutionPool
         A new one by default.
     key : str, optional
-        Name of the keyword data (``per_instance`` of the solver's) whose value names an instance's pool, where
-        feasible sets differ; needed where keyword data do. It reaches the solver as well.
+        Name of the keyword data (in ``per_instance``) whose value names an instance's pool, where feasible sets differ;
+        needed where keyword data do. They reach the solver as well if it takes them.
     """
 
     kind: str = "nce"

@@ -113,12 +113,13 @@ def keys_of(oracle: Oracle, pool: SolutionPool, name: str | None) -> list[Hashab
         for instance in oracle.instances:
             pool.check_same(instance.data)
         return [None] * len(oracle.instances)
-    for instance in oracle.instances:
-        if name not in instance.data:
-            raise ValueError(f"key={name!r} names no keyword data of the solver, got {sorted(instance.data)}")
-        if not isinstance(instance.data[name], Hashable):
-            raise TypeError(f"key={name!r} must name hashable data, got {type(instance.data[name]).__name__}")
-    return [instance.data[name] for instance in oracle.instances]
+    rows = [{**instance.data, **instance.apart} for instance in oracle.instances]
+    for data in rows:
+        if name not in data:
+            raise ValueError(f"key={name!r} names no keyword data of this call, got {sorted(data)}")
+        if not isinstance(data[name], Hashable):
+            raise TypeError(f"key={name!r} must name hashable data, got {type(data[name]).__name__}")
+    return [data[name] for data in rows]
 
 
 def known_values(instance: Instance, rows: np.ndarray) -> np.ndarray:

@@ -137,8 +137,10 @@ class SolverLoss:
             raise TypeError(f"{type(self.loss).__name__} needs {missing}=")
         if labelled is not None:
             self._check_partial()
+        key = getattr(self.loss, "key", None)
+        apart = {key: data.pop(key)} if key in data and not self.options.solver.adapter.takes(key) else {}
         batch = batch_of(self.options, tensors, data) if rows is None else RaggedBatch(self.options, rows, data)
-        values, *_ = _Evaluate.apply(self, batch, (target, true_costs, labelled), *tensors)  # type: ignore[no-untyped-call]
+        values, *_ = _Evaluate.apply(self, batch, (target, true_costs, labelled, apart), *tensors)  # type: ignore[no-untyped-call]
         if not batch.batched:
             return values[0]
         return values if self.reduction == "none" else getattr(values, self.reduction)()
@@ -153,22 +155,23 @@ class SolverLoss:
             )
 
     def evaluate(
-        self, batch: Batch, truths: tuple[Any, Any, Any], tensors: Sequence[torch.Tensor]
+        self, batch: Batch, truths: tuple[Any, ...], tensors: Sequence[torch.Tensor]
     ) -> tuple[Array, list[Array]]:
         """Losses of all instances, and their gradients stacked over the batch.
 
-        `truths` are the target, true costs, and which entries of the target are labelled, each as given to the call.
+        `truths` are the target, true costs, which entries of the target are labelled, each as given to the call, and
+        keyword data that the solver does not take.
         """
-        target, true_costs, labelled = truths
+        target, true_costs, labelled, apart = truths
         truth = None if true_costs is None else known_arrays(batch, tensors, true_costs, "true_costs")
         masks = None if labelled is None or batch.size == 0 else label_masks(batch, tensors, labelled)
         known = None if target is None else known_arrays(batch, tensors, target, "target", masks, auxiliary=True)
         if batch.size == 0:
             return np.zeros(0), [np.zeros(tuple(t.shape)) for t in tensors]
         instances = _instances(batch, tensors, truth, known)
-        if masks is not None:
-            for instance, row in zip(instances, masks, strict=True):
-                instance.labelled = row
+        for b, instance in enumerate(instances):
+            instance.labelled = None if masks is None else masks[b]
+            instance.apart = {name: batch.item(value, name, b) for name, value in apart.items()}
         oracle = Oracle(self.options.solver, instances)
         true = None if truth is None else [_lifted(i, t) for i, t in zip(oracle.instances, truth, strict=True)]
         values, lifted = self.loss.evaluate(oracle, true, self.options.generator)
@@ -186,7 +189,7 @@ class _Evaluate(torch.autograd.Function):
     """The losses of a batch, and the gradients that were computed with them as further outputs."""
 
     @staticmethod
-    def forward(f: SolverLoss, batch: Batch, truths: tuple[Any, Any, Any], *costs: torch.Tensor) -> Any:
+    def forward(f: SolverLoss, batch: Batch, truths: tuple[Any, ...], *costs: torch.Tensor) -> Any:
         values, gradients = f.evaluate(batch, truths, costs)
         # A sum over thousands of entries leaves the range of half precision: torch's losses are float32 there.
         dtype = torch.promote_types(costs[0].dtype, torch.float32)

@@ -365,20 +365,26 @@ def test_every_objective_trains(finished, tmp_path, objective):
 
 
 def test_accumulated_parts_make_the_same_step_as_the_whole_batch(finished, tmp_path):
-    """Mean losses over two halves of equal size, accumulated, are those of the whole batch."""
+    """Mean losses over two halves, or over parts of two, one and one samples, are those of the whole batch."""
     out, _ = finished
     found = []
-    for accumulate in (1, 2):
+    for accumulate in (1, 2, 3):
         folder = tmp_path / str(accumulate)
         config = tiny(folder)
-        config = replace(config, finetune=replace(config.finetune, accumulate=accumulate, steps=1, evaluate_every=1))
+        part = replace(config.finetune, batch=4, accumulate=accumulate, steps=1, evaluate_every=1)
+        config = replace(config, finetune=part)
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints" / "baseline.pt").write_bytes((out / "checkpoints" / "baseline.pt").read_bytes())
         with RunLog(folder) as log:
             run = Run(config, load_splits(config), folder, torch.device("cpu"), log)
             finetune(run, "svm", Objective("structured_svm", dropout=0.0))
-        found.append(json.loads((folder / "log.jsonl").read_text().splitlines()[0])["loss"])
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+            weights = run.model("svm").state_dict()
+        found.append((json.loads((folder / "log.jsonl").read_text().splitlines()[0])["loss"], weights))
+    (loss, weights), *others = found
+    for other, other_weights in others:
+        assert other == pytest.approx(loss, rel=1e-5)
+        for name in weights:
+            assert torch.allclose(other_weights[name], weights[name], atol=1e-6), name
 
 
 @pytest.mark.parametrize("objective", [Objective("surrogate"), Objective("structured_svm")])
@@ -409,9 +415,9 @@ def test_solver_error_in_worker_thread_is_reraised():
 
     with pytest.raises(ValueError, match="part 2 is broken"):
         list(
-            backward_pipelined([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 1.0)
+            backward_pipelined([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 4)
         )
-    assert list(backward_pipelined([], lambda images: (images,), broken, 1.0)) == []
+    assert list(backward_pipelined([], lambda images: (images,), broken, 4)) == []
 
 
 def test_samples_are_prepared_one_step_ahead_and_in_order():

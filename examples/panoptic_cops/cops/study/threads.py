@@ -24,9 +24,9 @@ def backward_pipelined(
     parts: Iterable[tuple[Tensor, Targets]],
     network: Callable[[Tensor], Costs],
     loss: Callable[..., Losses],
-    share: float,
+    count: int,
 ) -> Iterator[Losses]:
-    """Backpropagate `share` times the loss of every part, solving one part while the network computes the next.
+    """Backpropagate the mean loss of `count` samples, solving one part of them while the network computes the next.
 
     Yields the losses of each part.
 
@@ -34,11 +34,11 @@ def backward_pipelined(
     ----------
     parts : images and targets, one part after the other
     network : from images to costs; it and its backward pass run in the calling thread
-    loss : from costs and targets to losses, of which "loss" is minimised; runs in the worker thread; parameters of its
-        own would get no gradient
+    loss : from costs and targets to mean losses, of which "loss" is minimised; runs in the worker thread; parameters of
+        its own would get no gradient
     """
 
-    def solve(costs: Costs, targets: Targets) -> tuple[Losses, Gradients]:
+    def solve(costs: Costs, targets: Targets, share: float) -> tuple[Losses, Gradients]:
         leaves = [c.detach().requires_grad_() for c in costs]
         losses = loss(*leaves, targets)
         return losses, torch.autograd.grad(losses["loss"] * share, leaves, allow_unused=True)
@@ -54,7 +54,7 @@ def backward_pipelined(
     with ThreadPoolExecutor(1, "solver") as pool:
         for images, targets in parts:
             costs = network(images)
-            now = costs, pool.submit(solve, costs, targets)
+            now = costs, pool.submit(solve, costs, targets, len(images) / count)
             if before is not None:
                 yield finish(*before)
             before = now

@@ -157,9 +157,10 @@ class _Training:
             self.model.generator.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         totals: dict[str, float] = {}
-        for losses in self._backward(number, parts):
+        count = sum(len(images) for images, _ in parts)
+        for (images, _), losses in zip(parts, self._backward(number, parts, count), strict=True):
             for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.stage.accumulate
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) * len(images) / count
         parallel.average_gradients(self.model.parameters())
         self.optimizer.step()
         self.scheduler.step()
@@ -169,9 +170,9 @@ class _Training:
         self.state["step"] = number + 1
         return totals
 
-    def _backward(self, number: int, parts: Sequence[Part]) -> Iterator[dict[str, Tensor]]:
-        """Backpropagate the mean loss of the parts; yield the losses of each."""
-        step, share = self.stage.step, 1 / self.stage.accumulate
+    def _backward(self, number: int, parts: Sequence[Part], count: int) -> Iterator[dict[str, Tensor]]:
+        """Backpropagate the mean loss of all `count` samples; yield the mean losses of each part."""
+        step = self.stage.step
         progress = number / self.stage.steps if self.stage.fresh else 1.0
 
         def finite(losses: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -183,11 +184,11 @@ class _Training:
         if self.stage.pipelined:
             assert isinstance(step, TrainingStep)
             losses_of = functools.partial(step.losses, progress=progress)
-            yield from backward_pipelined(placed, step.costs, lambda *given: finite(losses_of(*given)), share)
+            yield from backward_pipelined(placed, step.costs, lambda *given: finite(losses_of(*given)), count)
             return
         for images, targets in placed:
             losses = finite(step(images, targets, progress))
-            (losses["loss"] * share).backward()  # type: ignore[no-untyped-call]
+            (losses["loss"] * (len(images) / count)).backward()  # type: ignore[no-untyped-call]
             yield losses
 
     def select(self) -> None:

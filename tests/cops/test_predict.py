@@ -122,6 +122,19 @@ def test_names_avoid_files_and_earlier_images(tmp_path):
     assert re.fullmatch(r"a_[0-9a-f]{12}", everything[new].name)
 
 
+@pytest.mark.parametrize("letter", ["n", "ü"])
+def test_names_that_results_would_make_too_long_are_cut(letter, tmp_path):
+    """A file system takes names of 255 bytes, to which results add their kind."""
+    stem = letter * (250 // len(letter.encode()))
+    files = [picture(tmp_path / f"{stem[:-1]}{end}.png") for end in "ab"]
+    assert run(*files, out=tmp_path / "p") == 0
+    names = {i["source"].removeprefix("../"): name for name, i in listed(tmp_path / "p").items()}
+    assert set(names) == {path.name for path in files}
+    assert all(re.fullmatch(rf"{letter}+_[0-9a-f]{{12}}", name) for name in names.values())
+    assert run(*files, out=tmp_path / "p") == 0
+    assert set(listed(tmp_path / "p")) == set(names.values())
+
+
 def test_files_of_others_are_not_overwritten(tmp_path, capsys):
     out = tmp_path / "p"
     a = picture(tmp_path / "a.png")
@@ -247,6 +260,21 @@ def test_frames_before_a_bad_one_stay(tmp_path, monkeypatch, capsys):
     picture(tmp_path / "clip_00003.png")
     assert run(tmp_path / "clip.mp4", out=tmp_path / "p") == 0
     assert len(listed(tmp_path / "p")) == 3
+
+
+def test_results_of_frames_that_a_file_no_longer_has_go(tmp_path, monkeypatch):
+    """Also what it was before it had frames; not those of other files, nor what another program wrote."""
+    out = tmp_path / "p"
+    assert run(picture(tmp_path / "clip.gif"), picture(tmp_path / "b.png"), out=out) == 0
+    monkeypatch.setattr(predict, "frames_of", frames_then(lambda path: None, 4))
+    assert run(tmp_path / "clip.gif", out=out) == 0
+    assert set(listed(out)) == {"b", *(f"clip_0000{k}" for k in range(4))}
+    picture(out / "clip_00003_overlay.png")
+    monkeypatch.setattr(predict, "frames_of", frames_then(lambda path: None, 2))
+    assert run(tmp_path / "clip.gif", out=out) == 0
+    assert set(listed(out)) == {"b", "clip_00000", "clip_00001"}
+    names = {f"{name}_{kind}.png" for name in listed(out) for kind in ("overlay", "classes", "panoptic")}
+    assert {path.name for path in out.glob("*.png")} == names | {"clip_00003_overlay.png"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

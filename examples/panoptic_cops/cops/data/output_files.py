@@ -26,6 +26,7 @@ _FRAME = re.compile(r"(.+)_\d{5,}")
 SOFTWARE = "diffcomb panoptic_cops"
 RECORD = "panoptic"  # the text chunk of an id PNG: JSON with the keys below
 KEYS = {"image", "segments", "categories"}
+LONGEST = 200  # bytes of a name, so that with frame, kind and suffix a file system takes it
 
 
 class Name(NamedTuple):
@@ -46,7 +47,7 @@ def output_names(
     """A name for each file: its own without the suffix, or a longer one where several files share that.
 
     Longer names are ``FOLDER_NAME``, ``NAME_SUFFIX``, ``FOLDER_NAME_SUFFIX``, ``PARENT_FOLDER_NAME``, ..., and at last
-    ``NAME_HASH``, which no other path has. A file gets the first of them that it shares with none. All files that share
+    ``NAME_HASH``, which no other path has, and for which NAME is cut if it is too long. A file gets the first of them that it shares with none. All files that share
     a name get longer ones, so the names do not depend on the order of `files`. Upper and lower case count as the same,
     and NAME_00000 clashes with the first frame of a video NAME.
 
@@ -94,7 +95,15 @@ def _options(path: Path) -> list[Name]:
     depths = range(len(folders) + 1)
     options = [option(0), *(option(1) for _ in depths[1:2]), *(option(d, e) for d in depths for e in ("", ending))]
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-    return list(dict.fromkeys([*options, Name(f"{path.stem}_{digest}", "/".join([*folders, path.name]))]))
+    last = Name(f"{_cut(path.stem, LONGEST - 13)}_{digest}", "/".join([*folders, path.name]))
+    return list(dict.fromkeys([*(o for o in options if o.name == _cut(o.name, LONGEST)), last]))
+
+
+def _cut(name: str, size: int) -> str:
+    """The name, or of one with more bytes as many characters as fit."""
+    while len(os.fsencode(name)) > size:
+        name = name[: size if len(name) > size else -1]
+    return name
 
 
 def _named(path: Path, name: str) -> Name:

@@ -157,6 +157,15 @@ class PanopticWriter:
             self._write_lists()
         return path
 
+    def complete(self, source: Path) -> None:
+        """Say that all frames of a file have been added: results of frames that it had before, and lacks now, go."""
+        relative = _relative(source, self.folder)
+        of_source = {name for name, entry in self.entries.items() if entry.image.get("source") == relative}
+        for name in of_source - self.added if of_source & self.added else ():
+            del self.entries[name]
+            for file in (f"{name}{IDS}", *(f"{name}_{kind}.png" for kind in (*VIEWS, "classes"))):
+                remove(self.folder / file)
+
     def close(self) -> Path:
         """Write panoptic.json and segments.csv, if anything was added; returns the path of the JSON.
 

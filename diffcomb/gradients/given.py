@@ -120,9 +120,10 @@ def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, 
 def _lengths(nested: Any) -> tuple[int, ...] | None:
     """The shape of nested lists, or None if they have none."""
     try:
-        return np.shape(nested)
+        shape: tuple[int, ...] = np.shape(nested)
     except ValueError:
         return None
+    return shape
 
 
 def as_mask(array: Array, name: str, meaning: str) -> Array:

@@ -207,7 +207,8 @@ class Differentiable:
         """
         one = [c[0] if size is None else c[:size] for c in costs]
         count = len(costs[0]) // (1 if size is None else max(size, 1))
-        return _outputs(self, batch_of(self.options, as_tensors(self.options, tuple(one)), data).folded(count), costs)[1]
+        batch = batch_of(self.options, as_tensors(self.options, tuple(one)), data)
+        return _outputs(self, batch.folded(count), costs)[1]
 
     def __repr__(self) -> str:
         return f"perturbed_grad({self.__name__}, estimator={self.estimator})"

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from annotation_files import (
     write_image,
 )
 from cops.convert.layout import Layout
+from cops.convert.shapes import window
 from cops.data.folder import Folder
 from PIL import Image
 from pycocotools import mask as mask_tools
@@ -302,3 +304,27 @@ def test_labels_have_32_bits_where_the_largest_class_needs_them():
     """Not the number of classes decides: an existing classes.json may number them with gaps."""
     assert Layout({"a": 1, "b": 64}, set(), 1000).suffix == ".png"
     assert Layout({"a": 1, "b": 70}, set(), 1000).suffix == ".tif"
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (-40, 10), (350, 390), (500, 0), (-300, -300)])
+def test_masks_of_annotations_keep_their_pixels_in_little_memory(left, top):
+    """All annotations of a data set are in memory at the same time."""
+    rng = np.random.default_rng(0)
+    mask = np.repeat(np.repeat(rng.random((5, 6)) < 0.5, 50, 0), 50, 1)
+    tracemalloc.start()
+    drawn = [window(mask, left, top) for _ in range(50)]
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 0.1 * 50 * mask.size
+    expected = np.zeros((1200, 1200), bool)
+    expected[300 + top : 300 + top + 250, 300 + left : 300 + left + 300] = mask
+    found = np.zeros((400, 400), bool)
+    part, inside = drawn[0]((400, 400))
+    found[part] = inside
+    np.testing.assert_array_equal(found, expected[300:700, 300:700])
+
+
+def test_an_empty_mask_of_an_annotation_covers_nothing():
+    part, inside = window(np.zeros((0, 3), bool), 1, 1)((4, 4))
+    assert inside.size == 0
+    assert np.zeros((4, 4))[part].shape == inside.shape

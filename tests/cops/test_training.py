@@ -414,9 +414,7 @@ def test_solver_error_in_worker_thread_is_reraised():
         raise ValueError("part 2 is broken") if targets == 2 else KeyError(targets)
 
     with pytest.raises(ValueError, match="part 2 is broken"):
-        list(
-            backward_pipelined([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 4)
-        )
+        list(backward_pipelined([(torch.ones(2), 2), (torch.ones(2), 3)], lambda images: (images * weight,), broken, 4))
     assert list(backward_pipelined([], lambda images: (images,), broken, 4)) == []
 
 

@@ -188,15 +188,20 @@ def ellipse(centre: Sequence[float], radii: Sequence[float], where: str, degrees
 
 
 def window(mask: Mask, left: int, top: int) -> Draw:
-    """A mask with its upper left pixel at some place of the image; what lies outside is cut off."""
+    """A mask with its upper left pixel at some place of the image; what lies outside is cut off.
+
+    Its run lengths are kept alone, because all shapes of a data set are there at the same time.
+    """
     end = top + mask.shape[0], left + mask.shape[1]
+    code = mask_tools().encode(np.asfortranarray(mask, np.uint8)) if mask.size else None
 
     def draw(size: Size) -> Drawn:
         part = tuple(
             slice(min(max(0, s), n), min(max(0, e), n)) for s, e, n in zip((top, left), end, size, strict=True)
         )
         inner = tuple(slice(p.start - s, p.stop - s) for p, s in zip(part, (top, left), strict=True))
-        return Drawn(part, mask[inner] if all(_shape_of(part)) else np.zeros(_shape_of(part), bool))
+        seen = code is not None and all(_shape_of(part))
+        return Drawn(part, _decoded([code])[inner] if seen else np.zeros(_shape_of(part), bool))
 
     return draw
 

@@ -47,9 +47,9 @@ def output_names(
     """A name for each file: its own without the suffix, or a longer one where several files share that.
 
     Longer names are ``FOLDER_NAME``, ``NAME_SUFFIX``, ``FOLDER_NAME_SUFFIX``, ``PARENT_FOLDER_NAME``, ..., and at last
-    ``NAME_HASH``, which no other path has, and for which NAME is cut if it is too long. A file gets the first of them that it shares with none. All files that share
-    a name get longer ones, so the names do not depend on the order of `files`. Upper and lower case count as the same,
-    and NAME_00000 clashes with the first frame of a video NAME.
+    ``NAME_HASH``, which no other path has, and for which NAME is cut if it is too long. A file gets the first of them
+    that it shares with none. All files that share a name get longer ones, so the names do not depend on the order of
+    `files`. Upper and lower case count as the same, and NAME_00000 clashes with the first frame of a video NAME.
 
     Parameters
     ----------

@@ -59,6 +59,30 @@ def _host_array(torch: Any, value: Any) -> Array:
     return value.cpu().resolve_neg().numpy()  # type: ignore[no-any-return]
 
 
+def integer_array(numbers: list[int]) -> Array | None:
+    """Integers as an array of int64 or uint64, None if neither holds them all; numpy might round them to floats."""
+    for kind in (np.int64, np.uint64):
+        try:
+            return np.array(numbers, kind)
+        except OverflowError:
+            continue
+    return None
+
+
+def integers(value: Any) -> Array:
+    """What `to_numpy` makes of integers, but those of a list stay exact, and an empty list has int64."""
+    array = to_numpy(value)
+    if not isinstance(value, (list, tuple)) or array.dtype.kind in "iu":
+        return array
+    if array.size == 0:
+        return array.astype(np.int64)
+    cells = np.array(value, object).ravel().tolist() if array.dtype.kind in "fO" else [None]
+    if all(isinstance(cell, (int, np.integer)) and not isinstance(cell, bool) for cell in cells):
+        whole = integer_array([int(cell) for cell in cells])
+        return array if whole is None else whole.reshape(array.shape)
+    return array
+
+
 def like(value: Array, reference: Any) -> Any:
     """Return the array `value` as the kind of thing that `reference` is, on the same device."""
     if is_tensor(reference):
@@ -124,11 +148,9 @@ def label_array(value: Any, name: str = "labels") -> Array:
     """Return labels as an array of integers in the machine's byte order, or say what is wrong with them."""
     check_not_masked(value, name)
     try:
-        array = to_numpy(value)
+        array = integers(value)
     except ValueError as error:  # lists of different lengths
         raise ValueError(f"{name} must be an array of integers: {error}") from error
-    if array.size == 0 and isinstance(value, (list, tuple)):
-        array = array.astype(np.int64)  # numpy makes floats of an empty list
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}; astype converts whole numbers")
     return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, to_numpy
+from ._arrays import Array, check_not_masked, integers
 
 
 def concatenated_ids(a: Array, b: Array) -> Array:
@@ -24,12 +24,17 @@ def concatenated_ids(a: Array, b: Array) -> Array:
 
 def id_array(values: Any, name: str) -> Array:
     """Return ids as an array of integers or of strings, or say what is wrong with them."""
+    check_not_masked(values, name)
     try:
-        array = to_numpy(values)
+        array = integers(values)
     except ValueError as error:
         raise ValueError(f"{name} must be an array of ids, got rows of different lengths: {values!r:.80}") from error
     if array.dtype.kind == "O" and array.size and all(isinstance(v, str) for v in array.flat):
         array = array.astype(str)
+    if array.dtype.kind == "U" and isinstance(values, (list, tuple)):
+        number = next((v for v in np.array(values, object).flat if isinstance(v, (float, np.floating))), None)
+        if number is not None:
+            raise TypeError(f"{name} must hold integers or strings, got {number!r}")
     if array.size == 0:
         return array.astype(np.int64) if array.dtype.kind not in "iuU" else array
     if array.dtype.kind not in "iuU":

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, label_array, to_numpy
+from ._arrays import Array, check_not_masked, label_array, to_numpy
 
 
 def class_mask(partitionable: Any, num_classes: int) -> Array:
@@ -38,7 +38,8 @@ def class_mask(partitionable: Any, num_classes: int) -> Array:
 
 
 def checked_labels(values: Any, name: str, shape: tuple[int], count: int) -> Array:
-    """Labels 0..count-1 as an array that kernels may index with, or say what is wrong with them."""
+    """Labels 0..count-1 as a new array that kernels may index with, or say what is wrong with them."""
+    check_not_masked(values, name)
     array = to_numpy(values)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
@@ -46,7 +47,7 @@ def checked_labels(values: Any, name: str, shape: tuple[int], count: int) -> Arr
         raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
     if len(array) and (array.min() < 0 or array.max() >= count):
         raise ValueError(f"{name} must lie in 0..{count - 1}, got {array.min()}..{array.max()}")
-    return np.ascontiguousarray(array, np.int64)
+    return array.astype(np.int64, order="C")
 
 
 def checked_clusters(values: Any, n: int) -> Array:

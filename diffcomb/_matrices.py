@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, to_numpy
+from ._arrays import Array, check_not_masked, to_numpy
 
 ROUNDING = 8  # units in the last place of the largest entries of row and column, by which two triangles may differ
 
@@ -16,7 +16,9 @@ def triples(matrix: Any) -> tuple[Array, Array, Array, int]:
     import scipy.sparse as sparse  # takes longer to import than all else here
 
     if not hasattr(matrix, "tocoo"):
+        check_not_masked(matrix, "the matrix")
         matrix = to_numpy(matrix)
+        matrix = matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix  # which scipy does not know
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"from_scipy needs a square matrix (n, n), got shape {matrix.shape}")
         matrix = sparse.coo_array(matrix) if matrix.dtype.kind in "fiub" else matrix
@@ -62,12 +64,14 @@ def check_symmetric(row: Array, col: Array, costs: Array, n: int) -> None:
 
 def correlations(matrix: Any) -> Array:
     """A symmetric matrix of finite numbers in float64, without its diagonal; or say what is wrong with it."""
+    check_not_masked(matrix, "the matrix")
     values = to_numpy(matrix)
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
         raise ValueError(f"from_correlation needs a square matrix (n, n), got shape {values.shape}")
     if values.dtype.kind not in "fiub":
         raise TypeError(f"from_correlation needs a matrix of real numbers, got dtype {values.dtype}")
-    if not np.allclose(values, values.T, equal_nan=True):
+    largest = np.max(np.abs(values[np.isfinite(values)]), initial=0.0)
+    if not np.allclose(values, values.T, atol=1e-8 * float(largest), equal_nan=True):
         raise ValueError("from_correlation needs a symmetric matrix; (A + A.T) / 2 is symmetric")
     values = values.astype(np.float64)
     np.fill_diagonal(values, 0.0)

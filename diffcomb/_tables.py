@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array
+from ._arrays import Array, integer_array
 from ._ids import concatenated_ids
 
 
@@ -49,16 +49,6 @@ def _ids(values: Array, name: Any) -> Array:
     if whole is not None:
         return whole
     return np.array([str(int(cell) if number else cell) for cell, number in zip(cells, numbers, strict=True)])
-
-
-def integer_array(numbers: list[int]) -> Array | None:
-    """Integers as an array of int64 or uint64, None if neither holds them all; numpy might round them to floats."""
-    for kind in (np.int64, np.uint64):
-        try:
-            return np.array(numbers, kind)
-        except OverflowError:
-            continue
-    return None
 
 
 def cost_column(column: Any) -> Array:

@@ -25,6 +25,8 @@ from .solvers.moves.linkages import LINKAGES
 from .solvers.moves.reciprocal import join_reciprocal
 from .solvers.mutex_watershed import mutex_clusters
 
+LEAST_SIZE = 1e-200  # of an edge, as a part of the largest one
+
 
 def agglomerate(
     graph: Any,
@@ -91,7 +93,9 @@ def agglomerate(
         given = float_array(sizes, "sizes", "(m,)")
         if given.shape != (asked.num_edges,) or (len(given) and given.min() <= 0):
             raise ValueError(f"sizes must be {asked.num_edges} positive numbers, one for each edge, got {sizes!r:.80}")
-        weights[: asked.num_edges] = np.ldexp(given, -math.frexp(given.max(initial=1.0))[1])  # sums are finite
+        largest = float(given.max()) if len(given) else 1.0
+        scaled = np.ldexp(given.astype(np.float64), -math.frexp(largest)[1])  # sums are finite
+        weights[: asked.num_edges] = np.maximum(scaled, LEAST_SIZE)
     if linkage == "absolute_maximum":
         return _mutex_watershed(asked)
     simple, signed, weights = _without_parallels(asked.graph, asked.costs.astype(np.float64), weights, linkage)
@@ -270,7 +274,8 @@ def _without_parallels(graph: Graph, costs: Array, sizes: Array, linkage: str) -
     costs, sizes = costs[order], sizes[order]
     totals = np.add.reduceat(sizes, begins)
     if linkage == "average":
-        joint = np.add.reduceat(costs * sizes, begins) / totals
+        shares = sizes / np.repeat(totals, np.diff(begins, append=len(sizes)))
+        joint = np.add.reduceat(costs * shares, begins)  # no sum is larger than the largest cost
     else:
         joint = {"sum": np.add, "maximum": np.maximum, "minimum": np.minimum}[linkage].reduceat(costs, begins)
     infinite = np.add.reduceat(np.where(np.isinf(costs), costs, 0.0), begins)

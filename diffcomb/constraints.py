@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import Array, to_numpy
+from ._arrays import Array, check_not_masked, integers
 from .graph import Graph, edge_array
 from .labelling import uncut_components
 
@@ -91,7 +91,8 @@ def _pairs(value: Any, name: str, num_nodes: int) -> Array:
 
 def _seed_pairs(seeds: Any, num_nodes: int) -> tuple[Array, Array]:
     """Pairs of seeds to join (each with the first of its id) and to keep apart (the first ones of any two ids)."""
-    array = to_numpy(seeds)
+    check_not_masked(seeds, "seeds")
+    array = integers(seeds)
     if array.dtype.kind not in "iu":
         raise TypeError(f"seeds must be integers, negative where a node has none, got dtype {array.dtype}")
     if array.shape != (num_nodes,):

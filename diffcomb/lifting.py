@@ -57,15 +57,22 @@ class LiftedMWC(Lift):
     takes_labels = True
 
     def __init__(self, label_classes: Any = None, num_classes: int | None = None, *, spare: int = 0) -> None:
-        if isinstance(spare, bool) or not isinstance(spare, (int, np.integer)) or spare < 0:
-            raise ValueError(f"spare must be a non-negative integer, got {spare!r}")
+        for name, value in (("spare", spare), ("num_classes", num_classes)):
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not (whole and value >= 0) and not (name == "num_classes" and value is None):
+                raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
         self.spare = int(spare)
         self.num_classes = num_classes
         self.label_classes: Array | None = None
         if label_classes is not None:
-            classes = to_numpy(label_classes)
+            try:
+                classes = to_numpy(label_classes)
+            except ValueError as error:
+                raise ValueError(f"label_classes must be integers of shape (J,), got {label_classes!r:.80}") from error
             if classes.ndim != 1 or (classes.size and classes.dtype.kind not in "iu"):
                 raise ValueError(f"label_classes must be integers of shape (J,), got {classes!r:.80}")
+            if classes.dtype.kind == "u" and classes.max(initial=0) > np.iinfo(np.int64).max:
+                raise ValueError(f"label_classes must be less than 2^63, got {classes.max()}")
             classes = classes.astype(np.int64)
             if num_classes is None:
                 self.num_classes = num_classes = int(classes.max(initial=-1)) + 1
@@ -85,6 +92,9 @@ class LiftedMWC(Lift):
             node_costs = np.asarray(node_costs)
         if node_costs.ndim == 0 or node_costs.shape[-1] != K:
             raise ValueError(f"node_costs must have {K} classes on the last axis, got shape {tuple(node_costs.shape)}")
+        if K == 0:  # all labels are padding
+            shape = (*node_costs.shape[:-1], len(classes))
+            return node_costs.new_zeros(shape) if is_tensor(node_costs) else np.zeros(shape, node_costs.dtype)
         columns = np.maximum(classes, 0)
         if is_tensor(node_costs):
             lifted = node_costs.index_select(-1, like(columns, node_costs))
@@ -113,7 +123,11 @@ class LiftedMWC(Lift):
             )
         if not is_tensor(label_values):
             return add_columns(label_values, classes, K)
-        return label_values @ like(classes[:, None] == np.arange(K), label_values).to(label_values.dtype)
+        wide = label_values.float() if label_values.itemsize < 4 else label_values
+        sums = wide.new_zeros((*wide.shape[:-1], K + 1)).index_add(
+            -1, like(np.where(classes < 0, K, classes), wide), wide
+        )
+        return sums[..., :K].to(label_values.dtype)  # a product with zeros and ones would make NaN of infinities
 
     def bind(self, outputs: tuple[Array, ...], data: dict[str, Any]) -> BoundLiftedMWC:
         """Fix the labels for one forward solution, x one-hot first and clusters last; called by `perturbed_grad`.
@@ -130,6 +144,7 @@ class LiftedMWC(Lift):
                 "a lift takes solutions and targets as those of amwc: one-hot class labels (n, K), cut labels of every "
                 f"list of edges, integer cluster ids (n,) last; got {len(outputs)} output(s)"
             )
+        clusters = _numbered(np.asarray(clusters))
         K = x.shape[1]
         mask = class_mask(data.get("partitionable", ()), K)
         cluster_class = _classes_of_clusters(x, clusters)
@@ -146,10 +161,6 @@ class LiftedMWC(Lift):
 
 def _classes_of_clusters(x: Array | OneHot, clusters: Array) -> Array:
     """The class of every cluster id; -1 where no node has it, or only nodes whose rows are zeros: void."""
-    if clusters.min(initial=0) < 0:
-        raise ValueError(
-            f"cluster ids must not be negative, got {clusters.min()}: give nodes of no cluster an id as well"
-        )
     found = np.full(int(clusters.max(initial=-1)) + 1, -1, np.int64)
     labels = labels_of(x)
     known = slice(None) if isinstance(x, OneHot) else x.any(axis=1)
@@ -163,6 +174,17 @@ def _classes_of_clusters(x: Array | OneHot, clusters: Array) -> Array:
             f"others {b}: give them other ids, or rows of zeros if they are void"
         )
     return found
+
+
+def _numbered(clusters: Array) -> Array:
+    """Ids of n nodes as int64 less than n, in their order: those of targets may be any that are not negative."""
+    if clusters.size and clusters.min() < 0:
+        raise ValueError(
+            f"cluster ids must not be negative, got {clusters.min()}: give nodes of no cluster an id as well"
+        )
+    if clusters.size and clusters.max() >= len(clusters):
+        clusters = np.unique(clusters, return_inverse=True)[1]
+    return clusters.astype(np.int64, copy=False)
 
 
 def labels_of(one_hot: Array | OneHot) -> Array:

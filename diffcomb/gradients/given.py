@@ -95,14 +95,16 @@ def split_given(value: Any, shapes: list[list[tuple[int, ...]]], batched: bool, 
     ]
 
 
-def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, name: str) -> Array:
+def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, name: str) -> Array | None:
     """That of instance b: of a list with an item for each, of an array with a batch axis, or shared by all.
 
-    A list of numbers, or nested lists that have the shape of one instance, are an array that is shared by all, however
-    many there are.
+    An item may be None. A list of numbers, or nested lists that have the shape of one instance, are an array that is
+    shared by all, however many there are.
     """
     is_list = isinstance(part, (list, tuple)) and batched and len(part) == count
     axes = [np.ndim(item) for item in part] if is_list else []
+    if is_list and part[b] is None:
+        return None
     if is_list and (not shape or (any(axes) and (max(axes) == len(shape) or _lengths(part) != shape))):
         array = to_numpy(part[b])
     else:

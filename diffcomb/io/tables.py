@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._arrays import Array
-from .._tables import integer_array
+from .._arrays import Array, integer_array
 from ..graph import Graph
 from .instance import Instance, unless_plain
 from .texts import edge_columns, floats

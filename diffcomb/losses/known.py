@@ -58,7 +58,9 @@ def known_arrays(
     if masks is not None:
         head = _filled(batch, head, masks)
     checked = batch.arrays if auxiliary else batch.costs  # only targets have auxiliary outputs
-    arrays = checked([p.to(c.dtype) for p, c in zip(head, tensors, strict=True)], name)
+    # Not in half precision: it would round true costs to others, with other solutions.
+    kinds = [torch.promote_types(c.dtype, torch.float32) for c in tensors]
+    arrays = checked([p.to(kind) for p, kind in zip(head, kinds, strict=True)], name)
     rest = [p if ragged else to_numpy(p) for p in parts[count:]]
     extra = [tuple(to_numpy(r[b]) if batch.batched else r for r in rest) for b in range(batch.size)]
     return [(*own, *more) for own, more in zip(batch.split(arrays), extra, strict=True)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import Array, float_array, to_numpy
+from .._arrays import Array, check_not_masked, float_array, to_numpy
 from .._threads import thread_imap
 from ..gradients.compiling import uncompiled
 from ..graph import Graph, as_graph
@@ -139,7 +139,8 @@ def malis_pairs(
     >>> positive.tolist(), negative.tolist()
     ([1, 0, 1], [0, 4, 0])
     """
-    affinities = affinities if isinstance(affinities, torch.Tensor) else torch.from_numpy(np.asarray(affinities))
+    if not isinstance(affinities, torch.Tensor):
+        affinities = torch.from_numpy(float_array(affinities, "affinities", "(m,)").copy())
     graph, edges, segments = _checked(graph, affinities, labels, anchor)
     counts = np.zeros((2, *edges.shape), np.int64)
     for number, b, decisive, pairs in _passes(graph, _values(edges), segments, _background(background)):
@@ -218,6 +219,7 @@ def _checked(graph: Any, affinities: Any, labels: Any, anchor: str) -> tuple[Gra
 
 def _integers(labels: Any) -> Array:
     """Labels as int64."""
+    check_not_masked(labels, "labels")
     array = to_numpy(labels)
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"labels must be integers, negative where a node is void, got dtype {array.dtype}")

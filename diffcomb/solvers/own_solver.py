@@ -63,5 +63,5 @@ def solve_with(
     labels = found.node_labels
     if len(labels) and not 0 <= labels.min() <= labels.max() < task.classes:
         raise ValueError(f"solver {name} must return node_labels in 0..{task.classes - 1}, got {labels!r:.80}")
-    solution, bound = task.make(labels, found.clusters), found.lower_bound
+    solution, bound = task.make(labels.copy(), found.clusters), found.lower_bound  # it may write to them again
     return solution if bound is None else replace(solution, lower_bound=min(bound, solution.objective))

@@ -76,7 +76,7 @@ def integers(value: Any) -> Array:
         return array
     if array.size == 0:
         return array.astype(np.int64)
-    cells = np.array(value, object).ravel().tolist() if array.dtype.kind in "fO" else [None]
+    cells: list[Any] = np.array(value, object).ravel().tolist() if array.dtype.kind in "fO" else [None]
     if all(isinstance(cell, (int, np.integer)) and not isinstance(cell, bool) for cell in cells):
         whole = integer_array([int(cell) for cell in cells])
         return array if whole is None else whole.reshape(array.shape)

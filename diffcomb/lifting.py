@@ -59,7 +59,7 @@ class LiftedMWC(Lift):
     def __init__(self, label_classes: Any = None, num_classes: int | None = None, *, spare: int = 0) -> None:
         for name, value in (("spare", spare), ("num_classes", num_classes)):
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not (whole and value >= 0) and not (name == "num_classes" and value is None):
+            if not (whole and value is not None and value >= 0) and not (name == "num_classes" and value is None):
                 raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
         self.spare = int(spare)
         self.num_classes = num_classes
@@ -124,9 +124,8 @@ class LiftedMWC(Lift):
         if not is_tensor(label_values):
             return add_columns(label_values, classes, K)
         wide = label_values.float() if label_values.itemsize < 4 else label_values
-        sums = wide.new_zeros((*wide.shape[:-1], K + 1)).index_add(
-            -1, like(np.where(classes < 0, K, classes), wide), wide
-        )
+        places = like(np.where(classes < 0, K, classes), wide)
+        sums = wide.new_zeros((*wide.shape[:-1], K + 1)).index_add(-1, places, wide)
         return sums[..., :K].to(label_values.dtype)  # a product with zeros and ones would make NaN of infinities
 
     def bind(self, outputs: tuple[Array, ...], data: dict[str, Any]) -> BoundLiftedMWC:

@@ -57,9 +57,8 @@ class LiftedMWC(Lift):
     takes_labels = True
 
     def __init__(self, label_classes: Any = None, num_classes: int | None = None, *, spare: int = 0) -> None:
-        for name, value in (("spare", spare), ("num_classes", num_classes)):
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not (whole and value is not None and value >= 0) and not (name == "num_classes" and value is None):
+        for name, value in (("spare", spare), ("num_classes", 0 if num_classes is None else num_classes)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
                 raise ValueError(f"{name} must be a non-negative integer, got {value!r}")
         self.spare = int(spare)
         self.num_classes = num_classes

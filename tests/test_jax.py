@@ -113,23 +113,29 @@ def test_costs_and_gradients_may_be_mapped_over_different_axes():
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_batched_mask_and_known_costs_hold_for_every_mapped_batch(wrapped):
+@pytest.mark.parametrize("name", ["mask", "known_costs"])
+def test_a_batched_mask_and_known_costs_hold_for_every_mapped_batch(name, wrapped):
     """Two batches of three instances, each with a mask (or known costs) of its own, which both batches share."""
     c, g = arrays(0, (2, 3, 4), (2, 3, 4))
     allowed = np.array([[1, 1, 1, 0], [1, 0, 1, 1], [0, 1, 1, 1]], bool)
     c[:, ~allowed] += 9
-    known = np.arange(12.0).reshape(3, 4) / 12
-    for name, value in (("mask", allowed), ("known_costs", known)):
-        solve = argmin_one_hot if name == "mask" else lambda c, *, extra: argmin_one_hot(c + extra)
-        options = {name: value if wrapped else "extra" if name == "known_costs" else name}
-        data = {} if wrapped and name == "mask" else {"mask" if name == "mask" else "extra": value}
-        how = dict(cost_ndims=1, **options, **({} if name == "mask" else {"per_instance": ["extra"]}))
-        f = perturbed_grad(solve, estimator=Blackbox(2.0), **how)
-        torch_f = in_torch(solve, estimator=Blackbox(2.0), **how)
-        expected = torch.stack([cost_gradient(torch_f, [a], [b], **data)[0] for a, b in zip(c, g, strict=True)])
-        loss = lambda c, g: (f(c, **data) * g).sum()  # noqa: E731, B023
-        assert np.allclose(jax.vmap(jax.grad(loss))(c.numpy(), g.numpy()), expected)
-        assert expected.any()
+    value = allowed if name == "mask" else np.arange(12.0).reshape(3, 4) / 12
+
+    def solve(costs, *, size=0.0):
+        return argmin_one_hot(costs + size)
+
+    data = {} if wrapped and name == "mask" else {"mask" if name == "mask" else "size": value}
+    how = {name: value if wrapped else next(iter(data)), "cost_ndims": 1}
+    how |= {} if name == "mask" else {"per_instance": ["size"]}
+    f = perturbed_grad(solve, estimator=Blackbox(2.0), **how)
+    torch_f = in_torch(solve, estimator=Blackbox(2.0), **how)
+
+    def loss(c, g):
+        return (f(c, **data) * g).sum()
+
+    expected = torch.stack([cost_gradient(torch_f, [a], [b], **data)[0] for a, b in zip(c, g, strict=True)])
+    assert np.allclose(jax.vmap(jax.grad(loss))(c.numpy(), g.numpy()), expected)
+    assert expected.any()
 
 
 def test_seeds_and_per_instance_data_can_be_mapped():

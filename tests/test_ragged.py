@@ -149,7 +149,10 @@ def test_masks_and_known_costs_may_be_concatenated_as_the_costs_are(kind):
     allowed = [np.arange(n) != 0 if n > 1 else np.ones(1, bool) for n in SIZES]
     costs = [c + 50.0 * torch.from_numpy(~a) for c, a in zip(costs, allowed, strict=True)]
     known = [np.linspace(0, 1, n) for n in SIZES]
-    solve = lambda c, *, allowed: argmin_one_hot(c + (1e-3 * allowed))  # noqa: E731
+
+    def solve(costs, *, allowed):
+        return argmin_one_hot(costs + 1e-3 * allowed)
+
     for f, name, parts, as_it_is in (
         (pg(argmin_one_hot, estimator=Blackbox(30.0)), "mask", allowed, allowed),
         (pg(argmin_one_hot, estimator=Blackbox(30.0), mask="free"), "free", allowed, allowed),
@@ -158,7 +161,7 @@ def test_masks_and_known_costs_may_be_concatenated_as_the_costs_are(kind):
     ):
         lists, whole = leaves_of(costs), torch.cat(costs).requires_grad_()
         torch.autograd.backward(f(lists, **{name: parts}), g)
-        value = as_it_is and kind(np.concatenate(as_it_is)) if as_it_is else parts
+        value = kind(np.concatenate(as_it_is)) if as_it_is else parts
         f(whole, ptr=PTR, **{name: value}).backward(torch.cat(g))
         assert torch.equal(whole.grad, torch.cat([c.grad for c in lists]))
         assert whole.grad.any()
@@ -166,7 +169,10 @@ def test_masks_and_known_costs_may_be_concatenated_as_the_costs_are(kind):
 
 def test_several_costs_take_a_tuple_of_concatenated_masks():
     (nodes, _), (edges, _) = (costs_and_gradient(seed, (7,), (7,)) for seed in (0, 1))
-    both = lambda a, b: (argmin_one_hot(a), argmin_one_hot(b))  # noqa: E731
+
+    def both(a, b):
+        return argmin_one_hot(a), argmin_one_hot(b)
+
     free = torch.tensor([1, 1, 0, 1, 1, 0, 1]).bool()
     a, b = nodes + 50.0 * ~free, edges.clone()
     grads = []

@@ -86,46 +86,49 @@ def split_given(value: Any, shapes: list[list[tuple[int, ...]]], batched: bool, 
         parts = value
     if not isinstance(parts, (tuple, list)) or len(parts) != number:
         raise TypeError(f"{name} must be a tuple with an array (or None) for each of the {number} costs")
-    return [
-        tuple(
-            None if part is None else _item(part, b, len(shapes), shape, batched, name)
-            for part, shape in zip(parts, row, strict=True)
-        )
-        for b, row in enumerate(shapes)
-    ]
+    columns = [_items(part, [row[k] for row in shapes], batched, name) for k, part in enumerate(parts)]
+    return list(zip(*columns, strict=True))
 
 
-def _item(part: Any, b: int, count: int, shape: tuple[int, ...], batched: bool, name: str) -> Array | None:
-    """That of instance b: of a list with an item for each, of an array with a batch axis, or shared by all.
+def _items(part: Any, shapes: list[tuple[int, ...]], batched: bool, name: str) -> list[Array | None]:
+    """Those of all instances: of a list with an item (or None) for each, of an array with a batch axis, or one for all.
 
-    An item may be None. A list of numbers, or nested lists that have the shape of one instance, are an array that is
-    shared by all, however many there are.
+    A list of numbers, or nested lists that have the shape of one instance, are an array for all, however many there
+    are.
     """
-    is_list = isinstance(part, (list, tuple)) and batched and len(part) == count
-    axes = [np.ndim(item) for item in part] if is_list else []
-    if is_list and part[b] is None:
-        return None
-    if is_list and (not shape or (any(axes) and (max(axes) == len(shape) or _lengths(part) != shape))):
-        array = to_numpy(part[b])
+    count, shape = len(shapes), shapes[0]
+    if batched and _has_items(part, count, shape):
+        items = [None if item is None else to_numpy(item) for item in part]
     else:
-        array = to_numpy(part)
-        if batched and array.ndim == len(shape) + 1 and len(array) in (0, count):
-            array = array[b] if len(array) else np.zeros(shape, array.dtype)  # an empty batch solves one of zeros
+        array = None if part is None else to_numpy(part)
+        items = [array] * count
+        if array is not None and batched and array.ndim == len(shape) + 1 and len(array) in (0, count):
+            # An empty batch solves one of zeros.
+            items = [a[()] for a in array] if len(array) else [np.zeros(shape, array.dtype)] * count
     try:
-        return np.broadcast_to(array, shape)
+        return [None if i is None else np.broadcast_to(i, own) for i, own in zip(items, shapes, strict=True)]
     except ValueError as error:
         raise ValueError(
-            f"{name} must have the shape of the costs, {shape} for one instance, got {to_numpy(part).shape}"
+            f"{name} must have the shape of the costs, {shape} for one instance, got {_lengths(part)}"
         ) from error
+
+
+def _has_items(part: Any, count: int, shape: tuple[int, ...]) -> bool:
+    """Whether it is a list of `count` items, and no array in nested lists."""
+    if not isinstance(part, (list, tuple)) or len(part) != count:
+        return False
+    axes = [np.ndim(item) for item in part]
+    if not shape or any(item is None for item in part):
+        return True
+    return any(axes) and (max(axes) == len(shape) or _lengths(part) != shape)
 
 
 def _lengths(nested: Any) -> tuple[int, ...] | None:
     """The shape of nested lists, or None if they have none."""
     try:
-        shape: tuple[int, ...] = np.shape(nested)
+        return tuple(np.shape(nested))
     except ValueError:
         return None
-    return shape
 
 
 def as_mask(array: Array, name: str, meaning: str) -> Array:

@@ -200,7 +200,7 @@ class Differentiable:
         node, outputs = _apply(self, as_tensors(self.options, costs), data)
         return outputs, node.call
 
-    def mapped(self, size: int | None, *costs: torch.Tensor, **data: Any) -> tuple[Any, ...]:
+    def mapped(self, size: int | None, /, *costs: torch.Tensor, **data: Any) -> tuple[Any, ...]:
         """Solve what a transformation has mapped: many calls one behind the other, which share their keyword data.
 
         Each has a batch axis of `size`, or if that is None no such axis.

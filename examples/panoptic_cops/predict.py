@@ -167,8 +167,9 @@ def predict(images: list[Path], large: Large, done: Done, stop: StopSignals) -> 
                     with stop.uninterrupted():
                         add(writer, image, prediction, path, name, title.removeprefix(path.stem), done)
                     bar.update()
-                with stop.uninterrupted():
-                    writer.complete(path)
+                if bar.n > before:
+                    with stop.uninterrupted():
+                        writer.complete(path)
             except (DataError, MemoryError) as error:
                 reason = str(error) if isinstance(error, DataError) else f"{given[path]} needs too much memory: {error}"
                 done.skipped.append(reason + (f"; frames segmented before: {bar.n - before}" * (bar.n > before)))

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +79,9 @@ class PanopticWriter:
         self._due = 0.0  # when the lists are to be written next
         if folder.is_dir():
             self._read_earlier()
+        self._earlier: dict[str, set[str]] = defaultdict(set)  # names of earlier calls, by source
+        for name, entry in self.entries.items():
+            self._earlier[entry.image.get("source", "")].add(name)
 
     def names(self) -> dict[Path, str]:
         """Names that images have from earlier calls, by their absolute paths; frames of a video share one."""
@@ -159,9 +163,7 @@ class PanopticWriter:
 
     def complete(self, source: Path) -> None:
         """Say that all frames of a file have been added: results of frames that it had before, and lacks now, go."""
-        relative = _relative(source, self.folder)
-        of_source = {name for name, entry in self.entries.items() if entry.image.get("source") == relative}
-        for name in of_source - self.added if of_source & self.added else ():
+        for name in self._earlier.pop(_relative(source, self.folder), set()) - self.added:
             del self.entries[name]
             for file in (f"{name}{IDS}", *(f"{name}_{kind}.png" for kind in (*VIEWS, "classes"))):
                 remove(self.folder / file)

@@ -318,3 +318,19 @@ def test_empty_and_tiny_graphs_are_clustered():
         assert agglomerate(Graph(2, [(0, 0)]), [1.0], linkage).clusters.tolist() == [0, 1]
     for classes in (0, 2):
         assert semantic_mutex_watershed(Graph(0, []), np.zeros((0, classes)), []).num_clusters == 0
+
+
+def test_sizes_may_have_any_range():
+    """Sums of sizes, and averages of costs, stay within the range of numbers."""
+    edges, costs = [(0, 1), (1, 2), (0, 2), (3, 4)], [3.0, 2.0, -4.0, 1.0]
+    expected = agglomerate(edges, costs).clusters
+    for kind, sizes in (
+        (np.float32, [1e-30, 1e-30, 1e-30, 1e30]),
+        (np.float64, [5e-324] * 4),
+        (np.float64, [1e-300, 1e-300, 1e-300, 1e300]),
+    ):
+        assert np.array_equal(agglomerate(edges, costs, sizes=np.array(sizes, kind)).clusters, expected)
+    sizes = np.array([1e-30, 1e-30, 1e30], np.float32)
+    assert agglomerate([(0, 1), (0, 1), (1, 2)], [1.0, 2.0, 1.0], sizes=sizes).num_clusters == 1
+    _, joint, _ = _without_parallels(Graph(2, [(0, 1), (0, 1)]), np.full(2, 1.7e308), np.ones(2), "average")
+    assert joint.tolist() == [1.7e308]

@@ -4,7 +4,7 @@ import networkx
 import numpy as np
 import pytest
 
-from diffcomb import Graph, multicut
+from diffcomb import Graph, multicut, region_graph
 
 
 @pytest.mark.parametrize(
@@ -154,3 +154,26 @@ def test_edge_index_lists_each_edge_once():
 def test_wrong_graphs_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_ids_of_lists_stay_exact_and_are_no_other_numbers():
+    graph, ids = Graph.from_ids([(2**63 + 5, 7), (7, 9)])
+    assert ids.tolist() == [7, 9, 2**63 + 5]
+    assert ids[graph.edges].tolist() in ([[2**63 + 5, 7], [7, 9]], [[7, 2**63 + 5], [7, 9]])
+    assert region_graph([2**63, 1]).graph.num_nodes == 2
+    with pytest.raises(TypeError, match=r"edges must hold integers or strings, got 1\.5"):
+        Graph.from_ids([("a", 1.5)])
+    assert multicut([], [], seeds=[]).num_clusters == 0
+
+
+def test_matrices_are_checked_for_masks_and_for_symmetry_at_any_scale():
+    matrix = np.array([[0.0, 1.0], [1.0, 0.0]])
+    masked = np.ma.array(matrix, mask=[[0, 1], [0, 0]])
+    for convert in (Graph.from_scipy, Graph.from_correlation):
+        with pytest.raises(TypeError, match="the matrix must not be a masked array"):
+            convert(masked)
+    with pytest.raises(ValueError, match="symmetric"):
+        Graph.from_correlation(1e-9 * np.array([[0.0, 1.0], [-1.0, 0.0]]))
+    assert Graph.from_scipy(matrix.astype(np.float16))[1].tolist() == [1.0]
+    with pytest.raises(TypeError, match="edges must not be a masked array"):
+        Graph.from_ids(np.ma.array([(0, 1)], mask=[(1, 0)]))

@@ -1,5 +1,7 @@
 """The objective of one's own clusters, of cuts and of lifted cuts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -129,3 +131,24 @@ def test_problem_of_a_list_of_edges_has_the_nodes_of_its_node_costs():
     assert problem.graph.num_nodes == 3
     found = amwc(*arguments)
     assert problem.objective(found.node_labels, found.edge_labels) == found.objective
+
+
+def test_solutions_do_not_change_with_the_labels_that_they_were_made_of():
+    problem, labels = make_problem([(0, 1), (1, 2)], np.zeros((3, 2)), [1.0, -2.0], [1]), np.array([0, 1, 1])
+    found = evaluate(problem, [0, 1, 2], labels)
+    labels[0] = 1
+    assert found.node_labels.tolist() == [0, 1, 1]
+    with pytest.raises(TypeError, match="node_labels must not be a masked array"):
+        evaluate(problem, [0, 1, 2], np.ma.array([0, 1, 1], mask=[1, 0, 0]))
+
+
+def test_solutions_of_own_solvers_do_not_change_with_their_buffers():
+    buffer = np.zeros(3, np.int64)
+
+    def solver(problem, *, init, rng, budget):
+        solution = evaluate(problem, [0, 1, 2], [0, 0, 0])
+        return dataclasses.replace(solution, node_labels=buffer)
+
+    found = amwc([(0, 1), (1, 2)], np.zeros((3, 2)), [1.0, -2.0], [1], solver=solver)
+    buffer[:] = 1
+    assert found.node_labels.tolist() == [0, 0, 0]

@@ -109,3 +109,25 @@ class TestLift:
             LiftedMWC([0, 1]).project(np.zeros((4, 3)))
         with pytest.raises(ValueError, match="no map yet"):
             LiftedMWC().lift(np.zeros((4, 3)))
+
+
+def test_infinite_values_of_labels_stay_with_their_class():
+    lift, values = LiftedMWC([0, 1, 1]), np.array([[np.inf, 1.0, 2.0]])
+    assert lift.project(torch.tensor(values)).tolist() == lift.project(values).tolist() == [[np.inf, 3.0]]
+
+
+def test_a_target_may_have_any_cluster_ids_that_are_not_negative():
+    x, y = np.eye(2)[[0, 1, 1]], np.zeros(2)
+    small = LiftedMWC().bind((x, y, np.array([0, 1, 2])), {"partitionable": [1]})
+    for ids in (np.array([5, 2**40, 2**41]), np.array([0, 2**63, 2**63 + 1], np.uint64)):
+        assert np.array_equal(LiftedMWC().bind((x, y, ids), {"partitionable": [1]}).labels, small.labels)
+    with pytest.raises(ValueError, match="must not be negative"):
+        LiftedMWC().bind((x, y, np.array([0, -1, 2**40])), {"partitionable": [1]})
+
+
+def test_maps_are_checked_and_may_be_padding_alone():
+    for costs in (np.zeros((3, 0)), torch.zeros(3, 0)):
+        assert LiftedMWC([-1, -1]).lift(costs).shape == (3, 2)
+    for arguments in (([0, 1], "a"), ([0, 1], 2.5), ([], -3), (np.array([2**64 - 1], np.uint64),), ([[0], [1, 2]],)):
+        with pytest.raises(ValueError, match=r"(num|label)_classes must be"):
+            LiftedMWC(*arguments)

@@ -331,3 +331,25 @@ class TestInterface:
         ):
             with pytest.raises(ValueError, match="must"):
                 bad()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("loss", [StructuredSVM(), SPOPlus()])
+def test_true_costs_are_not_rounded_to_the_half_precision_of_predictions(loss, dtype):
+    true = torch.tensor([2049.0, 2048.0])
+    found = []
+    for kind in (torch.float32, dtype):
+        costs = torch.zeros(2, dtype=kind, requires_grad=True)
+        solver_loss(argmin_one_hot, loss, cost_ndims=1)(costs, true_costs=true).backward()
+        found.append(costs.grad.float())
+    assert torch.equal(*found)
+    assert found[0].any()
+
+
+def test_labelled_may_be_none_for_some_instances_of_a_list():
+    loss = solver_loss(argmin_one_hot, StructuredSVM())
+    costs, target = [torch.zeros(3), torch.ones(2)], [torch.eye(3)[0], torch.eye(2)[1]]
+    whole = [torch.ones(3, dtype=torch.bool), torch.ones(2, dtype=torch.bool)]
+    expected = loss(costs, target=target, labelled=whole)
+    for labelled in ([whole[0], None], [None, whole[1]], [None, None]):
+        assert torch.equal(loss(costs, target=target, labelled=labelled), expected)

@@ -245,3 +245,14 @@ def test_bad_input_is_refused():
     ):  # fmt: skip
         with pytest.raises(error, match=message):
             malis_loss(*arguments, **options)
+
+
+def test_pairs_take_arrays_of_any_strides_and_byte_order_and_lists():
+    edges, values = [(0, 1), (1, 2), (2, 3)], np.array([0.75, 0.5, 0.25], np.float32)
+    still = values.copy()
+    still.flags.writeable = False
+    expected = [part.tolist() for part in malis_pairs(edges, torch.from_numpy(values), [0, 0, 1, 1])]
+    for given_ in (values[::-1][::-1], np.repeat(values, 2)[::2], values.astype(">f4"), still, values.tolist()):
+        assert [part.tolist() for part in malis_pairs(edges, given_, [0, 0, 1, 1])] == expected
+    with pytest.raises(TypeError, match="labels must not be a masked array"):
+        malis_pairs(edges, values, np.ma.array([0, 0, 1, 1], mask=[1, 0, 0, 0]))

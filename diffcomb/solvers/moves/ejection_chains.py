@@ -8,6 +8,7 @@ most follows (Glover 1996; with its best prefix as in Kernighan and Lin 1970, bu
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,9 +104,11 @@ def _gaining(hand: _Hand, chains: Chains) -> Array:
     work = hand.most_work // blocks
 
     def look(first: int, last: int) -> None:
-        own = hand if last - first == blocks else hand.copy()
+        own = hand if last - first == blocks else hand.other()
         for low in range(first * block, min(last * block, count), block):
             own.eject(chains, low, min(low + block, count), work, gains)
+        if own is not hand:
+            hand.others.append(own)
 
     thread_ranges(look, blocks, 1)
     return gains
@@ -117,6 +120,7 @@ class _Hand:
     def __init__(self, costs: Costs, labels: Labels, members: tuple[Array, ...]) -> None:
         self.costs, self.labels, self.members = costs, labels, members
         self.tried = 0
+        self.others: list[_Hand] = []  # as this one is until a chain stands, for threads to use again
         self.most_work = KERNELS.max_work * (len(costs.adjacency.weights) + len(costs.best))
         # Made here and not in a kernel: numba 0.68 may free arrays of a named tuple built and used in one function.
         n, waiting = len(labels.z), KERNELS.max_waiting
@@ -129,8 +133,10 @@ class _Hand:
             Trail(*(np.empty(KERNELS.max_chain, np.int32) for _ in range(3))),
         )  # fmt: skip
 
-    def copy(self) -> _Hand:
-        """One for another thread, which may change it on its own."""
+    def other(self) -> _Hand:
+        """One for another thread, which may change it on its own until it has taken all back."""
+        with suppress(IndexError):
+            return self.others.pop()
         return _Hand(self.costs, Labels(*map(copied, self.labels)), tuple(map(copied, self.members)))
 
     def eject(self, chains: Chains, first: int, last: int, work: int, gains: Array) -> int:

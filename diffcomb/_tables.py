@@ -56,8 +56,11 @@ def cost_column(column: Any) -> Array:
     empty = np.flatnonzero(column.isna().to_numpy())
     if len(empty):
         raise ValueError(f"the column {column.name!r} must hold a number in every row, got none in row {empty[0]}")
+    values = column.to_numpy()
+    if values.dtype.kind in "cmM":
+        raise TypeError(f"the column {column.name!r} must hold numbers, got dtype {values.dtype}")
     try:
-        return np.asarray(column.to_numpy().astype(np.float64))
+        return np.asarray(values.astype(np.float64))
     except (TypeError, ValueError) as error:
         raise TypeError(f"the column {column.name!r} must hold numbers: {error}") from error
 
@@ -67,12 +70,16 @@ def attribute_costs(values: Sequence[Any], weight: str, edges: Sequence[Any]) ->
     for value, edge in zip(values, edges, strict=True):
         if value is None:
             raise ValueError(f"weight={weight!r} is missing on edge {edge!r} of the graph")
-        if isinstance(value, str):
+        if type(value) not in (int, float) and not _is_number(value):
             raise TypeError(f"weight={weight!r} must hold numbers, got {value!r} on edge {edge!r} of the graph")
     try:
         return np.array(values, np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"weight={weight!r} must hold numbers: {error}") from error
+
+
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biufO"  # O: a Fraction, for instance
 
 
 def check_same_labels(frame: Any) -> None:

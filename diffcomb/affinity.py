@@ -137,7 +137,7 @@ def check_bias_and_clip(bias: Any, clip: Any) -> None:
     """Raise a ValueError unless both lie in their range."""
     for name, value, limit in (("bias", bias, 1), ("clip", clip, 0.5)):
         try:
-            inside = bool(0 < value < limit)
+            inside = getattr(value, "ndim", 0) == 0 and bool(0 < value < limit)
         except (TypeError, ValueError, RuntimeError):  # no number at all, or several
             inside = False
         if not inside:
@@ -155,7 +155,8 @@ def _clipped(p: Any, clip: float, both: bool) -> Any:
     if library.finfo(floats.dtype).bits < 32:
         floats = floats.float() if is_tensor(p) else floats.astype(np.float32)
     limits = library.finfo(floats.dtype)
-    high = min(1 - clip, 1 - float(limits.eps) / 2) if both else 1
+    one = 1.0 if limits.bits <= 64 else np.longdouble(1)  # no Python number is as close to 1
+    high = min(one - clip, one - float(limits.eps) / 2) if both else 1
     return floats.clip(max(clip, float(limits.tiny)), high)
 
 

@@ -207,7 +207,7 @@ class Conversions:
         pairs = to_numpy(edge_index)
         if pairs.ndim != 2 or pairs.shape[0] != 2:
             raise ValueError(f"edge_index must have shape (2, E), got {pairs.shape}")
-        if pairs.dtype.kind not in "iu":
+        if pairs.dtype.kind not in "iu" and pairs.size:
             raise TypeError(f"edge_index must hold integers, got dtype {pairs.dtype}")
         edges = np.sort(pairs.T.astype(np.int64), axis=1)
         _, first = np.unique(edges, axis=0, return_index=True)

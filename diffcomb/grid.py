@@ -260,11 +260,7 @@ def grid_graph(
 
 def check_offsets(offsets: Iterable[Iterable[int]], shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
     """Return offsets of a grid as tuples of int, or say what is wrong with them."""
-    try:
-        given = list(offsets)
-    except TypeError:
-        raise TypeError(f"offsets must be a list of tuples of integers, got {offsets!r}") from None
-    vectors = tuple(_integers(offset, "offsets") for offset in given)
+    vectors = integer_vectors(offsets)
     for offset in vectors:
         if len(offset) != len(shape):
             raise ValueError(f"offsets must have {len(shape)} components as the shape {shape} has, got {offset}")
@@ -273,6 +269,15 @@ def check_offsets(offsets: Iterable[Iterable[int]], shape: tuple[int, ...]) -> t
         if max(map(abs, offset)) > MAX_NODES:
             raise ValueError(f"offsets must be at most {MAX_NODES} long, got {offset}")
     return vectors
+
+
+def integer_vectors(offsets: Any) -> tuple[tuple[int, ...], ...]:
+    """Return offsets as tuples of int, of whatever length and size, or say what is wrong with them."""
+    try:
+        given = list(offsets)
+    except TypeError:
+        raise TypeError(f"offsets must be a list of tuples of integers, got {offsets!r}") from None
+    return tuple(_integers(offset, "offsets") for offset in given)
 
 
 def _integers(values: Any, name: str) -> tuple[int, ...]:

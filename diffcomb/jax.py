@@ -107,6 +107,8 @@ def _check_call(options: Options, arrays: tuple[Any, ...], data: dict[str, Any])
     """The size of a call's batch, None if it has no such axis, or an error that says what is wrong with it."""
     if not arrays:
         raise TypeError(f"{options.solver.name} needs at least one positional argument, its costs")
+    if not all(jnp.issubdtype(array.dtype, jnp.floating) for array in arrays):
+        raise TypeError(f"costs must be floating-point, got {', '.join(str(array.dtype) for array in arrays)}")
     batched = is_batched(options, arrays)
     for name in options.per_instance if batched else ():
         if data.get(name) is not None:

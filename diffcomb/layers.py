@@ -17,7 +17,7 @@ from .gradients import Blackbox, Estimator, perturbed_grad
 from .gradients.compiling import uncompiled
 from .gradients.interfaces import as_estimator
 from .gradients.wrapping import Differentiable
-from .grid import GridGraph, MaskedGridGraph, check_anchor, checked_mask, grid_graph
+from .grid import GridGraph, MaskedGridGraph, check_anchor, checked_mask, grid_graph, integer_vectors
 from .lifting import LiftedMWC
 from .solve_instances import check_count
 from .solvers import Solver, get_solver
@@ -40,7 +40,7 @@ class GridLayer(nn.Module):
         effort: int | None = None,
     ) -> None:
         super().__init__()
-        vectors = [tuple(offset) for offset in offsets]
+        vectors = integer_vectors(offsets)
         shape = (1,) * (len(vectors[0]) if vectors else 2)
         self.offsets = grid_graph(shape, vectors).offsets  # says now what is wrong with the offsets
         self.ndim = len(shape)
@@ -97,7 +97,8 @@ class GridLayer(nn.Module):
         self, affinities: Tensor | Sequence[Tensor], mask: Any = None
     ) -> tuple[Tensor, GridGraph | MaskedGridGraph, Tensor]:
         """Affinity maps (B, O, H, W) as edge costs (B, m), with their graph and the places of its edges in the maps."""
-        if not isinstance(affinities, Tensor) and not all(isinstance(a, Tensor) for a in affinities):
+        maps = affinities if isinstance(affinities, (list, tuple)) else [affinities]
+        if not all(isinstance(a, Tensor) for a in maps):
             raise TypeError(f"affinities must be a tensor or a list of tensors, got {type(affinities).__name__}")
         if not isinstance(affinities, Tensor) and len({a.shape for a in affinities}) != 1:
             shapes = ", ".join(str(tuple(a.shape)) for a in affinities) or "none"

@@ -128,6 +128,10 @@ def test_bad_input_is_named():
         probabilities_to_costs(np.array([0.5]), bias=1)
     with pytest.raises(ValueError, match="bias must lie between 0 and 1, got array"):
         probabilities_to_costs(np.array([0.5]), bias=np.array([0.2, 0.3]))
+    with pytest.raises(ValueError, match="bias must lie between 0 and 1, got array"):
+        probabilities_to_costs(np.array([0.5]), bias=np.array([0.2]))
+    for kind in (np.float32, np.float64, np.longdouble):
+        assert np.isfinite(probabilities_to_costs(np.array([0, 1], kind), clip=1e-30)).all()
     for offsets in (None, 3):
         with pytest.raises(TypeError, match="offsets must be a list of tuples of integers"):
             affinities(np.zeros((2, 2), int), offsets)

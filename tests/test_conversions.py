@@ -1,8 +1,11 @@
 """Graphs of other libraries, tables and matrices become graphs, or an error names what is wrong with them."""
 
+from fractions import Fraction
+
 import networkx
 import numpy as np
 import pytest
+import torch
 
 from diffcomb import Graph, multicut, region_graph
 
@@ -154,6 +157,40 @@ def test_edge_index_lists_each_edge_once():
 def test_wrong_graphs_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("value", [[1, 2], np.ones(1), 1 + 2j, np.complex128(1), np.datetime64("2020-01-01"), "1"])
+def test_weights_that_are_no_numbers_are_refused(value):
+    graph = networkx.Graph([(0, 1, {"w": 1.5}), (1, 2, {"w": value})])
+    with pytest.raises(TypeError, match=r"weight='w' must hold numbers, got .* on edge \(1, 2\)"):
+        Graph.from_networkx(graph, weight="w")
+
+
+def test_weights_may_be_numbers_of_any_kind():
+    kinds = (1, 2.5, True, Fraction(1, 2), np.float32(0.25), np.int8(3), torch.tensor(4.0))
+    graph = networkx.Graph([(i, i + 1, {"w": value}) for i, value in enumerate(kinds)])
+    assert Graph.from_networkx(graph, weight="w")[1].tolist() == [1, 2.5, 1, 0.5, 0.25, 3, 4]
+
+
+@pytest.mark.parametrize("cost", ["datetime64[ns]", "timedelta64[ns]", complex])
+def test_columns_that_are_no_numbers_are_refused(cost):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed: from_pandas is not tried")
+    frame = pandas.DataFrame({"u": [0], "v": [1], "cost": np.array([3], np.int64).astype(cost)})
+    with pytest.raises(TypeError, match="the column 'cost' must hold numbers, got dtype"):
+        Graph.from_pandas(frame)
+
+
+def test_empty_edge_index_has_no_edges():
+    for empty in ([[], []], np.empty((2, 0)), torch.empty((2, 0), dtype=torch.int64)):
+        graph, first = Graph.from_edge_index(empty, num_nodes=3)
+        assert (graph.num_nodes, graph.num_edges, len(first)) == (3, 0, 0)
+
+
+def test_correlations_of_any_size_have_expected_ones():
+    matrix = np.array([[1, 0.9, -0.2], [0.9, 1, 0.4], [-0.2, 0.4, 1]])
+    costs = Graph.from_correlation(matrix, resolution=1.0)[1]
+    for scale in (2.0**1023, 2.0**-900):
+        assert Graph.from_correlation(matrix * scale, resolution=1.0)[1].tolist() == (costs * scale).tolist()
 
 
 def test_ids_of_lists_stay_exact_and_are_no_other_numbers():

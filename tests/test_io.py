@@ -1,5 +1,7 @@
 """Files of problems: what is written is read again, and what a format loses is known."""
 
+import warnings
+
 import numpy as np
 import pytest
 from array_files import npy_bytes, npz_bytes
@@ -263,9 +265,23 @@ def test_ids_of_a_table_are_integers_only_if_all_are(text, ids, edges, tmp_path)
 
 
 def test_names_that_look_like_something_else_are_kept(tmp_path):
-    names = np.array(["001", "002", "NA", "a,b", 'say "x"', "two\nlines"])
-    write(tmp_path / "a.csv", Instance(Graph(6, [(i, (i + 1) % 6) for i in range(6)]), np.ones(6), names))
+    names = np.array(["001", "002", "NA", "a,b", 'say "x"', "two\nlines", "re\rturn", "\r\n"])
+    write(tmp_path / "a.csv", Instance(Graph(8, [(i, (i + 1) % 8) for i in range(8)]), np.arange(8.0), names))
     assert sorted(read(tmp_path / "a.csv").ids.tolist()) == sorted(names.tolist())
+    assert sorted(read(tmp_path / "a.csv").edge_costs) == list(range(8))
+
+
+def test_empty_name_is_refused_in_tables(tmp_path):
+    with pytest.raises(ValueError, match="a node has the empty name, which a csv file cannot hold"):
+        write(tmp_path / "a.csv", Instance(Graph(2, [(0, 1)]), np.ones(1), np.array(["", "b"])))
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_of_comments_alone_holds_no_edges(tmp_path):
+    (tmp_path / "a.txt").write_text("# nothing yet\n  # really\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(tmp_path / "a.txt").graph.num_edges == 0
 
 
 @pytest.mark.parametrize("ids", [np.array(["a", "b"]), np.array([0, 2**63], np.uint64)])

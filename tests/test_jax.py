@@ -165,6 +165,9 @@ def test_same_seed_gives_same_solution_and_bad_input_is_refused():
         perturbed_grad(amwc, lift=LiftedMWC())
     with pytest.raises(Exception, match="must be finite"):
         np.asarray(f(c.numpy() * np.nan, seed=0))
+    for costs in (np.arange(6), np.ones(6, bool)):
+        with pytest.raises(TypeError, match=r"costs must be floating-point, got (int|bool)"):
+            f(costs, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,15 @@ def test_error_names_the_bad_argument(make, message):
         make(*maps())
 
 
+def test_offsets_and_affinities_of_wrong_types_are_named():
+    for offsets in (None, 3, [1]):
+        with pytest.raises(TypeError, match=r"offsets must be a (list of )?tuple"):
+            MulticutLayer(offsets)
+    for affinities in (None, 3, [[0.5]], [None] * len(OFFSETS)):
+        with pytest.raises(TypeError, match="affinities must be a tensor or a list of tensors, got"):
+            MulticutLayer(OFFSETS)(affinities)
+
+
 def test_copies_and_pickles_are_independent(tmp_path):
     layer = AsymmetricMultiwayCutLayer(OFFSETS, [2, 3], generator=torch.Generator().manual_seed(5))
     twin = copy.deepcopy(layer)

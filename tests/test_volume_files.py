@@ -6,7 +6,7 @@ from array_files import npy_bytes, npz_bytes
 
 from diffcomb import affinities, region_graph
 from diffcomb.io import array_names, open_array, save_array
-from diffcomb.io.volumes import new_array, split_path
+from diffcomb.io.volumes import check_output, new_array, split_path
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz:labels", "a.h5:labels", "a.zarr", "b.zarr:labels"])
@@ -91,6 +91,34 @@ def test_damaged_arrays_are_named_and_not_replaced(name, content, message, tmp_p
         with pytest.raises(ValueError, match=rf"{name}: .*{message}"):
             save_array(tmp_path / name, np.ones(3))
         assert (tmp_path / name).read_bytes() == content
+
+
+def test_names_of_links_in_hdf5_are_followed(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["group/raw"] = np.arange(3)
+        file["soft"], file["both"] = h5py.SoftLink("/group/raw"), h5py.SoftLink("/group")
+        file["hard"] = file["group/raw"]
+        file["nowhere"] = h5py.SoftLink("/none")
+    for name in ("soft", "hard", "both/raw"):
+        assert open_array(f"{tmp_path}/a.h5:{name}")[...].tolist() == [0, 1, 2]
+    for name in ("nowhere", "both"):
+        with pytest.raises(ValueError, match=f"no name has an array '{name}'"):
+            open_array(f"{tmp_path}/a.h5:{name}")
+    with pytest.raises(ValueError, match="both is a group of arrays"):
+        save_array(f"{tmp_path}/a.h5:both", np.ones(3))
+
+
+def test_damaged_neighbours_are_said_before_and_after_the_work(tmp_path):
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, old=np.arange(1000) % 7)
+    content = bytearray(file.read_bytes())
+    content[60:70] = bytes(10)
+    file.write_bytes(content)
+    for write in (lambda path: check_output(path, "b.npy", in_pieces=False), lambda path: save_array(path, np.ones(3))):
+        with pytest.raises(ValueError, match=r"a\.npz: .*(damaged|CRC)"):
+            write(f"{file}:new")
+    assert file.read_bytes() == content
 
 
 def test_folder_that_is_no_zarr_is_named_and_not_replaced(tmp_path):

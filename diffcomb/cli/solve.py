@@ -100,4 +100,4 @@ def _write_clusters(path: Path, instance: Instance, found: Solution) -> None:
     if instance.node_costs is not None:
         columns["class"] = found.node_labels
     with replacing(path) as unfinished:
-        write_table(unfinished, columns, zip(*(values.tolist() for values in columns.values()), strict=True))
+        write_table(unfinished, columns)

@@ -74,13 +74,14 @@ def check_writable(path: Path, may_be_folder: bool = False) -> None:
         return
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent}: make it, or choose another output than {str(path)!r}")
+        folder = f"{target.parent}, where the link leads" if path.is_symlink() else path.parent
+        raise ValueError(f"there is no folder {folder}: make it, or choose another output than {str(path)!r}")
     if target.is_dir() and not may_be_folder:
         raise ValueError(f"{path} is a folder: choose another output")
     if target.exists() and not os.access(target, os.W_OK):
         raise ValueError(f"{path} may not be written: change its permissions, or choose another output")
     try:
-        with tempfile.TemporaryDirectory(prefix=".diffcomb-", dir=target if target.is_dir() else target.parent):
+        with tempfile.TemporaryDirectory(prefix=".diffcomb-", dir=target.parent):
             pass
     except OSError as error:
         reason = error.strerror or error
@@ -120,6 +121,25 @@ def replacing(path: Path) -> Iterator[Path]:
         if target.exists():
             shutil.copymode(target, unfinished)
         unfinished.replace(target)
+
+
+@contextmanager
+def replacing_folder(path: Path, beside: Path) -> Iterator[Path]:
+    """A folder to make, which takes the place of `path` when it is complete; if that fails, the old one stays.
+
+    It is made where `beside` lies, a file or folder of the same file system.
+    """
+    with tempfile.TemporaryDirectory(prefix=".diffcomb-", dir=beside.parent) as folder:
+        unfinished, old = Path(folder) / "new", Path(folder) / "old"
+        yield unfinished
+        if path.exists():
+            path.rename(old)
+        try:
+            unfinished.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
 
 
 def descriptor_of(path: Path) -> int | None:

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
@@ -44,15 +44,21 @@ def write_csv(path: Path, instance: Instance) -> None:
             "csv file: the formats npz and hdf5 keep them"
         )
     u, v = ids[instance.graph.edges].T
-    write_table(path, COLUMNS, zip(u.tolist(), v.tolist(), instance.edge_costs.tolist(), strict=True))
+    if ids.dtype.kind == "U" and (np.stack([u, v]) == "").any():
+        raise ValueError("a node has the empty name, which a csv file cannot hold: the formats npz and hdf5 keep it")
+    write_table(path, dict(zip(COLUMNS, (u, v, instance.edge_costs), strict=True)))
 
 
-def write_table(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+def write_table(path: Path, columns: dict[str, Array]) -> None:
     """Write a header and rows, with quotes around the cells that need them."""
+    # Of what ends a line, csv looks for \n alone here: with quotes around all names, \r is one of their characters.
+    returns = any(
+        values.dtype.kind == "U" and (np.strings.find(values, "\r") >= 0).any() for values in columns.values()
+    )
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL)
+        writer.writerow(columns)
+        writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
 def _columns(text: str) -> tuple[Array, Array]:

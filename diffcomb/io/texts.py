@@ -81,7 +81,7 @@ def write_triangle(path: Path, instance: Instance) -> None:
 
 def _edges(text: str) -> tuple[Array, Array]:
     """End points and costs of lines ``u v cost``."""
-    if not text.strip():
+    if not any(line.split("#")[0].strip() for line in text.split("\n")):
         return np.empty((0, 2), np.int64), np.empty(0)
     wanted = "the file must hold lines 'u v cost' with integers u and v of 64 bits and a number"
     try:

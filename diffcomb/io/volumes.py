@@ -14,6 +14,7 @@ import numpy as np
 from .._arrays import Array
 from .files import check_keeps, check_writable, errors_named, opened_npz, replacing
 from .problems import require
+from .zarr_folders import members_of, new_zarr_array, opened_zarr
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".zarr")
 KINDS = "FILE.npy, FILE.npz[:NAME], FILE.h5[:DATASET] or FOLDER.zarr[:ARRAY]"
@@ -69,19 +70,22 @@ def _opened(file: Path, name: str | None) -> Any:
     suffix = file.suffix.lower()
     if suffix == ".npy":
         return np.lib.format.open_memmap(file, mode="r")
-    content = _content(file)
+    content = _content(file, name)
     chosen = None if content is None else _chosen([key for key, group in content.items() if not group], name, file)
     if suffix == ".npz":
         with opened_npz(file) as arrays:
             return arrays[str(chosen)]
     if suffix in (".h5", ".hdf5"):
         return require("h5py", f"the array {file}").File(file, "r")[chosen]
-    node = require("zarr", f"the array {file}").open(file, mode="r")
+    node = opened_zarr(file)
     return node if chosen is None else node[chosen]
 
 
-def _content(file: Path) -> dict[str, bool] | None:
-    """The names in a file, and whether each is that of a group; None if the file is a single array."""
+def _content(file: Path, name: str | None = None) -> dict[str, bool] | None:
+    """The names in a file, and whether each is that of a group; None if the file is a single array.
+
+    Of links in HDF5, which may lead in circles, it looks only for the one that is named.
+    """
     suffix = file.suffix.lower()
     if suffix == ".npy":
         return None
@@ -93,15 +97,11 @@ def _content(file: Path) -> dict[str, bool] | None:
         found: dict[str, bool] = {}
         with h5py.File(file, "r") as opened:
             opened.visititems(lambda key, item: found.update({key: isinstance(item, h5py.Group)}))
+            named = None if name is None else opened.get(name)
+            if named is not None:
+                found[str(name)] = isinstance(named, h5py.Group)
         return found
-    zarr = require("zarr", f"the array {file}")
-    try:
-        node = zarr.open(file, mode="r")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"this is no zarr array or group: {error}") from error
-    if isinstance(node, zarr.Array):
-        return None
-    return {key: isinstance(item, zarr.Group) for key, item in node.members(max_depth=None)}  # groups may be nested
+    return members_of(file)
 
 
 def save_array(path: Any, array: Array) -> None:
@@ -121,7 +121,7 @@ def save_array(path: Any, array: Array) -> None:
             np.save(opened, array, allow_pickle=False)
     elif suffix == ".npz":
         _check_replaces_one_array(file, name)
-        with replacing(file) as unfinished:
+        with replacing(file) as unfinished, errors_named(file):
             _write_npz(unfinished, file, f"{name or 'array'}.npy", array)
     else:
         with new_array(path, array.shape, array.dtype, None) as target:
@@ -160,6 +160,11 @@ def check_output(path: Any, source: Any, in_pieces: bool) -> None:
     if not beside:
         check_keeps(file, given, str(source))
     _check_replaces_one_array(file, name)
+    if suffix == ".npz" and file.exists():
+        with errors_named(file), zipfile.ZipFile(file) as kept:
+            damaged = kept.testzip()
+            if damaged is not None:
+                raise ValueError(f"its array {damaged} is damaged and could not be kept: choose another output")
 
 
 def _check_replaces_one_array(file: Path, name: str | None) -> None:
@@ -167,7 +172,7 @@ def _check_replaces_one_array(file: Path, name: str | None) -> None:
     if file.suffix.lower() == ".npy" or not file.exists() or (file.is_dir() and not any(file.iterdir())):
         return
     with errors_named(file):
-        content = _content(file)
+        content = _content(file, name)
     if content is None:
         if name is not None:
             raise ValueError(f"{file} is an array and cannot hold one of the name {name!r}: choose another file")
@@ -214,9 +219,8 @@ def new_array(path: Any, shape: tuple[int, ...], dtype: Any, chunks: tuple[int, 
                 shutil.copyfile(file, unfinished)
             yield from _new_dataset(h5py, unfinished, name or "array", shape, dtype, chunks)
     else:
-        zarr = require("zarr", f"the array {file}")
-        kept = "auto" if chunks is None else chunks
-        yield zarr.create_array(store=str(file), name=name, shape=shape, dtype=dtype, chunks=kept, overwrite=True)
+        with new_zarr_array(file, name, shape, dtype, chunks) as target:
+            yield target
 
 
 def _new_dataset(

@@ -64,22 +64,15 @@ def set_num_threads(number: int | None) -> None:
     ValueError
         If `number` is not a positive integer.
     """
-    global _num_threads
+    global _num_threads  # the pool stays: it is of use when the number is the old one again
     if number is not None and (isinstance(number, bool) or not isinstance(number, Integral) or number < 1):
         raise ValueError(f"number of threads must be a positive integer or None, got {number!r}")
     _num_threads = None if number is None else int(number)
-    _drop_pool()
-
-
-def _drop_pool() -> None:
-    global _pool
-    _pool = None
 
 
 def _forked() -> None:
-    global _lock
-    _lock = threading.Lock()  # the parent may have held it
-    _drop_pool()
+    global _lock, _pool
+    _lock, _pool = threading.Lock(), None  # the parent may have held it
 
 
 if hasattr(os, "register_at_fork"):

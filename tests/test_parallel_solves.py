@@ -32,6 +32,7 @@ from diffcomb import (
     solver_loss,
 )
 from diffcomb import perturbed_grad as pg
+from diffcomb._threads import thread_map
 
 
 @pytest.fixture(autouse=True)
@@ -379,3 +380,17 @@ def test_solver_may_improve_its_warm_start_in_place(start):
     c, g = torch.tensor([0.0, 1.0, 5.0], dtype=torch.float64), torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
     (found,) = cost_gradient(pg(local_search, estimator=Blackbox(4.0, start=start)), [c], [g])
     assert found.tolist() == [-0.25, 0.25, 0.0]
+
+
+def test_threads_are_kept_when_their_number_changes_and_comes_back():
+    names = set()
+
+    def work(_):
+        names.add(threading.current_thread())
+        barrier.wait(10)
+
+    for number in (2, 1, 2):
+        set_num_threads(number)
+        barrier = threading.Barrier(number)
+        thread_map(work, range(number))
+    assert len(names) == 2  # the caller and one other

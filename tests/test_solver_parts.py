@@ -488,3 +488,15 @@ def test_undecided_nodes_are_those_whose_losses_are_small_of_either_sign():
     assert slack.within(1.0, np.array([4, 3, 1], np.int32)).tolist() == [4, 1]
     assert slack.share_within(1.0) == 3 / 5
     assert slack.undecided(2).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("values", [3, 1000, 10**9])
+@pytest.mark.parametrize("order", ["random", "ascending", "descending"])
+def test_undecided_nodes_of_many_are_the_first_of_the_smallest_losses(values, order):
+    losses = np.random.default_rng(0).integers(-values, values, 20_000).astype(np.float32)
+    if order != "random":
+        losses = losses[np.argsort(np.abs(losses))[:: 1 if order == "ascending" else -1]]
+    slack = Slack(losses, np.zeros(20_000, np.float32))
+    for count in (1, 600, 5000, 19_000, 19_999):
+        limit = np.sort(np.abs(losses))[count]
+        assert np.array_equal(slack.undecided(count), np.flatnonzero(np.abs(losses) <= limit)[:count])

@@ -196,7 +196,7 @@ class Limits:
     enough: float = 6.0
     """Typical edge costs: of a node that loses more by any move it does not matter how much."""
     sample: int = 4096
-    """Edge costs from which the typical one is taken."""
+    """Edge costs from which the typical one is taken, and losses that tell what a small one is."""
 
     # Threads
     min_part: int = 2**10

@@ -40,3 +40,25 @@ def id_array(values: Any, name: str) -> Array:
     if array.dtype.kind not in "iuU":
         raise TypeError(f"{name} must hold integers or strings, got dtype {array.dtype}")
     return array
+
+
+class NodesError(ValueError):
+    """An error about two nodes, which the user may know by other names.
+
+    Parameters
+    ----------
+    text : str
+        ``{}`` stands for each node.
+    nodes : tuple of int or str
+    """
+
+    def __init__(self, text: str, nodes: tuple[Any, Any]) -> None:
+        super().__init__(text, nodes)
+        self.text, self.nodes = text, nodes
+
+    def __str__(self) -> str:
+        return self.text.format(*self.nodes)
+
+    def named(self, ids: Array) -> NodesError:
+        """The same with the ids of the nodes."""
+        return NodesError(self.text, tuple(ids[list(self.nodes)].tolist()))

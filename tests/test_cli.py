@@ -243,6 +243,13 @@ def test_info_describes_a_file(signed, capsys):
     }  # fmt: skip
 
 
+def test_nodes_that_contradict_each_other_are_named_as_the_file_names_them(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("ana,ben,inf\nben,cem,inf\ndan,ana,1\ncem,ana,-inf\n")
+    code, _, err = run(capsys, "solve", tmp_path / "a.csv")
+    assert code == 2
+    assert "nodes cem and ana must be apart" in err
+
+
 def make_wrong_files(folder, signed):
     """Damaged files, files that make no sense, and links to a good one."""
     (folder / "link.txt").symlink_to(signed)

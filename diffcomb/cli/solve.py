@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._ids import NodesError
 from ..cuts import amwc, multicut, mwc
 from ..io import Instance, read
 from ..io.files import check_keeps, check_writable, replacing
@@ -30,7 +31,10 @@ def run_solve(options: argparse.Namespace) -> dict[str, Any]:
     problem = options.problem or problem_of(instance)
     began = time.perf_counter()
     with progress(options.time_limit), warnings_as_lines():
-        found = solution_of(problem, instance, options)
+        try:
+            found = solution_of(problem, instance, options)
+        except NodesError as error:
+            raise error.named(instance.node_ids) from error
     result = {"problem": problem, **summary_of(found), "seconds": round(time.perf_counter() - began, 3)}
     if options.output is not None:
         _write_clusters(Path(options.output), instance, found)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .._arrays import Array, largest_size
+from .._ids import NodesError
 from ..graph import Graph
 from ..labelling import uncut_components
 from ..problem import Problem, Solution
@@ -97,10 +98,11 @@ class Reduction:
         if len(uncut):
             looked = solution.lower_bound is not None  # by integer programming
             advice = "" if looked else "; more effort or time may find one; solver='exact' tells for small instances"
-            raise ValueError(
-                f"no labelling was found that separates {_named(self.original.graph, uncut[0])}, as a cost of -inf or "
-                "a cannot-link demands: both are of one class that is not partitionable; allow more classes, or make "
-                f"one partitionable{advice}"
+            raise NodesError(
+                "no labelling was found that separates nodes {} and {}, as a cost of -inf or a cannot-link demands: "
+                "both are of one class that is not partitionable; allow more classes, or make one "
+                f"partitionable{advice}",
+                _ends(self.original.graph, uncut[0]),
             )
         return expanded
 
@@ -167,10 +169,10 @@ def without_must_links(problem: Problem) -> tuple[Problem, Array | None]:
     u, v = root[graph.edges].T
     contradicted = np.flatnonzero(cannot & (u == v))
     if len(contradicted):
-        first, (a, b) = contradicted[0], graph.edges[contradicted[0]]
+        a, b = ends = _ends(graph, contradicted[0])
         why = "they are the same node" if a == b else "must-links (or edges of cost +inf) join them"
-        raise ValueError(
-            f"{_named(graph, first)} must be apart (a cost of -inf, or a cannot-link), but {why}: remove one of them"
+        raise NodesError(
+            f"nodes {{}} and {{}} must be apart (a cost of -inf, or a cannot-link), but {why}: remove one of them", ends
         )
     if not must.any():
         return problem, None
@@ -201,6 +203,7 @@ def _cut(problem: Problem, solution: Solution) -> Array:
     return cut
 
 
-def _named(graph: Graph, edge: int) -> str:
+def _ends(graph: Graph, edge: int) -> tuple[int, int]:
+    """The nodes of an edge of which the user may have no number: constraints are edges as well."""
     u, v = graph.edges[edge].tolist()
-    return f"nodes {u} and {v}"  # of whose edge the user may have no number: constraints are edges as well
+    return u, v

@@ -308,3 +308,14 @@ def test_huge_costs_that_threads_look_at_give_no_warning():
             assert not all_finite(np.full(2**21, -np.inf))
     finally:
         set_num_threads(None)
+
+
+@pytest.mark.parametrize("tiny", [1e-300, 5e-324])
+def test_tiny_edge_costs_beside_large_node_costs_are_no_error(tiny):
+    rng = np.random.default_rng(0)
+    graph = Graph(12, np.stack(np.triu_indices(12, 1), axis=1))
+    costs = tiny * rng.integers(-3, 4, graph.num_edges)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = amwc(graph, np.ones((12, 1)), costs, [0])
+    assert make_problem(graph, np.ones((12, 1)), costs, [0]).violations(found.node_labels, found.edge_labels) == []

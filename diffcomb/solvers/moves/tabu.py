@@ -23,7 +23,7 @@ _MEMBER = 2**30  # taken off the sum of a node's own cluster, which is no place 
 
 def integer_scale(costs: Array, largest: float) -> float:
     """What costs are multiplied by so that sums of up to `largest` take 29 bits; integers stay integers."""
-    scale = 2.0**29 / largest if largest > 0 else 1.0
+    scale = 2.0**29 / max(largest, 2.0**-990) if largest > 0 else 1.0  # of less, no float holds it
     return float(np.floor(scale)) if scale >= 1 and np.array_equal(costs, np.rint(costs)) else scale
 
 

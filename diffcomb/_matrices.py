@@ -86,7 +86,7 @@ def correlations(matrix: Any) -> Array:
 def expected_correlations(values: Array) -> Array:
     """What sums of rows let expect of a symmetric matrix: products of those of either sign over the sum of all."""
     expected = np.zeros_like(values)
-    scale = 2.0 ** (np.frexp(np.abs(values).max(initial=0.0))[1] - 1)  # sums of huge values overflow
+    scale = 2.0 ** max(int(np.frexp(np.abs(values).max(initial=0.0))[1]) - 1, 0)  # sums of huge values overflow
     for sign in (1, -1):
         strength = np.maximum(sign / scale * values, 0).sum(axis=1)
         if strength.any():

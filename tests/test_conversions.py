@@ -189,6 +189,7 @@ def test_empty_edge_index_has_no_edges():
 def test_correlations_of_any_size_have_expected_ones():
     matrix = np.array([[1, 0.9, -0.2], [0.9, 1, 0.4], [-0.2, 0.4, 1]])
     costs = Graph.from_correlation(matrix, resolution=1.0)[1]
+    assert not Graph.from_correlation(matrix * 0 + 5e-324, resolution=1.0)[1].any()
     for scale in (2.0**1023, 2.0**-900):
         assert Graph.from_correlation(matrix * scale, resolution=1.0)[1].tolist() == (costs * scale).tolist()
 

@@ -136,7 +136,7 @@ def replacing_folder(path: Path, beside: Path) -> Iterator[Path]:
             path.rename(old)
         try:
             unfinished.rename(path)
-        except OSError:
+        except BaseException:
             if old.exists():
                 old.rename(path)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .files import read_text
 from .instance import Instance, check_sums, unless_plain
 
 HEADER = "MULTICUT"
+HOLDS_DATA = re.compile(r"^[^\S\n]*[^#\s]", re.MULTILINE)  # a line that is no comment
 EDGE = np.dtype([("u", np.int64), ("v", np.int64), ("cost", np.float64)])
 
 
@@ -81,7 +83,7 @@ def write_triangle(path: Path, instance: Instance) -> None:
 
 def _edges(text: str) -> tuple[Array, Array]:
     """End points and costs of lines ``u v cost``."""
-    if not any(line.split("#")[0].strip() for line in text.split("\n")):
+    if not HOLDS_DATA.search(text):
         return np.empty((0, 2), np.int64), np.empty(0)
     wanted = "the file must hold lines 'u v cost' with integers u and v of 64 bits and a number"
     try:

@@ -74,7 +74,7 @@ def _renew(zarr: Any, root: Path, above: str) -> None:
         path = "/".join(parts[:depth])
         if zarr.open_group(str(root), path=path, mode="r").metadata.consolidated_metadata is not None:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # format 3 does not define them yet
+                warnings.simplefilter("ignore", UserWarning)  # format 3 does not define them yet
                 zarr.consolidate_metadata(str(root), path=path)
 
 

@@ -143,7 +143,7 @@ def _num_arrays(outputs: tuple[Any, ...]) -> int:
 
 def is_numeric(output: Any) -> bool:
     """Whether an output is an array that torch knows as well."""
-    return isinstance(output, np.ndarray) and output.dtype.kind in "fiub"
+    return isinstance(output, np.ndarray) and output.dtype.kind in "fiub" and output.dtype.itemsize <= 8
 
 
 def _tensor(output: Any, device: torch.device) -> torch.Tensor:

@@ -196,6 +196,11 @@ def items_of(value: Any, size: int, name: str) -> Any:
     return value
 
 
+def detached(given: Any, name: str) -> torch.Tensor:
+    """A tensor without its graph, or one of an array's values."""
+    return given.detach() if is_tensor(given) else copied(np.asanyarray(given), name)
+
+
 def copied(array: Array, name: str = "an output") -> torch.Tensor:
     """A tensor with a copy of a numeric array of any strides, byte order and flags.
 
@@ -237,8 +242,11 @@ def is_batched(options: Options, tensors: Sequence[Any]) -> bool:
 
 
 def stack_padded(parts: tuple[Any, ...]) -> Any:
-    """Stack the outputs of a batch; ragged arrays are padded, and what is no array becomes a list."""
+    """Stack the outputs of a batch; ragged arrays are padded, and what is no array, or of several kinds, is a list."""
     if not all(isinstance(p, np.ndarray) for p in parts):
+        return list(parts)
+    numeric = {p.dtype.kind in "fiub" for p in parts}
+    if len(numeric) > 1 or len({p.ndim for p in parts}) > 1:
         return list(parts)
     shape = np.max([p.shape for p in parts], axis=0)
     dtype = np.result_type(*parts)

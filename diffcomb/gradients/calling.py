@@ -38,10 +38,9 @@ class SolverCall:
         """What the function returns for the costs, which it may change in place."""
         if self.maximize:
             costs = tuple(-c for c in costs)
-        if self.arrays == "torch":
-            with torch.enable_grad():  # which is off where torch runs this: solvers may use autograd
-                return self.function(*map(torch.from_numpy, costs), **data)
-        return self.function(*costs, **data)
+        arrays = map(torch.from_numpy, costs) if self.arrays == "torch" else costs
+        with torch.enable_grad():  # which is off where torch runs this: solvers may use autograd
+            return self.function(*arrays, **data)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)

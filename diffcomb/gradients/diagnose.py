@@ -13,6 +13,7 @@ import torch
 from .._arrays import Array, all_finite, is_tensor
 from .._implicit import explicit
 from .._sums import inner, norm
+from .batch import detached
 from .differences import Arrays, Point, check_start, costs_at
 from .estimators import Blackbox
 from .oracle import Instance, Job, keep
@@ -140,7 +141,7 @@ def diagnose(
         raise ValueError(f"start must be 'cold' or 'warm', got {start!r}")
     f = solver if isinstance(solver, Differentiable) else perturbed_grad(solver)
     f = Differentiable(solver, f.options, Blackbox(1.0))
-    leaves = [(c.detach() if is_tensor(c) else torch.from_numpy(np.asarray(c))).clone().requires_grad_() for c in costs]
+    leaves = [detached(c, f"costs[{i}]").clone().requires_grad_() for i, c in enumerate(costs)]
     outputs, call = f.solved(*leaves, **data)
     for instance in call.instances:
         instance.solutions = explicit(instance.solutions)
@@ -174,7 +175,7 @@ def _upstream(outputs: tuple[Any, ...], grads: Any, count: int) -> list[Any]:
     parts = list(grads) if isinstance(grads, (tuple, list)) else [grads]
     if len(parts) != count:
         raise ValueError(f"grads must hold one tensor for each of the {count} costs, got {len(parts)}")
-    tensors = [None if g is None else torch.as_tensor(g) for g in parts]
+    tensors = [None if g is None else detached(g, f"grads[{i}]") for i, g in enumerate(parts)]
     for number, (g, w) in enumerate(zip(tensors, outputs, strict=False)):
         if g is not None and g.shape != w.shape:
             raise ValueError(f"grads[{number}] must have shape {tuple(w.shape)}, got {tuple(g.shape)}")

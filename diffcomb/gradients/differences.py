@@ -167,36 +167,46 @@ def _sum_up(
     choices = len(moved) // len(points)
     pool = [instance.solutions, *moved]
     picks = 1 + choices * np.arange(len(points))
-    reference = 0
+    reference, origins = 0, [0] * len(points)
     if repair or choices > 1:  # <c + λ g, w> = <c, w> + λ <g, w>, so two numbers a solution are enough
         costs = instance.described_costs if isinstance(pool[0][0], OneHot) else instance.costs
         value = np.array([instance.objective(costs, w) for w in pool])
         slope = np.array([inner(grad, w) for w in pool])
         if repair:
             reference = int(value.argmin())
+            origins = [reference] * len(points)
         for number, point in enumerate(points):
             rivals = slice(None) if repair else slice(picks[number], picks[number] + choices)
             total = value[rivals] + point.scale * slope[rivals]
             if point.shift is not None:
                 shift = point.shift()
-                total += [inner(shift, w) for w in pool[rivals]]
+                shifted = [inner(shift, w) for w in pool[rivals]]
+                total += shifted
+                if repair:  # both ends from the same costs but for λ g, so that their difference never points uphill
+                    origins[number] = int((value + shifted).argmin())
             picks[number] = np.arange(len(pool))[rivals][int(total.argmin())]
     sums = tuple(_nothing(parts) for parts in zip(*pool, strict=True))
-    for point, pick in zip(points, picks, strict=True):
-        for part, after, before in zip(sums, pool[pick], pool[reference], strict=True):
+    for point, pick, origin in zip(points, picks, origins, strict=True):
+        for part, after, before in zip(sums, pool[pick], pool[origin], strict=True):
             add_difference(part, after, before, point.weight)
     chosen = [pool[pick] for pick in picks]
     return instance.pull_back(sums), _changes(points, chosen, pool[reference])
 
 
 def _changes(points: list[Point], solutions: list[Arrays], reference: Arrays) -> float:
-    """How many entries a scale changes, on average: against the solution with the same noise, if there is one."""
-    base = {id(p.shift): w for p, w in zip(points, solutions, strict=True) if p.shift is not None and p.scale <= 0}
-    counts = [
-        sum(_differing(a, b) for a, b in zip(w, base.get(id(p.shift), reference), strict=True))
-        for p, w in zip(points, solutions, strict=True)
-        if p.scale > 0
-    ]
+    """How many entries a scale changes, on average: against the solution with the same noise, if there is one.
+
+    That is the one of the opposite scale, or of none. Where all scales are negative, they are those that count.
+    """
+    pairs = list(zip(points, solutions, strict=True))
+    sign = 1 if any(p.scale > 0 for p in points) else -1
+    base = {(id(p.shift), sign * p.scale): w for p, w in pairs if p.shift is not None and sign * p.scale <= 0}
+
+    def before(point: Point) -> Arrays:
+        noise, scale = id(point.shift), sign * point.scale
+        return base.get((noise, -scale), base.get((noise, 0.0), reference))
+
+    counts = [sum(_differing(a, b) for a, b in zip(w, before(p), strict=True)) for p, w in pairs if sign * p.scale > 0]
     return float(sum(counts)) / max(len(counts), 1)
 
 

@@ -98,9 +98,9 @@ def _items(part: Any, shapes: list[tuple[int, ...]], batched: bool, name: str) -
     """
     count, shape = len(shapes), shapes[0]
     if batched and _has_items(part, count, shape):
-        items = [None if item is None else to_numpy(item) for item in part]
+        items = [None if item is None else np.array(to_numpy(item)) for item in part]
     else:
-        array = None if part is None else to_numpy(part)
+        array = None if part is None else np.array(to_numpy(part))  # which may change before the backward pass
         items = [array] * count
         if array is not None and batched and array.ndim == len(shape) + 1 and len(array) in (0, count):
             # An empty batch solves one of zeros.
@@ -109,7 +109,7 @@ def _items(part: Any, shapes: list[tuple[int, ...]], batched: bool, name: str) -
         return [None if i is None else np.broadcast_to(i, own) for i, own in zip(items, shapes, strict=True)]
     except ValueError as error:
         raise ValueError(
-            f"{name} must have the shape of the costs, {shape} for one instance, got {_lengths(part)}"
+            f"{name} must have the shape of the costs, {shape} for one instance, got {lengths_of(part)}"
         ) from error
 
 
@@ -120,10 +120,10 @@ def _has_items(part: Any, count: int, shape: tuple[int, ...]) -> bool:
     axes = [np.ndim(item) for item in part]
     if not shape or any(item is None for item in part):
         return True
-    return any(axes) and (max(axes) == len(shape) or _lengths(part) != shape)
+    return any(axes) and (max(axes) == len(shape) or lengths_of(part) != shape)
 
 
-def _lengths(nested: Any) -> tuple[int, ...] | None:
+def lengths_of(nested: Any) -> tuple[int, ...] | None:
     """The shape of nested lists, or None if they have none."""
     try:
         return tuple(np.shape(nested))
@@ -154,7 +154,8 @@ def _constant_part(options: Options, instance: Instance) -> Callable[[Arrays], f
         return found[0] if len(found) == 1 else tuple(found)
 
     def constant(solutions: Arrays) -> float:
-        value = options.value(plain(costs), plain(solutions), **instance.data)
+        with torch.enable_grad():
+            value = options.value(plain(costs), plain(solutions), **instance.data)
         try:
             number = float(value)
         except (TypeError, ValueError) as error:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._arrays import is_tensor
 from .._sums import inner, norm
-from .batch import copied
+from .batch import detached
 from .call import Call
 from .differences import Arrays, Point
 from .estimators import Blackbox
@@ -104,8 +103,7 @@ def gradcheck(
 
 def _on_host(given: Any, name: str) -> torch.Tensor:
     """A tensor or an array as float64 on the CPU, where the differences are taken."""
-    tensor = given.detach() if is_tensor(given) else copied(np.asanyarray(given), name)
-    return tensor.cpu().double()
+    return detached(given, name).cpu().double()
 
 
 def _check_tolerances(directions: Any, eps: Any, atol: Any, rtol: Any) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from .._arrays import Array, float_array, is_tensor, to_numpy
+from .._arrays import Array, check_same_device, float_array, is_tensor, to_numpy
 from .._implicit import explicit
 from .autograd import Node, Solve, is_numeric
 from .batch import Batch, Grads, as_tensors
-from .given import Given
+from .given import Given, lengths_of
 from .interfaces import Arrays, Estimator
 from .options import Options
 from .oracle import Instance
@@ -86,6 +87,8 @@ def rows_of(options: Options, costs: tuple[Any, ...]) -> list[list[torch.Tensor]
     lengths = [len(c) for c in costs]
     if len(set(lengths)) > 1 or not lengths[0]:
         raise ValueError(f"lists of costs must have one item for each instance, got {lengths} items")
+    for b, cost in enumerate(costs[0]):
+        check_same_device(**{"costs of instance 0": costs[0][0], f"costs of instance {b}": cost})
     return [as_tensors(options, row) for row in zip(*costs, strict=True)]
 
 
@@ -123,6 +126,12 @@ def solve_concatenated(options: Options, estimator: Estimator, costs: tuple[Any,
     for name in ("mask", options.mask, options.known_costs):
         if isinstance(name, str) and name in data and not options.solver.adapter.takes(name):
             data[name] = _split_with(data[name], tensors, sizes)
+    given = {
+        name: _split_with(value, tensors, sizes)
+        for name, value in (("mask", options.mask), ("known_costs", options.known_costs))
+        if value is not None and not isinstance(value, str)
+    }
+    options = replace(options, **given)
     found = solve_lists(options, estimator, tuple(parts), data)
     lists = found if isinstance(found, tuple) else (found,)
     joined: list[Any] = [torch.cat(w) if w else t.clone() for w, t in zip(lists, tensors, strict=False)]
@@ -138,7 +147,7 @@ def _split_with(value: Any, tensors: list[torch.Tensor], sizes: list[list[int]])
     if isinstance(value, tuple) and len(value) == len(tensors):
         pairs = zip(value, tensors, sizes, strict=True)
         return tuple(_split_with(v, [t], [s]) for v, t, s in pairs)
-    if len(tensors) > 1 or not _is_array(value) or tuple(value.shape) != tuple(tensors[0].shape):
+    if len(tensors) > 1 or value is None or lengths_of(value) != tuple(tensors[0].shape):
         return value
     return np.split(to_numpy(value), np.cumsum(sizes[0])[:-1])
 

@@ -11,7 +11,7 @@ from ..._sums import inner
 from ..differences import Arrays
 from ..interfaces import Estimator, Noise, check_noise
 from ..noise import Draw, Normal, check_samples, draws_for, mean_of, plus, solve_noisy
-from ..oracle import Instance, Oracle
+from ..oracle import Instance, Oracle, keep
 from ..schedules import check_positive
 
 BASELINES = ("leave-one-out", "solution", "none")
@@ -95,8 +95,9 @@ class PerturbedOptimizer(Estimator):
             for part, xi in zip(total, draw(), strict=True):
                 part += value / (S * self.sigma) * self.noise.score(xi)
         if self.multiplicative:
-            for number, c in enumerate(instance.costs):
-                if not c.all():
+            zeros = keep(tuple(c == 0 for c in instance.costs), instance.allowed_lifted)
+            for number, zero in enumerate(zeros):
+                if zero.any():
                     raise ValueError(f"multiplicative noise has no gradient at a cost of 0, as costs[{number}] holds")
-            total = tuple(part / c for part, c in zip(total, instance.costs, strict=True))
+            total = tuple(part / np.where(c == 0, 1, c) for part, c in zip(total, instance.costs, strict=True))
         return tuple(part.astype(c.dtype, copy=False) for part, c in zip(total, instance.costs, strict=True))

@@ -86,7 +86,8 @@ class GridGraph(Graph):
             raise ValueError(f"maps must have shape {expected}, one for each offset, got {tuple(np.shape(maps))}")
         if not hasattr(maps, "reshape"):
             maps = np.asarray(maps)
-        parts = [maps[(..., o, *self.map_window(o, anchor))].reshape(*batch, -1) for o in range(len(self.offsets))]
+        windows = [maps[(..., o, *self.map_window(o, anchor))] for o in range(len(self.offsets))]
+        parts = [w.reshape(*batch, math.prod(w.shape[len(batch) :])) for w in windows]  # -1 means nothing if B is 0
         return module_of(maps).concatenate(parts, -1) if parts else maps.reshape(*batch, 0)
 
 
@@ -128,7 +129,7 @@ class MaskedGridGraph(Graph):
         axes = len(self.grid.shape)
         if tuple(maps.shape[-axes:]) != self.grid.shape:
             raise ValueError(f"maps must have shape (..., {self.grid.shape}), got {tuple(maps.shape)}")
-        return maps.reshape(*maps.shape[:-axes], -1)[..., self.cells]
+        return maps.reshape(*maps.shape[:-axes], self.mask.size)[..., self.cells]
 
     def project(self, values: Any, fill: Any = -1) -> Any:
         """Values (..., n) of the nodes as maps (..., *shape) of the same dtype, with `fill` outside the mask.

@@ -6,6 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 from typing import Any
 
 from ._threads import get_num_threads, serial
@@ -58,7 +59,7 @@ def solve_many(
         raise TypeError(f"verb must be a function like diffcomb.multicut, got {verb!r:.80}")
     if executor is not None and not hasattr(executor, "submit"):
         raise TypeError(f"executor must have a method submit, or be None for threads, got {executor!r:.80}")
-    if isinstance(ahead, bool) or not isinstance(ahead, int) or ahead < 1:
+    if isinstance(ahead, bool) or not isinstance(ahead, Integral) or ahead < 1:
         raise ValueError(f"ahead must be a positive integer, got {ahead!r}")
     if not isinstance(instances, Iterable):
         raise TypeError(f"instances must be an iterable of tuples or mappings, got {instances!r:.80}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from naive import brute_force
 from strategies import instances, noisy_grid, random_instance
 
-from diffcomb import Graph, amwc, grid_graph, multicut, mwc
+from diffcomb import Graph, amwc, grid_graph, lifted_amwc, multicut, mwc
 from diffcomb._interrupt import Interrupt
 from diffcomb.problem import make_problem
 from diffcomb.solvers.bounds.classes import class_bound, pass_class_messages
@@ -213,3 +213,24 @@ def test_bounds_are_below_published_optima(data_root):
             graph = Graph(int(data["num_nodes"][i]), data["edges"][part])
             found = multicut(graph, data["costs"][part], bound=True)
             assert found.lower_bound <= data["optimum"][i] + 1e-6 * (1 + abs(data["optimum"][i])), path.name
+
+
+def test_exact_solvers_set_up_no_programme_that_they_have_no_time_for(monkeypatch):
+    rng = np.random.default_rng(0)
+    n, m = 1000, 4000
+    graph, lifted = Graph(n, rng.integers(0, n, (m, 2))), Graph(n, rng.integers(0, n, (50, 2)))
+    costs, node_costs = rng.normal(size=m), rng.normal(size=(n, 3))
+    monkeypatch.setattr("diffcomb.solvers.exact.SECONDS_A_ROW", 1e9)
+
+    def fails(*_):
+        raise AssertionError("the programme was set up")
+
+    monkeypatch.setattr("diffcomb.solvers.exact.EdgeProgramme.__init__", fails)
+    for found in (
+        amwc(graph, node_costs, costs, [0], solver="exact", time_limit=60.0),
+        lifted_amwc(graph, node_costs, costs, [0], lifted, rng.normal(size=50), solver="exact", time_limit=60.0),
+    ):
+        assert -np.inf < found.lower_bound <= found.objective < np.inf
+    monkeypatch.setattr("diffcomb.solvers.budget.Budget.spent", lambda budget: True)
+    found = multicut(graph, costs, solver="exact", time_limit=60.0)
+    assert -np.inf < found.lower_bound <= found.objective < np.inf

@@ -11,7 +11,7 @@ from diffcomb.solvers.hierarchy import natural
 from diffcomb.solvers.levels.contraction import contracted
 from diffcomb.solvers.levels.costs import rows_of
 from diffcomb.solvers.moves.weighted_moving import Network, held
-from diffcomb.solvers.resolution import _improved, _v_cycle
+from diffcomb.solvers.resolution import _fused, _improved, _v_cycle
 
 
 def listed(n, edges, costs, weights, resolution):
@@ -147,3 +147,18 @@ def test_tiny_and_edgeless_graphs(n):
     s = multicut(Graph(n, np.empty((0, 2), int)), np.empty(0), resolution=1.0)
     assert s.num_clusters == n
     assert s.objective == (-1.0 if n == 2 else 0.0)
+
+
+@pytest.mark.nojit
+def test_search_ends_between_passes_once_the_time_is_over():
+    rng = np.random.default_rng(0)
+    edges = np.unique(np.sort(rng.integers(0, 120, (480, 2)), axis=1), axis=0)
+    problem = make_problem(Graph(120, edges), None, np.ones(len(edges)))
+    network = Network(contracted(rows_of(problem), natural(120), 120), np.ones(120), 0.1)
+    start = rng.integers(0, 8, 120).astype(np.int32)
+    asked = []
+    ended = _improved(network, start, natural, lambda: asked.append(1) or True)
+    assert held(network, start) <= held(network, ended) <= held(network, _improved(network, ended, natural))
+    assert 1 <= len(asked) <= 2
+    z, value = _fused(network, (ended, held(network, ended)), start, natural, lambda: True)
+    assert (z is ended, value) == (True, held(network, ended))

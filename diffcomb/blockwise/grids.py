@@ -57,7 +57,7 @@ class Grid:
         """Costs of the edges from what the volume holds in a box; what leads out of `whole` may be anything."""
         maps = _leading_inside(np.asarray(maps), self.offsets, box, whole)
         if self.values == "costs":
-            return float_array(maps, "affinities", "(C, *shape)")
+            return float_array(maps, f"affinities (of the cells from {box.start} on)", "(C, *shape)")
         probabilities = probabilities_of(maps).astype(np.float32, copy=False)
         return np.asarray(probabilities_to_costs(probabilities, bias=self.bias, clip=self.clip))
 

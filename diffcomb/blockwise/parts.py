@@ -39,7 +39,8 @@ class SolverOptions:
     def __call__(self, problem: Problem, seed: int, init: tuple[Array, Array] | None = None) -> Solution:
         """Solve one problem."""
         effort = 1 if self.effort is None else self.effort
-        return solve(problem, self.solver, init, seed, effort, self.time_limit)
+        with Interrupt(False) as interrupt:
+            return solve(problem, self.solver, init, seed, effort, self.time_limit, interrupt)
 
     def named(self) -> dict[str, Any]:
         """What a run is told apart by."""
@@ -141,6 +142,7 @@ def moved(fixed: Fixed, options: SolverOptions, seed: int) -> tuple[Array, Array
         Of the free nodes, in their order, with new ids of clusters below 0: -2, -3, ...; and by how much they are
         better. None if nothing is.
     """
+    fixed = _within_reach(fixed)
     free, z = fixed.free, fixed.clusters
     ids, terminal = np.unique(z[~free], return_inverse=True)
     if len(ids) > MAX_SEEDS or not free.any():
@@ -160,6 +162,27 @@ def moved(fixed: Fixed, options: SolverOptions, seed: int) -> tuple[Array, Array
     names = -2 - names
     names[found.clusters[num_free:]] = ids
     return found.node_labels[:num_free], names[found.clusters[:num_free]], float(gain)
+
+
+def _within_reach(fixed: Fixed) -> Fixed:
+    """Without the fixed nodes that no free one can join: each cluster that is left is kept apart from every other.
+
+    Those of a cluster or class that must be one remain, as do those whose cluster a free node has.
+    """
+    free, x, z = fixed.free, fixed.node_labels, fixed.clusters
+    u, v = fixed.problem.graph.edges.T
+    near = free | ~fixed.problem.partitionable[x] | np.isin(z, z[free])
+    across = free[u] != free[v]
+    near[u[across]] = near[v[across]] = True
+    if near.all():
+        return fixed
+    number = (np.cumsum(near) - 1).astype(np.int32)
+    kept = (free[u] | free[v]) & near[u] & near[v]
+    problem = replace(
+        fixed.problem, graph=Graph(int(near.sum()), number[fixed.problem.graph.edges[kept]]),
+        node_costs=fixed.problem.node_costs[near], edge_costs=fixed.problem.edge_costs[kept],
+    )  # fmt: skip
+    return Fixed(problem, free[near], x[near], z[near])
 
 
 def _with_terminals(fixed: Fixed, group: Array, num_free: int, count: int) -> tuple[Problem, Array]:

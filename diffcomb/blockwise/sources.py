@@ -90,6 +90,8 @@ class Volume:
         if isinstance(self.array, np.ndarray):
             return {**found, "contents": digest_of(self.array)}
         folder = self._folder()
+        if type(self.array).__module__.startswith("h5py") and self.array.file.mode != "r":
+            self.array.file.flush()  # or HDF5 holds back what has changed, and the file looks as it was
         if folder is not None:
             files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else [folder]
             stats = [(str(p.relative_to(folder.parent)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import os
+import shutil
 import uuid
 import zipfile
 import zlib
@@ -21,7 +22,7 @@ from .._version import __version__
 from .blocks import Box
 
 RUN = "run.json"
-_DAMAGED = OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error
+_DAMAGED = OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error
 
 
 class Store:
@@ -45,14 +46,14 @@ class Store:
 
     def __init__(self, folder: Any, run: dict[str, Any], resume: bool) -> None:
         self.folder = Path(folder).absolute()
-        run = json.loads(json.dumps({"diffcomb": __version__, **run}, default=str))
+        run = json.loads(json.dumps({"diffcomb": __version__, **run}, default=_plain))
         self.digest = _hash(json.dumps(run, sort_keys=True))
         self.begun: dict[str, str] = {}
         self.token = ""
         path = self.folder / RUN
         if path.exists():
             self._check(path, run, resume)
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.folder.exists() and any(not p.name.startswith(RUN) for p in self.folder.iterdir()):
             raise FileExistsError(f"store: {self.folder} holds files, but no {RUN}: choose another folder or empty it")
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(path, json.dumps(run, indent=1).encode())
@@ -178,6 +179,14 @@ class Store:
             return [file[key] for key in keys]
 
 
+def remove(folder: Path) -> None:
+    """Delete the folder of a run; until all else is gone, it is one that can be resumed."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    shutil.rmtree(folder)
+
+
 def chunk_bytes(arrays: Sequence[Any], core: Box) -> Array:
     """The size of the file in which each array keeps a core, which is one chunk; -1 where it is all fill value."""
     sizes = []
@@ -205,6 +214,10 @@ def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _short(value: Any) -> str:

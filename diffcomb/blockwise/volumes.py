@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from .._arrays import Array
 from ..graph import Graph
@@ -173,7 +174,8 @@ class VolumeRun:
                 shutil.rmtree(path)
         fill = 0 if name.startswith("classes") else UNSOLVED
         shape, chunks = self.tiling.shape, tuple(map(min, self.tiling.block_shape, self.tiling.shape))
-        return zarr.create_array(path, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill)
+        checked = [ZstdCodec(), Crc32cCodec()]  # so that changed bytes are found
+        return zarr.create_array(path, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, compressors=checked)
 
     def _new_clusters(self, number: int, windows: list[Block]) -> list[int]:
         """The first id for the clusters that each window made; -1 for a window that changed nothing."""
@@ -207,6 +209,9 @@ class VolumeRun:
         graph = Graph(count, np.concatenate(edges))
         node_costs = np.concatenate(nodes) if nodes else np.empty((0, classes))
         problem = Problem(graph, node_costs, np.concatenate(costs), self.grid.partitionable)
+        with np.errstate(over="ignore"):
+            if not np.isfinite(sum(float(np.abs(c).sum()) for c in (problem.edge_costs, node_costs))):
+                raise ValueError("affinities and node_costs must have a finite sum: divide all of them by one number")
         none = np.empty(0, np.int64)
         positions = np.concatenate(centres) if centres else np.empty((0, len(self.tiling.shape)), np.float32)
         x, z = (np.concatenate([none, *parts]) for parts in (labels, clusters))

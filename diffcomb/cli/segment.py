@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,7 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Blocks are read, solved and written one by one; the store keeps what is finished."""
     try:
         from ..blockwise import solve_blockwise
+        from ..blockwise.store import remove
     except ImportError as error:
         raise ImportError(f"--block-shape needs pip install 'diffcomb[blockwise]': {error}") from error
     shape, block_shape = affinities.shape[1:], tuple(options.block_shape)
@@ -77,7 +77,10 @@ def _in_blocks(affinities: Any, options: argparse.Namespace) -> dict[str, Any]:
         done = f"interrupted; finished blocks lie in {store}: rerun the same command to resume"
         raise KeyboardInterrupt(done) from None
     if not options.store:
-        shutil.rmtree(store)
+        try:
+            remove(store)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted after all was written: {store} is of no use any more") from None
     failed = {"failed_blocks": " ".join(failure.block for failure in found.failed)} if found.failed else {}
     return {**summary_of(found), "blocks": found.levels[0].blocks, "tasks_computed": found.computed, **failed}
 

@@ -66,7 +66,7 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
         return solution_of_labels(problem, np.empty(0, np.int64), np.empty(0, np.int64), 0.0)
     best = multilevel(problem, init=init, rng=rng, budget=budget.more(1))
     if not problem.is_multicut:
-        if budget.left() < SECONDS_A_ROW * problem.graph.num_edges * problem.num_classes:
+        if is_too_late(problem, budget):
             return replace(best, lower_bound=min(simple_bound(problem), best.objective))
         return improve(
             EdgeProgramme(problem, problem.graph.num_edges), best, partial(solution_of_labels, problem), budget
@@ -89,7 +89,10 @@ def _solve_parts(problem: Problem, best: Solution, budget: Budget) -> Solution:
             graph = Graph(len(nodes), np.searchsorted(nodes, edges[inside]))
             one = Problem(graph, np.zeros((len(nodes), 1)), smaller.edge_costs[inside], smaller.partitionable)
             known = solution_of_labels(one, np.zeros(len(nodes), np.int64), known_clusters[nodes])
-            solved = improve(EdgeProgramme(one, graph.num_edges), known, partial(solution_of_labels, one), budget)
+            if budget.spent():
+                solved = replace(known, lower_bound=min(simple_bound(one), known.objective))
+            else:
+                solved = improve(EdgeProgramme(one, graph.num_edges), known, partial(solution_of_labels, one), budget)
             clusters[nodes] = nodes[solved.clusters]  # fewer than nodes: some node stands for each
             gap += solved.gap
     found = solution_of_labels(problem, np.zeros(len(group), np.int64), clusters[group])
@@ -135,8 +138,8 @@ class EdgeProgramme:
         upper[self.first :][loops] = 0
         self.programme = Programme(costs, upper)
         if self.first:
-            for rows in coupling(problem.partitionable, self.edges.astype(np.int64), self.n, self.K):
-                self.programme.add(rows)
+            rows = coupling(problem.partitionable, self.edges.astype(np.int64), self.n, self.K)
+            self.programme.add(Constraints.joined(rows))
             self.programme.bound = simple_bound(problem)
 
     @property
@@ -226,6 +229,11 @@ def improve(edge_programme: EdgeProgramme, best: Found, make: Callable[[Array, A
 
 def _better(best: Found, found: Found) -> Found:
     return found if found.objective < best.objective else best
+
+
+def is_too_late(problem: Problem, budget: Budget) -> bool:
+    """Whether the time does not even suffice to set up the programme."""
+    return budget.spent() or budget.left() < SECONDS_A_ROW * problem.graph.num_edges * problem.num_classes
 
 
 def simple_bound(problem: Problem) -> float:

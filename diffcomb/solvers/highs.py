@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,6 +29,14 @@ class Constraints:
     values: Array
     lower: Array
     upper: Array
+
+    @classmethod
+    def joined(cls, parts: Iterable[Constraints]) -> Constraints:
+        """Those of all parts, one behind the other."""
+        starts, *others = zip(*((p.start, p.columns, p.values, p.lower, p.upper) for p in parts), strict=True)
+        before = np.cumsum([0, *(start[-1] for start in starts)])
+        start = [np.zeros(1, np.int64), *(own[1:] + first for own, first in zip(starts, before[:-1], strict=True))]
+        return cls(np.concatenate(start), *map(np.concatenate, others))
 
     @property
     def count(self) -> int:

@@ -37,12 +37,7 @@ class Programme:
 
     def add(self, rows: Constraints) -> None:
         """Add constraints."""
-        ours = self.rows
-        self.rows = Constraints(
-            np.concatenate([ours.start, ours.start[-1] + rows.start[1:]]),
-            *(np.concatenate(pair) for pair in ((ours.columns, rows.columns), (ours.values, rows.values),
-                                                (ours.lower, rows.lower), (ours.upper, rows.upper))),
-        )  # fmt: skip
+        self.rows = Constraints.joined((self.rows, rows))
         self.backend.add(rows)
 
     def relax(self, seconds: float) -> Array | None:

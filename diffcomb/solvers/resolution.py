@@ -8,6 +8,7 @@ other descents, with noise on the costs of edges, and fuse each with the best so
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from .limits import LIMITS
 from .moves.weighted_moving import Network, held, move_weighted, weights_of, with_noise
 
 Labelling = tuple[Array, Array]
+Spent = Callable[[], bool]
 
 
 def multicut_at_resolution(
@@ -73,14 +75,15 @@ def multicut_at_resolution(
             if budget.spent():
                 break
             if pieces_gain:
-                other = _v_cycle(network, z, any_order)
+                other = _v_cycle(network, z, any_order, budget.spent)
                 found = held(network, other)
                 pieces_gain = found > value
                 z, value = (other, found) if pieces_gain else (z, value)
             if not pieces_gain:
                 before = value
                 noisy = network._replace(rows=with_noise(network.rows, noise, int(rng.integers(2**31))))
-                z, value = _fused(network, (z, value), _improved(noisy, natural(n), any_order), any_order)
+                other = _improved(noisy, natural(n), any_order, budget.spent)
+                z, value = _fused(network, (z, value), other, any_order, budget.spent)
                 pieces_gain = value > before
     solution = solution_of_labels(problem, np.zeros(n, np.int64), z)
     return replace(solution, objective=solution.objective + _pairs_cut(weights, resolution, solution.clusters))
@@ -97,8 +100,15 @@ def _pairs_cut(weights: Array, resolution: float, clusters: Array) -> float:
     return -0.5 * resolution * float(total.sum() ** 2 - (total**2).sum())
 
 
-def _improved(network: Network, z: Array, order: Order) -> Array:
-    """Moves of nodes, then of ever larger clusters, and back down; again until whole clusters do not move."""
+def _never() -> bool:
+    return False
+
+
+def _improved(network: Network, z: Array, order: Order, spent: Spent = _never) -> Array:
+    """Moves of nodes, then of ever larger clusters, and back down; again until whole clusters do not move.
+
+    Once `spent` says so it goes back down.
+    """
     while True:
         networks = [network]
         groups: list[Array] = []
@@ -108,13 +118,13 @@ def _improved(network: Network, z: Array, order: Order) -> Array:
             moves = move_weighted(networks[-1], labels, order(len(labels)))
             moved_above |= bool(groups) and moves > 0
             group, count = compact(labels, len(labels))
-            if groups and moves == 0:
+            if groups and (moves == 0 or spent()):
                 break
             groups.append(group)
             networks.append(_contracted(networks[-1], group, count))
             labels = natural(count)
         z = _refined(networks, groups, labels, order)
-        if not moved_above:
+        if not moved_above or spent():
             return z
 
 
@@ -126,7 +136,7 @@ def _refined(networks: list[Network], groups: list[Array], labels: Array, order:
     return labels
 
 
-def _v_cycle(network: Network, z: Array, order: Order) -> Array:
+def _v_cycle(network: Network, z: Array, order: Order, spent: Spent = _never) -> Array:
     """Moves of pieces of clusters, joined within these level by level; then of nodes and of whole clusters."""
     networks, groups, labels = [network], [], z
     while True:
@@ -134,13 +144,13 @@ def _v_cycle(network: Network, z: Array, order: Order) -> Array:
         pieces = natural(n)
         move_weighted(top._replace(rows=edges_within(top.rows, labels)), pieces, order(n))
         group, count = compact(pieces, n)
-        if count > LIMITS.min_shrink * n:
+        if count > LIMITS.min_shrink * n or spent():
             break
         groups.append(group)
         networks.append(_contracted(top, group, count))
         labels = clusters_of_groups(labels, group, count)
         move_weighted(networks[-1], labels, order(count))
-    return _improved(network, _refined(networks, groups, labels, order), order)
+    return _improved(network, _refined(networks, groups, labels, order), order, spent)
 
 
 def _contracted(network: Network, group: Array, count: int) -> Network:
@@ -148,14 +158,18 @@ def _contracted(network: Network, group: Array, count: int) -> Network:
     return Network(rows, weights, network.resolution)
 
 
-def _fused(network: Network, first: tuple[Array, float], other: Array, order: Order) -> tuple[Array, float]:
+def _fused(
+    network: Network, first: tuple[Array, float], other: Array, order: Order, spent: Spent
+) -> tuple[Array, float]:
     """The better part of both wherever they differ, and what it holds, as that of the first is given; never less."""
     z, value = first
     best, n = z, len(z)
     group, count = overlay(z, n, other, n)
     small = _contracted(network, group, count)
     for start in (natural(count), clusters_of_groups(z, group, count), clusters_of_groups(other, group, count)):
-        labels = _improved(network, _improved(small, start, order)[group], order)
+        if spent():
+            break
+        labels = _improved(network, _improved(small, start, order, spent)[group], order, spent)
         found = held(network, labels)
         if found > value:
             best, value = labels, found

@@ -165,9 +165,10 @@ def moved(fixed: Fixed, options: SolverOptions, seed: int) -> tuple[Array, Array
 
 
 def _within_reach(fixed: Fixed) -> Fixed:
-    """Without the fixed nodes that no free one can join: each cluster that is left is kept apart from every other.
+    """Without the fixed nodes that have no edge to a free one: all clusters that are left are kept apart in pairs.
 
-    Those of a cluster or class that must be one remain, as do those whose cluster a free node has.
+    Nodes of classes that are not partitionable remain, each class being one cluster, and those whose cluster a free
+    node has.
     """
     free, x, z = fixed.free, fixed.node_labels, fixed.clusters
     u, v = fixed.problem.graph.edges.T

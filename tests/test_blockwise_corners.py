@@ -37,13 +37,14 @@ def test_changed_bytes_of_the_result_are_found_when_it_is_read(tmp_path):
 
 @pytest.mark.parametrize(("at", "bit"), [(10, 32), (8, 1)], ids=["compression", "encryption"])
 def test_damaged_heads_of_task_files_are_computed_again(at, bit, tmp_path):
-    reference = solve_blockwise(costs(), store=tmp_path / "run", **RUN)
+    reference = solve_blockwise(costs(), **RUN)
+    solve_blockwise(costs(), store=tmp_path / "run", **RUN)
     path = next((tmp_path / "run" / "solve0").glob("*.npz"))
     content = bytearray(path.read_bytes())
     content[content.rfind(b"PK\x01\x02") + at] ^= bit
     path.write_bytes(content)
     again = solve_blockwise(costs(), store=tmp_path / "run", **RUN)
-    same(again, reference.__class__(**{**vars(reference), "clusters": reference.clusters[...]}))
+    same(again, reference)
     assert again.computed >= 1
 
 

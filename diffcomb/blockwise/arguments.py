@@ -15,7 +15,7 @@ from ..graph import as_graph
 from ..grid import check_offsets
 from ..problem import make_problem
 from ..solve_instances import check_count
-from .graphs import Placed
+from .graphs import Placed, check_finite_sum
 from .sources import Volume, digest_of
 
 BLOCK = {1: 2**20, 2: 512, 3: 96}  # cells along each axis, by the number of axes: such a block takes about 1 GB
@@ -86,10 +86,7 @@ def placed_graph(given: Sequence[Any], node_costs: Any, partitionable: Any) -> P
     problem = make_problem(graph, node_costs, edge_costs, () if partitionable is None else partitionable)
     if not np.isfinite(problem.edge_costs).all():
         raise ValueError("edge_costs must be finite: sums of infinite costs over blocks would lose constraints")
-    with np.errstate(over="ignore"):
-        sums = [float(np.abs(costs).sum(dtype=np.float64)) for costs in (problem.edge_costs, problem.node_costs)]
-    if not np.isfinite(sum(sums)):
-        raise ValueError("edge_costs and node_costs must have a finite sum: divide all of them by the same number")
+    check_finite_sum(problem, "edge_costs")
     return Placed(problem, where.astype(np.float64))
 
 

@@ -237,3 +237,11 @@ def _ranges(indptr: Array, nodes: Array) -> Array:
     starts = np.cumsum(lengths) - lengths
     halves: Array = np.arange(lengths.sum()) + np.repeat(indptr[nodes] - starts, lengths)
     return halves
+
+
+def check_finite_sum(problem: Problem, name: str) -> None:
+    """Raise a ValueError unless no sum of costs is infinite; `name` is what the user calls those of edges."""
+    with np.errstate(over="ignore"):
+        sums = [float(np.abs(costs).sum(dtype=np.float64)) for costs in (problem.edge_costs, problem.node_costs)]
+    if not np.isfinite(sum(sums)):
+        raise ValueError(f"{name} and node_costs must have a finite sum: divide all of them by the same number")

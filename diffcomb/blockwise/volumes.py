@@ -15,7 +15,7 @@ from .._arrays import Array
 from ..graph import Graph
 from ..problem import Problem, Solution
 from .blocks import Block, Box, Tiling
-from .graphs import Placed
+from .graphs import Placed, check_finite_sum
 from .grids import (
     UNSOLVED,
     Cells,
@@ -209,9 +209,7 @@ class VolumeRun:
         graph = Graph(count, np.concatenate(edges))
         node_costs = np.concatenate(nodes) if nodes else np.empty((0, classes))
         problem = Problem(graph, node_costs, np.concatenate(costs), self.grid.partitionable)
-        with np.errstate(over="ignore"):
-            if not np.isfinite(sum(float(np.abs(c).sum()) for c in (problem.edge_costs, node_costs))):
-                raise ValueError("affinities and node_costs must have a finite sum: divide all of them by one number")
+        check_finite_sum(problem, "affinities")
         none = np.empty(0, np.int64)
         positions = np.concatenate(centres) if centres else np.empty((0, len(self.tiling.shape)), np.float32)
         x, z = (np.concatenate([none, *parts]) for parts in (labels, clusters))

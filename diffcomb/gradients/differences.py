@@ -167,14 +167,14 @@ def _sum_up(
     choices = len(moved) // len(points)
     pool = [instance.solutions, *moved]
     picks = 1 + choices * np.arange(len(points))
-    reference, origins = 0, [0] * len(points)
+    reference = 0
+    origins: dict[int, int] = {}  # of points with a shift, if not the reference
     if repair or choices > 1:  # <c + λ g, w> = <c, w> + λ <g, w>, so two numbers a solution are enough
         costs = instance.described_costs if isinstance(pool[0][0], OneHot) else instance.costs
         value = np.array([instance.objective(costs, w) for w in pool])
         slope = np.array([inner(grad, w) for w in pool])
         if repair:
             reference = int(value.argmin())
-            origins = [reference] * len(points)
         for number, point in enumerate(points):
             rivals = slice(None) if repair else slice(picks[number], picks[number] + choices)
             total = value[rivals] + point.scale * slope[rivals]
@@ -186,8 +186,8 @@ def _sum_up(
                     origins[number] = int((value + shifted).argmin())
             picks[number] = np.arange(len(pool))[rivals][int(total.argmin())]
     sums = tuple(_nothing(parts) for parts in zip(*pool, strict=True))
-    for point, pick, origin in zip(points, picks, origins, strict=True):
-        for part, after, before in zip(sums, pool[pick], pool[origin], strict=True):
+    for number, (point, pick) in enumerate(zip(points, picks, strict=True)):
+        for part, after, before in zip(sums, pool[pick], pool[origins.get(number, reference)], strict=True):
             add_difference(part, after, before, point.weight)
     chosen = [pool[pick] for pick in picks]
     return instance.pull_back(sums), _changes(points, chosen, pool[reference])

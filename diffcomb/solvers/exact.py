@@ -67,7 +67,7 @@ def exact(problem: Problem, *, init: tuple[Array, Array] | None, rng: np.random.
     best = multilevel(problem, init=init, rng=rng, budget=budget.more(1))
     if not problem.is_multicut:
         if is_too_late(problem, budget):
-            return replace(best, lower_bound=min(simple_bound(problem), best.objective))
+            return with_simple_bound(problem, best)
         return improve(
             EdgeProgramme(problem, problem.graph.num_edges), best, partial(solution_of_labels, problem), budget
         )
@@ -90,7 +90,7 @@ def _solve_parts(problem: Problem, best: Solution, budget: Budget) -> Solution:
             one = Problem(graph, np.zeros((len(nodes), 1)), smaller.edge_costs[inside], smaller.partitionable)
             known = solution_of_labels(one, np.zeros(len(nodes), np.int64), known_clusters[nodes])
             if budget.spent():
-                solved = replace(known, lower_bound=min(simple_bound(one), known.objective))
+                solved = with_simple_bound(one, known)
             else:
                 solved = improve(EdgeProgramme(one, graph.num_edges), known, partial(solution_of_labels, one), budget)
             clusters[nodes] = nodes[solved.clusters]  # fewer than nodes: some node stands for each
@@ -234,6 +234,11 @@ def _better(best: Found, found: Found) -> Found:
 def is_too_late(problem: Problem, budget: Budget) -> bool:
     """Whether the time does not even suffice to set up the programme."""
     return budget.spent() or budget.left() < SECONDS_A_ROW * problem.graph.num_edges * problem.num_classes
+
+
+def with_simple_bound(problem: Problem, found: Found) -> Found:
+    """A solution, with the bound that needs no programme."""
+    return replace(found, lower_bound=min(simple_bound(problem), found.objective))
 
 
 def simple_bound(problem: Problem) -> float:

@@ -9,7 +9,6 @@ ends of a lifted edge f forbids to leave f uncut if all of them are cut: 1 - y_f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sparse
@@ -18,7 +17,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from .._arrays import Array
 from ..lifted_problem import LiftedProblem, LiftedSolution
 from .budget import Budget
-from .exact import EdgeProgramme, improve, is_too_late, simple_bound
+from .exact import EdgeProgramme, improve, is_too_late, with_simple_bound
 from .highs import Constraints
 from .lifted import lifted_multilevel
 
@@ -32,7 +31,7 @@ def lifted_exact(
     """Solve to optimality, as :func:`~diffcomb.solvers.exact.exact` does."""
     best = lifted_multilevel(lifted, init=init, rng=rng, budget=budget.more(1))
     if is_too_late(lifted.problem, budget):
-        return replace(best, lower_bound=min(simple_bound(lifted.problem), best.objective))
+        return with_simple_bound(lifted.problem, best)
     return improve(LiftedProgramme(lifted), best, lifted.solution, budget)
 
 

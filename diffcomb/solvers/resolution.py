@@ -100,11 +100,7 @@ def _pairs_cut(weights: Array, resolution: float, clusters: Array) -> float:
     return -0.5 * resolution * float(total.sum() ** 2 - (total**2).sum())
 
 
-def _never() -> bool:
-    return False
-
-
-def _improved(network: Network, z: Array, order: Order, spent: Spent = _never) -> Array:
+def _improved(network: Network, z: Array, order: Order, spent: Spent = lambda: False) -> Array:
     """Moves of nodes, then of ever larger clusters, and back down; again until whole clusters do not move.
 
     Once `spent` says so it goes back down.
@@ -136,7 +132,7 @@ def _refined(networks: list[Network], groups: list[Array], labels: Array, order:
     return labels
 
 
-def _v_cycle(network: Network, z: Array, order: Order, spent: Spent = _never) -> Array:
+def _v_cycle(network: Network, z: Array, order: Order, spent: Spent = lambda: False) -> Array:
     """Moves of pieces of clusters, joined within these level by level; then of nodes and of whole clusters."""
     networks, groups, labels = [network], [], z
     while True:
